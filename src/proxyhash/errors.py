@@ -1,0 +1,116 @@
+"""Every error this package raises on purpose, with the exit code the command line gives it.
+
+    ProxyhashError                1   something failed; the message says what to do next
+    ├── UsageError                2   an option, argument or setting is wrong
+    ├── DataError                 3   a manifest, picture, feature file or code file is bad
+    │   ├── ManifestError             names the file and row
+    │   ├── ImageError                names the picture
+    │   └── FeatureError              names the feature file
+    ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
+    ├── MissingExtraError         4   an optional dependency is not installed
+    ├── DivergedError             1   training produced NaN or infinity
+    └── InterruptedRunError     130   stopped by the user; what was done is saved
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, ClassVar
+
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "FeatureError",
+    "ImageError",
+    "InterruptedRunError",
+    "ManifestError",
+    "MissingExtraError",
+    "ModelError",
+    "ProxyhashError",
+    "UsageError",
+    "check_option",
+    "require_extra",
+]
+
+
+class ProxyhashError(Exception):
+    """Root of the tree; the message is a sentence for the user, with the next step in it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(ProxyhashError):
+    """An option, argument or setting that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(ProxyhashError):
+    """Input data that cannot be used."""
+
+    exit_code = 3
+
+
+class ManifestError(DataError):
+    """A manifest that cannot be read; the message names the file and row."""
+
+
+class ImageError(DataError):
+    """A picture that cannot be decoded within the limits; the message names it."""
+
+
+class FeatureError(DataError):
+    """A feature file that is unreadable or does not match the manifest."""
+
+
+class ModelError(ProxyhashError):
+    """A model or run folder that is incomplete, damaged or belongs to something else."""
+
+    exit_code = 3
+
+
+class MissingExtraError(ProxyhashError):
+    """An optional dependency is missing; the message has the install command."""
+
+    exit_code = 4
+
+
+class DivergedError(ProxyhashError):
+    """Training produced a loss that is not finite."""
+
+
+class InterruptedRunError(ProxyhashError):
+    """The user stopped the work; the message says how to go on."""
+
+    exit_code = 130
+
+
+def check_option(name: str, value: str, allowed: Iterable[str]) -> str:
+    """Return `value` when it is one of `allowed`.
+
+    Raises:
+        UsageError: "NAME is 'VALUE'; it must be one of a, b, c (did you mean 'b'?)".
+    """
+    allowed = sorted(allowed)
+    if value in allowed:
+        return value
+    close = get_close_matches(value, allowed, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}{hint}")
+
+
+def require_extra(module: str, *, extra: str, purpose: str) -> Any:
+    """Import an optional dependency.
+
+    Raises:
+        MissingExtraError: "reading Parquet needs pyarrow: pip install 'proxyhash[formats]'".
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"{purpose} needs {package}: pip install 'proxyhash[{extra}]'"
+        ) from error

@@ -1,0 +1,25 @@
+"""How long work tells the caller how far it is, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+__all__ = ["Track", "silent"]
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Wraps an iterable and reports each step; `proxyhash.cli.console.track` draws a bar."""
+
+    def __call__(
+        self, steps: Iterable[T], description: str, total: int | None = None, /
+    ) -> Iterator[T]:
+        """Yield the steps unchanged."""
+        ...
+
+
+def silent(steps: Iterable[T], description: str, total: int | None = None, /) -> Iterator[T]:
+    """Report nothing."""
+    yield from steps

@@ -1,23 +1,40 @@
 """The `proxyhash` command: one verb a file, and exit codes that scripts can rely on."""
 
-from __future__ import annotations
-
 import os
 import sys
+import traceback
 from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from proxyhash import __version__
-from proxyhash.cli import console
-from proxyhash.errors import ProxyhashError
+from proxyhash.cli import console, noise
+from proxyhash.errors import InterruptedRunError, ProxyhashError
 
-VERBS = ("doctor", "demo", "data", "train", "evaluate", "encode", "search")
+__all__ = ["VERBS", "app", "main"]
+
+VERBS: tuple[str, ...] = ()
+"""Files of this room that add a verb: each has `register(app)` and imports the rooms lazily."""
+
+
+class _Root(TyperGroup):
+    """Turns Ctrl-C into an error of this package's tree, before typer makes a bare exit of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptedRunError("stopped by Ctrl-C") from None
+
 
 app = typer.Typer(
     name="proxyhash",
+    cls=_Root,
     help="Short binary codes for images and texts: train, evaluate, encode and search.",
-    epilog="Start with: proxyhash demo",
+    epilog="Start with: proxyhash demo\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 missing extra, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -25,7 +42,7 @@ app = typer.Typer(
 )
 
 
-def _version(value: bool) -> None:
+def _print_version(value: bool) -> None:
     if value:
         console.out(f"proxyhash {__version__}")
         raise typer.Exit
@@ -33,11 +50,23 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
-    ),
+    version: Annotated[  # noqa: ARG001 -- its callback prints and exits
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            envvar=noise.DEBUG_VARIABLE,
+            help="Show tracebacks, warnings and debug messages on stderr.",
+        ),
+    ] = False,
 ) -> None:
-    """Root options."""
+    os.environ[noise.DEBUG_VARIABLE] = "1" if debug else "0"
+    noise.quieten()
 
 
 for _verb in VERBS:
@@ -45,19 +74,30 @@ for _verb in VERBS:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 usage, 3 bad data, 4 extra, 130 stopped."""
+    """Run the command line and exit with the code that `proxyhash.errors` gives each failure.
+
+    typer itself exits with 0 after a verb or `--help`, with 2 on wrong usage, and quietly with 1
+    when the reader of the output has gone away.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is no failure
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(standalone_mode=False)
+        app()
     except ProxyhashError as error:
-        console.error(str(error))
-        code = error.exit_code
-    except typer.TyperError as error: 
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        console.error("stopped")
-        code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    sys.exit(code)
+        sys.exit(_fail(error, str(error), code=error.exit_code))
+    except OSError as error:
+        sys.exit(_fail(error, f"the system says: {error}", code=1))
+    except MemoryError as error:
+        sys.exit(_fail(error, "out of memory: use smaller data or a smaller batch", code=1))
+    except Exception as error:
+        what = f"unexpected {type(error).__name__}: {error}"
+        hint = "" if noise.debugging() else "\nPlease report it with the output of --debug."
+        sys.exit(_fail(error, what + hint, code=1))
+
+
+def _fail(error: BaseException, text: str, *, code: int) -> int:
+    console.error(text)
+    if noise.debugging():
+        sys.stderr.write("".join(traceback.format_exception(error)))
+    return code

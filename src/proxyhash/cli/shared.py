@@ -1,0 +1,26 @@
+"""Arguments and options that several verbs share, and the examples below their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["DeviceOption", "JsonOption", "RunArgument", "examples"]
+
+RunArgument = Annotated[
+    Path, typer.Argument(help="Run folder written by `proxyhash train`.", show_default=False)
+]
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+DeviceOption = Annotated[
+    str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.", metavar="DEVICE")
+]
+
+
+def examples(*commands: str) -> str:
+    """Return the epilog of a verb: one command a line, taken literally (no rich markup)."""
+    lines = ("Examples:", *commands)
+    return "\n\n".join(line.replace("[", "\\[") for line in lines)

@@ -1,0 +1,94 @@
+"""What the numba kernels share: how they are compiled, counted in and run on several threads.
+
+Kernels release the interpreter lock and work on a range of queries; `run_blocks` spreads the
+ranges over plain Python threads. Numba's own parallel loops are not used: their portable backend
+stops the whole process when two threads (of a server, say) enter it at once, and the OpenMP one
+does so after a fork.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["as_words", "default_threads", "kernel", "popcount", "run_blocks"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function on its first call, without the interpreter lock, and keep it on disk.
+
+    The machine code is stored beside the source or in the user's cache folder, so that the next
+    process starts fast; where neither can be written, it is compiled in every process.
+    """
+    try:
+        compiled = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # "no locator available": nowhere to write the cache
+        compiled = numba.njit(nogil=True)(function)
+    return compiled  # type: ignore[no-any-return]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def popcount(_: Any, word: Any) -> Any:
+    """Return the number of one bits of an unsigned integer, as one instruction."""
+
+    def generate(*code: Any) -> Any:
+        _, builder, _, arguments = code
+        return builder.ctpop(arguments[0])
+
+    return word(word), generate
+
+
+def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """Return the same bits in the widest unsigned integers that divide a row, without a copy.
+
+    Shape (n, B) of `uint8` becomes (n, B/8) of `uint64`, or (n, B/4) of `uint32`, and so on.
+    Only rows that do not lie side by side in memory are copied.
+    """
+    codes = np.require(codes, requirements=["C", "A"])
+    width = codes.shape[1]
+    for word in (np.uint64, np.uint32, np.uint16):
+        size = np.dtype(word).itemsize
+        if width % size == 0:
+            words = np.frombuffer(codes, dtype=word) if codes.size else np.empty(0, word)
+            return np.require(words.reshape(len(codes), width // size), requirements=["A"])
+    return codes
+
+
+def default_threads() -> int:
+    """Return how many threads kernels use: the cores at hand, or `NUMBA_NUM_THREADS` if set."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def run_blocks(
+    work: Callable[[int, int], None], count: int, *, threads: int | None = None, block: int = 64
+) -> None:
+    """Call `work(start, stop)` on consecutive ranges that cover `range(count)`.
+
+    Ranges are at most `block` long. They run on `threads` threads (default: all cores); with one
+    range or one thread, on the caller's own.
+    """
+    threads = default_threads() if threads is None else threads
+    block = max(1, min(block, -(-count // max(1, threads))))
+
+    def ranges() -> Iterator[tuple[int, int]]:
+        for start in range(0, count, block):
+            yield start, min(start + block, count)
+
+    if threads <= 1 or count <= block:
+        for start, stop in ranges():
+            work(start, stop)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="proxyhash") as pool:
+        for done in [pool.submit(work, start, stop) for start, stop in ranges()]:
+            done.result()

@@ -1,0 +1,26 @@
+"""Losses as pure functions of outputs, logits, proxies and labels; one file each.
+
+Notation, as in the DCHML paper (arXiv 2011.03451): K bits, C categories, outputs h in (-1, 1)^K,
+proxies p_c in {-1, +1}^K, logits o_c = h . p_c. Every loss is a mean over the items that carry
+supervision, and is 0 with a graph behind it when there are none, so `backward` always works.
+"""
+
+from __future__ import annotations
+
+from proxyhash.losses.balance import bit_balance
+from proxyhash.losses.cross_modal import cross_modal_softmax
+from proxyhash.losses.margin_dynamic import margin_dynamic_softmax
+from proxyhash.losses.pairwise import pairwise_likelihood
+from proxyhash.losses.partial import partial_softmax
+from proxyhash.losses.quantize import quantization
+from proxyhash.losses.separation import proxy_separation
+
+__all__ = [
+    "bit_balance",
+    "cross_modal_softmax",
+    "margin_dynamic_softmax",
+    "pairwise_likelihood",
+    "partial_softmax",
+    "proxy_separation",
+    "quantization",
+]

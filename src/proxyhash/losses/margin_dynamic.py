@@ -1,0 +1,48 @@
+"""The margin-dynamic-softmax loss of DCHML."""
+
+from __future__ import annotations
+
+import torch
+
+from proxyhash.losses.supervision import (
+    Labels,
+    Logits,
+    Scalar,
+    anchor,
+    mean_over,
+    positives,
+    softmax_term,
+)
+
+__all__ = ["margin_dynamic_softmax", "reference_sigma"]
+
+
+def reference_sigma(bits: int) -> float:
+    """Return the reference margin 0.3 K for logits that are not divided by their length."""
+    return 0.3 * bits
+
+
+def margin_dynamic_softmax(
+    logits: Logits, labels: Labels, *, sigma: float, gamma: float = 0.3
+) -> Scalar:
+    """Return the mean over labelled items of one softmax term per item.
+
+        a = gamma * ((1/n) * sum_{c in Y} o_c - sigma)
+        L = logsumexp(a, {gamma * o_c : c not in Y}) - a
+
+    The mean positive logit competes against every logit the item has no label for, so the number
+    of competitors follows the size of the label set.
+
+    Args:
+        logits: inner products of outputs and proxies, (n, C).
+        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        sigma: margin that grows with the code length; see `reference_sigma`.
+        gamma: sharpness.
+
+    Source: Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax Loss", arXiv
+    2011.03451; settings as in the authors' released code.
+    """
+    positive, labelled = positives(labels)
+    logits = torch.where(labelled[:, None], logits, 0.0)
+    a = anchor(logits, positive, gamma=gamma, sigma=sigma)
+    return mean_over(softmax_term(a, gamma * logits, positive), labelled)

@@ -1,0 +1,84 @@
+"""The losses again, as slow loops over plain numbers, written from the formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+Matrix = Sequence[Sequence[float]]
+
+
+def _log_sum_exp(values: list[float]) -> float:
+    top = max(values)
+    return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _sides(row: Sequence[float]) -> tuple[list[int], list[int]]:
+    positive = [c for c, value in enumerate(row) if value]
+    return positive, [c for c in range(len(row)) if c not in positive]
+
+
+def softmax_over(
+    logits: Matrix, competitors: Matrix, labels: Matrix, *, gamma: float, sigma: float
+) -> float:
+    """Margin-dynamic softmax; the cross-modal term when `competitors` are not the logits."""
+    terms = []
+    for own, other, row in zip(logits, competitors, labels, strict=True):
+        positive, negative = _sides(row)
+        if not positive:
+            continue
+        a = gamma * (sum(own[c] for c in positive) / len(positive) - sigma)
+        terms.append(_log_sum_exp([a] + [gamma * other[c] for c in negative]) - a)
+    return _mean(terms)
+
+
+def partial(logits: Matrix, labels: Matrix, *, gamma: float, sigma: float) -> float:
+    terms = []
+    for own, row in zip(logits, labels, strict=True):
+        positive, negative = _sides(row)
+        if not positive:
+            continue
+        total = 0.0
+        for c in positive:
+            if negative:
+                margin = _log_sum_exp([gamma * own[j] for j in negative])
+                total += math.log1p(math.exp(margin - gamma * (own[c] - sigma)))
+        terms.append(total / len(positive))
+    return _mean(terms)
+
+
+def pairwise(image: Matrix, text: Matrix, similarity: Matrix) -> float:
+    terms = []
+    for i, h in enumerate(image):
+        for j, g in enumerate(text):
+            theta = sum(a * b for a, b in zip(h, g, strict=True)) / 2
+            terms.append(math.log(1 + math.exp(theta)) - similarity[i][j] * theta)
+    return _mean(terms)
+
+
+def quantize(outputs: Matrix, codes: Matrix) -> float:
+    return _mean(
+        [
+            sum((b - h) ** 2 for b, h in zip(code, output, strict=True))
+            for output, code in zip(outputs, codes, strict=True)
+        ]
+    )
+
+
+def balance(outputs: Matrix) -> float:
+    columns = list(zip(*outputs, strict=True))
+    return sum(sum(column) ** 2 for column in columns) / len(outputs)
+
+
+def separation(outputs: Matrix) -> float:
+    count, bits = len(outputs), len(outputs[0])
+    total = 0.0
+    for i in range(count):
+        for j in range(count):
+            dot = sum(a * b for a, b in zip(outputs[i], outputs[j], strict=True))
+            total += max(0.0, dot - bits * (i == j)) ** 2
+    return total / count**2

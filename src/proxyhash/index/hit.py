@@ -1,0 +1,26 @@
+"""What a search gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Hit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of a search.
+
+    Attributes:
+        id: the item's id.
+        distance: Hamming distance of its code to the query's, in bits.
+        payload: what was stored beside the code, such as the item's text and labels.
+    """
+
+    id: str
+    distance: int
+    payload: Mapping[str, object] = field(default_factory=dict, hash=False)

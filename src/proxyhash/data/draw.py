@@ -1,0 +1,170 @@
+"""Making a split: by chance, reproducibly, or as the manifest says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxyhash.data.split import PARTS, Positions, Split, part_of
+from proxyhash.errors import ManifestError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from proxyhash.data.collection import Collection
+
+__all__ = ["draw_split", "manifest_split"]
+
+
+def draw_split(
+    collection: Collection, *, query: int, train: int | None, validation: int, seed: int
+) -> Split:
+    """Return a split drawn by `seed`, the same on every machine.
+
+    The draw is over positions: it depends on how many items there are and on their order, not on
+    what they hold, save for who may be drawn. Queries are items with a label and, where the
+    manifest has both pictures and texts, with both. Train items have a label; the validation items
+    among them are complete again. With one seed, a larger `train` keeps the queries.
+
+    Args:
+        collection: what to split.
+        query: how many queries.
+        train: how many items may teach, validation included; None is all that are left.
+        validation: how many of those are set aside to choose the best epoch by.
+        seed: not negative.
+
+    Raises:
+        UsageError: "500 queries were asked for, but only 120 items have ...", and the like.
+    """
+    _check_counts(query=query, train=train, validation=validation, seed=seed)
+    order = _order(len(collection), seed)
+    labelled: NDArray[np.bool_] = np.asarray(collection.labels.any(axis=1))
+    complete = labelled & _complete(collection)
+
+    queries = _first(order, complete, query, what="queries", who=_complete_name(collection))
+    rest = order[~np.isin(order, queries)]
+    available = int(labelled[rest].sum())
+    teachers = _first(
+        rest,
+        labelled,
+        available if train is None else train,
+        what="train items",
+        who=f"labelled items remain beside {query:,} queries",
+    )
+    held_out = _first(
+        teachers[::-1],
+        complete,
+        validation,
+        what="validation items",
+        who=f"of the {len(teachers):,} train items are complete",
+    )
+    return Split.of(
+        len(collection),
+        query=queries,
+        train=np.setdiff1d(teachers, held_out),
+        validation=held_out,
+        seed=seed,
+        source="drawn",
+    )
+
+
+def manifest_split(collection: Collection, *, validation: int, seed: int) -> Split:
+    """Return the split that the items' own `split` values describe.
+
+    `query` and `test` are queries, `train` teaches, `validation`, `val` and `dev` are validation;
+    `gallery`, `database` and items without a value are gallery alone. Train and validation items
+    without a label teach nothing and stay in the gallery.
+
+    Args:
+        collection: what to split; it must name queries and train items.
+        validation: how many train items to set aside where the manifest names no validation items.
+        seed: what the validation items are drawn by.
+
+    Raises:
+        ManifestError: an item's split is none of these names; says which row.
+        UsageError: the manifest names no queries or no labelled train items, or too few of them.
+    """
+    _check_counts(query=0, train=None, validation=validation, seed=seed)
+    members: dict[str, list[int]] = {part: [] for part in PARTS}
+    for position, item in enumerate(collection.items):
+        part = "gallery" if item.split is None else part_of(item.split)
+        if part is None:
+            raise ManifestError(
+                f"{collection.path}, row {item.row}: split is {item.split!r}; expected is query or "
+                "test, train, validation or val, gallery or database, or none"
+            )
+        if part == "query" or item.labels:
+            members[part].append(position)
+    for part in ("query", "train"):
+        if not members[part]:
+            raise UsageError(
+                f"{collection.path} names no {part} items in its key 'split'; draw a split instead"
+            )
+    train = np.array(members["train"], dtype=np.int64)
+    held_out = np.array(members["validation"], dtype=np.int64)
+    if not held_out.size and validation:
+        order = _order(len(collection), seed)
+        held_out = _first(
+            order[np.isin(order, train)],
+            _complete(collection),
+            validation,
+            what="validation items",
+            who=f"of the {len(train):,} train items are complete",
+        )
+        train = np.setdiff1d(train, held_out)
+    return Split.of(
+        len(collection),
+        query=members["query"],
+        train=train,
+        validation=held_out,
+        seed=seed,
+        source="manifest",
+    )
+
+
+def _order(count: int, seed: int) -> Positions:
+    """A random order of `count` positions: the ranks of uniform draws."""
+    draws = np.random.Generator(np.random.PCG64(seed)).random(count)
+    return np.argsort(draws, kind="stable").astype(np.int64)
+
+
+def _first(
+    order: Positions, eligible: NDArray[np.bool_], count: int, *, what: str, who: str
+) -> Positions:
+    found = order[eligible[order]]
+    if len(found) < count:
+        raise UsageError(f"{count:,} {what} were asked for, but only {len(found):,} {who}")
+    return found[:count]
+
+
+def _complete(collection: Collection) -> NDArray[np.bool_]:
+    """Which items have every modality that the collection has at all."""
+    complete = np.ones(len(collection), dtype=np.bool_)
+    for present in (collection.has_image, collection.has_text):
+        if present.any():
+            complete &= present
+    return complete
+
+
+def _complete_name(collection: Collection) -> str:
+    has = [name for name, present in _modalities(collection) if present]
+    return f"items have {' and '.join(['a label', *has])}"
+
+
+def _modalities(collection: Collection) -> tuple[tuple[str, bool], ...]:
+    return (
+        ("a picture", bool(collection.has_image.any())),
+        ("a text", bool(collection.has_text.any())),
+    )
+
+
+def _check_counts(*, query: int, train: int | None, validation: int, seed: int) -> None:
+    for name, value in (("query", query), ("validation", validation), ("seed", seed)):
+        if value < 0:
+            raise UsageError(f"{name} is {value}; 0 or more is expected")
+    if train is not None and train < max(validation, 1):
+        raise UsageError(
+            f"train is {train}, of which {validation} are for validation; train includes them and "
+            "must be the larger number"
+        )

@@ -1,0 +1,122 @@
+"""One image-text pair, and how a record of a manifest becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = ["ITEM_KEYS", "Item", "ItemError", "Modality", "item_from_record"]
+
+Modality: TypeAlias = Literal["image", "text"]
+
+ITEM_KEYS = ("id", "image", "text", "labels", "split")
+"""The keys with a meaning; every other key of a record is payload."""
+
+_MAX_ID = 512  # arrays of ids are as wide as the longest one
+
+
+class ItemError(ValueError):
+    """A record that is no item; the reader's caller adds the file and row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image-text pair with its labels; image, text and labels may each be missing.
+
+    Attributes:
+        id: unique within the manifest.
+        image: path of the picture relative to the manifest, or None.
+        text: not blank, or None.
+        labels: names of categories, each once, in the manifest's order; empty when unlabelled.
+        split: the part the manifest assigns it to, or None.
+        payload: every other key of the record.
+        row: where the manifest has it: the line of a text file, else the record; from 1.
+    """
+
+    id: str
+    image: str | None
+    text: str | None
+    labels: tuple[str, ...]
+    split: str | None = None
+    payload: Mapping[str, object] = field(default_factory=dict, hash=False)
+    row: int = 0
+
+
+def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
+    """Return the item that a record of a manifest describes.
+
+    An integer id becomes a string. Blank image, text or split count as missing.
+
+    Raises:
+        ItemError: which key is wrong, what it holds and what was expected.
+    """
+    return Item(
+        id=_id(record.get("id")),
+        image=_image(record.get("image")),
+        text=_optional_string("text", record.get("text")),
+        labels=_labels(record.get("labels")),
+        split=_optional_string("split", record.get("split")),
+        payload={key: value for key, value in record.items() if key not in ITEM_KEYS},
+        row=row,
+    )
+
+
+def _id(value: object) -> str:
+    if value is None or value == "":
+        raise ItemError("there is no id; every item needs one of its own")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    text = _string("id", value)
+    if not text.strip() or len(text) > _MAX_ID:
+        raise ItemError(f"id has {len(text)} characters; 1 to {_MAX_ID} that show are expected")
+    return text
+
+
+def _image(value: object) -> str | None:
+    if isinstance(value, Mapping):
+        raise ItemError(
+            "image holds the picture itself; save pictures as files and give their paths"
+        )
+    path = _optional_string("image", value)
+    if path is not None and path.lower().startswith(("http://", "https://", "data:")):
+        raise ItemError(f"image is the address {_show(path)}; download it and give the file's path")
+    return path
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ItemError(
+            f"labels is {_show(value)}; a list of names is expected, such as "
+            '["dog", "beach"], or [] for none'
+        )
+    names = [_string("a label", name) for name in value]
+    if not all(name.strip() for name in names):
+        raise ItemError("a label is blank; leave it out")
+    return tuple(dict.fromkeys(names))
+
+
+def _optional_string(key: str, value: object) -> str | None:
+    if value is None:
+        return None
+    text = _string(key, value)
+    return text if text.strip() else None
+
+
+def _string(key: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ItemError(f"{key} is {_show(value)}, which is no string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ItemError(f"{key} is {_show(value)}, which is not valid Unicode") from None
+    if "\0" in value:
+        raise ItemError(f"{key} is {_show(value)}, with a zero character in it")
+    return value
+
+
+def _show(value: object) -> str:
+    shown = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

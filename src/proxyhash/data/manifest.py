@@ -1,0 +1,232 @@
+"""From a path to a collection: find the manifest, read its rows, gather what is wrong with them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyhash.data.collection import Collection
+from proxyhash.data.item import ITEM_KEYS, Item, ItemError, item_from_record
+from proxyhash.data.registry import Problem, Reader, Record, get_reader, readers
+from proxyhash.errors import ManifestError, UsageError, check_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ON_BAD_ITEM", "Scan", "find_manifest", "read_collection", "scan_manifest"]
+
+ON_BAD_ITEM = ("fail", "skip")
+
+_SHOWN_PROBLEMS = 5
+_OTHER_NAMES = {
+    "caption": "text",
+    "captions": "text",
+    "description": "text",
+    "category": "labels",
+    "categories": "labels",
+    "class": "labels",
+    "label": "labels",
+    "tags": "labels",
+    "file": "image",
+    "file_name": "image",
+    "filename": "image",
+    "image_path": "image",
+    "path": "image",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that reading a manifest found, good or bad.
+
+    Attributes:
+        path: the manifest file.
+        format: the name of the reader.
+        items: the good ones, in order.
+        problems: rows that are no item, in order of row.
+        duplicates: rows whose id an earlier row has, in order of row; not among the items.
+        empty_texts: rows that have a text with nothing in it.
+        hints: sentences on keys that look misspelt.
+    """
+
+    path: Path
+    format: str
+    items: tuple[Item, ...]
+    problems: tuple[Problem, ...]
+    duplicates: tuple[Problem, ...]
+    empty_texts: tuple[int, ...]
+    hints: tuple[str, ...]
+
+    @property
+    def bad_rows(self) -> list[Problem]:
+        """Problems and duplicates together, in order of row."""
+        return sorted((*self.problems, *self.duplicates), key=lambda problem: problem.row)
+
+
+def read_collection(
+    path: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002
+    on_bad_item: str = "fail",
+) -> Collection:
+    """Return the items of a manifest.
+
+    Args:
+        path: a manifest, or a folder with one in it; see `find_manifest`.
+        format: the reader's name; by default it follows from the file's name.
+        on_bad_item: `fail` at rows that are no item, or `skip` them with a warning in the log.
+
+    Raises:
+        ManifestError: "PATH: 3 of 20 rows cannot be used: row 4: ...; row 9: ..."; also where there
+            is no manifest, or no item in it.
+        UsageError: an option has a value that is not allowed.
+    """
+    check_option("on_bad_item", on_bad_item, ON_BAD_ITEM)
+    scan = scan_manifest(path, format=format)
+    for hint in scan.hints:
+        _log.warning("%s: %s", scan.path, hint)
+    if scan.bad_rows:
+        summary = _summary(scan)
+        if on_bad_item == "fail" or not scan.items:
+            raise ManifestError(
+                f"{scan.path}: {summary}. `proxyhash data check` lists every one of them"
+            )
+        _log.warning("%s: skipping rows: %s", scan.path, summary)
+    return Collection.of(scan.path, scan.items)
+
+
+def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # noqa: A002
+    """Read every row of a manifest and return what is there, the bad rows beside the good.
+
+    Raises:
+        ManifestError: there is no manifest, it is empty, or it is unreadable as a whole.
+        UsageError: `format` names no reader.
+    """
+    manifest, reader = find_manifest(path, format=format)
+    items: dict[str, Item] = {}
+    problems: list[Problem] = []
+    duplicates: list[Problem] = []
+    empty_texts: list[int] = []
+    strange_keys: Counter[tuple[str, str]] = Counter()
+    for entry in reader.read(manifest):
+        item = entry if isinstance(entry, Problem) else _item(entry)
+        if isinstance(item, Problem):
+            problems.append(item)
+            continue
+        if item.id in items:
+            first = items[item.id].row
+            duplicates.append(Problem(item.row, f"id {item.id!r} is that of row {first} already"))
+            continue
+        items[item.id] = item
+        assert isinstance(entry, Record)
+        strange_keys.update(_misspelt(entry.values.keys()))
+        if item.text is None and entry.values.get("text") is not None:
+            empty_texts.append(item.row)
+    if not items and not problems:
+        raise ManifestError(f"{manifest} has no items; expected is {reader.example}")
+    return Scan(
+        path=manifest,
+        format=reader.name,
+        items=tuple(items.values()),
+        problems=tuple(problems),
+        duplicates=tuple(duplicates),
+        empty_texts=tuple(empty_texts),
+        hints=tuple(
+            f"{count} items have a key {key!r} and no {meant!r}; is {meant!r} meant?"
+            for (key, meant), count in sorted(strange_keys.items())
+        ),
+    )
+
+
+def find_manifest(
+    path: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002
+) -> tuple[Path, Reader]:
+    """Return the manifest file that `path` stands for, and its reader.
+
+    A file is read by the reader that claims its name, else by the one that claims its suffix. In a
+    folder, `items.jsonl` comes first, then `metadata.jsonl`, `metadata.csv` and the other names
+    that readers claim; else the folder must hold exactly one file with a suffix that is claimed.
+
+    Raises:
+        ManifestError: nothing is there, no reader claims the file, or several files would do.
+        UsageError: `format` names no reader.
+    """
+    path = Path(path)
+    candidates = [get_reader(format)] if format else list(_by_precedence())
+    if not path.exists():
+        raise ManifestError(f"{path} does not exist; give a manifest file or the folder of one")
+    manifest = _manifest_in(path, candidates) if path.is_dir() else path
+    if format:
+        return manifest, candidates[0]
+    for reader in candidates:
+        if manifest.name in reader.names:
+            return manifest, reader
+    for reader in candidates:
+        if manifest.suffix.lower() in reader.suffixes:
+            return manifest, reader
+    raise UsageError(
+        f"{manifest}: the name does not tell the format; say which of "
+        f"{', '.join(sorted(readers()))} it is"
+    )
+
+
+def _by_precedence() -> Iterable[Reader]:
+    """All readers, the project's own format first."""
+    return sorted(readers().values(), key=lambda reader: (reader.name != "jsonl", reader.name))
+
+
+def _manifest_in(folder: Path, candidates: list[Reader]) -> Path:
+    names = [name for reader in candidates for name in reader.names]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    suffixes = {suffix for reader in candidates for suffix in reader.suffixes}
+    found = sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.suffix.lower() in suffixes and not file.name.startswith(".")
+    )
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(file.name for file in found[:_SHOWN_PROBLEMS])
+        raise ManifestError(
+            f"{folder} holds {len(found)} files that could be the manifest ({listed}); name one"
+        )
+    raise ManifestError(
+        f"{folder} has no manifest; expected is {', '.join(names) or 'a file'}"
+        f" or one file ending in {', '.join(sorted(suffixes))}"
+    )
+
+
+def _item(record: Record) -> Item | Problem:
+    try:
+        return item_from_record(record.values, row=record.row)
+    except ItemError as error:
+        return Problem(record.row, str(error))
+
+
+def _misspelt(keys: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Pairs of a key without meaning here and the missing key that it looks like."""
+    present = set(keys)
+    missing = [key for key in ITEM_KEYS if key not in present]
+    for key in present.difference(ITEM_KEYS):
+        meant = _OTHER_NAMES.get(key.lower())
+        close = [meant] if meant else get_close_matches(key.lower(), missing, n=1, cutoff=0.8)
+        if close and close[0] in missing:
+            yield key, close[0]
+
+
+def _summary(scan: Scan) -> str:
+    bad = scan.bad_rows
+    shown = "; ".join(map(str, bad[:_SHOWN_PROBLEMS]))
+    more = f"; and {len(bad) - _SHOWN_PROBLEMS} more" if len(bad) > _SHOWN_PROBLEMS else ""
+    return f"{len(bad)} of {len(bad) + len(scan.items)} rows cannot be used: {shown}{more}"

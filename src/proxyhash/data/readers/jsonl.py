@@ -1,0 +1,46 @@
+"""One JSON object a line: the project's own format, `items.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from proxyhash.data.readers.lines import read_lines
+from proxyhash.data.registry import Problem, Record, Records, register_reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_jsonl"]
+
+
+@register_reader(
+    "jsonl",
+    names=("items.jsonl",),
+    suffixes=(".jsonl", ".ndjson"),
+    example='{"id": "7", "image": "images/7.jpg", "text": "a dog on a beach", '
+    '"labels": ["dog", "beach"]}',
+)
+def read_jsonl(path: Path) -> Records:
+    """Yield one record for each line that is not blank; its row is the line's number."""
+    for line in read_lines(path):
+        if isinstance(line, Problem):
+            yield line
+        elif line[1].strip():
+            yield _parse(*line)
+
+
+def _parse(row: int, text: str) -> Record | Problem:
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        return Problem(row, f"not valid JSON, column {error.colno} ({error.msg})")
+    except (ValueError, RecursionError) as error:
+        return Problem(row, f"not valid JSON ({error})")
+    if not isinstance(values, dict):
+        return Problem(row, f"a JSON object is expected, not {type(values).__name__}")
+    return Record(row, values)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON value")

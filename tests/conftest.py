@@ -1,0 +1,75 @@
+"""What every test gets: shape checks, no network, no touching the home folder, one picture set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxyhash.data import Collection
+
+# Before anything imports these rooms, so that jaxtyping's shapes are checked on every call.
+install_import_hook(["proxyhash.losses", "proxyhash.hashing"], "beartype.beartype")
+
+# A busy two-core machine makes honest tests slow now and then; that is not a failure.
+settings.register_profile("proxyhash", deadline=None, max_examples=50)
+settings.load_profile("proxyhash")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Keep caches inside the test run and pretrained models off the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROXYHASH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("NO_COLOR", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """A generated picture set of 200 items; do not write into its folder."""
+    from proxyhash.data.scenes import generate_scenes
+
+    return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What one call of the command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which must be JSON and nothing else."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def proxyhash_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., CommandResult]:
+    """A function that runs `proxyhash ARGUMENTS...` in this process, exit code included."""
+
+    def run(*arguments: object) -> CommandResult:
+        from proxyhash.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["proxyhash", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return CommandResult(code=int(stop.value.code or 0), out=captured.out, err=captured.err)
+
+    return run

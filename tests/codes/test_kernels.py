@@ -45,7 +45,7 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     njit = kernels.numba.njit
 
-    def without_cache(*, nogil: bool, cache: bool = False):  # noqa: ANN202
+    def without_cache(*, nogil: bool, cache: bool = False):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return njit(nogil=nogil)

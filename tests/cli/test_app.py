@@ -1,0 +1,209 @@
+"""Exit codes, help and start-up of the command, in real processes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from proxyhash import __version__
+from proxyhash.cli.app import VERBS, app
+from tests.cli.conftest import PROXYHASH
+
+HEAVY = ("torch", "transformers", "numba", "sklearn", "scipy", "numpy", "PIL", "matplotlib")
+
+# A process whose command line has one verb more, `act`, that runs the given statements.
+ACT = """
+import sys
+from proxyhash import errors
+from proxyhash.cli import console, main
+from proxyhash.cli.app import app
+
+@app.command()
+def act() -> None:
+    {body}
+
+main()
+"""
+
+
+def act(
+    body: str, *options: str, timeout: float = 60, **pipes: object
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ACT.format(body=body), *options, "act"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
+
+
+def test_help_is_there_without_heavy_libraries() -> None:
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['proxyhash', '--help']\n"
+        "try:\n"
+        "    from proxyhash.cli import main; main()\n"
+        "finally:\n"
+        f"    loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "    print('LOADED', loaded)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: " in done.stdout
+    assert "LOADED []" in done.stdout
+
+
+def test_help_is_quick(proxyhash_process) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        assert proxyhash_process("--help").code == 0
+        return time.perf_counter() - start
+
+    # 0.2 s on an idle machine; the best of a few, for the tests run beside each other.
+    assert min(seconds() for _ in range(5)) < 0.6
+
+
+def test_version(proxyhash_process) -> None:
+    result = proxyhash_process("--version")
+    assert (result.code, result.out, result.err) == (0, f"proxyhash {__version__}\n", "")
+
+
+def test_no_arguments_show_help(proxyhash_process) -> None:
+    assert "Usage: " in proxyhash_process().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_examples(proxyhash_command, verb) -> None:
+    result = proxyhash_command(verb, "--help")
+    assert result.code == 0
+    assert "Examples:" in result.out
+    assert f"proxyhash {verb}" in result.out
+
+
+def test_wrong_usage_is_2_and_leaves_stdout_empty(proxyhash_process) -> None:
+    for arguments in (["--nope"], ["nope"]):
+        result = proxyhash_process(*arguments)
+        assert result.code == 2
+        assert result.out == ""
+        assert "nope" in result.err
+
+
+def test_success_is_0() -> None:
+    done = act("console.out('fine')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ("ProxyhashError", 1),
+        ("DivergedError", 1),
+        ("UsageError", 2),
+        ("DataError", 3),
+        ("ManifestError", 3),
+        ("ImageError", 3),
+        ("FeatureError", 3),
+        ("ModelError", 3),
+        ("MissingExtraError", 4),
+        ("InterruptedRunError", 130),
+    ],
+)
+def test_each_error_has_its_exit_code(proxyhash_command, monkeypatch, error, code) -> None:
+    from proxyhash import errors
+
+    def verb() -> None:
+        raise getattr(errors, error)("what happened, what to do")
+
+    monkeypatch.setattr(app, "registered_commands", [])
+    app.command("act")(verb)
+    result = proxyhash_command("act")
+    assert (result.code, result.out) == (code, "")
+    assert result.err == "proxyhash: what happened, what to do\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("raise errors.DivergedError('no')", 1),
+        ("raise errors.DataError('no')", 3),
+        ("raise errors.MissingExtraError('no')", 4),
+        ("raise errors.InterruptedRunError('no')", 130),
+    ],
+)
+def test_exit_codes_of_real_processes(body, code) -> None:
+    done = act(body)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "proxyhash: no\n")
+
+
+def test_an_unexpected_error_says_so_and_debug_shows_where() -> None:
+    done = act("raise KeyError('x')")
+    assert done.returncode == 1
+    assert done.stderr.startswith("proxyhash: unexpected KeyError: 'x'\n")
+    assert "--debug" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = act("raise KeyError('x')", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_system_errors_are_told_plainly() -> None:
+    done = act("open('/nowhere/file')")
+    assert done.returncode == 1
+    assert "No such file or directory: '/nowhere/file'" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = act("raise MemoryError")
+    assert done.returncode == 1
+    assert "out of memory" in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_noise() -> None:
+    body = "[console.out('line ' * 1000) for _ in range(1000)]"
+    process = subprocess.Popen(
+        [sys.executable, "-c", ACT.format(body=body), "act"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        assert process.stdout.readline().startswith("line")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 1
+
+
+def test_ctrl_c_is_130() -> None:
+    body = "console.out('ready'); import time; time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", ACT.format(body=body), "act"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "proxyhash: stopped by Ctrl-C\n"
+        assert process.wait(timeout=60) == 130
+
+
+def test_text_that_the_terminal_cannot_show_is_no_failure(proxyhash_process) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ACT.format(body=r"console.out('Stra\xdfe \u72ac')"), "act"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={"PYTHONIOENCODING": "latin-1"},
+    )
+    assert (done.returncode, done.stdout) == (0, b"Stra\xdfe \\u72ac\n")
+
+
+def test_the_command_is_installed() -> None:
+    assert PROXYHASH.is_file()

@@ -1,0 +1,160 @@
+"""Where results, notes, errors and progress go, and what they look like there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash.cli import console, noise
+
+if TYPE_CHECKING:
+    from proxyhash.progress import Track
+
+
+class Clock:
+    """A clock that moves by `step` seconds at each look."""
+
+    def __init__(self, step: float) -> None:
+        self.now, self.step = 0.0, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both captured streams claim to be a terminal of 80 columns."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(capsys) -> None:
+    console.out("result")
+    console.note("note")
+    console.error("fault")
+    captured = capsys.readouterr()
+    assert captured.out == "result\n"
+    assert captured.err == "note\nproxyhash: fault\n"
+
+
+def test_json_is_strict_and_readable(capsys) -> None:
+    console.emit_json({"text": "Straße 犬", "map": 0.5})
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {"text": "Straße 犬", "map": 0.5}
+    assert "Straße 犬" in printed
+    with pytest.raises(ValueError, match="JSON"):
+        console.emit_json({"map": float("nan")})
+
+
+def test_table_in_a_pipe_is_never_cut(capsys) -> None:
+    long = "word " * 60
+    console.table(["id", "distance", "text"], [["a", 3, long], ["b", 12, "[red]x[/red]"]])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert long.strip() in lines[2]
+    assert "[red]x[/red]" in lines[3]
+
+
+def test_table_aligns_numbers_to_the_right(capsys) -> None:
+    console.table(["id", "n"], [["a", 3], ["b", 12]], right=["n"], title="Counts")
+    title, _heading, _rule, first, second = capsys.readouterr().out.splitlines()
+    assert title == "Counts"
+    assert first.endswith(" 3")
+    assert second.endswith("12")
+
+
+def test_table_on_a_terminal_wraps_to_its_width(capsys, monkeypatch) -> None:
+    on_a_terminal(monkeypatch)
+    console.table(["id", "text"], [["a", "word " * 60]])
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, plain.splitlines())) <= 80
+    assert plain.count("word") == 60
+
+
+def test_escape_sequences_in_data_do_not_reach_the_terminal(capsys) -> None:
+    console.table(["text"], [["\x1b[31mred\x07\nline"]])
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+    assert console.printable("a\x1b[0mb\u202ec\n") == "a [0mb c "
+
+
+def test_track_yields_the_steps_unchanged(capsys) -> None:
+    track: Track = console.track
+    assert list(track(range(5), "count")) == [0, 1, 2, 3, 4]
+    assert list(track(iter("ab"), "count")) == ["a", "b"]
+    assert capsys.readouterr() == ("", "")  # short work says nothing
+
+
+def test_track_prints_a_plain_line_every_few_seconds(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("time.monotonic", Clock(1.0))
+    list(console.track(range(10), "encode images"))
+    assert capsys.readouterr().err.splitlines() == [
+        "encode images 3/10 (30%), 7 s left",
+        "encode images 6/10 (60%), 4 s left",
+        "encode images 9/10 (90%), 1 s left",
+        "encode images 10/10 (100%), 10 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "line"),
+    [
+        (1200, 7957, 3.9, "encode 1,200/7,957 (15%), 22 s left"),
+        (7957, 7957, 26.2, "encode 7,957/7,957 (100%), 26 s"),
+        (1200, None, 4.0, "encode 1,200, 4 s"),
+        (3, 0, 1.0, "encode 3, 1 s"),
+    ],
+)
+def test_progress_line(done, total, seconds, line) -> None:
+    assert console.progress_line("encode", done, total, seconds=seconds) == line
+
+
+def test_track_draws_nested_bars_on_a_terminal(capsys, monkeypatch) -> None:
+    on_a_terminal(monkeypatch)
+    for _ in console.track([1, 2], "outer"):
+        for _ in console.track([1, 2, 3], "inner [b]"):
+            console.note("a [note]")
+    err = capsys.readouterr().err
+    for part in ("outer", "inner [b]", "a [note]", "0/3"):
+        assert part in err
+    assert err.rindex("\x1b[?25h") > err.rindex("\x1b[?25l")  # the cursor is back
+    console.note("after")
+    assert capsys.readouterr().err == "after\n"
+
+
+def test_an_error_takes_the_bars_down(capsys, monkeypatch) -> None:
+    on_a_terminal(monkeypatch)
+    steps = console.track([1, 2], "outer")
+    next(steps)
+    console.error("fault")
+    assert "\x1b[?25h" in capsys.readouterr().err
+    assert list(steps) == [2]
+    assert capsys.readouterr().err == ""
+
+
+def test_package_warnings_become_notes_and_others_stay_silent(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("PROXYHASH_DEBUG", raising=False)
+    noise.quieten()
+    logging.getLogger("proxyhash.data").warning("3 pictures were skipped")
+    logging.getLogger("proxyhash.data").info("detail")
+    assert capsys.readouterr() == ("", "3 pictures were skipped\n")
+
+
+def test_debug_shows_details(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("PROXYHASH_DEBUG", "1")
+    noise.quieten()
+    logging.getLogger("proxyhash.data").debug("detail")
+    assert capsys.readouterr().err == "detail\n"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), ("", False)])
+def test_debugging_follows_the_variable(monkeypatch, value, expected) -> None:
+    monkeypatch.setenv("PROXYHASH_DEBUG", value)
+    assert noise.debugging() is expected

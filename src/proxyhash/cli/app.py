@@ -15,7 +15,7 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS: tuple[str, ...] = ()
+VERBS: tuple[str, ...] = ("data",)
 """Files of this room that add a verb: each has `register(app)` and imports the rooms lazily."""
 
 

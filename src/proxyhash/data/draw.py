@@ -6,15 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.data.split import PARTS, Positions, Split, part_of
+from proxyhash.data.split import PARTS, Split
 from proxyhash.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
+    from proxyhash.data.split import Positions
 
 __all__ = ["draw_split", "manifest_split"]
+
+_PART_BY_NAME = {
+    "query": "query",
+    "queries": "query",
+    "test": "query",
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "gallery": "gallery",
+    "database": "gallery",
+    "retrieval": "gallery",
+}
 
 
 def draw_split(
@@ -88,7 +104,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
     _check_counts(query=0, train=None, validation=validation, seed=seed)
     members: dict[str, list[int]] = {part: [] for part in PARTS}
     for position, item in enumerate(collection.items):
-        part = "gallery" if item.split is None else part_of(item.split)
+        part = "gallery" if item.split is None else _PART_BY_NAME.get(item.split.strip().lower())
         if part is None:
             raise ManifestError(
                 f"{collection.path}, row {item.row}: split is {item.split!r}; expected is query or "

@@ -1,25 +1,32 @@
-"""Which items are queries, which are searched, and which may teach: drawn by a seed, or named."""
+"""Which items are queries, which are searched, and which may teach; kept in a JSON file."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxyhash.data.collection import Collection, hash_strings
-from proxyhash.errors import UsageError
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["PARTS", "Positions", "Split", "part_of", "split_fingerprint"]
+__all__ = ["PARTS", "Positions", "Split"]
 
 Positions: TypeAlias = NDArray[np.int64]
 
 PARTS = ("query", "gallery", "train", "validation")
+
+_FORMAT = 1
+_STORED = ("query", "train", "validation")  # the gallery follows
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,10 @@ class Split:
         Raises:
             ValueError: a position is out of range or lies in two of the three parts.
         """
-        parts = [_sorted(part) for part in (query, train, validation)]
+        parts = [np.sort(np.fromiter(part, dtype=np.int64)) for part in (query, train, validation)]
         every = np.concatenate(parts)
         if len(np.unique(every)) < len(every):
-            raise ValueError("query, train and validation share an item")
+            raise ValueError("an id is named twice in query, train and validation")
         if every.size and not 0 <= every.min() <= every.max() < count:
             raise ValueError(f"a position lies outside of 0 to {count - 1}")
         gallery = np.setdiff1d(np.arange(count, dtype=np.int64), parts[0], assume_unique=True)
@@ -77,79 +84,103 @@ class Split:
         return np.setdiff1d(self.gallery, np.concatenate([self.train, self.validation]))
 
     def fingerprint(self, collection: Collection) -> dict[str, Any]:
-        """Return what tells this split of this collection from any other, ready for JSON."""
-        return split_fingerprint(self, collection)
+        """Return what tells this split of this collection from any other, ready for JSON.
+
+        That is source, seed, counts, and SHA-256 hashes: of the collection's content (see
+        `Collection.fingerprint`), of the class names, and of each part's ids in order.
+
+        Raises:
+            UsageError: "the split is of N items, but MANIFEST has M".
+        """
+        count = len(self.query) + len(self.gallery)
+        if count != len(collection):
+            raise UsageError(
+                f"the split is of {count:,} items, but {collection.path} has {len(collection):,}; "
+                "use the manifest that it was drawn from"
+            )
+        return {
+            "source": self.source,
+            "seed": self.seed,
+            "items": count,
+            "collection": collection.fingerprint,
+            "classes": _summary(collection.classes),
+            **{part: _summary(self._ids(part, collection)) for part in PARTS},
+        }
 
     def save(self, path: Path | str, collection: Collection) -> None:
-        """Write the split as JSON: the ids of query, train and validation, and the fingerprint."""
-        from proxyhash.data.split_file import save_split
-
-        save_split(self, path, collection)
+        """Write the ids of query, train and validation with the fingerprint, as JSON."""
+        content: dict[str, Any] = {
+            "format": _FORMAT,
+            "source": self.source,
+            "seed": self.seed,
+            "fingerprint": self.fingerprint(collection),
+        }
+        write_json(path, content | {part: self._ids(part, collection) for part in _STORED})
 
     @classmethod
     def load(cls, path: Path | str, collection: Collection) -> Split:
-        """Read a split that `save` wrote; see `split_file.load_split` for what is checked."""
-        from proxyhash.data.split_file import load_split
+        """Read a split and check that it belongs to `collection`.
 
-        return load_split(path, collection)
+        Items and classes must be those that the split was made of; texts or labels that changed
+        since only give a warning in the log. A file written by hand needs no more than the lists
+        of ids `query` and `train`.
 
+        Raises:
+            DataError: the file is not a split, or is one of other items; says what differs.
+        """
+        path = Path(path)
+        content = read_json(path)
+        if not isinstance(content, dict) or "query" not in content or "train" not in content:
+            raise DataError(f"{path} is no split: lists of ids 'query' and 'train' are expected")
+        if content.get("format", _FORMAT) != _FORMAT:
+            raise DataError(
+                f"{path} has format {content['format']!r}; this version reads {_FORMAT}"
+            )
+        source, seed = content.get("source", "drawn"), content.get("seed", 0)
+        if source not in ("drawn", "manifest") or type(seed) is not int:
+            raise DataError(f"{path} is no split: source is {source!r} and seed is {seed!r}")
+        parts = {part: _positions(path, content, part, collection) for part in _STORED}
+        try:
+            split = cls.of(len(collection), **parts, seed=seed, source=source)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
+        if "fingerprint" in content:
+            _compare(path, content["fingerprint"], split.fingerprint(collection), collection)
+        return split
 
-def split_fingerprint(split: Split, collection: Collection) -> dict[str, Any]:
-    """Return counts, and hashes of the classes and of each part's ids, ready for JSON.
-
-    `collection` is the content hash of `Collection.fingerprint`; a part's hash is over its ids in
-    the collection's order.
-    """
-    _check_length(split, collection)
-    parts = {
-        part: {
-            "count": len(getattr(split, part)),
-            "sha256": hash_strings(collection.ids[each] for each in getattr(split, part)),
-        }
-        for part in PARTS
-    }
-    return {
-        "source": split.source,
-        "seed": split.seed,
-        "items": len(collection),
-        "collection": collection.fingerprint,
-        "classes": {
-            "count": len(collection.classes),
-            "sha256": hash_strings(collection.classes),
-        },
-        **parts,
-    }
-
-
-def part_of(name: str) -> str | None:
-    """Return the part that a manifest's `split` value means, or None for an unknown one."""
-    return _NAMES.get(name.strip().lower())
+    def _ids(self, part: str, collection: Collection) -> list[str]:
+        return [collection.ids[position] for position in getattr(self, part)]
 
 
-_NAMES = {
-    "query": "query",
-    "queries": "query",
-    "test": "query",
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "gallery": "gallery",
-    "database": "gallery",
-    "retrieval": "gallery",
-}
+def _summary(strings: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    return {"count": len(strings), "sha256": hash_strings(strings)}
 
 
-def _sorted(part: Iterable[int]) -> Positions:
-    return np.sort(np.fromiter(part, dtype=np.int64))
-
-
-def _check_length(split: Split, collection: Collection) -> None:
-    count = len(split.query) + len(split.gallery)
-    if count != len(collection):
-        raise UsageError(
-            f"the split is of {count:,} items, but {collection.path} has {len(collection):,}; "
-            "use the manifest that it was drawn from"
+def _positions(
+    path: Path, content: Mapping[str, Any], part: str, collection: Collection
+) -> list[int]:
+    ids = content.get(part, [])
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise DataError(f"{path}: {part!r} must be a list of ids, which are strings")
+    unknown = [each for each in ids if each not in collection.positions]
+    if unknown:
+        raise DataError(
+            f"{path} is the split of another collection: {len(unknown):,} of its {len(ids):,} "
+            f"{part} ids are not in {collection.path}, the first of them {unknown[0]!r}"
         )
+    return [collection.positions[each] for each in ids]
+
+
+def _compare(path: Path, expected: Any, found: Mapping[str, Any], collection: Collection) -> None:
+    if not isinstance(expected, dict):
+        raise DataError(f"{path}: 'fingerprint' must be an object")
+    for key, what in (("gallery", "items to search"), ("classes", "classes")):
+        if expected.get(key) != found[key]:
+            was = expected[key].get("count") if isinstance(expected.get(key), dict) else None
+            raise DataError(
+                f"{path} was made of another collection: it had {was} {what}, "
+                f"{collection.path} has {found[key]['count']}, or others; draw a new split, or use "
+                "the manifest it was made of"
+            )
+    if expected.get("collection") != found["collection"]:
+        _log.warning("%s: texts, labels or picture names changed since the split was made", path)

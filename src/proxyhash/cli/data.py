@@ -1,0 +1,252 @@
+"""`proxyhash data`: check, split, convert and generate collections."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxyhash.cli import console
+from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.data.check import CheckReport
+
+__all__ = ["register"]
+
+SHOWN = 10
+"""Findings of one kind that are printed; `--json` has all of them."""
+
+PathArgument = Annotated[
+    Path,
+    typer.Argument(help="Manifest, or the folder that holds it.", show_default=False),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Reader of the manifest: jsonl, csv, parquet, imagefolder or one of a plugin. "
+        "By default the file's name tells.",
+        metavar="NAME",
+    ),
+]
+
+commands = typer.Typer(help="Check, split, convert and generate collections.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.add_typer(commands, name="data")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash data check photos/",
+        "proxyhash data check photos/items.jsonl --json > report.json",
+        "proxyhash data check huge.parquet --no-images",
+    )
+)
+def check(
+    path: PathArgument,
+    format: FormatOption = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Decode every picture, or none.")
+    ] = True,
+    threads: Annotated[int, typer.Option(help="Pictures decoded at a time.", min=1)] = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Read everything and report what is there and what is wrong; exit code 3 on errors."""
+    from proxyhash.data.check import check_collection
+
+    report = check_collection(
+        path, format=format, images=images, threads=threads, track=console.track
+    )
+    if as_json:
+        console.emit_json(report.to_dict())
+    else:
+        _print_report(report, images=images)
+    if report.errors:
+        raise DataError(f"{report.path}: {report.errors:,} errors; the rows above say which")
+
+
+def _print_report(report: "CheckReport", *, images: bool) -> None:
+    console.table(
+        ("", "items"),
+        [
+            ("in all", f"{report.items:,}"),
+            ("with a picture", f"{report.with_image:,}"),
+            ("with a text", f"{report.with_text:,}"),
+            ("with both", f"{report.with_both:,}"),
+            ("with neither", f"{report.with_neither:,}"),
+            ("without labels", f"{report.without_labels:,}"),
+            *((f"split {name}", f"{count:,}") for name, count in report.splits.items()),
+        ],
+        title=f"{report.path} ({report.format})",
+        right=("items",),
+    )
+    console.out("")
+    console.table(
+        ("label", "items"),
+        [(name, f"{count:,}") for name, count in report.labels.items()],
+        title=f"{len(report.labels)} labels",
+        right=("items",),
+    )
+    _print_findings("rows that cannot be used", report.bad_rows)
+    _print_findings("rows with an id that was there before", report.duplicate_ids)
+    _print_findings("pictures that are missing", report.missing_images)
+    _print_findings("pictures that cannot be read", report.unreadable_images)
+    _print_findings("items with a text that is empty", [f"row {row}" for row in report.empty_texts])
+    _print_findings(
+        "groups of items with the same picture", [", ".join(ids) for ids in report.duplicate_images]
+    )
+    for hint in report.hints:
+        console.out(f"\nhint: {console.printable(hint)}")
+    if not report.errors:
+        read = f", {report.pictures_read:,} pictures read" if images else ", pictures not opened"
+        console.out(f"\nno errors{read}")
+
+
+def _print_findings(title: str, findings: Sequence[object]) -> None:
+    if not findings:
+        return
+    console.out(f"\n{len(findings):,} {title}")
+    for finding in findings[:SHOWN]:
+        console.out(f"  {console.printable(str(finding))}")
+    if len(findings) > SHOWN:
+        console.out(f"  and {len(findings) - SHOWN:,} more; --json lists them all")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash data split photos/ --query 1000 --train 5000 --validation 500 --out split.json",
+        "proxyhash data split photos/ --from-manifest --validation 200 --out split.json",
+    )
+)
+def split(
+    path: PathArgument,
+    out: Annotated[Path, typer.Option(help="Split file to write.", show_default=False)],
+    query: Annotated[int, typer.Option(help="Queries to draw.", min=0)] = 1000,
+    train: Annotated[
+        int | None,
+        typer.Option(
+            help="Items that may teach, validation included; all that are left by default.", min=1
+        ),
+    ] = None,
+    validation: Annotated[
+        int, typer.Option(help="Of those, items to choose the best epoch by.", min=0)
+    ] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0)] = 0,
+    from_manifest: Annotated[
+        bool,
+        typer.Option("--from-manifest", help="Take the parts from the items' own key `split`."),
+    ] = False,
+    format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw query, train and validation items by a seed and write their ids to a file."""
+    from proxyhash.data import draw_split, manifest_split, read_collection
+
+    collection = read_collection(path, format=format)
+    if from_manifest:
+        parts = manifest_split(collection, validation=validation, seed=seed)
+    else:
+        parts = draw_split(collection, query=query, train=train, validation=validation, seed=seed)
+    parts.save(out, collection)
+    if as_json:
+        console.emit_json({"out": str(out), "fingerprint": parts.fingerprint(collection)})
+        return
+    console.table(
+        ("part", "items"),
+        [
+            ("query", f"{len(parts.query):,}"),
+            ("gallery", f"{len(parts.gallery):,}"),
+            ("  of them train", f"{len(parts.train):,}"),
+            ("  of them validation", f"{len(parts.validation):,}"),
+            ("  of them neither", f"{len(parts.strict_gallery):,}"),
+        ],
+        title=f"{collection.path}, seed {seed}",
+        right=("items",),
+    )
+    console.note(f"written to {out}; train with it: proxyhash train {path} --split-file {out} ...")
+
+
+@commands.command(
+    epilog=examples("proxyhash data convert downloads/wikipedia --out data/wikipedia")
+)
+def convert(
+    path: Annotated[
+        Path, typer.Argument(help="Folder of the data set as published.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Which data set it is: wikipedia. By default the files tell."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a published data set into a manifest, with its features beside it."""
+    from proxyhash.data.convert import convert_data_set
+
+    _refuse_overwriting(out, force=force)
+    conversion = convert_data_set(path, out, kind=kind)
+    collection = conversion.collection
+    if as_json:
+        console.emit_json(
+            {
+                "source": conversion.source,
+                "manifest": str(collection.path),
+                "items": len(collection),
+                "classes": list(collection.classes),
+                "features": {name: str(file) for name, file in conversion.features.items()},
+            }
+        )
+        return
+    console.out(f"{conversion.source}: {len(collection):,} items in {collection.path}")
+    for modality, file in conversion.features.items():
+        console.out(f"{modality} features: {file}")
+    options = " ".join(
+        f"--{modality}-encoder features:{file}" for modality, file in conversion.features.items()
+    )
+    console.note(f"train on it: proxyhash train {out} {options} --out runs/first")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash data generate scenes/",
+        "proxyhash data generate scenes/ --items 500 --seed 7 --size 96",
+    )
+)
+def generate(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
+    items: Annotated[int, typer.Option(help="Pictures to draw.", min=1, max=999_999)] = 3000,
+    seed: Annotated[int, typer.Option(help="Seed of the set.", min=0)] = 0,
+    size: Annotated[int, typer.Option(help="Width and height in pixels.", min=32, max=512)] = 128,
+    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a picture set with captions and labels: no download, the same on every machine."""
+    from proxyhash.data.scenes import generate_scenes
+
+    _refuse_overwriting(folder, force=force)
+    collection = generate_scenes(folder, items=items, seed=seed, size=size, track=console.track)
+    if as_json:
+        console.emit_json(
+            {
+                "manifest": str(collection.path),
+                "items": len(collection),
+                "classes": list(collection.classes),
+                "fingerprint": collection.fingerprint,
+            }
+        )
+        return
+    console.out(
+        f"{len(collection):,} pictures with {len(collection.classes)} labels in {collection.path}"
+    )
+    console.note(f"next: proxyhash data check {folder}")
+
+
+def _refuse_overwriting(folder: Path, *, force: bool) -> None:
+    manifest = folder / "items.jsonl"
+    if manifest.exists() and not force:
+        raise UsageError(f"{manifest} exists; choose another folder, or write over it with --force")

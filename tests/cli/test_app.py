@@ -6,12 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.main import get_command
 
 from proxyhash import __version__
+from proxyhash.cli import console
 from proxyhash.cli.app import VERBS, app
 from tests.cli.conftest import PROXYHASH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HEAVY = ("torch", "transformers", "numba", "sklearn", "scipy", "numpy", "PIL", "matplotlib")
 
@@ -76,12 +83,25 @@ def test_no_arguments_show_help(proxyhash_process) -> None:
     assert "Usage: " in proxyhash_process().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+def verbs(command: Any, name: str = "") -> Iterator[str]:
+    """Every verb that does something: "search", "data check"."""
+    if not hasattr(command, "commands"):
+        yield name
+    for key, child in getattr(command, "commands", {}).items():
+        yield from verbs(child, f"{name} {key}".strip())
+
+
+@pytest.mark.parametrize("verb", list(verbs(get_command(app))))
 def test_every_verb_has_help_with_examples(proxyhash_command, verb) -> None:
-    result = proxyhash_command(verb, "--help")
+    result = proxyhash_command(*verb.split(), "--help")
     assert result.code == 0
-    assert "Examples:" in result.out
-    assert f"proxyhash {verb}" in result.out
+    assert f"proxyhash {verb} " in result.out.partition("Examples:")[2]
+
+
+def test_each_file_of_a_verb_is_registered() -> None:
+    helpers = {"__init__", "app", "console", "noise", "shared"}
+    files = {path.stem for path in Path(console.__file__).parent.glob("*.py")}
+    assert files - helpers == set(VERBS)
 
 
 def test_wrong_usage_is_2_and_leaves_stdout_empty(proxyhash_process) -> None:

@@ -22,5 +22,4 @@ DeviceOption = Annotated[
 
 def examples(*commands: str) -> str:
     """Return the epilog of a verb: one command a line, taken literally (no rich markup)."""
-    lines = ("Examples:", *commands)
-    return "\n\n".join(line.replace("[", "\\[") for line in lines)
+    return "\n".join(("Examples:", *commands)).replace("[", "\\[")

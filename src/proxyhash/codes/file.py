@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +69,26 @@ class CodeFile:
         if not 1 <= self.bits <= MAX_BITS:
             raise DataError(f"field 'bits' is {self.bits}; a code has 1 to {MAX_BITS} bits")
         self._check_ids()
-        for modality in ("image", "text"):
-            self._check_modality(modality)
+        self._check_modality("image")
+        self._check_modality("text")
 
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.ids)
+
+    def of(self, modality: Literal["image", "text"]) -> Codes:
+        """Return the codes of one modality, uint8 (n, ceil(bits/8))."""
+        return self.image_codes if modality == "image" else self.text_codes
+
+    def has(self, modality: Literal["image", "text"]) -> npt.NDArray[np.bool_]:
+        """Return which items have a modality, bool (n,)."""
+        return self.has_image if modality == "image" else self.has_text
+
+    def having(
+        self, modality: Literal["image", "text"], positions: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Return those of `positions` whose items have a modality, in the same order."""
+        return positions[self.has(modality)[positions]]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file atomically; equal codes give equal bytes."""
@@ -130,9 +144,8 @@ class CodeFile:
             twice = Counter(self.ids).most_common(1)[0][0]
             raise DataError(f"field 'ids' holds {twice!r} twice; ids must be different")
 
-    def _check_modality(self, modality: str) -> None:
-        codes: Codes = getattr(self, f"{modality}_codes")
-        present: npt.NDArray[np.bool_] = getattr(self, f"has_{modality}")
+    def _check_modality(self, modality: Literal["image", "text"]) -> None:
+        codes, present = self.of(modality), self.has(modality)
         check_codes(codes, bits=self.bits, name=f"field '{modality}_codes'")
         if present.dtype != np.bool_ or present.ndim != 1:
             raise DataError(f"field 'has_{modality}' must be bool of shape (n,)")

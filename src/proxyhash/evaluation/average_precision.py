@@ -1,0 +1,175 @@
+"""Average precision of rankings full of ties, from counts per distance alone.
+
+A ranking is a sequence of groups of equal distance. Let a group hold n items, r of them relevant,
+and let c items with R relevant ones come before it. Over random orders of the group (McSherry and
+Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied
+Scores", ECIR 2008), the place j of the group (1 to n) is relevant with probability r/n, and then
+R + 1 + (j-1)(r-1)/(n-1) items are expected to be relevant up to it. So the group adds
+
+    sum over j of  r/n * (R + 1 + (j-1) (r-1)/(n-1)) / (c + j)
+
+to the sum of precisions. A sum of (p + (j-1) s) / (c + j) is s m + (p - s (c+1)) (H(c+m) - H(c)),
+with harmonic numbers H, so each group takes a constant number of steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from proxyhash.evaluation.ranking import Tally
+
+__all__ = ["average_precision", "weighted_average_precision"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def average_precision(
+    counts: Tally,
+    *,
+    ties: Literal["expected", "stable", "optimistic", "pessimistic"] = "expected",
+    cutoff: int | None = None,
+    divisor: Literal["hits", "min", "relevant"] = "hits",
+    stable_sums: Floats | None = None,
+) -> Floats:
+    """Return the average precision of each query, float64 (q,); NaN where nothing is relevant.
+
+    AP@R is the sum of the precisions at the relevant items among the first R, over a divisor. Cut
+    in the middle of a group of ties, both the sum and the divisor `hits` depend on the order of
+    the group: `expected` is then the mean over all orders of their quotient (0 where an order
+    leaves no hit), not the quotient of their means. A group's first m places hold x relevant items
+    with hypergeometric probability and, given x, in any order alike, so that this mean too is
+    exact: a sum over x.
+
+    With divisor `hits`, `optimistic` and `pessimistic` name an order and are no bounds: a further
+    hit late in the first R lowers a mean of precisions. With the other divisors, and without a
+    cutoff, optimistic >= expected >= pessimistic.
+
+    Args:
+        counts: the gallery by distance from each query.
+        ties: the order of items at equal distance, as in `Protocol`.
+        cutoff: R, or None for the whole gallery.
+        divisor: `hits` among the first R, `min` of R and the relevant items, or all `relevant`.
+        stable_sums: what `Ranking.stable_precision_sums` gave; needed for `stable` ties alone.
+    """
+    relevant = counts.relevant.sum(axis=1)
+    if ties == "stable":
+        if stable_sums is None:
+            raise ValueError("stable ties need stable_sums: counts do not know the gallery's order")
+        sums, hits = stable_sums[:, 0], stable_sums[:, 1]
+    elif ties == "expected":
+        if divisor == "hits" and cutoff is not None:
+            return np.where(relevant > 0, _expected_over_hits(counts, cutoff), np.nan)
+        sums, hits = _expected_sums(counts, counts.relevant, cutoff).sum(axis=1), relevant
+    else:
+        sums, hits = _extreme_sums(counts, cutoff, relevant_first=ties == "optimistic")
+    divisors = {
+        "hits": hits,
+        "relevant": relevant,
+        "min": relevant if cutoff is None else np.minimum(relevant, cutoff),
+    }
+    return np.where(relevant > 0, _ratio(sums, divisors[divisor]), np.nan)
+
+
+def weighted_average_precision(counts: Tally) -> Floats:
+    """Return the weighted AP of each query, float64 (q,); NaN where nothing is relevant.
+
+    The mean, over all relevant items of the ranking, of the average number of shared labels up to
+    the item (as in Zhao et al., "Deep Semantic Ranking Based Hashing for Multi-Label Image
+    Retrieval", CVPR 2015), expected over the orders of ties. With one label an item it is the AP.
+    """
+    relevant = counts.relevant.sum(axis=1)
+    sums = _expected_sums(counts, counts.shared, None).sum(axis=1)
+    return np.where(relevant > 0, _ratio(sums, relevant), np.nan)
+
+
+def _expected_sums(counts: Tally, worth: npt.NDArray[np.int64], cutoff: int | None) -> Floats:
+    """Return each group's expected sum, at its relevant items, of (worth so far) / place.
+
+    `worth` (q, K+1) is the sum of a worth of the items at each distance that is 0 for those that
+    are not relevant: their number for AP, their shared labels for the weighted AP. Of two places
+    of a group, the later is relevant and the earlier has some worth w: over all orders that is
+    worth * (r - 1) / (n (n-1)).
+    """
+    items, before = _groups(counts)
+    taken = items if cutoff is None else np.clip(cutoff - before, 0, items)
+    share = _ratio(counts.relevant, items)
+    worth_before = np.cumsum(worth, axis=1) - worth
+    first = share * worth_before + _ratio(worth, items)
+    step = _ratio(worth * (counts.relevant - 1.0), items * (items - 1))
+    return _linear_over_place(first, step, before, taken)
+
+
+def _extreme_sums(
+    counts: Tally, cutoff: int | None, *, relevant_first: bool
+) -> tuple[Floats, Floats]:
+    """Return the sums of precisions, and the hits, with each group's relevant items at one end."""
+    items, before = _groups(counts)
+    relevant = counts.relevant
+    start = before if relevant_first else before + items - relevant
+    taken = relevant if cutoff is None else np.clip(cutoff - start, 0, relevant)
+    hits_before = np.cumsum(relevant, axis=1) - relevant
+    sums = _linear_over_place(hits_before + 1.0, np.ones_like(start), start, taken)
+    return sums.sum(axis=1), taken.sum(axis=1)
+
+
+def _expected_over_hits(counts: Tally, cutoff: int) -> Floats:
+    """Return the mean over all orders of (sum of precisions) / (hits), both among the first R."""
+    items, before = _groups(counts)
+    whole = before + items <= cutoff
+    sums = np.where(whole, _expected_sums(counts, counts.relevant, None), 0.0).sum(axis=1)
+    hits = np.where(whole, counts.relevant, 0).sum(axis=1)
+    result = _ratio(sums, hits)
+    cut = (before < cutoff) & ~whole & (counts.relevant > 0)
+    for query, group in zip(*np.nonzero(cut), strict=True):
+        result[query] = _cut_group(
+            sums[query],
+            hits[query],
+            before=before[query, group],
+            taken=cutoff - before[query, group],
+            items=items[query, group],
+            relevant=counts.relevant[query, group],
+        )
+    return result
+
+
+def _cut_group(
+    sums: float, hits: int, *, before: float, taken: float, items: float, relevant: int
+) -> float:
+    """Return the expected quotient where only `taken` of a group's `items` are looked at."""
+    found = np.arange(max(0, taken - items + relevant), min(relevant, taken) + 1)
+    # Hypergeometric probabilities from the ratios of neighbours: no factorial is too large.
+    now = found[:-1]
+    steps = np.log((relevant - now) * (taken - now))
+    steps -= np.log((now + 1) * (items - relevant - taken + now + 1))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    chances = np.exp(logs - logs.max())
+    chances /= chances.sum()
+    step = found * (found - 1) / max(taken * (taken - 1), 1)
+    first = found / taken * (hits + 1)
+    totals = sums + _linear_over_place(first, step, np.float64(before), np.float64(taken))
+    return float(chances @ _ratio(totals, hits + found))
+
+
+def _groups(counts: Tally) -> tuple[Floats, Floats]:
+    items = counts.items.astype(np.float64)
+    return items, np.cumsum(items, axis=1) - items
+
+
+def _linear_over_place(first: Any, step: Any, before: Any, taken: Any) -> Floats:
+    """Return sum over j = 1..taken of (first + (j-1) step) / (before + j), elementwise."""
+    from scipy.special import digamma
+
+    harmonic = digamma(before + taken + 1.0) - digamma(before + 1.0)
+    return np.asarray(step * taken + (first - step * (before + 1)) * harmonic)
+
+
+def _ratio(numerator: Any, denominator: Any) -> Floats:
+    """Return the quotient, and 0 where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    result = np.zeros(numerator.shape)
+    np.divide(numerator, denominator, out=result, where=denominator != 0)
+    return result

@@ -1,0 +1,89 @@
+"""The compiled loops of the evaluation: one pass over the gallery, in tiles, for a few queries.
+
+Codes come as words of one row an item. Label sets of the gallery come as one row a word, so that
+the inner loop runs along the gallery.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.codes.hamming import row_distances
+from proxyhash.codes.kernels import kernel, popcount
+
+__all__ = ["count_pairs", "sum_stable_precisions"]
+
+_TILE = 8192  # gallery items whose codes and labels stay in a core's own cache
+
+
+@kernel
+def _shared_labels(
+    query: npt.NDArray[np.uint64],
+    gallery: npt.NDArray[np.uint64],
+    start: int,
+    result: npt.NDArray[np.uint16],
+) -> None:
+    """Write how many bits one set (W,) shares with the sets (W, n) from `start` on: uint16."""
+    result[:] = 0
+    for place in range(query.shape[0]):
+        word = query[place]
+        if word:
+            words = gallery[place, start : start + len(result)]
+            for item in range(len(words)):
+                result[item] += popcount(words[item] & word)
+
+
+@kernel
+def count_pairs(
+    query: npt.NDArray[Any],
+    gallery: npt.NDArray[Any],
+    query_sets: npt.NDArray[np.uint64],
+    gallery_sets: npt.NDArray[np.uint64],
+    counts: npt.NDArray[np.uint32],
+) -> None:
+    """Add the gallery to uint32 (q, K+1, G+1): items by distance and shared labels, at most G."""
+    count, most = gallery.shape[0], counts.shape[2] - 1
+    distances, shared = np.empty(_TILE, np.uint16), np.empty(_TILE, np.uint16)
+    for start in range(0, count, _TILE):
+        stop = min(start + _TILE, count)
+        for row in range(query.shape[0]):
+            row_distances(query[row], gallery[start:stop], distances)
+            _shared_labels(query_sets[row], gallery_sets, start, shared[: stop - start])
+            for item in range(stop - start):
+                counts[row, distances[item], min(shared[item], most)] += 1
+
+
+@kernel
+def sum_stable_precisions(  # noqa: PLR0917 (compiled functions take no keywords)
+    query: npt.NDArray[Any],
+    gallery: npt.NDArray[Any],
+    query_sets: npt.NDArray[np.uint64],
+    gallery_sets: npt.NDArray[np.uint64],
+    places: npt.NDArray[np.int64],
+    hits: npt.NDArray[np.int64],
+    cutoff: int,
+    sums: npt.NDArray[np.float64],
+) -> None:
+    """Add to float64 (q, 2) the precisions at the relevant items among the first, and their number.
+
+    `places` and `hits`, int64 (q, K+1), say how many items, and how many relevant ones, are nearer
+    than each distance; they are overwritten. Items of one distance are in gallery order.
+    """
+    count = gallery.shape[0]
+    distances, shared = np.empty(_TILE, np.uint16), np.empty(_TILE, np.uint16)
+    for start in range(0, count, _TILE):
+        stop = min(start + _TILE, count)
+        for row in range(query.shape[0]):
+            row_distances(query[row], gallery[start:stop], distances)
+            _shared_labels(query_sets[row], gallery_sets, start, shared[: stop - start])
+            for item in range(stop - start):
+                distance = distances[item]
+                places[row, distance] += 1
+                if shared[item]:
+                    hits[row, distance] += 1
+                    if places[row, distance] <= cutoff:
+                        sums[row, 0] += hits[row, distance] / places[row, distance]
+                        sums[row, 1] += 1

@@ -1,0 +1,176 @@
+"""One direction of retrieval: every metric of one set of queries against one gallery."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.evaluation.average_precision import weighted_average_precision
+from proxyhash.evaluation.mean import block_average_precision, mean_over_queries, summarize
+from proxyhash.evaluation.metrics import Curves, curves, lookup, ndcg_at, precision_at, recall_at
+from proxyhash.evaluation.protocol import Protocol
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxyhash.evaluation.ranking import Ranking, Tally
+
+__all__ = ["AT", "RADIUS", "Direction", "LookupMeans", "evaluate_direction"]
+
+Floats = npt.NDArray[np.float64]
+
+AT = (1, 10, 100, 1000)
+"""The N of precision, recall and NDCG at N."""
+
+RADIUS = 2
+"""The radius of the look-up, in bits."""
+
+
+@dataclass(frozen=True)
+class LookupMeans:
+    """Means over the queries of what a hash look-up within a radius gives.
+
+    Attributes:
+        radius: in bits.
+        precision: share of relevant items; an empty look-up fails its user and counts as 0.
+        recall: share of the relevant items that is returned.
+        retrieved: items returned.
+        empty: share of the queries that get nothing.
+    """
+
+    radius: int
+    precision: float
+    recall: float
+    retrieved: float
+    empty: float
+
+
+@dataclass(frozen=True)
+class Direction:
+    """The metrics of one direction: means over the queries that count, NaN when none does.
+
+    Attributes:
+        map: mean average precision by the protocol.
+        weighted_map: mean of the AP weighted by shared labels, over the whole gallery.
+        queries: how many queries were averaged.
+        left_out: queries left out because nothing in the gallery is relevant to them.
+        gallery: how many items were searched.
+        precision_at: N to the mean precision of the first N, for each N up to the gallery's size.
+        recall_at: N to the mean recall of the first N.
+        ndcg_at: N to the mean NDCG of the first N.
+        lookup: what a hash look-up gives.
+        curves: precision and recall over the Hamming radius, and pairs by distance.
+        average_precision: float64 (q,), of every query; NaN where nothing is relevant.
+    """
+
+    map: float
+    weighted_map: float
+    queries: int
+    left_out: int
+    gallery: int
+    precision_at: dict[int, float]
+    recall_at: dict[int, float]
+    ndcg_at: dict[int, float]
+    lookup: LookupMeans
+    curves: Curves
+    average_precision: Floats
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures ready for JSON, null for NaN; without curves and single queries."""
+        return {
+            "map": _json_number(self.map),
+            "weighted_map": _json_number(self.weighted_map),
+            "queries": self.queries,
+            "left_out": self.left_out,
+            "gallery": self.gallery,
+            "precision_at": _json_numbers(self.precision_at),
+            "recall_at": _json_numbers(self.recall_at),
+            "ndcg_at": _json_numbers(self.ndcg_at),
+            "lookup": _json_numbers(asdict(self.lookup)),
+        }
+
+
+def evaluate_direction(
+    ranking: Ranking,
+    *,
+    protocol: Protocol | None = None,
+    at: Sequence[int] = AT,
+    radius: int = RADIUS,
+    track: Track = silent,
+    description: str = "evaluate",
+) -> Direction:
+    """Return every metric of a ranking.
+
+    Works in blocks of queries and takes about 200 MB over its inputs, whatever their number.
+
+    Args:
+        ranking: queries and gallery.
+        protocol: how to evaluate; its gallery is whatever the ranking has.
+        at: the N of precision, recall and NDCG; those beyond the gallery's size are left out.
+        radius: of the look-up, in bits.
+        track: told about each block of queries.
+        description: what the progress is called.
+    """
+    protocol = protocol or Protocol()
+    at = [n for n in at if n <= len(ranking.gallery)]
+    parts: list[dict[str, Floats]] = []
+    shapes: list[Curves] = []
+    for rows in track(list(ranking.blocks(graded=True)), description):
+        counts = ranking.tally(rows, gain=protocol.gain)
+        parts.append(
+            {"map": block_average_precision(ranking, rows, counts, protocol)}
+            | _query_metrics(counts, at, radius)
+        )
+        shapes.append(curves(counts))
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    total = summarize(values["map"], protocol)
+    kept = ~np.isnan(values["map"])
+    mean = {name: mean_over_queries(each, kept, protocol) for name, each in values.items()}
+    return Direction(
+        map=total.value,
+        weighted_map=mean["weighted_map"],
+        queries=total.queries,
+        left_out=total.left_out,
+        gallery=len(ranking.gallery),
+        precision_at={n: mean[f"precision_at {n}"] for n in at},
+        recall_at={n: mean[f"recall_at {n}"] for n in at},
+        ndcg_at={n: mean[f"ndcg_at {n}"] for n in at},
+        lookup=LookupMeans(
+            radius,
+            *(mean[f"lookup {name}"] for name in ("precision", "recall", "retrieved", "empty")),
+        ),
+        curves=reduce(add, shapes),
+        average_precision=total.per_query,
+    )
+
+
+def _query_metrics(counts: Tally, at: Sequence[int], radius: int) -> dict[str, Floats]:
+    """Return a value per query of each metric, float64 (q,)."""
+    found = lookup(counts, radius=radius)
+    result = {
+        "weighted_map": weighted_average_precision(counts),
+        "lookup precision": found.precision,
+        "lookup recall": found.recall,
+        "lookup retrieved": found.retrieved,
+        "lookup empty": (found.retrieved == 0).astype(np.float64),
+    }
+    for n in at:
+        result[f"precision_at {n}"] = precision_at(counts, n)
+        result[f"recall_at {n}"] = recall_at(counts, n)
+        result[f"ndcg_at {n}"] = ndcg_at(counts, n)
+    return result
+
+
+def _json_number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _json_numbers(values: dict[Any, float]) -> dict[str, float | None]:
+    return {str(name): _json_number(value) for name, value in values.items()}

@@ -1,0 +1,156 @@
+"""Evaluating the codes of a collection by one protocol: four directions and bit statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.errors import DataError
+from proxyhash.evaluation.bits import code_statistics
+from proxyhash.evaluation.direction import AT, Direction, evaluate_direction
+from proxyhash.evaluation.mean import MAP, mean_average_precision
+from proxyhash.evaluation.protocol import Protocol
+from proxyhash.evaluation.ranking import Labels, Ranking
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from proxyhash.codes import CodeFile
+    from proxyhash.data import Split
+    from proxyhash.data.item import Modality
+
+__all__ = [
+    "DIRECTIONS",
+    "MAP",
+    "Evaluation",
+    "evaluate_codes",
+    "mean_average_precision",
+]
+
+DIRECTIONS: dict[str, tuple[Modality, Modality]] = {
+    "image_to_text": ("image", "text"),
+    "text_to_image": ("text", "image"),
+    "image_to_image": ("image", "image"),
+    "text_to_text": ("text", "text"),
+}
+"""The four directions, each with the modality of its queries and of its gallery."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one protocol gives on one set of codes.
+
+    Attributes:
+        protocol: how it was evaluated.
+        fingerprint: what was evaluated: the split's fingerprint, and the model's under "model".
+        bits: the code length, per item and modality.
+        directions: a `Direction` for each of `DIRECTIONS`.
+        missing: for each direction, how many queries and gallery items lack the modality and were
+            left out.
+        bit_statistics: of the gallery's codes of each modality ("image", "text"; None without
+            codes), of the pairs ("pairs": mean distance of an item's two codes) and of the proxies
+            ("proxies"; None without proxies).
+    """
+
+    protocol: Protocol
+    fingerprint: Mapping[str, Any]
+    bits: int
+    directions: Mapping[str, Direction]
+    missing: Mapping[str, tuple[int, int]]
+    bit_statistics: Mapping[str, Any]
+
+    @property
+    def map(self) -> dict[str, float]:
+        """The mAP of each direction; NaN where no query counts."""
+        return {name: direction.map for name, direction in self.directions.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything ready for JSON, the figures first and the curves last."""
+        directions = {name: direction.to_dict() for name, direction in self.directions.items()}
+        for name, (queries, gallery) in self.missing.items():
+            directions[name] |= {"queries_missing": queries, "gallery_missing": gallery}
+        return {
+            "protocol": self.protocol.to_dict(),
+            "fingerprint": dict(self.fingerprint),
+            "bits": self.bits,
+            "map": {name: direction["map"] for name, direction in directions.items()},
+            "directions": directions,
+            "bit_statistics": dict(self.bit_statistics),
+            "curves": {name: each.curves.to_dict() for name, each in self.directions.items()},
+        }
+
+
+def evaluate_codes(
+    codes: CodeFile,
+    labels: Labels,
+    split: Split,
+    *,
+    protocol: Protocol | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
+    proxies: npt.NDArray[np.int8] | None = None,
+    at: Sequence[int] = AT,
+    track: Track = silent,
+) -> Evaluation:
+    """Return the evaluation of a collection's codes by one protocol.
+
+    An item without a modality is no query and no gallery item on that side, and is counted. A
+    direction with an empty gallery, or whose queries have nothing relevant in it, has NaN figures.
+
+    Args:
+        codes: the codes of n items.
+        labels: bool (n, C), in the order of the codes.
+        split: positions of queries, gallery, train and validation items.
+        protocol: how to evaluate; expected mAP@all of the literature's gallery by default.
+        fingerprint: what was evaluated; stored in the result.
+        proxies: the categories' codes, -1 and +1, (C, K).
+        at: the N of precision, recall and NDCG at N.
+        track: told about each block of queries.
+
+    Raises:
+        DataError: the labels or the split are of other items than the codes.
+    """
+    protocol = protocol or Protocol()
+    _check(codes, labels, split)
+    gallery = split.gallery if protocol.gallery == "literature" else split.strict_gallery
+    directions, missing = {}, {}
+    for name, (asked, searched) in DIRECTIONS.items():
+        rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
+        ranking = Ranking(
+            query=codes.of(asked)[rows],
+            gallery=codes.of(searched)[columns],
+            query_labels=labels[rows],
+            gallery_labels=labels[columns],
+            bits=codes.bits,
+        )
+        directions[name] = evaluate_direction(
+            ranking,
+            protocol=protocol,
+            at=at,
+            track=track,
+            description=f"evaluate {name.replace('_', ' ')}, {protocol.gallery} gallery",
+        )
+        missing[name] = (len(split.query) - len(rows), len(gallery) - len(columns))
+    return Evaluation(
+        protocol=protocol,
+        fingerprint={"model": codes.model} | dict(fingerprint or {}),
+        bits=codes.bits,
+        directions=directions,
+        missing=missing,
+        bit_statistics=code_statistics(codes, gallery, proxies=proxies),
+    )
+
+
+def _check(codes: CodeFile, labels: Labels, split: Split) -> None:
+    for what, count in (
+        ("labels", len(labels)),
+        ("split", len(split.query) + len(split.gallery)),
+    ):
+        if count != len(codes):
+            raise DataError(
+                f"the {what} are of {count:,} items and the codes of {len(codes):,}; "
+                "they must be of one collection"
+            )

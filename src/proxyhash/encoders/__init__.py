@@ -1,0 +1,24 @@
+"""Image or text in, feature vector out: bag of words, pretrained models, features from files.
+
+Importing a module here registers its encoder; none of them loads torch or scikit-learn before it
+is used.
+"""
+
+from proxyhash.encoders.base import BatchEncoder, Encoder, EncoderRequest, Features
+from proxyhash.encoders.bow import BagOfWords
+from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
+from proxyhash.encoders.registry import encoder_kinds, load_encoder, make_encoder, register_encoder
+
+__all__ = [
+    "BagOfWords",
+    "BatchEncoder",
+    "Encoder",
+    "EncoderRequest",
+    "Features",
+    "TransformersImageEncoder",
+    "TransformersTextEncoder",
+    "encoder_kinds",
+    "load_encoder",
+    "make_encoder",
+    "register_encoder",
+]

@@ -1,0 +1,94 @@
+"""Encoding batch by batch on every core: one whole batch per thread, from file to feature.
+
+A thread reads, decodes and resizes the pictures of its batch and then runs the model on them with
+one torch thread of its own. Decoding, resizing and torch's kernels release the interpreter lock,
+so the threads keep all cores busy without a hand-over between decoders and model, and without the
+barriers inside a model that is split over cores, at which one late core makes all others wait.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["encode_batches", "worker_threads"]
+
+Row = TypeVar("Row")
+
+_AHEAD = 2  # batches handed out per thread: enough to never idle, few enough to stop soon
+
+
+def encode_batches(
+    encode: Callable[[NDArray[np.int64]], Iterable[Row]],
+    positions: NDArray[np.int64],
+    *,
+    batch_size: int,
+) -> Iterator[tuple[int, Row]]:
+    """Yield (position, row) for every position, in the order given.
+
+    `encode` gets the positions of one batch and returns a row for each; it runs in several threads
+    at once. Batches are of equal size, give or take one, and at most `batch_size`. Peak memory is
+    what `encode` needs for two batches per thread.
+
+    When `encode` raises, the error comes out here after the rows of the batches before it.
+    """
+    if len(positions) == 0:
+        return
+    batches = np.array_split(positions, -(-len(positions) // batch_size))
+    threads = min(worker_threads(), len(batches))
+    if threads == 1:
+        for batch in batches:
+            yield from zip(batch.tolist(), encode(batch), strict=True)
+        return
+    with _one_torch_thread_each() as start, ThreadPoolExecutor(threads, initializer=start) as pool:
+        running: deque[tuple[NDArray[np.int64], Future[Iterable[Row]]]] = deque()
+        try:
+            waiting = iter(batches)
+            for batch in waiting:
+                running.append((batch, pool.submit(encode, batch)))
+                if len(running) == _AHEAD * threads:
+                    break
+            while running:
+                batch, future = running.popleft()
+                rows = future.result()
+                following = next(waiting, None)
+                if following is not None:
+                    running.append((following, pool.submit(encode, following)))
+                yield from zip(batch.tolist(), rows, strict=True)
+        finally:  # an error, Ctrl-C or a caller that had enough: start nothing more
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def worker_threads() -> int:
+    """Return how many threads encode: torch's own number, or the cores of this process."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _one_torch_thread_each() -> Iterator[Callable[[], None]]:
+    """Yield what each worker thread calls first; the caller's number comes back at the end."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield lambda: None
+        return
+    before = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,171 @@
+"""Bag of words: which words of a fixed vocabulary a text has."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
+from proxyhash.encoders.options import read_options
+from proxyhash.encoders.registry import register_encoder
+from proxyhash.errors import DataError, UsageError, check_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from proxyhash.data.item import Modality
+
+__all__ = ["WEIGHTINGS", "BagOfWords"]
+
+WEIGHTINGS = ("binary", "count", "tfidf")
+
+
+@register_encoder
+class BagOfWords(BatchEncoder):
+    """Word vector over the most frequent words of the train texts, as in the hashing literature.
+
+    Words are what scikit-learn's `CountVectorizer` finds: lower case, two letters or more. A text
+    without a known word gets a zero vector.
+
+    Attributes:
+        words: the vocabulary, alphabetic; the columns of the features.
+        weighting: "binary" is 1 where the word occurs; "count" how often; "tfidf" the count times
+            log((1 + n) / (1 + n_word)) + 1 over the n train texts, scikit-learn's smooth idf.
+        normalize: whether each vector is divided by its Euclidean norm.
+    """
+
+    kind: ClassVar[str] = "bow"
+    modalities: ClassVar[tuple[Modality, ...]] = ("text",)
+    cached: ClassVar[bool] = False
+
+    modality: Modality = "text"
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        weighting: str = "binary",
+        normalize: bool = False,
+        idf: Sequence[float] | None = None,
+    ) -> None:
+        self.words = tuple(words)
+        self.weighting = check_option("weighting", weighting, WEIGHTINGS)
+        self.normalize = normalize
+        self._idf = None if idf is None else np.asarray(idf, dtype=np.float64)
+        if not self.words or len(set(self.words)) != len(self.words):
+            raise ValueError("the vocabulary must have at least one word, and each word once")
+        if (self._idf is not None) != (weighting == "tfidf") or (
+            self._idf is not None and self._idf.shape != (len(self.words),)
+        ):
+            raise ValueError("the weighting tfidf, and only that, comes with one idf per word")
+        self.dim = len(self.words)
+        self.fingerprint = fingerprint_of({"kind": self.kind, **self._settings()}, {})
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Sequence[str],
+        *,
+        words: int = 2000,
+        weighting: str = "binary",
+        normalize: bool = False,
+        stop_words: bool = False,
+    ) -> Self:
+        """Return a bag of the words that occur in most texts, the alphabet deciding between equals.
+
+        Args:
+            texts: the train texts.
+            words: how many words to keep at most.
+            weighting: see the class.
+            normalize: see the class.
+            stop_words: leave out scikit-learn's list of frequent English words.
+
+        Raises:
+            UsageError: "words is 0; ...", or the weighting is unknown.
+            DataError: "none of the 12 texts has a word ...".
+        """
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        check_option("weighting", weighting, WEIGHTINGS)
+        if words < 1:
+            raise UsageError(f"words is {words}; a bag of words needs at least one")
+        vectorizer = CountVectorizer(binary=True, stop_words="english" if stop_words else None)
+        try:
+            found = vectorizer.fit_transform(texts)
+        except ValueError as error:  # scikit-learn's "empty vocabulary"
+            raise DataError(
+                f"none of the {len(texts)} texts has a word to learn from; a bag of words needs "
+                "texts with words of two letters or more"
+            ) from error
+        names = vectorizer.get_feature_names_out()
+        frequency = np.asarray(found.sum(axis=0)).ravel()
+        kept = np.sort(np.lexsort((np.arange(len(names)), -frequency))[:words])
+        idf = np.log((1 + len(texts)) / (1 + frequency[kept])) + 1 if weighting == "tfidf" else None
+        return cls(
+            names[kept].tolist(),
+            weighting=weighting,
+            normalize=normalize,
+            idf=None if idf is None else idf.tolist(),
+        )
+
+    @classmethod
+    def from_request(cls, request: EncoderRequest) -> Self:
+        """Fit on the texts of the train items; options: words, weighting, normalize, stop_words."""
+        defaults = {
+            "words": request.bow_words,
+            "weighting": "binary",
+            "normalize": False,
+            "stop_words": False,
+        }
+        options = read_options(cls.kind, request.argument, defaults)
+        collection, train = request.training_inputs(cls.kind)
+        texts = [collection.texts[position] for position in train]
+        return cls.fit([text for text in texts if text is not None], **options)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+        """Return the saved bag of words; `device` has no meaning here."""
+        del device
+        settings = read_settings(folder)
+        return cls(
+            settings["words"],
+            weighting=settings["weighting"],
+            normalize=settings["normalize"],
+            idf=settings["idf"],
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabulary and the settings as JSON."""
+        write_settings(folder, self, self._settings())
+
+    def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        """Return the word vectors of one batch of texts."""
+        counts: NDArray[np.float32] = (
+            self._vectorizer.transform(prepared).toarray().astype(np.float32)
+        )
+        if self._idf is not None:
+            counts *= self._idf.astype(np.float32)
+        if self.normalize:
+            norms = np.linalg.norm(counts, axis=1, keepdims=True)
+            counts /= np.where(norms > 0, norms, 1)
+        return counts
+
+    @cached_property
+    def _vectorizer(self) -> Any:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        return CountVectorizer(vocabulary=self.words, binary=self.weighting == "binary")
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "words": list(self.words),
+            "weighting": self.weighting,
+            "normalize": self.normalize,
+            "idf": None if self._idf is None else self._idf.tolist(),
+        }

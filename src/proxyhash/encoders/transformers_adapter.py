@@ -1,0 +1,310 @@
+"""Every call into transformers, whose names and return types change between versions.
+
+Nothing here touches the network, runs code that came with a model, or reads pickled weights.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from proxyhash.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from proxyhash.data.item import Modality
+
+__all__ = [
+    "Backbone",
+    "PictureProcessor",
+    "Tokenizer",
+    "image_features",
+    "load_backbone",
+    "restore_backbone",
+    "text_features",
+]
+
+_SAFE = {"local_files_only": True, "trust_remote_code": False}
+_TOWERS = {
+    "image": ("vision_model", "visual_projection"),
+    "text": ("text_model", "text_projection"),
+}
+_OTHER = {"image": "text", "text": "image"}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network and the way its output becomes one vector.
+
+    Attributes:
+        module: in float32 and evaluation mode.
+        pooling: "projection" (CLIP family), "pooler" (the network's own), "mean" or "first".
+        dropped: parts that the features do not need, taken out of the module.
+    """
+
+    module: nn.Module
+    pooling: str
+    dropped: tuple[str, ...]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return every parameter and buffer that is part of the weights, by name."""
+        tensors = self.module.state_dict()
+        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> Backbone:
+    """Return the network in a folder that `save_pretrained` wrote.
+
+    Where the weights lack the pooler, which transformers would fill with random numbers, the first
+    token (or the mean over a map) is taken instead.
+
+    Raises:
+        ModelError: transformers cannot load it, or weights are missing.
+    """
+    with _quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
+        config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+        module, report = transformers.AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_SAFE,
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{folder}: models with a decoder are not supported; use an encoder")
+    missing = sorted(report["missing_keys"])
+    parts: tuple[str, ...] = ()
+    dual = all(hasattr(module, f"get_{side}_features") for side in _TOWERS)
+    lacks_pooler = any(name.startswith("pooler.") for name in missing)
+    if dual:
+        pooling, parts = "projection", _TOWERS[_OTHER[modality]]
+    elif modality == "image" and not lacks_pooler:
+        pooling = "pooler"
+    else:
+        pooling, parts = ("first" if modality == "image" else "mean"), ("pooler",)
+    dropped = tuple(part for part in parts if getattr(module, part, None) is not None)
+    missing = [name for name in missing if name.partition(".")[0] not in dropped]
+    if missing:
+        raise ModelError(f"{folder}: the weights lack {', '.join(missing[:3])}; is this the model?")
+    return _finished(module, pooling, dropped, device)
+
+
+def restore_backbone(
+    folder: Path,
+    state: Mapping[str, NDArray[Any]],
+    *,
+    pooling: str,
+    dropped: Sequence[str],
+    device: str = "cpu",
+) -> Backbone:
+    """Return the network of the configuration in `folder` with the weights of `Backbone.state`.
+
+    Raises:
+        ModelError: the weights do not fit the configuration.
+    """
+    with _quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
+        config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+        module = transformers.AutoModel.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
+        backbone = _finished(module, pooling, tuple(dropped), "cpu")
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        backbone.module.load_state_dict(tensors, strict=True)
+    backbone.module.to(device)
+    return backbone
+
+
+def image_features(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+    """Return the pooled features (b, d) of pixels (b, 3, h, w)."""
+    module: Any = backbone.module
+    if backbone.pooling == "projection":
+        return _projected(module.get_image_features(pixel_values=pixels))
+    output = module(pixel_values=pixels)
+    pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
+    if backbone.pooling == "pooler" and pooled is not None:
+        return pooled.flatten(1)
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
+
+
+def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the features (b, d) of a batch of tokenised texts."""
+    module: Any = backbone.module
+    if backbone.pooling == "projection":
+        return _projected(module.get_text_features(**tokens))
+    hidden: torch.Tensor = module(**tokens).last_hidden_state
+    if backbone.pooling == "first":
+        return hidden[:, 0]
+    mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+class PictureProcessor:
+    """A model's own image processor, at the speed of its resizing.
+
+    The processors of transformers rescale and normalise picture by picture in float64, which takes
+    longer than decoding and resizing together. Both are one multiplication and addition per channel
+    on a picture of bytes, so they run here on the whole batch. Whether that is so for a given
+    processor is tried out on noise when it is loaded; where the result differs from the
+    processor's own by more than 1e-6, the processor does everything itself.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with _quiet(), _as_model_error(folder):
+            # torchvision's backend, where that is installed, gives other pixels than Pillow's.
+            self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
+                folder, backend="pil", **_SAFE
+            )
+            self._affine = self._find_affine()
+
+    @property
+    def batched(self) -> bool:
+        """Whether rescaling and normalising run on whole batches."""
+        return self._affine is not None
+
+    def prepare(self, image: Image) -> NDArray[Any]:
+        """Return one RGB picture resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
+        if self._affine is None:
+            return self._process(image)
+        geometry = self._process(image, do_rescale=False, do_normalize=False)
+        return np.moveaxis(geometry, 0, -1)
+
+    def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
+        """Return the model's input for prepared pictures, float32 (b, 3, h, w)."""
+        if len({picture.shape for picture in prepared}) > 1:
+            raise ModelError("the model's image processor gives pictures of different sizes")
+        batch = torch.from_numpy(np.stack(prepared))
+        if self._affine is None:
+            return batch.float().contiguous(memory_format=torch.channels_last)
+        scale, shift = self._affine
+        # The bytes lie channel by channel for each pixel, which is torch's channels_last.
+        return batch.permute(0, 3, 1, 2).float().mul_(scale).add_(shift)
+
+    def _process(self, image: Image, **options: bool) -> NDArray[Any]:
+        return np.asarray(self._processor(image, **options)["pixel_values"][0])
+
+    def _find_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        from PIL import Image
+
+        rescale_factor, mean, deviation = self._pointwise_settings()
+        scale = (rescale_factor / deviation).float().view(3, 1, 1)
+        shift = (-mean / deviation).float().view(3, 1, 1)
+        noise = np.random.default_rng(0)
+        for height, width in ((64, 64), (45, 80), (300, 260)):
+            image = Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
+            wanted = self._process(image)
+            geometry = self._process(image, do_rescale=False, do_normalize=False)
+            if geometry.dtype != np.uint8 or geometry.shape != wanted.shape or len(geometry) != 3:
+                return None
+            found = torch.from_numpy(geometry.astype(np.float32)).mul(scale).add(shift)
+            if not torch.allclose(found, torch.from_numpy(wanted).float(), rtol=0, atol=1e-6):
+                return None
+        return scale, shift
+
+    def _pointwise_settings(self) -> tuple[float, torch.Tensor, torch.Tensor]:
+        """What a byte is multiplied with, then the mean and deviation of each channel."""
+        processor = self._processor
+        factor = processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
+        mean, deviation = 0.0, 1.0
+        if getattr(processor, "do_normalize", False):
+            mean, deviation = processor.image_mean, processor.image_std
+        as_channels = [torch.tensor(v, dtype=torch.float64).expand(3) for v in (mean, deviation)]
+        return factor, as_channels[0], as_channels[1]
+
+
+class Tokenizer:
+    """A model's own tokenizer, cutting at `max_tokens` and padding to the longest of a batch."""
+
+    def __init__(self, folder: Path, *, max_tokens: int | None) -> None:
+        with _quiet(), _as_model_error(folder):
+            config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **_SAFE)
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        text = getattr(config, "text_config", None) or config
+        self.max_tokens = _token_limit(text, self._tokenizer.model_max_length, max_tokens)
+        # SigLIP was trained on texts padded to full length and reads its last token.
+        full = config.model_type.startswith("siglip")
+        self._padding = "max_length" if full else "longest"
+        # A fast tokenizer keeps truncation and padding as state and fails when two threads use it.
+        self._lock = threading.Lock()
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Return the tokens of a batch: at least input_ids and attention_mask, (b, length)."""
+        with self._lock:
+            tokens = self._tokenizer(
+                list(texts),
+                padding=self._padding,
+                truncation=True,
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            )
+        return dict(tokens)
+
+
+def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device: str) -> Backbone:
+    for part in dropped:
+        setattr(module, part, None)
+    module.requires_grad_(requires_grad=False)
+    # Convolutions on channels_last run about twice as fast on a CPU.
+    module.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Backbone(module.eval(), pooling, dropped)
+
+
+def _projected(output: Any) -> torch.Tensor:
+    """The projected features: a tensor in transformers 4, an output's pooled field in 5."""
+    projected = output if isinstance(output, torch.Tensor) else output.pooler_output
+    assert isinstance(projected, torch.Tensor)
+    return projected
+
+
+def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) -> int:
+    limits = [limit for limit in (recipe_limit, tokenizer_limit) if limit and limit < 10**9]
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin number positions from the padding token on.
+        reserved = 0 if limits else (getattr(config, "pad_token_id", None) or 0) + 1
+        limits.append(int(positions) - reserved)
+    return min(limits, default=512)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No loading bars and no reports about unused heads, which are expected here."""
+    verbosity, bars = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _as_model_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # transformers raises nearly any type for a file it cannot use
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{folder} cannot be used by transformers: {reason}") from error

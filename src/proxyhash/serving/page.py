@@ -1,0 +1,157 @@
+"""A page of search results in one file: no script, no address but `data:`, everything escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyhash.files import write_text
+from proxyhash.serving.bit_strip import MAX_STRIP_BITS, bit_strip
+from proxyhash.serving.thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from proxyhash.codes import Codes
+    from proxyhash.index import Hit
+    from proxyhash.serving.answer import Answer, Query
+
+__all__ = ["render_page", "write_page"]
+
+# The policy makes the browser itself refuse whatever is not in the file.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<div class="page">
+<header><h1>proxyhash</h1><p>{title}</p></header>
+{figures}<main>
+{sections}</main>
+{footer}</div>
+</body>
+</html>
+"""
+
+_LEGEND = (
+    '<p class="legend" aria-hidden="true"><span><i class="on"></i>bit 1</span>'
+    '<span><i class="off"></i>bit 0</span>'
+    '<span><i class="far"></i>differs from the query</span></p>'
+)
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    answers: Sequence[Answer],
+    *,
+    title: str,
+    figures: Mapping[str, str] | None = None,
+    footer: str = "",
+) -> None:
+    """Write the page of `render_page` atomically, UTF-8."""
+    write_text(path, render_page(answers, title=title, figures=figures, footer=footer))
+
+
+def render_page(
+    answers: Sequence[Answer],
+    *,
+    title: str,
+    figures: Mapping[str, str] | None = None,
+    footer: str = "",
+) -> str:
+    """Return one self-contained HTML page: a section an answer, with thumbnails inside.
+
+    Args:
+        answers: the searches to show.
+        title: what the page is about.
+        figures: large numbers above the answers, by what they measure.
+        footer: small print.
+    """
+    thumbnails = Thumbnails()
+    stats = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in (figures or {}).items()
+    )
+    return _PAGE.format(
+        title=escape(title),
+        style=files("proxyhash.serving").joinpath("page.css").read_text(encoding="utf-8"),
+        figures=f'<dl class="figures">{stats}</dl>\n' if stats else "",
+        sections="".join(_section(answer, thumbnails) for answer in answers),
+        footer=f"<footer>{escape(footer)}</footer>\n" if footer else "",
+    )
+
+
+def _section(answer: Answer, thumbnails: Thumbnails) -> str:
+    hits = "".join(
+        _hit(hit, code, answer, thumbnails)
+        for hit, code in zip(answer.hits, answer.codes, strict=True)
+    )
+    found = f"{len(answer.hits)} nearest of {answer.searched:,} {answer.target}s"
+    legend = _LEGEND if answer.hits and answer.bits <= MAX_STRIP_BITS else ""
+    return (
+        f'<section class="{answer.target}s">\n{_query(answer.query, answer.bits, thumbnails)}'
+        f'<div class="found"><p>{found}</p>{legend}</div>\n'
+        f'<ol class="hits">\n{hits}</ol>\n</section>\n'
+    )
+
+
+def _query(query: Query, bits: int, thumbnails: Thumbnails) -> str:
+    kind = f"Searching with {'an' if query.modality == 'image' else 'a'} {query.modality}"
+    if query.id is not None:
+        kind += f" of the collection, item {query.id}"
+    picture = ""
+    if query.modality == "image" and query.image is not None:
+        picture = _picture(query.image, f"The query: {query.text or query.image.name}", thumbnails)
+    heading = query.text or (query.image.name if query.image else f"item {query.id}")
+    return (
+        f'<div class="query">{picture}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
+        f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
+    )
+
+
+def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
+    text = str(hit.payload.get("text") or "")
+    image = hit.payload.get("image")
+    labels = hit.payload.get("labels")
+    picture = ""
+    if image:
+        picture = _picture(Path(str(image)), text or f"Item {hit.id}", thumbnails)
+    elif answer.target == "image":
+        picture = _missing("no picture")
+    names = (
+        "".join(f"<li>{escape(str(name))}</li>" for name in labels)
+        if isinstance(labels, list)
+        else ""
+    )
+    apart = {0: "identical code", 1: "1 bit apart"}.get(hit.distance, f"{hit.distance} bits apart")
+    return (
+        f'<li class="hit">{picture}<div class="about">'
+        f'<p class="near"><b>{apart}</b><span title="{escape(hit.id)}">{escape(hit.id)}</span></p>'
+        f"{bit_strip(code, bits=answer.bits, query=answer.query.code)}"
+        + (f'<p class="text">{escape(text)}</p>' if text else "")
+        + (f'<ul class="labels" aria-label="Labels">{names}</ul>' if names else "")
+        + "</div></li>\n"
+    )
+
+
+def _picture(path: Path, alt: str, thumbnails: Thumbnails) -> str:
+    address = thumbnails.of(path)
+    if address is None:
+        return _missing("picture not available")
+    return f'<img src="{address}" alt="{escape(alt)}">'
+
+
+def _missing(why: str) -> str:
+    return f'<div class="missing" role="img" aria-label="{why}">{why}</div>'

@@ -1,18 +1,75 @@
-"""The collection that a run was made from, as its `config.json` names it."""
+"""What a finished run is about: its collection, its split and its codes, which fit together."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.codes import CodeFile
 from proxyhash.data.manifest import read_collection
+from proxyhash.data.split import Split
 from proxyhash.errors import ModelError
 from proxyhash.files import read_json
 
 if TYPE_CHECKING:
     from proxyhash.data.collection import Collection
 
-__all__ = ["read_run_collection", "read_run_config"]
+__all__ = ["RunData", "read_run", "read_run_collection", "read_run_config"]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of one run.
+
+    Attributes:
+        folder: the run folder.
+        config: the resolved configuration, as plain JSON.
+        collection: the items the run was made from.
+        split: its queries, gallery, train and validation items.
+        codes: the codes of the whole collection, in its order.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    collection: Collection
+    split: Split
+    codes: CodeFile
+
+
+def read_run(run: str | Path, *, data: str | Path | None = None) -> RunData:
+    """Return the data of a finished run, checked to belong together.
+
+    Args:
+        run: the run folder.
+        data: where the collection lies now, if it was moved since.
+
+    Raises:
+        ModelError: the folder is no finished run, or its parts do not belong together.
+        DataError: the collection, the split or the codes cannot be read.
+    """
+    run = Path(run)
+    collection = read_run_collection(run, data=data)
+    for name in ("split.json", "codes.npz"):
+        if not (run / name).is_file():
+            raise ModelError(
+                f"{run} has no {name}; the training did not finish, go on with "
+                "`proxyhash train --resume`"
+            )
+    codes = CodeFile.load(run / "codes.npz")
+    if codes.ids != collection.ids:
+        raise ModelError(
+            f"{run / 'codes.npz'} holds the codes of other items than {collection.path} has "
+            "now; use the manifest the run was trained on, or train again"
+        )
+    config = read_run_config(run)
+    if codes.bits != config.get("bits", codes.bits):
+        raise ModelError(
+            f"{run / 'codes.npz'} holds codes of {codes.bits} bits, but the run has "
+            f"{config['bits']}; they are of another model, train the run again"
+        )
+    split = Split.load(run / "split.json", collection)
+    return RunData(run, config, collection, split, codes)
 
 
 def read_run_config(run: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from proxyhash.errors import DataError, check_option
 from proxyhash.files import write_atomic, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxyhash.data.collection import Collection
     from proxyhash.data.source import Source
@@ -75,7 +75,7 @@ def convert_data_set(folder: Path | str, out: Path | str, *, kind: str | None = 
     return Conversion(source.name, read_collection(out / "items.jsonl"), features)
 
 
-def write_manifest(path: Path, records: tuple[Mapping[str, Any], ...]) -> None:
+def write_manifest(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "\n".join(lines) + "\n")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxyhash.data.run_data import read_run_collection
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_json
 from proxyhash.serving import RunSearcher
-from proxyhash.serving.run import model_folder, read_run_collection
+from proxyhash.serving.model_folder import model_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

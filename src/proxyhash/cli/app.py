@@ -1,5 +1,6 @@
 """The `proxyhash` command: one verb a file, and exit codes that scripts can rely on."""
 
+import inspect
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS: tuple[str, ...] = ("data",)
+VERBS = ("doctor", "data", "encode", "search")
 """Files of this room that add a verb: each has `register(app)` and imports the rooms lazily."""
 
 
@@ -69,8 +70,19 @@ def _root(
     noise.quieten()
 
 
+def _reflow(group: typer.Typer) -> None:
+    """Join the lines of each verb's docstring, so that help wraps at the terminal's width."""
+    for verb in group.registered_commands:
+        paragraphs = inspect.getdoc(verb.callback or group) or ""
+        verb.help = "\n\n".join(" ".join(each.split()) for each in paragraphs.split("\n\n"))
+    for child in group.registered_groups:
+        if child.typer_instance is not None:
+            _reflow(child.typer_instance)
+
+
 for _verb in VERBS:
     import_module(f"proxyhash.cli.{_verb}").register(app)
+_reflow(app)
 
 
 def main() -> None:

@@ -5,10 +5,30 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["DeviceOption", "JsonOption", "RunArgument", "examples"]
+__all__ = [
+    "BadItemOption",
+    "DataOption",
+    "DeviceOption",
+    "JsonOption",
+    "RunArgument",
+    "examples",
+]
 
 RunArgument = Annotated[
     Path, typer.Argument(help="Run folder written by `proxyhash train`.", show_default=False)
+]
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Where the run's collection is now, if it was moved.", metavar="PATH"),
+]
+
+BadItemOption = Annotated[
+    str,
+    typer.Option(
+        help="What a row or picture that cannot be read does: stop the work, or be left out.",
+        metavar="fail|skip",
+    ),
 ]
 
 JsonOption = Annotated[

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.codes import CodeFile
-from proxyhash.data import Split
+from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.index import ExactIndex
 from proxyhash.serving.answer import Answer, Query
-from proxyhash.serving.run import model_folder, read_run_collection
+from proxyhash.serving.model_folder import model_folder
 
 if TYPE_CHECKING:
     from proxyhash.codes import Codes
-    from proxyhash.data import Collection, Modality
+    from proxyhash.data import Modality
+    from proxyhash.data.run_data import RunData
     from proxyhash.hashing import HashModel
 
 __all__ = ["RunSearcher", "other_modality"]
@@ -35,26 +35,12 @@ class RunSearcher:
     has its codes already.
 
     Args:
-        run: the run folder, for messages and the model.
-        collection: the items that the run was trained on.
-        codes: the codes of all of them, in the same order.
-        split: says which of them are the gallery.
+        run: the collection, split and codes of the run.
         device: where the model runs.
     """
 
-    def __init__(
-        self,
-        run: Path,
-        *,
-        collection: Collection,
-        codes: CodeFile,
-        split: Split,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, run: RunData, *, device: str = "cpu") -> None:
         self.run = run
-        self.collection = collection
-        self.codes = codes
-        self.split = split
         self.device = device
         self._indexes: dict[Modality, ExactIndex] = {}
 
@@ -73,22 +59,7 @@ class RunSearcher:
             ModelError: the folder is no finished run, or its parts do not belong together.
             DataError: the collection, the split or the codes cannot be read.
         """
-        run = Path(run)
-        collection = read_run_collection(run, data=data)
-        for name in ("split.json", "codes.npz"):
-            if not (run / name).is_file():
-                raise ModelError(
-                    f"{run} has no {name}; the training did not finish, go on with "
-                    "`proxyhash train --resume`"
-                )
-        codes = CodeFile.load(run / "codes.npz")
-        if codes.ids != collection.ids:
-            raise ModelError(
-                f"{run / 'codes.npz'} holds the codes of other items than {collection.path} has "
-                "now; use the manifest the run was trained on, or train again"
-            )
-        split = Split.load(run / "split.json", collection)
-        return cls(run, collection=collection, codes=codes, split=split, device=device)
+        return cls(read_run(run, data=data), device=device)
 
     @cached_property
     def model(self) -> HashModel:
@@ -99,10 +70,11 @@ class RunSearcher:
         """
         from proxyhash.hashing import HashModel
 
-        model = HashModel.load(model_folder(self.run), device=self.device)
-        if self.codes.model not in ("", model.fingerprint):
+        model = HashModel.load(model_folder(self.run.folder), device=self.device)
+        if self.run.codes.model not in ("", model.fingerprint):
+            folder = self.run.folder
             raise ModelError(
-                f"{self.run / 'codes.npz'} was made by another model than {self.run / 'model'}, so "
+                f"{folder / 'codes.npz'} was made by another model than {folder / 'model'}, so "
                 "their distances mean nothing; train the run again"
             )
         return model
@@ -119,11 +91,13 @@ class RunSearcher:
             raise UsageError("the text to search for is empty")
         encoder = self.model.text_encoder
         if encoder is None:
-            raise UsageError(f"the model of {self.run} has no text encoder; search with an image")
+            raise UsageError(
+                f"the model of {self.run.folder} has no text encoder; search with an image"
+            )
         features = encoder.encode([text])
         if not features.any():
             raise UsageError(
-                f"the model of {self.run} knows no word of {text!r}, so its code would mean "
+                f"the model of {self.run.folder} knows no word of {text!r}, so its code would mean "
                 "nothing; try words that the texts of its train items use"
             )
         code = self.model.encode_features(features, modality="text")[0]
@@ -139,7 +113,9 @@ class RunSearcher:
         path = Path(image)
         encoder = self.model.image_encoder
         if encoder is None:
-            raise UsageError(f"the model of {self.run} has no image encoder; search with a text")
+            raise UsageError(
+                f"the model of {self.run.folder} has no image encoder; search with a text"
+            )
         code = self.model.encode_images([path])[0]
         return self._answer(Query("image", code, image=path), k=k, target=target)
 
@@ -157,19 +133,19 @@ class RunSearcher:
         Raises:
             UsageError: the collection has no such item, or the gallery no such modality.
         """
-        row = self.collection.positions.get(id)
+        row = self.run.collection.positions.get(id)
         if row is None:
             raise UsageError(
-                f"{self.collection.path} has no item {id!r}; its ids look like "
-                f"{self.collection.ids[0]!r}"
+                f"{self.run.collection.path} has no item {id!r}; its ids look like "
+                f"{self.run.collection.ids[0]!r}"
             )
-        modality: Modality = "image" if self.codes.has_image[row] else "text"
-        item = self.collection.items[row]
+        modality: Modality = "image" if self.run.codes.has_image[row] else "text"
+        item = self.run.collection.items[row]
         query = Query(
             modality,
             self._codes_of(modality)[row],
             text=item.text,
-            image=self.collection.image_paths[row],
+            image=self.run.collection.image_paths[row],
             id=id,
         )
         return self._answer(query, k=k, target=target or other_modality(modality))
@@ -195,13 +171,15 @@ class RunSearcher:
     def _index(self, target: Modality) -> ExactIndex:
         check_option("target", target, ("image", "text"))
         if target not in self._indexes:
-            has = self.codes.has_image if target == "image" else self.codes.has_text
-            rows = self.split.gallery[has[self.split.gallery]]
+            has = self.run.codes.has_image if target == "image" else self.run.codes.has_text
+            rows = self.run.split.gallery[has[self.run.split.gallery]]
             if not len(rows):
-                raise UsageError(f"no item in the gallery of {self.run} has an {target} to find")
-            index = ExactIndex(bits=self.codes.bits, model=self.codes.model)
+                raise UsageError(
+                    f"no item in the gallery of {self.run.folder} has an {target} to find"
+                )
+            index = ExactIndex(bits=self.run.codes.bits, model=self.run.codes.model)
             index.add(
-                [self.collection.ids[row] for row in rows],
+                [self.run.collection.ids[row] for row in rows],
                 self._codes_of(target)[rows],
                 payloads=[self._payload(row) for row in rows],
             )
@@ -209,11 +187,11 @@ class RunSearcher:
         return self._indexes[target]
 
     def _codes_of(self, modality: Modality) -> Codes:
-        return self.codes.image_codes if modality == "image" else self.codes.text_codes
+        return self.run.codes.image_codes if modality == "image" else self.run.codes.text_codes
 
     def _payload(self, row: int) -> dict[str, object]:
-        item = self.collection.items[row]
-        path = self.collection.image_paths[row]
+        item = self.run.collection.items[row]
+        path = self.run.collection.image_paths[row]
         return {
             "text": item.text,
             "image": str(path) if path else None,

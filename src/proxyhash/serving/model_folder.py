@@ -1,13 +1,12 @@
-"""Finding the parts of a run folder."""
+"""Finding the model of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from proxyhash.data.run_data import read_run_collection
 from proxyhash.errors import ModelError
 
-__all__ = ["model_folder", "read_run_collection"]
+__all__ = ["model_folder"]
 
 
 def model_folder(folder: str | Path) -> Path:

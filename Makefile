@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint format coverage clean
+.PHONY: help install demo docs test lint format clean
 
 help:
 	@echo "make demo      install into .venv and run the whole job on a generated picture set, offline"
 	@echo "make test      install, lint, type-check and run every test"
 	@echo "make lint      ruff, mypy, import-linter"
+	@echo "make docs      write docs/cli.md anew from the commands' help"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make clean     remove .venv, caches and the demo's output"
 
@@ -21,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/proxyhash demo
+
+docs: install
+	$(BIN)/python docs/generate_cli.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def _root(
 def _reflow(group: typer.Typer) -> None:
     """Join the lines of each verb's docstring, so that help wraps at the terminal's width."""
     for verb in group.registered_commands:
-        paragraphs = inspect.getdoc(verb.callback or group) or ""
+        paragraphs = verb.help or inspect.getdoc(verb.callback or group) or ""
         verb.help = "\n\n".join(" ".join(each.split()) for each in paragraphs.split("\n\n"))
     for child in group.registered_groups:
         if child.typer_instance is not None:

@@ -1,0 +1,133 @@
+"""What the doctor says about installations that are whole and broken."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from proxyhash import doctor
+from proxyhash.doctor import Check, run_checks
+
+
+def named(checks: list[Check], name: str) -> Check:
+    (found,) = [check for check in checks if check.name == name]
+    return found
+
+
+def test_a_whole_installation_has_no_failure() -> None:
+    seen: list[int] = []
+
+    def track(steps, description, total=None, /):
+        for step in steps:
+            seen.append(1)
+            yield step
+
+    checks = run_checks(track=track)
+    assert [check for check in checks if check.status == "failed"] == []
+    assert named(checks, "numpy").detail == np.__version__
+    assert "cpu" in named(checks, "devices").detail
+    assert len(seen) == 7
+    assert {"self-test: codes and search", "self-test: loss and gradient"} <= {
+        check.name for check in checks
+    }
+
+
+def test_every_requirement_is_looked_at() -> None:
+    names = {check.name for check in run_checks()}
+    required = [line for line in metadata.requires("proxyhash") or [] if "extra ==" not in line]
+    assert len(required) > 8
+    for line in required:
+        assert any(line.startswith(name) for name in names), line
+    assert {"extra formats", "extra plots", "extra tensorboard"} <= names
+    assert not {"extra dev", "extra all"} & names
+
+
+def test_a_missing_extra_is_a_warning_with_the_command(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "pyarrow" else object())
+    check = named(doctor._extras(), "extra formats")
+    assert check.status == "warning"
+    assert check.detail == "not installed: pyarrow"
+    assert check.hint == "pip install 'proxyhash[formats]'"
+
+
+def test_a_missing_requirement_is_a_failure(monkeypatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    assert doctor._package("numba") == Check(
+        "numba", "failed", "not installed", "pip install numba"
+    )
+
+
+def test_a_torchvision_that_does_not_import_is_a_warning(monkeypatch) -> None:
+    assert doctor._torchvision() == []
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    (check,) = doctor._torchvision()
+    assert check.status == "warning"
+    assert check.hint == "proxyhash does not need it: pip uninstall torchvision"
+    module = ModuleType("torchvision")
+    module.__version__ = "0.99"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    assert doctor._torchvision() == [Check("torchvision", "ok", "0.99")]
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PROXYHASH_CACHE", str(tmp_path / "file" / "below"))
+    (check,) = doctor._cache()
+    assert check.status == "failed"
+    assert "PROXYHASH_CACHE" in check.hint
+
+
+def test_the_cache_is_measured_and_left_as_it_was(monkeypatch, tmp_path) -> None:
+    (tmp_path / "features").write_bytes(b"x" * 1500)
+    monkeypatch.setenv("PROXYHASH_CACHE", str(tmp_path))
+    (check,) = doctor._cache()
+    assert check.status == "ok"
+    assert "1.5 KB used" in check.detail
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
+    monkeypatch.setattr(doctor, "_LOW_DISK_BYTES", 2**80)
+    assert doctor._cache()[0].status == "warning"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 KB"), (82e9, "82 GB"), (3e12, "3.0 TB")],
+)
+def test_sizes(count, text) -> None:
+    assert doctor._size(count) == text
+
+
+def test_wrong_distances_are_noticed(monkeypatch) -> None:
+    import proxyhash.codes
+
+    monkeypatch.setattr(proxyhash.codes, "unpack", lambda codes, bits: np.zeros((50, 20), bool))
+    (check,) = doctor._search_works()
+    assert check.status == "failed"
+
+
+def test_wrong_losses_are_noticed(monkeypatch) -> None:
+    import proxyhash.losses
+
+    monkeypatch.setattr(
+        proxyhash.losses, "margin_dynamic_softmax", lambda logits, labels, **_: logits.sum()
+    )
+    (check,) = doctor._training_works()
+    assert check.status == "failed"
+
+
+def test_a_check_that_breaks_down_is_a_failure(monkeypatch) -> None:
+    def broken() -> list[Check]:
+        raise OSError("libtorch.so: cannot open")
+
+    monkeypatch.setattr(doctor, "_CHECKS", {"devices": broken})
+    (check,) = run_checks()
+    assert check.status == "failed"
+    assert check.detail == "OSError: libtorch.so: cannot open"
+    assert "pip install" in check.hint

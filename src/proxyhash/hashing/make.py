@@ -1,0 +1,50 @@
+"""One function for every kind of proxies, as settings name them."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+
+from proxyhash.errors import UsageError, check_option
+from proxyhash.hashing.assignment import assign_by_cooccurrence
+from proxyhash.hashing.codebooks import make_codebook
+from proxyhash.hashing.phnet import learn_phnet
+from proxyhash.hashing.proxies import Proxies
+
+__all__ = ["ASSIGNMENTS", "PROXY_KINDS", "make_proxies"]
+
+PROXY_KINDS = ("codebook", "phnet")
+ASSIGNMENTS = ("cooccurrence", "none")
+
+
+def make_proxies(
+    kind: str,
+    *,
+    classes: int,
+    bits: int,
+    seed: int = 0,
+    assignment: str = "none",
+    labels: Bool[np.ndarray, "n c"] | None = None,
+) -> Proxies:
+    """Return the proxies of `classes` categories.
+
+    Args:
+        kind: "phnet", learned as in the paper, or "codebook", from coding theory or a search.
+        classes: number of categories C.
+        bits: code length K.
+        seed: equal seeds give equal proxies.
+        assignment: "none", or "cooccurrence" to give related categories near proxies.
+        labels: labels of the train items, (n, C), which "cooccurrence" needs.
+
+    Raises:
+        UsageError: a name is unknown, labels are missing, or the codes are too few.
+    """
+    check_option("proxies", kind, PROXY_KINDS)
+    check_option("assignment", assignment, ASSIGNMENTS)
+    make = learn_phnet if kind == "phnet" else make_codebook
+    proxies = make(classes, bits, seed=seed)
+    if assignment == "none":
+        return proxies
+    if labels is None:
+        raise UsageError("assignment 'cooccurrence' needs the labels of the train items")
+    return assign_by_cooccurrence(proxies, labels, seed=seed)

@@ -1,0 +1,46 @@
+"""Safetensors files, written atomically and read with errors that name the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from proxyhash.errors import ModelError
+from proxyhash.files import write_atomic
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
+) -> None:
+    """Write named tensors and a few strings beside them."""
+    # Own copies: safetensors refuses tensors that share memory or are not contiguous.
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with write_atomic(path) as temporary:
+        save_file(whole, temporary, metadata=dict(metadata))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors, on the CPU, and the strings of a file.
+
+    Raises:
+        ModelError: "networks.safetensors is missing ..." or "... is damaged ..."; names the path.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; copy the whole model folder or train the model again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            # The handle has `keys` but is no mapping that could be iterated.
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path} is damaged ({error}); copy it again from the original or train the model again"
+        ) from error

@@ -6,6 +6,9 @@ is used.
 
 from proxyhash.encoders.base import BatchEncoder, Encoder, EncoderRequest, Features
 from proxyhash.encoders.bow import BagOfWords
+from proxyhash.encoders.cache import FeatureCache, default_cache_folder
+from proxyhash.encoders.collection import encode_collection
+from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
 from proxyhash.encoders.registry import encoder_kinds, load_encoder, make_encoder, register_encoder
 
@@ -14,9 +17,13 @@ __all__ = [
     "BatchEncoder",
     "Encoder",
     "EncoderRequest",
+    "FeatureCache",
     "Features",
+    "PrecomputedFeatures",
     "TransformersImageEncoder",
     "TransformersTextEncoder",
+    "default_cache_folder",
+    "encode_collection",
     "encoder_kinds",
     "load_encoder",
     "make_encoder",

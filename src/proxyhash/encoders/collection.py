@@ -1,0 +1,162 @@
+"""Encoding the items of a collection: through the cache, with bad pictures named by row."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.data.images import open_image
+from proxyhash.encoders.base import BatchEncoder, Features
+from proxyhash.encoders.batches import encode_batches
+from proxyhash.encoders.cache import content_key
+from proxyhash.encoders.precomputed import PrecomputedFeatures
+from proxyhash.errors import ImageError, check_option
+from proxyhash.files import sha256_file
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from proxyhash.data.collection import Collection
+    from proxyhash.encoders.base import Encoder
+    from proxyhash.encoders.cache import CachedFeatures, FeatureCache
+
+__all__ = ["encode_collection"]
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5  # bad pictures listed in the warning; the rest are counted
+
+
+def encode_collection(
+    encoder: Encoder,
+    collection: Collection,
+    *,
+    cache: FeatureCache | None = None,
+    batch_size: int = 64,
+    track: Track = silent,
+    on_bad_item: str = "fail",
+) -> Features:
+    """Return the features of every item that has the encoder's modality, aligned with the items.
+
+    Args:
+        encoder: any encoder; one around precomputed features hands out its rows.
+        collection: the items.
+        cache: where features are looked up and kept; None encodes everything.
+        batch_size: items that go through the model together, at most.
+        track: told of every item.
+        on_bad_item: "fail" at the first picture that cannot be read, or "skip": count it as absent
+            and log a warning.
+
+    Raises:
+        ImageError: "MANIFEST, row 12, item 'a': PATH: no such file; ...".
+    """
+    check_option("on_bad_item", on_bad_item, ("fail", "skip"))
+    if isinstance(encoder, PrecomputedFeatures):
+        return encoder.rows(collection)
+    sources: list[Any] = list(
+        collection.image_paths if encoder.modality == "image" else collection.texts
+    )
+    present = np.array([source is not None for source in sources], dtype=np.bool_)
+    positions = np.flatnonzero(present)
+    if isinstance(encoder, BatchEncoder):
+        positions = positions[encoder.order([sources[position] for position in positions])]
+    values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
+    bad: list[ImageError] = []
+    with _shelf(encoder, cache) as kept:
+        job = _Job(encoder, sources, kept)
+        rows = encode_batches(job.encode, positions, batch_size=batch_size)
+        for position, row in track(rows, f"encoding {encoder.modality}s", len(positions)):
+            if row.error is not None:
+                item = collection.items[position]
+                bad.append(
+                    ImageError(f"{collection.path}, row {item.row}, item {item.id!r}: {row.error}")
+                )
+                if on_bad_item == "fail":
+                    raise bad[0] from row.error
+                present[position] = False
+                continue
+            values[position] = row.values
+            if kept is not None and row.key is not None:
+                kept.add(row.key, values[position])
+    if bad:
+        logger.warning(
+            "%d of %d pictures cannot be read; these items count as having none:\n%s",
+            len(bad),
+            len(positions),
+            "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
+        )
+    return Features(values, present)
+
+
+def _shelf(encoder: Encoder, cache: FeatureCache | None) -> Any:
+    if cache is None or not getattr(encoder, "cached", True):
+        return nullcontext()
+    return cache.open(encoder.fingerprint, dim=encoder.dim)
+
+
+@dataclass
+class _Row:
+    """What became of one item: its features, or an error; and a key when they are to be kept."""
+
+    values: NDArray[np.float32] | None = None
+    key: bytes | None = None
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Encodes batches of one collection; runs in several threads."""
+
+    encoder: Encoder
+    sources: Sequence[Any]
+    kept: CachedFeatures | None
+
+    def encode(self, positions: NDArray[np.int64]) -> list[_Row]:
+        rows = [_Row() for _ in positions]
+        waiting: list[tuple[_Row, Any]] = []
+        for row, position in zip(rows, positions, strict=True):
+            source = self.sources[position]
+            try:
+                if self.kept is not None:
+                    key = _key(source)
+                    row.values = self.kept.get(key)
+                    row.key = key if row.values is None else None
+                if row.values is None:
+                    waiting.append((row, self._prepare(source)))
+            except ImageError as error:
+                row.error = error
+        if waiting:
+            found = self._embed([prepared for _, prepared in waiting])
+            for (row, _), values in zip(waiting, found, strict=True):
+                row.values = values
+        return rows
+
+    def _prepare(self, source: Any) -> Any:
+        if isinstance(self.encoder, BatchEncoder):
+            return self.encoder.prepare(source)
+        return open_image(source) if self.encoder.modality == "image" else source
+
+    def _embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
+        if isinstance(self.encoder, BatchEncoder):
+            return self.encoder.embed(prepared)
+        return self.encoder.encode(prepared, batch_size=len(prepared))
+
+
+def _key(source: Path | str) -> bytes:
+    """What the features of a text or of a picture's file are filed under."""
+    if isinstance(source, str):
+        return content_key(source)
+    if not source.is_file():
+        open_image(source)  # says what is wrong with it
+    try:
+        return bytes.fromhex(sha256_file(source))
+    except OSError as error:
+        raise ImageError(f"{source}: cannot be read ({error})") from error

@@ -1,0 +1,114 @@
+"""Evaluating a run folder: its codes, its split and its proxies, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.errors import ModelError, UsageError, check_option
+from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
+from proxyhash.evaluation.galleries import evaluate_both_galleries
+from proxyhash.evaluation.protocol import Protocol
+from proxyhash.files import read_json, write_json
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data.run_data import RunData
+
+__all__ = ["RunEvaluation", "evaluate_run", "read_proxies", "save_metrics"]
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What was asked of a run's evaluation.
+
+    Attributes:
+        evaluations: one a gallery, the literature's first.
+        metrics: all of it, ready for JSON: with both galleries the content of `metrics.json`, with
+            one that gallery's alone.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    metrics: dict[str, Any]
+
+
+def evaluate_run(
+    run: RunData, *, protocol: Protocol | None = None, gallery: str = "both", track: Track = silent
+) -> RunEvaluation:
+    """Return the evaluation of a run's codes; nothing is written.
+
+    Args:
+        run: what `data.run_data.read_run` returned.
+        protocol: how to evaluate; its gallery is not used.
+        gallery: "literature", "strict" or "both".
+        track: told about each block of queries.
+
+    Raises:
+        UsageError: the strict gallery alone was asked for, and the run has none.
+        ModelError: the run's proxies are damaged or of another model.
+    """
+    check_option("gallery", gallery, ("literature", "strict", "both"))
+    protocol = protocol or Protocol()
+    proxies = read_proxies(run.folder, bits=run.codes.bits)
+    if gallery == "both":
+        both = evaluate_both_galleries(
+            run.codes, run.collection, run.split, protocol=protocol, proxies=proxies, track=track
+        )
+        there = (both.literature, both.strict)
+        return RunEvaluation(tuple(each for each in there if each is not None), both.to_dict())
+    if gallery == "strict" and not len(run.split.strict_gallery):
+        raise UsageError(
+            f"the gallery of {run.folder} holds nothing but train and validation items, so there "
+            "is no strict gallery; use --gallery literature"
+        )
+    alone = evaluate_codes(
+        run.codes,
+        run.collection.labels,
+        run.split,
+        protocol=replace(protocol, gallery=gallery),  # type: ignore[arg-type]
+        fingerprint=run.split.fingerprint(run.collection),
+        proxies=proxies,
+        track=track,
+    )
+    return RunEvaluation((alone,), alone.to_dict())
+
+
+def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:
+    """Return the categories' codes of a run's model, -1 and +1 (C, bits), or None without any.
+
+    Raises:
+        ModelError: the file is damaged, or its codes are not of `bits` bits; names it.
+    """
+    path = Path(run) / "model" / "proxies.safetensors"
+    if not path.is_file():
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            codes = file.get_tensor("codes")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path} is damaged ({error}); copy it again from the original or train the model again"
+        ) from error
+    if codes.dtype != np.int8 or codes.ndim != 2 or codes.shape[1] != bits:
+        raise ModelError(
+            f"{path} holds {codes.dtype} of shape {codes.shape}, not proxies of {bits} bits; "
+            "it belongs to another model, train the run again"
+        )
+    return np.asarray(codes)
+
+
+def save_metrics(run: str | Path, metrics: Mapping[str, Any]) -> Path:
+    """Write a run's `metrics.json` and return its path; what training noted there stays."""
+    path = Path(run) / "metrics.json"
+    known = read_json(path) if path.is_file() else {}
+    kept = {key: known[key] for key in ("training",) if key in known}
+    write_json(path, dict(metrics) | kept)
+    return path

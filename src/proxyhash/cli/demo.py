@@ -1,0 +1,86 @@
+"""`proxyhash demo`: the whole job on generated pictures, without a download."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxyhash.cli import console
+from proxyhash.cli.search import show_answer
+from proxyhash.cli.shared import JsonOption, examples
+
+if TYPE_CHECKING:
+    from proxyhash.demo import DemoResult
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(
+        epilog=examples("proxyhash demo", "proxyhash demo --out /tmp/demo --items 1000 --seed 7")
+    )(demo)
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Folder to work in; made if it is missing.", metavar="FOLDER")
+    ] = Path("proxyhash-demo"),
+    items: Annotated[int, typer.Option(help="How many pictures to draw, at least 200.")] = 3000,
+    seed: Annotated[
+        int, typer.Option(help="Seed of pictures, split and training.", min=0, max=2**31 - 1)
+    ] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole job on generated pictures, offline: draw, check, train, evaluate, search, show.
+
+    Takes a minute or two on two cores. Run again, it uses its own folder again.
+    """
+    from proxyhash.demo import run_demo
+
+    result = run_demo(out, items=items, seed=seed, note=console.note, track=console.track)
+    if as_json:
+        console.emit_json(_to_dict(result))
+    else:
+        _show(result)
+
+
+def _show(result: "DemoResult") -> None:
+    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+
+    for answer in result.answers:
+        show_answer(answer)
+        console.out("")
+    metrics = result.run.metrics
+    galleries = {"literature": metrics, "strict": metrics["strict"] or {}}
+    console.table(
+        ["mAP@all", *galleries],
+        [
+            [words, *(figure(each.get("map", {}).get(name)) for each in galleries.values())]
+            for name, words in DIRECTION_WORDS.items()
+        ],
+        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} drawn pictures",
+        right=list(galleries),
+    )
+    run = shlex.quote(str(result.folder.run))
+    console.out(
+        f"\nThe whole demo took {result.seconds:.0f} s. Look at the results in a browser:\n\n"
+        f"    {result.folder.page.resolve()}\n\n"
+        "Try next:\n\n"
+        f'    proxyhash search {run} --text "two birds over the sea" --html found.html\n'
+        f"    proxyhash evaluate {run} --plots\n"
+        "    proxyhash train YOUR_FOLDER --out runs/first    # pictures of your own, items.jsonl\n"
+    )
+
+
+def _to_dict(result: "DemoResult") -> dict[str, Any]:
+    return {
+        "folder": str(result.folder.path),
+        "page": str(result.folder.page),
+        "run": str(result.folder.run),
+        "items": len(result.collection),
+        "metrics": result.run.metrics,
+        "searches": [answer.to_dict() for answer in result.answers],
+        "seconds": round(result.seconds, 3),
+    }

@@ -1,0 +1,225 @@
+"""The whole job on a generated picture set: draw, check, train, evaluate, search, show."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyhash import __version__
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import read_json, write_json
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxyhash.data import Collection
+    from proxyhash.serving import Answer, RunSearcher
+    from proxyhash.training.history import EpochRecord
+    from proxyhash.training.run import RunResult
+
+__all__ = ["DEMO_TEXT", "LEAST_ITEMS", "DemoFolder", "DemoResult", "run_demo"]
+
+DEMO_TEXT = "a red car near a tall tree"
+"""What the demo searches for; every word but the articles is one that captions use."""
+
+LEAST_ITEMS = 200
+"""Fewer pictures do not hold all categories in every part of the split."""
+
+_BITS = 64
+
+
+@dataclass(frozen=True)
+class DemoFolder:
+    """What lies where in the demo's folder, and whether the demo may write there."""
+
+    path: Path
+
+    @property
+    def marker(self) -> Path:
+        """Says that the demo made this folder, and which pictures are in it."""
+        return self.path / "demo.json"
+
+    @property
+    def pictures(self) -> Path:
+        """The generated collection."""
+        return self.path / "pictures"
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.path / "run"
+
+    @property
+    def page(self) -> Path:
+        """The results page."""
+        return self.path / "results.html"
+
+    def claim(self) -> None:
+        """Make the folder, or take one that an earlier demo made.
+
+        Raises:
+            UsageError: "X was not made by the demo ...": nothing of someone else is touched.
+        """
+        if self.marker.is_file():
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(
+                f"{self.path} was not made by the demo, so it is left alone; choose another "
+                "folder with --out"
+            )
+        write_json(self.marker, {"made_by": "proxyhash demo", "pictures": None})
+
+    def holds(self, recipe: dict[str, Any]) -> bool:
+        """Whether the pictures of this recipe are there already."""
+        try:
+            marker = read_json(self.marker)
+        except DataError:
+            return False
+        complete = isinstance(marker, dict) and marker.get("pictures") == recipe
+        return complete and (self.pictures / "items.jsonl").is_file()
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo did.
+
+    Attributes:
+        folder: where everything lies.
+        collection: the generated items.
+        reused: whether the pictures were there from an earlier demo.
+        run: the training's result, with the figures.
+        answers: a search with a text and one with a picture.
+        seconds: how long the whole demo took.
+    """
+
+    folder: DemoFolder
+    collection: Collection
+    reused: bool
+    run: RunResult
+    answers: tuple[Answer, ...]
+    seconds: float
+
+
+def run_demo(
+    folder: str | Path,
+    *,
+    items: int = 3000,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda _text: None,
+    report: Callable[[EpochRecord], None] = lambda _record: None,
+    track: Track = silent,
+) -> DemoResult:
+    """Draw pictures, check them, train and evaluate codes, search, and write the results page.
+
+    Args:
+        folder: made where it is missing; one that an earlier demo made is used again, its pictures
+            too when they are the same.
+        items: how many pictures, at least 200.
+        seed: of the pictures, the split and the training.
+        note: told in a sentence what comes next.
+        report: told about every epoch.
+        track: told about everything that takes long.
+
+    Raises:
+        UsageError: `items` is too small, or the folder is someone else's.
+    """
+    if items < LEAST_ITEMS:
+        raise UsageError(f"items is {items}; the demo needs at least {LEAST_ITEMS}")
+    start = time.perf_counter()
+    demo = DemoFolder(Path(folder))
+    demo.claim()
+    collection, reused = _pictures(demo, items=items, seed=seed, note=note, track=track)
+    result = _train(demo, seed=seed, note=note, report=report, track=track)
+    note("searching with a text and with a picture")
+    from proxyhash.serving import RunSearcher
+
+    searcher = RunSearcher.open(demo.run)
+    answers = (
+        searcher.search_text(DEMO_TEXT, k=12),
+        searcher.search_image(_query_picture(searcher), k=6),
+    )
+    seconds = time.perf_counter() - start
+    done = DemoResult(demo, collection, reused, result, answers, seconds)
+    _write_page(done)
+    return done
+
+
+def _pictures(
+    demo: DemoFolder, *, items: int, seed: int, note: Callable[[str], None], track: Track
+) -> tuple[Collection, bool]:
+    """Draw and check the pictures, unless the same ones are there."""
+    from proxyhash.data import read_collection
+    from proxyhash.data.check import check_collection
+    from proxyhash.data.scenes import generate_scenes
+
+    recipe = {"items": items, "seed": seed, "version": __version__}
+    if demo.holds(recipe):
+        note(f"using the {items:,} pictures of an earlier demo")
+        return read_collection(demo.pictures), True
+    note(f"drawing {items:,} pictures with captions and labels")
+    collection = generate_scenes(demo.pictures, items=items, seed=seed, track=track)
+    report = check_collection(demo.pictures, track=track)
+    if report.errors:
+        raise DataError(
+            f"the pictures in {demo.pictures} did not arrive whole; is the disk full? "
+            f"`proxyhash data check {demo.pictures}` says what is wrong"
+        )
+    write_json(demo.marker, {"made_by": "proxyhash demo", "pictures": recipe})
+    return collection, False
+
+
+def _train(
+    demo: DemoFolder,
+    *,
+    seed: int,
+    note: Callable[[str], None],
+    report: Callable[[EpochRecord], None],
+    track: Track,
+) -> RunResult:
+    from proxyhash.training.config import read_config
+    from proxyhash.training.run import train
+
+    note(f"training dchml, {_BITS} bits, and measuring it")
+    config = read_config(
+        {
+            "data": str(demo.pictures),
+            "out": str(demo.run),
+            "method": "dchml",
+            "bits": _BITS,
+            "seed": seed,
+        }
+    )
+    return train(config, overwrite=True, report=report, track=track)
+
+
+def _query_picture(searcher: RunSearcher) -> Path:
+    """The picture of the first query item that shows several things."""
+    items = searcher.run.collection.items
+    queries = searcher.run.split.query.tolist()
+    row = max(queries, key=lambda each: (min(len(items[each].labels), 3), -each))
+    path: Path | None = searcher.run.collection.image_paths[row]
+    assert path is not None  # every generated item has a picture
+    return path
+
+
+def _write_page(done: DemoResult) -> None:
+    from proxyhash.serving.page import write_page
+
+    figures = done.run.metrics["map"]
+    write_page(
+        done.folder.page,
+        done.answers,
+        title="Demo: drawn scenes, found by their codes",
+        figures={
+            "mAP image → text": f"{figures['image_to_text']:.3f}",
+            "mAP text → image": f"{figures['text_to_image']:.3f}",
+            "bits per item": str(_BITS),
+            "pictures": f"{len(done.collection):,}",
+            "training": f"{done.run.seconds:.0f} s",
+        },
+        footer=f"Written by proxyhash {__version__}, `proxyhash demo`. Everything in this page was "
+        "made on this machine.",
+    )

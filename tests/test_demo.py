@@ -1,0 +1,100 @@
+"""The demo's folder: what it takes, keeps and leaves alone; and the whole job, small."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash import __version__
+from proxyhash.demo import DEMO_TEXT, DemoFolder, run_demo
+from proxyhash.errors import UsageError
+from proxyhash.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxyhash.training.history import EpochRecord
+
+RECIPE = {"items": 200, "seed": 0, "version": __version__}
+
+
+def test_a_new_or_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "new" / "deep", tmp_path / "empty"):
+        demo = DemoFolder(folder)
+        demo.claim()
+        assert demo.marker.is_file()
+        demo.claim()
+
+
+@pytest.mark.parametrize("name", ["precious.txt", "pictures/items.jsonl", "run/config.json"])
+def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "precious")
+    with pytest.raises(UsageError, match="was not made by the demo, so it is left alone"):
+        run_demo(tmp_path, items=200)
+    assert (tmp_path / name).read_text() == "precious"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(UsageError, match="left alone"):
+        run_demo(tmp_path / "file", items=200)
+
+
+def test_too_few_items_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="items is 50; the demo needs at least 200"):
+        run_demo(tmp_path / "demo", items=50)
+    assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("marker", "expected"),
+    [
+        ({"pictures": RECIPE}, True),
+        ({"pictures": RECIPE | {"seed": 1}}, False),
+        ({"pictures": RECIPE | {"version": "0.0.0"}}, False),
+        ({"pictures": None}, False),
+        ([], False),
+    ],
+)
+def test_pictures_are_used_again_only_when_they_are_the_same(tmp_path, marker, expected) -> None:
+    demo = DemoFolder(tmp_path)
+    write_json(demo.marker, marker)
+    assert not demo.holds(RECIPE)  # no pictures yet
+    write_text(demo.pictures / "items.jsonl", "")
+    assert demo.holds(RECIPE) is expected
+
+
+def test_a_damaged_marker_draws_the_pictures_anew(tmp_path: Path) -> None:
+    demo = DemoFolder(tmp_path)
+    write_text(demo.marker, "{")
+    assert not demo.holds(RECIPE)
+
+
+@pytest.mark.slow
+def test_the_whole_job_twice(tmp_path: Path) -> None:
+    notes: list[str] = []
+    records: list[EpochRecord] = []
+    done = run_demo(tmp_path / "demo", items=300, note=notes.append, report=records.append)
+    assert len(done.collection) == 300
+    assert not done.reused
+    assert done.run.epochs == len(records)
+    text, picture = done.answers
+    assert (text.query.text, text.target, len(text.hits)) == (DEMO_TEXT, "image", 12)
+    assert (picture.target, len(picture.hits)) == ("text", 6)
+    page = done.folder.page.read_text(encoding="utf-8")
+    assert page.count("<img ") == 12 + 1 + 6
+    assert f"{done.run.metrics['map']['image_to_text']:.3f}" in page
+    assert read_json(done.folder.marker)["pictures"] == RECIPE | {"items": 300}
+    json.dumps(done.run.metrics)
+
+    before = done.folder.pictures / "images" / "000000.jpg"
+    stamp = before.stat().st_mtime_ns
+    again = run_demo(tmp_path / "demo", items=300)
+    assert again.reused
+    assert before.stat().st_mtime_ns == stamp
+    assert again.run.metrics["map"] == done.run.metrics["map"]
+    assert [hit.id for hit in again.answers[0].hits] == [hit.id for hit in text.hits]

@@ -6,7 +6,7 @@ from proxyhash.cli import console
 from proxyhash.evaluation.report import DIRECTION_WORDS, figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from proxyhash.evaluation import Direction, Evaluation
 
@@ -34,9 +34,7 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
         "0 for\nthe queries that get nothing, whose share is `empty`."
     )
     _print_bits(first)
-    for each in evaluations:
-        for remark in _remarks(each):
-            console.out(remark)
+    _print_left_out(evaluations)
 
 
 def _print_directions(evaluation: "Evaluation") -> None:
@@ -109,15 +107,22 @@ def _print_bits(evaluation: "Evaluation") -> None:
         )
 
 
-def _remarks(evaluation: "Evaluation") -> "Iterator[str]":
-    """Yield what was left out, in sentences."""
-    for name, direction in evaluation.directions.items():
-        where = f"{DIRECTION_WORDS[name]}, {evaluation.protocol.gallery} gallery"
-        if direction.left_out:
-            yield f"{where}: {direction.left_out:,} queries with nothing relevant are left out."
-        queries, items = evaluation.missing[name]
-        if queries or items:
-            yield (
-                f"{where}: {queries:,} queries and {items:,} gallery items lack the modality "
-                "and are left out."
-            )
+def _print_left_out(evaluations: "Sequence[Evaluation]") -> None:
+    """Print what no figure above is about, where there is any."""
+    columns = ["nothing relevant", "no such query", "no such item"]
+    rows = [
+        [
+            f"{words}, {each.protocol.gallery}",
+            *(f"{count:,}" for count in (each.directions[name].left_out, *each.missing[name])),
+        ]
+        for each in evaluations
+        for name, words in DIRECTION_WORDS.items()
+        if each.directions[name].left_out or any(each.missing[name])
+    ]
+    if rows:
+        console.out("")
+        console.table(["left out", *columns], rows, right=columns)
+        console.out(
+            "\nQueries with nothing relevant in the gallery; queries and items without the "
+            "image\nor text that the direction needs."
+        )

@@ -1,0 +1,55 @@
+"""The plots exist, are pictures, say what they show, and survive an evaluation without figures."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from proxyhash.errors import MissingExtraError
+from proxyhash.evaluation import Protocol, evaluate_codes, plots
+from tests.evaluation.runs import make_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_pictures_are_drawn(tmp_path: Path, strict: bool) -> None:
+    run = make_run(tmp_path, strict=strict)
+    for gallery, suffix in (("literature", ""), ("strict", "-strict")):  # without strict: empty
+        evaluation = evaluate_codes(
+            run.codes, run.collection.labels, run.split, protocol=Protocol(gallery=gallery)
+        )
+        paths = plots.draw_plots(evaluation, tmp_path / "plots", name="run")
+        assert [path.name for path in paths] == [
+            f"precision-recall{suffix}.png",
+            f"distances{suffix}.png",
+        ]
+        for path in paths:
+            with Image.open(path) as picture:
+                assert picture.format == "PNG"
+                assert min(picture.size) > 600
+                assert len(picture.convert("RGB").getcolors(10**6) or range(300)) > 200
+
+
+def test_without_matplotlib_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    evaluation = evaluate_codes(run.codes, run.collection.labels, run.split)
+    known = importlib.import_module
+
+    def import_module(name: str) -> object:
+        if name.startswith("matplotlib"):
+            raise ModuleNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr("proxyhash.errors.import_module", import_module)
+    with pytest.raises(MissingExtraError, match=r"pip install 'proxyhash\[plots\]'"):
+        plots.draw_plots(evaluation, tmp_path / "plots")
+    assert not (tmp_path / "plots").exists()

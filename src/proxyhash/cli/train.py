@@ -1,0 +1,187 @@
+"""`proxyhash train`: learn codes from a labelled collection and write a run folder."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from proxyhash.cli import console
+from proxyhash.cli import train_options as options
+from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.history import EpochRecord
+    from proxyhash.training.run import RunResult
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(
+        epilog=examples(
+            "proxyhash train photos/ --out runs/first",
+            "proxyhash train photos/ --method psldh --bits 32 --query 500 --out runs/p",
+            "proxyhash train photos/ --set proxies=codebook --set eta=0.2 --out runs/codebook",
+            "proxyhash train photos/ --preset reference --out runs/as-published",
+            "proxyhash train --resume --out runs/first",
+        )
+    )(train)
+
+
+def train(
+    data: options.DataArgument = None,
+    out: options.Out = None,
+    method: options.Method = None,
+    bits: options.Bits = None,
+    seed: options.Seed = None,
+    assignments: options.Assignments = None,
+    preset: options.Preset = None,
+    config_file: options.ConfigFile = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+    as_json: JsonOption = False,
+    query: options.Query = None,
+    train: options.Train = None,
+    validation: options.Validation = None,
+    split_file: options.SplitFile = None,
+    on_bad_item: options.OnBadItem = None,
+    image_encoder: options.ImageEncoder = None,
+    text_encoder: options.TextEncoder = None,
+    bow_words: options.BowWords = None,
+    hidden: options.Hidden = None,
+    activation: options.Activation = None,
+    dropout: options.Dropout = None,
+    input_dropout: options.InputDropout = None,
+    batch_norm: options.BatchNorm = None,
+    output_batch_norm: options.OutputBatchNorm = None,
+    standardize: options.Standardize = None,
+    text_network: options.TextNetwork = None,
+    optimizer: options.Optimizer = None,
+    learning_rate: options.LearningRate = None,
+    text_learning_rate: options.TextLearningRate = None,
+    weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
+    lr_schedule: options.LrSchedule = None,
+    warmup: options.Warmup = None,
+    clip: options.Clip = None,
+    ema: options.Ema = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    patience: options.Patience = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    tensorboard: options.Tensorboard = None,
+) -> None:
+    """Train hashing networks; write model, codes, figures and a model card into a run folder.
+
+    The collection's features are encoded once and cached, a split is drawn (or taken from the
+    manifest), and the epoch that is best on the validation items is kept. Ctrl-C saves: the run
+    goes on with --resume, to the very result of an unbroken one.
+    """
+    named = dict(locals())  # first of all, while only the arguments are there
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.run import train as run_training
+    from proxyhash.training.sources import gather_values, parse_assignments
+
+    given = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in named.items()
+        if key in TrainConfig.model_fields and value is not None
+    }
+    if assignments:
+        given["settings"] = parse_assignments(assignments, option="--set")
+    if text_network:
+        given["text_network"] = parse_assignments(text_network, option="--text-network")
+    values = gather_values(given, file=config_file, preset=preset)
+    config = _resumed(values) if resume else _new(values)
+    result = run_training(
+        config,
+        resume=resume,
+        overwrite=overwrite,
+        report=_Reporter(),
+        track=console.track,
+    )
+    if as_json:
+        console.emit_json(result.metrics)
+    else:
+        _print_result(result, config)
+
+
+def _new(values: dict[str, Any]) -> "TrainConfig":
+    from proxyhash.training.config import read_config
+
+    for key, what in (("data", "the collection to train on"), ("out", "--out, the run folder,")):
+        if key not in values:
+            raise UsageError(
+                f"{what} is missing; for example: proxyhash train photos/ --out runs/first"
+            )
+    return read_config(values)
+
+
+def _resumed(values: dict[str, Any]) -> "TrainConfig":
+    from proxyhash.files import read_json
+    from proxyhash.training.resume import resume_config
+
+    if "out" not in values:
+        raise UsageError("--resume needs --out, the run folder to continue")
+    stored = Path(values["out"]) / "config.json"
+    if not stored.exists() and "data" in values:
+        return _new(values)
+    if not stored.exists():
+        raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
+    return resume_config(read_json(stored), values)
+
+
+class _Reporter:
+    """Prints an epoch's figures every few seconds; on a terminal the progress bar has them."""
+
+    def __init__(self) -> None:
+        self._spoken = 0.0
+        self._bars = sys.stderr.isatty()
+
+    def __call__(self, record: "EpochRecord") -> None:
+        now = time.monotonic()
+        last = record.epoch == record.epochs
+        if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):
+            console.note(record.summary())
+            self._spoken = now
+
+
+def _print_result(result: "RunResult", config: "TrainConfig") -> None:
+    from proxyhash.training.card import DIRECTIONS
+
+    strict = (result.metrics["strict"] or {}).get("map", {})
+    console.table(
+        ("mAP@all", "literature", "strict"),
+        [
+            (name, *(_figure(value) for value in (figures[key], strict.get(key))))
+            for figures in (result.metrics["map"],)
+            for key, name in DIRECTIONS.items()
+        ],
+        title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
+        right=("literature", "strict"),
+    )
+    folder = shlex.quote(str(_short(result.folder)))
+    console.note(
+        f"trained in {result.seconds:.0f} s; all of it is in {folder}, its README.md is the card. "
+        "Next:\n"
+        f"  proxyhash evaluate {folder} --plots\n"
+        f'  proxyhash search {folder} --text "words of your own" -k 12 --html hits.html\n'
+        f"  proxyhash encode {folder} OTHER_MANIFEST --out codes.npz"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _short(path: Path) -> Path:
+    """Return the path from here where it lies below, as the user is likely to have typed it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

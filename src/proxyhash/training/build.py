@@ -1,0 +1,78 @@
+"""The networks, objective and optimiser of a run, before the first step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from proxyhash.errors import UsageError
+from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
+from proxyhash.methods.base import Context, Memory
+from proxyhash.methods.registry import make_objective
+from proxyhash.training.average import WeightAverage
+from proxyhash.training.networks import Networks
+from proxyhash.training.optimizer import make_optimizer
+from proxyhash.training.randomness import derive_seed
+from proxyhash.training.state import TrainState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data import Modality
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.rows import Rows
+
+__all__ = ["build_state"]
+
+_WEIGHTS = 0
+"""Names the use of a seed: epochs are numbered from 1, first weights are drawn in epoch 0."""
+
+
+def build_state(config: TrainConfig, train: Rows, *, inputs: Mapping[str, str]) -> TrainState:
+    """Return the state before epoch 1, the same for equal configurations and items.
+
+    Raises:
+        UsageError: an option cannot be used, or too few items have both labels and a modality.
+    """
+    networks = Networks(
+        image=_network(config, train, "image", IHNet, number=0),
+        text=_network(config, train, "text", THNet, number=1),
+    ).to(config.device)
+    objective = make_objective(
+        config.method,
+        Context(labels=train.labels.cpu(), bits=config.bits, seed=config.seed),
+        config.settings,
+    ).to(config.device)
+    empty = torch.zeros(len(train), config.bits, device=config.device)
+    return TrainState(
+        networks=networks,
+        objective=objective,
+        optimizer=make_optimizer(config, networks, objective),
+        memory=Memory(
+            image=empty.clone(),
+            text=empty.clone(),
+            has_image=train.has_image,
+            has_text=train.has_text,
+        ),
+        inputs=inputs,
+        average=WeightAverage(networks, decay=config.ema) if config.ema else None,
+    )
+
+
+def _network(
+    config: TrainConfig, train: Rows, modality: Modality, kind: type[HashingNetwork], *, number: int
+) -> HashingNetwork:
+    features, has = train.features(modality), train.has(modality)
+    if int(has.sum()) < 2:
+        raise UsageError(
+            f"{int(has.sum())} train items have a label and an {modality}; at least 2 are needed"
+        )
+    network = kind(
+        features.shape[1],
+        config.bits,
+        seed=derive_seed(config.seed, _WEIGHTS, number),
+        **config.network_options(modality),
+    )
+    network.fit_standardization(features.cpu(), has.cpu())
+    return network

@@ -1,0 +1,121 @@
+"""The model card: what was trained on what, how good it is, and how to use it; made offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyhash import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data import Collection, Split
+    from proxyhash.training.config import TrainConfig
+
+__all__ = ["DIRECTIONS", "model_card"]
+
+DIRECTIONS = {
+    "image_to_text": "image → text",
+    "text_to_image": "text → image",
+    "image_to_image": "image → image",
+    "text_to_text": "text → text",
+}
+"""What the four directions are called in tables."""
+
+
+def model_card(
+    config: TrainConfig, collection: Collection, split: Split, metrics: Mapping[str, Any]
+) -> str:
+    """Return the Markdown of a run's README.
+
+    Names of files appear without their folders, for cards travel further than machines do.
+    """
+    name = Path(config.out).name
+    training = metrics["training"]
+    fingerprint = split.fingerprint(collection)
+    classes = ", ".join(collection.classes[:40])
+    more = f" and {len(collection.classes) - 40} more" if len(collection.classes) > 40 else ""
+    return f"""# {name}: {config.bits}-bit codes for images and texts, by {config.method}
+
+Trained with proxyhash {__version__}. Images and texts become binary codes of {config.bits} bits
+whose Hamming distance follows the labels.
+
+## How good
+
+{results_table(metrics)}
+
+Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
+{len(split.query):,} queries. *Literature* searches everything that is no query, training items
+included; *strict* leaves training and validation items out.
+
+## Made from
+
+| | |
+|---|---|
+| data | `{_name(config.data)}`: {len(collection):,} items, {len(collection.classes)} categories |
+| data fingerprint | `{collection.fingerprint}` |
+| split | {len(split.query):,} query, {len(split.gallery):,} gallery, of them {len(split.train):,} \
+train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
+| query fingerprint | `{fingerprint["query"]["sha256"]}` |
+| image encoder | `{_name(config.image_encoder)}`, frozen |
+| text encoder | `{_name(config.text_encoder)}`, frozen |
+| method | `{config.method}`: {_settings(config.settings)} |
+| training | {config.optimizer}, learning rate {config.learning_rate:g}, \
+{training["epochs"]} epochs of batches of {config.batch_size}, seed {config.seed}; \
+epoch {training["best_epoch"]} kept |
+
+Categories: {classes}{more}.
+
+## Use it
+
+    proxyhash search {name} --text "words of your own" -k 12 --html hits.html
+    proxyhash encode {name} YOUR_MANIFEST --out codes.npz
+    proxyhash evaluate {name}
+
+```python
+from proxyhash.hashing import HashModel
+
+model = HashModel.load("{name}/model")
+codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits // 8)})
+```
+
+`config.json` has every setting, `split.json` the ids of each part, `metrics.json` all figures,
+`history.jsonl` one line per epoch.
+
+## Limits
+
+- The codes know the {len(collection.classes)} categories above and little else: what no label
+  tells apart lies at about the same distance.
+- The figures hold for this data, split and protocol; compare them with none measured otherwise.
+- The encoders were not trained here: their licences and their biases come along.
+"""
+
+
+def results_table(metrics: Mapping[str, Any]) -> str:
+    """Return the mAP of each direction and gallery as a Markdown table."""
+    lines = ["| mAP | literature | strict |", "|---|---|---|"]
+    strict = (metrics.get("strict") or {}).get("map", {})
+    for key, words in DIRECTIONS.items():
+        lines.append(f"| {words} | {_figure(metrics['map'][key])} | {_figure(strict.get(key))} |")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _protocol_words(protocol: Mapping[str, Any]) -> str:
+    if protocol["cutoff"] is None:
+        return "over the whole gallery (mAP@all)"
+    return f"mAP@{protocol['cutoff']} divided by {protocol['divisor']}"
+
+
+def _name(spec: str) -> str:
+    """Return a path's last part; encoder names and hub ids stay as they are."""
+    start, mark, path = spec.partition(":") if spec.startswith("features:") else ("", "", spec)
+    return f"{start}{mark}{Path(path).name}" if Path(path).is_absolute() else spec
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "no settings"

@@ -1,0 +1,94 @@
+"""The history of a run: one JSON line per epoch, cut back when a run is resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxyhash.errors import ModelError
+from proxyhash.files import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["EpochRecord", "append_record", "cut_history", "read_history"]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch brought."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    """Epochs asked for."""
+    loss: float
+    """Mean over the steps of the sum of all terms."""
+    terms: Mapping[str, float]
+    """Mean over the steps of each term of the method, weighted as in the loss."""
+    validation: Mapping[str, float]
+    """mAP of each direction and their "mean"; empty without validation items."""
+    best_epoch: int
+    """The epoch whose weights are kept so far."""
+    best_score: float | None
+    """Its validation mean; none without validation items."""
+    learning_rate: float
+    """Of the image network in the last step."""
+    seconds: float
+    """Training and validation together."""
+
+    def summary(self) -> str:
+        """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s"."""
+        terms = ", ".join(f"{name} {value:.3f}" for name, value in self.terms.items())
+        loss, mark, score = self.figures().partition(",")
+        return (
+            f"epoch {self.epoch}/{self.epochs}, {loss} ({terms}){mark}{score}, {self.seconds:.1f} s"
+        )
+
+    def figures(self) -> str:
+        """Return "loss 2.130, validation mAP 0.6120 (best 0.6131 in epoch 2)"."""
+        loss = f"loss {self.loss:.3f}"
+        if self.best_score is None or "mean" not in self.validation:
+            return loss
+        return (
+            f"{loss}, validation mAP {self.validation['mean']:.4f} "
+            f"(best {self.best_score:.4f} in epoch {self.best_epoch})"
+        )
+
+
+def append_record(path: Path, record: EpochRecord) -> None:
+    """Add one line to the history file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n")
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """Return the records of a history file, oldest first; none when there is no file.
+
+    A last line that a kill cut short is left out.
+
+    Raises:
+        ModelError: "history.jsonl, line 3 is damaged".
+    """
+    if not path.exists():
+        return []
+    records = []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(EpochRecord(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise ModelError(f"{path}, line {number} is damaged: {error}") from error
+    return records
+
+
+def cut_history(path: Path, *, epoch: int) -> None:
+    """Drop what was written after the checkpoint of `epoch`, so that no epoch appears twice."""
+    kept = [record for record in read_history(path) if record.epoch <= epoch]
+    lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in kept]
+    write_text(path, "".join(lines))

@@ -1,0 +1,51 @@
+"""The device and the processor threads a run uses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numba
+import torch
+
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_device", "use_threads"]
+
+
+def check_device(name: str) -> None:
+    """Check that torch can compute on the device.
+
+    Raises:
+        UsageError: "device 'cuda' cannot be used: ..."; names what is there.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        present = ["cpu"]
+        present += ["cuda"] if torch.cuda.is_available() else []
+        present += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name!r} cannot be used: {reason}. This machine has {', '.join(present)}"
+        ) from error
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Give torch and numba `count` threads inside the block; none leaves them as they are."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(count)
+    # numba cannot have more threads than it was started with.
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        numba.set_num_threads(before[1])

@@ -1,0 +1,96 @@
+"""The optimiser of both networks, and the course of its learning rates as a pure function."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.networks import Networks
+
+__all__ = [
+    "clip_gradients",
+    "learning_rate_factor",
+    "load_optimizer",
+    "make_optimizer",
+    "optimizer_tensors",
+    "set_learning_rates",
+]
+
+
+def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module) -> Optimizer:
+    """Return one optimiser with a parameter group per network, and one for the objective's own.
+
+    Parameters outside a pass have no gradient there and are skipped by every torch optimiser, so
+    alternating methods need no second one.
+    """
+    text_rate = config.text_learning_rate or config.learning_rate
+    modules = (
+        (networks.image, config.learning_rate),
+        (networks.text, text_rate),
+        (objective, config.learning_rate),
+    )
+    groups: list[dict[str, Any]] = [
+        {"params": list(module.parameters()), "lr": rate, "base_rate": rate}
+        for module, rate in modules
+        if any(True for _ in module.parameters())
+    ]
+    # Fused kernels read each parameter once a step: three times faster on a CPU.
+    if config.optimizer == "sgd":
+        return SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    kind = Adam if config.optimizer == "adam" else AdamW
+    return kind(groups, weight_decay=config.weight_decay, fused=True)
+
+
+def learning_rate_factor(config: TrainConfig, progress: float) -> float:
+    """Return what the learning rates are multiplied with after `progress` epochs (0 to `epochs`).
+
+    Rises linearly over `warmup` epochs; then stays 1, or falls to 0 along a half cosine.
+    """
+    if progress < config.warmup:
+        return progress / config.warmup
+    if config.lr_schedule == "constant":
+        return 1.0
+    done = (progress - config.warmup) / (config.epochs - config.warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def set_learning_rates(optimizer: Optimizer, factor: float) -> None:
+    """Give every parameter group its own rate times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_rate"] * factor
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state as "PARAMETER.NAME" tensors, for a safetensors file."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, values in state.items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)  # SGD keeps None where momentum is 0
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; rates and decay stay those of the config."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    whole = optimizer.state_dict()
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def clip_gradients(optimizer: Optimizer, limit: float) -> None:
+    """Scale the gradients of a step down to the norm `limit`; 0 leaves them alone."""
+    if limit:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, limit)

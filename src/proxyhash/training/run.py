@@ -1,0 +1,207 @@
+"""A whole run: from a collection to a run folder with model, codes, figures and card."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.hashing.model import HashModel
+
+from proxyhash.data import Collection, Split, read_collection
+from proxyhash.encoders import FeatureCache
+from proxyhash.evaluation import evaluate_both_galleries
+from proxyhash.files import read_json, write_json, write_text
+from proxyhash.methods.registry import method_settings
+from proxyhash.progress import Track, silent
+from proxyhash.training.build import build_state
+from proxyhash.training.card import model_card
+from proxyhash.training.features import Encoded, encode_both
+from proxyhash.training.folder import RunFolder
+from proxyhash.training.history import EpochRecord, cut_history
+from proxyhash.training.interrupt import listen_for_stop
+from proxyhash.training.loop import Report, run_epochs
+from proxyhash.training.machine import check_device, use_threads
+from proxyhash.training.resume import resume_config
+from proxyhash.training.rows import Rows, take_rows
+from proxyhash.training.splits import choose_split
+from proxyhash.training.state import TrainState, load_best, load_state
+from proxyhash.training.tensorboard import tensorboard_log
+
+if TYPE_CHECKING:
+    from proxyhash.data.split import Positions
+    from proxyhash.training.config import TrainConfig
+
+__all__ = ["RunResult", "train"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run left behind."""
+
+    folder: Path
+    """The run folder."""
+    metrics: dict[str, Any]
+    """The content of metrics.json."""
+    epochs: int
+    """Epochs trained."""
+    best_epoch: int
+    """The epoch whose weights were kept."""
+    seconds: float
+    """Time spent in epochs, without encoding and the final evaluation."""
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = lambda _record: None,
+    track: Track = silent,
+    cache: FeatureCache | None = None,
+) -> RunResult:
+    """Train, evaluate and write the run folder `config.out`; return its figures.
+
+    Args:
+        config: What to do.
+        resume: Continue what is in the folder, to the bit-identical end of an unbroken run.
+        overwrite: Replace what an earlier run left in the folder.
+        report: Told about every epoch.
+        track: Told about everything that takes long.
+        cache: Where features are kept between runs; by default the user's cache.
+
+    Raises:
+        UsageError: an option cannot be used, or the folder is taken.
+        DataError: the collection cannot be used.
+        DivergedError: a loss is not finite; what was saved before stays.
+        InterruptedRunError: Ctrl-C or SIGTERM; says how to go on.
+    """
+    check_device(config.device)
+    folder = RunFolder(Path(config.out))
+    config = _open_folder(folder, config, resume=resume, overwrite=overwrite)
+    with use_threads(config.threads):
+        return _train(config, folder, report=report, track=track, cache=cache or FeatureCache())
+
+
+def _train(
+    config: TrainConfig, folder: RunFolder, *, report: Report, track: Track, cache: FeatureCache
+) -> RunResult:
+    collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+    split = _open_split(folder, config, collection)
+    encoded = encode_both(config, collection, split, cache=cache, track=track)
+
+    def rows(positions: Positions) -> Rows:
+        return take_rows(
+            encoded.image, encoded.text, collection.labels, positions, device=config.device
+        )
+
+    train_rows, validation_rows = rows(split.train), rows(split.validation)
+    state = build_state(config, train_rows, inputs=_inputs(collection, encoded))
+    if folder.last.exists():
+        load_state(folder.last, state)
+    cut_history(folder.history, epoch=state.epoch)
+    with ExitStack() as stack:
+        stop = stack.enter_context(listen_for_stop())
+        if config.tensorboard:
+            log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
+            report = _both(report, stack.enter_context(log))
+        run_epochs(
+            state,
+            train_rows,
+            validation_rows,
+            config=config,
+            folder=folder,
+            report=report,
+            stop=stop,
+            track=track,
+        )
+    proxies = state.objective.proxies
+    networks = load_best(folder.best, state)
+    model = HashModel(
+        bits=config.bits,
+        classes=collection.classes,
+        method=config.method,
+        image_encoder=encoded.image_encoder,
+        text_encoder=encoded.text_encoder,
+        image_network=networks.image,
+        text_network=networks.text,
+        proxies=proxies,
+    )
+    codes = model.encode_collection(collection, cache=cache, track=track)
+    evaluations = evaluate_both_galleries(
+        codes,
+        collection,
+        split,
+        proxies=proxies.codes if proxies else None,
+        track=track,
+    )
+    model.save(folder.model)
+    codes.save(folder.codes)
+    result = RunResult(
+        folder=folder.path,
+        metrics=evaluations.to_dict() | {"training": _summary(config, state)},
+        epochs=state.epoch,
+        best_epoch=state.best.epoch,
+        seconds=state.seconds,
+    )
+    write_text(folder.card, model_card(config, collection, split, result.metrics))
+    write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
+    return result
+
+
+def _open_folder(
+    folder: RunFolder, config: TrainConfig, *, resume: bool, overwrite: bool
+) -> TrainConfig:
+    """Claim the folder, and return the configuration that is now written there."""
+    config = config.model_copy(
+        update={"settings": method_settings(config.method, config.settings).model_dump()}
+    )
+    if resume and folder.config.exists():
+        config = resume_config(read_json(folder.config), config.to_dict())
+    else:
+        if resume:
+            _log.warning("nothing to resume in %s; starting from the beginning", folder.path)
+        folder.start(overwrite=overwrite)
+    write_json(folder.config, config.to_dict())
+    return config
+
+
+def _open_split(folder: RunFolder, config: TrainConfig, collection: Collection) -> Split:
+    """Return the run's split: the one in the folder, or a new one that is then written there."""
+    if folder.split.exists():
+        return Split.load(folder.split, collection)
+    split = choose_split(config, collection)
+    split.save(folder.split, collection)
+    return split
+
+
+def _inputs(collection: Collection, encoded: Encoded) -> dict[str, str]:
+    """Return the fingerprints of what a checkpoint depends on beside the configuration."""
+    return {
+        "collection": collection.fingerprint,
+        "image encoder": encoded.image_encoder.fingerprint,
+        "text encoder": encoded.text_encoder.fingerprint,
+    }
+
+
+def _summary(config: TrainConfig, state: TrainState) -> dict[str, Any]:
+    return {
+        "method": config.method,
+        "seed": config.seed,
+        "epochs": state.epoch,
+        "best_epoch": state.best.epoch,
+        "validation_map": state.best.score,
+        "seconds": round(state.seconds, 3),
+    }
+
+
+def _both(first: Report, second: Report) -> Report:
+    def report(record: EpochRecord) -> None:
+        first(record)
+        second(record)
+
+    return report

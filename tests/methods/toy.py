@@ -1,0 +1,103 @@
+"""A tiny set of image and text features whose labels can be learned, and a loop without frills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.methods.base import Batch, Context, Memory, Objective
+from proxyhash.methods.registry import make_objective
+
+BITS = 16
+CLASSES = 5
+
+
+@dataclass
+class Toy:
+    image: Tensor
+    text: Tensor
+    labels: Tensor
+    has_image: Tensor
+    has_text: Tensor
+
+
+def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
+    """Items with one to three labels; features are noisy sums of a vector per label."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(items, CLASSES, generator=generator) < 0.3).float()
+    labels[torch.arange(items), torch.arange(items) % CLASSES] = 1.0
+    everyone = torch.ones(items, dtype=torch.bool)
+
+    def features(dim: int) -> Tensor:
+        directions = torch.randn(CLASSES, dim, generator=generator)
+        return labels @ directions + 0.3 * torch.randn(items, dim, generator=generator)
+
+    return Toy(features(12), features(20), labels, everyone, everyone.clone())
+
+
+def networks(*, seed: int = 0) -> dict[str, torch.nn.Module]:
+    return {
+        "image": IHNet(12, BITS, hidden=(32,), seed=seed),
+        "text": THNet(20, BITS, hidden=(32,), seed=seed + 1),
+    }
+
+
+def objective_of(name: str, toy: Toy, *, seed: int = 0, **settings: object) -> Objective:
+    context = Context(labels=toy.labels, bits=BITS, seed=seed)
+    return make_objective(name, context, settings)
+
+
+def memory_of(toy: Toy, nets: dict[str, torch.nn.Module]) -> Memory:
+    with torch.no_grad():
+        return Memory(
+            image=nets["image"](toy.image) * toy.has_image[:, None],
+            text=nets["text"](toy.text) * toy.has_text[:, None],
+            has_image=toy.has_image,
+            has_text=toy.has_text,
+        )
+
+
+def batch_of(
+    toy: Toy,
+    nets: dict[str, torch.nn.Module],
+    learning: tuple[str, ...],
+    index: Tensor,
+    memory: Memory,
+) -> Batch:
+    has = {"image": toy.has_image[index], "text": toy.has_text[index]}
+    features = {"image": toy.image, "text": toy.text}
+    outputs = {name: nets[name](features[name][index]) * has[name][:, None] for name in learning}
+    return Batch(
+        index=index,
+        labels=toy.labels[index],
+        image=outputs.get("image"),
+        text=outputs.get("text"),
+        has_image=has["image"],
+        has_text=has["text"],
+        memory=memory,
+    )
+
+
+def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **settings: object):
+    """Return the trained networks."""
+    nets = networks(seed=seed)
+    objective = objective_of(name, toy, seed=seed, **settings)
+    weights = [w for net in nets.values() for w in net.parameters()]
+    optimizer = torch.optim.Adam([*weights, *objective.parameters()], lr=5e-3)
+    memory = memory_of(toy, nets)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(rounds):
+        objective.begin_round(memory)
+        for learning in objective.passes:
+            for index in torch.randperm(len(toy.labels), generator=generator).split(20):
+                batch = batch_of(toy, nets, learning, index, memory)
+                loss = torch.stack(list(objective.loss(batch).values())).sum()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                for modality in learning:
+                    memory.of(modality)[index] = batch.latest(modality)
+    return nets

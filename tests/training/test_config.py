@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxyhash.errors import UsageError
+from proxyhash.training.config import TrainConfig, read_config
+from proxyhash.training.resume import FREE_KEYS, resume_config
+from proxyhash.training.sources import gather_values, parse_assignments, read_config_file
+
+LEAST = {"data": "photos", "out": "runs/a"}
+
+
+def test_unknown_key_suggests_the_nearest():
+    with pytest.raises(UsageError) as caught:
+        read_config(LEAST | {"learning_rat": 0.1})
+    assert str(caught.value) == "unknown setting 'learning_rat'; did you mean 'learning_rate'?"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"bits": 0}, "setting bits is 0: input should be greater than or equal to 1"),
+        ({"optimizer": "lion"}, "setting optimizer is 'lion': input should be 'adam', 'adamw'"),
+        ({"warmup": 5, "epochs": 5}, "warmup is 5 epochs of 5; it must be shorter than the run"),
+        ({"train": 100, "validation": 99}, "it must leave at least 2 to learn from"),
+        ({"split_file": "s.json", "query": 5}, "split_file fixes the whole split"),
+        ({"hidden": [0]}, "setting hidden is 0: input should be greater than or equal to 1"),
+        ({"text_network": {"hiden": [3]}}, "'hiden' of the text network; did you mean 'hidden'?"),
+        ({"text_network": {"dropout": 2}}, "setting dropout of the text network is 2"),
+    ],
+)
+def test_values_are_checked_with_sentences(values, sentence):
+    with pytest.raises(UsageError) as caught:
+        read_config(LEAST | values)
+    assert sentence in str(caught.value)
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "bow").mkdir()  # a folder of that name does not hide the built-in encoder
+    config = read_config(LEAST | {"image_encoder": "encoder", "split_file": "split.json"})
+    assert config.data == str(tmp_path / "photos")
+    assert config.out == str(tmp_path / "runs" / "a")
+    assert config.split_file == str(tmp_path / "split.json")
+    assert config.image_encoder == str(tmp_path / "encoder")
+    assert config.text_encoder == "bow"
+    (tmp_path / "x.npz").touch()
+    features = read_config(LEAST | {"image_encoder": "features:x.npz#image"})
+    assert features.image_encoder == f"features:{tmp_path / 'x.npz'}#image"
+    beside = read_config(LEAST | {"image_encoder": "features:beside-the-manifest.npy"})
+    assert beside.image_encoder == "features:beside-the-manifest.npy"
+    hub = read_config(LEAST | {"text_encoder": "sentence-transformers/all-MiniLM-L6-v2"})
+    assert hub.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_the_json_form_reads_back_equal():
+    config = read_config(LEAST | {"hidden": [64, 32], "settings": {"gamma": 0.2}})
+    assert read_config(json.loads(json.dumps(config.to_dict()))) == config
+    assert set(config.to_dict()) == set(TrainConfig.model_fields)
+
+
+def test_text_network_differs_only_where_told():
+    config = read_config(LEAST | {"dropout": 0.25, "text_network": {"hidden": [8192]}})
+    image, text = config.network_options("image"), config.network_options("text")
+    assert text == image | {"hidden": (8192,)}
+    assert image["dropout"] == 0.25
+
+
+def test_config_files(tmp_path):
+    toml = tmp_path / "run.toml"
+    toml.write_text("bits = 16\n[settings]\ngamma = 0.2\n")
+    assert read_config_file(toml) == {"bits": 16, "settings": {"gamma": 0.2}}
+    as_json = tmp_path / "run.json"
+    as_json.write_text('{"bits": 16}')
+    assert read_config_file(as_json) == {"bits": 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("run.yaml", "bits: 16", "expected a name ending in .toml or .json"),
+        ("run.toml", "bits =", "is not valid"),
+        ("run.json", "[1]", "must hold a table of keys"),
+        ("run.json", "\xff", "is not valid"),
+        ("missing.json", None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_bad_config_files(tmp_path, name, content, sentence):
+    if content is not None:
+        (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(UsageError, match=sentence):
+        read_config_file(tmp_path / name)
+
+
+def stored(**values):
+    return read_config(LEAST | values).to_dict()
+
+
+def test_resume_takes_the_stored_keys_and_lets_free_ones_change():
+    before = stored(bits=16, settings={"gamma": 0.2, "eta": 0.1})
+    after = resume_config(before, {"threads": 1, "out": "elsewhere", "settings": {"gamma": 0.2}})
+    assert after.bits == 16
+    assert after.threads == 1
+    assert after.settings == {"gamma": 0.2, "eta": 0.1}
+    assert set(TrainConfig.model_fields) >= FREE_KEYS
+
+
+def test_resume_names_every_differing_key():
+    with pytest.raises(UsageError) as caught:
+        resume_config(stored(bits=16), {"bits": 32, "dropout": 0.5})
+    assert "dropout (0.5 instead of 0.0)" in str(caught.value)
+    assert "bits (32 instead of 16)" in str(caught.value)
+
+
+def test_epochs_may_be_raised_only_under_a_constant_schedule():
+    constant = stored(epochs=2, lr_schedule="constant")
+    assert resume_config(constant, {"epochs": 4}).epochs == 4
+    with pytest.raises(UsageError, match="epochs may be raised only where lr_schedule is constant"):
+        resume_config(constant, {"epochs": 1})
+    with pytest.raises(UsageError, match="epochs"):
+        resume_config(stored(epochs=2, lr_schedule="cosine"), {"epochs": 4})
+
+
+def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('batch_size = 64\nepochs = 7\n[settings]\nproxies = "codebook"\neta = 0.5\n')
+    values = gather_values({"epochs": 9, "settings": {"eta": 0.25}}, file=file, preset="reference")
+    assert (values["batch_size"], values["epochs"], values["optimizer"]) == (64, 9, "sgd")
+    assert values["settings"] == {
+        "schedule": "alternating",
+        "proxies": "codebook",
+        "assignment": "none",
+        "eta": 0.25,
+    }
+
+
+def test_presets_that_are_not_there():
+    with pytest.raises(UsageError, match=r"preset is 'referense'.*did you mean 'reference'"):
+        gather_values({"method": "dchml"}, preset="referense")
+    with pytest.raises(UsageError, match="method psldh has no presets"):
+        gather_values({"method": "psldh"}, preset="reference")
+
+
+def test_assignments_are_json_where_they_can_be():
+    texts = ["gamma=0.3", "proxies=codebook", "flag=true", "hidden=[8192]", "name=a=b"]
+    assert parse_assignments(texts, option="--set") == {
+        "gamma": 0.3,
+        "proxies": "codebook",
+        "flag": True,
+        "hidden": [8192],
+        "name": "a=b",
+    }
+    with pytest.raises(UsageError, match="--set 'gamma' is no KEY=VALUE"):
+        parse_assignments(["gamma"], option="--set")
+
+
+@pytest.mark.parametrize(
+    ("value", "widths"),
+    [("4096,1024", (4096, 1024)), ("linear", ()), (512, (512,)), ([3, 4], (3, 4))],
+)
+def test_hidden_widths_in_every_notation(value, widths):
+    assert read_config(LEAST | {"hidden": value}).hidden == widths
+
+
+def test_text_network_is_kept_in_one_notation():
+    one = read_config(LEAST | {"text_network": {"hidden": 8192}})
+    assert one == read_config(LEAST | {"text_network": {"hidden": [8192]}})
+    assert resume_config(one.to_dict(), {"text_network": {"hidden": "8192"}}) == one

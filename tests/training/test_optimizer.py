@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.training.config import read_config
+from proxyhash.training.networks import Networks
+from proxyhash.training.optimizer import (
+    clip_gradients,
+    learning_rate_factor,
+    load_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rates,
+)
+
+
+def config_of(**values):
+    return read_config({"data": "d", "out": "o", "epochs": 10, **values})
+
+
+def parts(*, seed=0):
+    image, text = IHNet(3, 2, hidden=(), seed=seed), THNet(4, 2, hidden=(), seed=seed + 1)
+    return Networks(image, text), nn.Module()
+
+
+def step(networks, optimizer, *, learning=("image", "text")):
+    optimizer.zero_grad(set_to_none=True)
+    for name in learning:
+        networks.of(name)(torch.ones(5, networks.of(name).dim_in)).square().sum().backward()
+    optimizer.step()
+
+
+def test_constant_schedule_with_warmup():
+    config = config_of(lr_schedule="constant", warmup=2)
+    assert [learning_rate_factor(config, p) for p in (0, 0.5, 1, 2, 5, 10)] == [
+        0,
+        0.25,
+        0.5,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_cosine_schedule_falls_to_zero():
+    config = config_of(lr_schedule="cosine")
+    assert learning_rate_factor(config, 0) == 1
+    assert learning_rate_factor(config, 5) == pytest.approx(0.5)
+    assert learning_rate_factor(config, 10) == pytest.approx(0)
+    warm = config_of(lr_schedule="cosine", warmup=2)
+    assert learning_rate_factor(warm, 6) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+
+
+def test_each_network_has_its_own_rate():
+    networks, objective = parts()
+    optimizer = make_optimizer(
+        config_of(learning_rate=0.1, text_learning_rate=0.3), networks, objective
+    )
+    set_learning_rates(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.15]
+
+
+def test_parameters_of_the_objective_learn_too():
+    networks, _ = parts()
+    objective = nn.Linear(2, 2)
+    optimizer = make_optimizer(config_of(), networks, objective)
+    assert optimizer.param_groups[2]["params"] == list(objective.parameters())
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_a_network_outside_the_pass_stays(kind):
+    networks, objective = parts()
+    optimizer = make_optimizer(
+        config_of(optimizer=kind, weight_decay=0.1, learning_rate=0.01), networks, objective
+    )
+    step(networks, optimizer)
+    before = networks.text.layers[0].weight.clone()
+    moving = networks.image.layers[0].weight.clone()
+    step(networks, optimizer, learning=("image",))
+    assert torch.equal(networks.text.layers[0].weight, before)
+    assert not torch.equal(networks.image.layers[0].weight, moving)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"optimizer": "sgd", "momentum": 0.0},
+    ],
+)
+def test_saved_state_continues_bit_exactly(values):
+    config = config_of(learning_rate=0.01, **values)
+    networks, objective = parts()
+    optimizer = make_optimizer(config, networks, objective)
+    for _ in range(2):
+        step(networks, optimizer)
+    resumed, _ = parts(seed=1)
+    resumed.load_state_dict(networks.state_dict())
+    second = make_optimizer(config, resumed, objective)
+    load_optimizer(second, {k: v.clone() for k, v in optimizer_tensors(optimizer).items()})
+    for _ in range(2):
+        step(networks, optimizer)
+        step(resumed, second)
+    for one, other in zip(networks.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_clipping_scales_the_whole_step():
+    networks, objective = parts()
+    optimizer = make_optimizer(config_of(), networks, objective)
+    for weight in networks.parameters():
+        weight.grad = torch.ones_like(weight)
+    count = sum(weight.numel() for weight in networks.parameters())
+    clip_gradients(optimizer, 0)
+    assert networks.image.layers[0].bias.grad.tolist() == [1, 1]
+    clip_gradients(optimizer, 0.5)
+    assert networks.image.layers[0].bias.grad[0] == pytest.approx(0.5 / math.sqrt(count), rel=1e-4)

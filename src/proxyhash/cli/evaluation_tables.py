@@ -123,6 +123,6 @@ def _print_left_out(evaluations: "Sequence[Evaluation]") -> None:
         console.out("")
         console.table(["left out", *columns], rows, right=columns)
         console.out(
-            "\nQueries with nothing relevant in the gallery; queries and items without the "
-            "image\nor text that the direction needs."
+            "\nQueries with nothing relevant in the gallery; queries and items without the\n"
+            "image or text that the direction needs."
         )

@@ -29,7 +29,9 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function on its first call, without the interpreter lock, and keep it on disk.
 
     The machine code is stored beside the source or in the user's cache folder, so that the next
-    process starts fast; where neither can be written, it is compiled in every process.
+    process starts fast; where neither can be written, it is compiled in every process. What is on
+    disk is renewed when the function's own file changes, not when that of a kernel it calls does:
+    after editing `popcount` or `row_distances`, delete the `*.nbi` files in `__pycache__`.
     """
     try:
         compiled = numba.njit(nogil=True, cache=True)(function)

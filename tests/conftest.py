@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 install_import_hook(["proxyhash.losses", "proxyhash.hashing"], "beartype.beartype")
 
 # A busy two-core machine makes honest tests slow now and then; that is not a failure.
-settings.register_profile("proxyhash", deadline=None, max_examples=50)
+settings.register_profile(
+    "proxyhash",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("proxyhash")
 
 

@@ -85,7 +85,7 @@ def _doing(told: Sequence[_Subject], where: str, dice: Dice) -> str:
 
 def _there_is(told: Sequence[_Subject], where: str, dice: Dice) -> str:
     names = [_phrase(subject, dice) for subject in told]
-    verb = "are" if len(told[0].actors) > 1 else "is"
+    verb = "is" if names[0].startswith(("a ", "an ", "the ")) else "are"
     if where and dice.chance(0.5):
         return f"{where} there {verb} {_list(names)}"
     return _join(f"there {verb} {_list(names)}", where)

@@ -70,10 +70,16 @@ def thing(
     flock: int = 1,
     turns: bool = True,
 ) -> Callable[[Drawing], Drawing]:
-    """Make the decorated function the drawing of the category that it is named after."""
+    """Make the decorated function the drawing of the category that it is named after.
+
+    Raises:
+        ValueError: there is one of that name.
+    """
 
     def register(draw: Drawing) -> Drawing:
         name = draw.__name__
+        if name in THINGS:
+            raise ValueError(f"there already is a drawing of {name!r}")
         THINGS[name] = Thing(name, draw, tuple(colours.split()), size, tilt, flock, turns)
         return draw
 

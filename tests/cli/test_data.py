@@ -1,0 +1,152 @@
+"""`proxyhash data`, from the shell's side."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from proxyhash.data import Split, read_collection
+from tests.data.builders import write_jsonl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxyhash.data import Collection
+    from tests.conftest import CommandResult
+
+    Command = Callable[..., CommandResult]
+
+
+@pytest.mark.parametrize("verb", ["check", "split", "convert", "generate"])
+def test_help_has_examples(verb: str, proxyhash_command: Command) -> None:
+    result = proxyhash_command("data", verb, "--help")
+    assert result.code == 0
+    assert f"proxyhash data {verb}" in result.out.split("Examples:")[1]
+
+
+class TestCheck:
+    def test_a_clean_set(self, scenes: Collection, proxyhash_command: Command) -> None:
+        result = proxyhash_command("data", "check", scenes.path)
+        assert result.code == 0
+        assert "no errors, 200 pictures read" in result.out
+        assert "26 labels" in result.out
+
+    def test_json_alone_on_stdout(self, scenes: Collection, proxyhash_command: Command) -> None:
+        result = proxyhash_command("data", "check", scenes.root, "--json", "--no-images")
+        assert result.code == 0
+        assert result.json["items"] == 200
+        assert result.json["errors"] == result.json["pictures_read"] == 0
+
+    def test_errors_are_listed_and_end_with_three(
+        self, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        rows = [{"id": number, "image": f"{number}.jpg", "label": ""} for number in range(12)]
+        write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 3}])
+        result = proxyhash_command("data", "check", tmp_path)
+        assert result.code == 3
+        assert "12 pictures that are missing" in result.out
+        assert "row 1: " in result.out
+        assert "and 2 more; --json lists them all" in result.out
+        assert "row 13: id '3' is that of row 4 already" in result.out
+        assert "is 'labels' meant?" in result.out
+        assert "13 errors" in result.err
+        assert "no errors" not in result.out
+
+    def test_json_comes_before_the_exit_code(
+        self, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        write_jsonl(tmp_path / "items.jsonl", [{"id": None}])
+        result = proxyhash_command("data", "check", tmp_path, "--json")
+        assert (result.code, result.json["errors"]) == (3, 1)
+
+    def test_nothing_there(self, tmp_path: Path, proxyhash_command: Command) -> None:
+        result = proxyhash_command("data", "check", tmp_path / "nowhere")
+        assert (result.code, result.out) == (3, "")
+        assert "does not exist" in result.err
+
+    def test_control_characters_stay_out_of_the_terminal(
+        self, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        write_jsonl(tmp_path / "items.jsonl", [{"id": "\x1b[31m", "labels": ["\x1b[2J"]}] * 2)
+        result = proxyhash_command("data", "check", tmp_path)
+        assert "\x1b" not in result.out + result.err
+
+
+class TestSplit:
+    def test_drawn(self, scenes: Collection, tmp_path: Path, proxyhash_command: Command) -> None:
+        out = tmp_path / "split.json"
+        numbers = ("--query", 40, "--train", 100, "--validation", 20, "--seed", 3)
+        result = proxyhash_command("data", "split", scenes.path, *numbers, "--out", out)
+        assert result.code == 0
+        split = Split.load(out, scenes)
+        assert (len(split.query), len(split.train), len(split.validation)) == (40, 80, 20)
+        assert split.seed == 3
+        again = proxyhash_command("data", "split", scenes.path, *numbers, "--out", out, "--json")
+        assert again.json["fingerprint"] == split.fingerprint(scenes)
+
+    def test_from_the_manifest(self, tmp_path: Path, proxyhash_command: Command) -> None:
+        rows = [
+            {"id": number, "labels": ["x"], "split": "test" if number < 3 else "train"}
+            for number in range(9)
+        ]
+        path = write_jsonl(tmp_path / "items.jsonl", rows)
+        out = tmp_path / "split.json"
+        options = ("--from-manifest", "--validation", 2, "--out", out)
+        assert proxyhash_command("data", "split", path, *options).code == 0
+        split = Split.load(out, read_collection(path))
+        assert split.query.tolist() == [0, 1, 2]
+        assert len(split.validation) == 2
+
+    def test_too_many(self, scenes: Collection, tmp_path: Path, proxyhash_command: Command) -> None:
+        result = proxyhash_command(
+            "data", "split", scenes.path, "--query", 500, "--out", tmp_path / "split.json"
+        )
+        assert result.code == 2
+        assert "500 queries were asked for, but only 200 items" in result.err
+        assert not (tmp_path / "split.json").exists()
+
+
+class TestConvert:
+    @pytest.fixture
+    def published(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "published"
+        folder.mkdir()
+        (folder / "categories.list").write_text("art\n")
+        (folder / "trainset_txt_img_cat.list").write_text("t1\ti1\t1\n")
+        (folder / "testset_txt_img_cat.list").write_text("t2\ti2\t1\n")
+        names = ("I_tr", "I_te", "T_tr", "T_te")
+        savemat(folder / "raw_features.mat", {name: np.ones((1, 2)) for name in names})
+        return folder
+
+    def test_writes_and_says_how_to_go_on(
+        self, published: Path, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        out = tmp_path / "out"
+        result = proxyhash_command("data", "convert", published, "--out", out)
+        assert result.code == 0
+        assert f"--image-encoder features:{out / 'image_features.npy'}" in result.err
+        assert read_collection(out).ids == ("t1", "t2")
+        second = proxyhash_command("data", "convert", published, "--out", out)
+        assert second.code == 2
+        assert "--force" in second.err
+        third = proxyhash_command("data", "convert", published, "--out", out, "--force", "--json")
+        assert third.json["items"] == 2
+        assert set(third.json["features"]) == {"image", "text"}
+
+
+class TestGenerate:
+    def test_pictures_and_manifest(self, tmp_path: Path, proxyhash_command: Command) -> None:
+        folder = tmp_path / "set"
+        options = ("--items", 6, "--seed", 1, "--size", 48)
+        result = proxyhash_command("data", "generate", folder, *options)
+        assert result.code == 0
+        assert len(list((folder / "images").glob("*.jpg"))) == 6
+        assert proxyhash_command("data", "generate", folder, *options).code == 2
+        again = proxyhash_command("data", "generate", folder, *options, "--force", "--json")
+        assert again.json["fingerprint"] == read_collection(folder).fingerprint
+        assert json.loads(again.out)["items"] == 6

@@ -1,0 +1,64 @@
+"""The columns of a collection, and its fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxyhash.data import Collection, Item
+from proxyhash.data.collection import hash_strings
+from tests.data.builders import collection_of
+
+NAMES = st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), unique=True)
+
+
+@given(st.lists(NAMES, min_size=1, max_size=12))
+def test_labels_match_a_slow_loop(label_lists: list[list[str]]) -> None:
+    collection = collection_of(len(label_lists), labels=label_lists)
+    assert list(collection.classes) == sorted({name for names in label_lists for name in names})
+    for row, names in enumerate(label_lists):
+        for column, name in enumerate(collection.classes):
+            assert collection.labels[row, column] == (name in names)
+
+
+def test_columns() -> None:
+    items = [Item("a", "x/a.jpg", None, ()), Item("b", None, "words", ("dog",))]
+    collection = Collection.of(Path("set/items.jsonl"), items)
+    assert collection.ids == ("a", "b")
+    assert collection.positions == {"a": 0, "b": 1}
+    assert collection.texts == [None, "words"]
+    assert collection.image_paths == [Path("set/x/a.jpg"), None]
+    assert collection.has_image.tolist() == [True, False]
+    assert collection.has_text.tolist() == [False, True]
+    assert len(collection) == 2
+    assert collection.labels.dtype == np.bool_
+
+
+def test_columns_are_computed_once_and_cannot_be_written() -> None:
+    collection = collection_of(3)
+    assert collection.labels is collection.labels
+    with pytest.raises(ValueError, match="read-only"):
+        collection.labels[0, 0] = True
+
+
+def test_the_fingerprint_sees_every_field_that_matters() -> None:
+    item = Item("a", "a.jpg", "words", ("dog", "cat"), payload={"x": 1}, row=3)
+    path = Path("set/items.jsonl")
+    fingerprint = Collection.of(path, [item]).fingerprint
+    changes = [{"id": "b"}, {"image": None}, {"text": "word"}, {"labels": ("dog",)}]
+    others = [Collection.of(path, [replace(item, **change)]).fingerprint for change in changes]
+    assert len({fingerprint, *others}) == 5
+    same = [{"payload": {}}, {"row": 9}, {"labels": ("cat", "dog")}, {"split": "train"}]
+    for change in same:
+        moved = Collection.of(Path("elsewhere/t.csv"), [replace(item, **change)])
+        assert moved.fingerprint == fingerprint
+
+
+@given(st.lists(st.text()), st.lists(st.text()))
+def test_hashes_differ_where_lists_do(first: list[str], second: list[str]) -> None:
+    assert (hash_strings(first) == hash_strings(second)) == (first == second)

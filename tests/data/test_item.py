@@ -1,0 +1,72 @@
+"""What makes a record an item, and what the sentences say when it is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxyhash.data.item import ItemError, item_from_record
+
+
+def test_every_key_finds_its_place() -> None:
+    item = item_from_record(
+        {
+            "id": "a",
+            "image": "images/a.jpg",
+            "text": "a dog",
+            "labels": ["dog", "beach", "dog"],
+            "split": "train",
+            "price": 3.5,
+        },
+        row=7,
+    )
+    assert (item.id, item.image, item.text, item.split, item.row) == (
+        "a",
+        "images/a.jpg",
+        "a dog",
+        "train",
+        7,
+    )
+    assert item.labels == ("dog", "beach")
+    assert item.payload == {"price": 3.5}
+
+
+@pytest.mark.parametrize("blank", [None, "", "  \t"])
+def test_blank_modalities_are_missing(blank: str | None) -> None:
+    item = item_from_record({"id": 1, "image": blank, "text": blank, "split": blank}, row=1)
+    assert (item.image, item.text, item.split, item.labels) == (None, None, None, ())
+
+
+def test_integer_ids_become_strings() -> None:
+    assert item_from_record({"id": 0}, row=1).id == "0"
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({}, "there is no id"),
+        ({"id": ""}, "there is no id"),
+        ({"id": "   "}, "id has 3 characters"),
+        ({"id": "x" * 513}, "id has 513 characters"),
+        ({"id": True}, "id is True, which is no string"),
+        ({"id": 1.5}, "id is 1.5, which is no string"),
+        ({"id": "a\0b"}, "zero character"),
+        ({"id": "a", "text": 3}, "text is 3, which is no string"),
+        ({"id": "a", "text": "\ud800"}, "not valid Unicode"),
+        ({"id": "a", "image": "https://example.org/a.jpg"}, "download it"),
+        ({"id": "a", "image": {"bytes": b"", "path": None}}, "save pictures as files"),
+        ({"id": "a", "labels": "dog"}, "labels is 'dog'; a list of names is expected"),
+        ({"id": "a", "labels": ["dog", 3]}, "a label is 3, which is no string"),
+        ({"id": "a", "labels": ["dog", " "]}, "a label is blank"),
+        ({"id": "a", "labels": 2}, "labels is 2; a list"),
+        ({"id": "a", "split": 1}, "split is 1"),
+    ],
+)
+def test_what_is_no_item_is_said(record: dict[str, object], says: str) -> None:
+    with pytest.raises(ItemError, match=says):
+        item_from_record(record, row=1)
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    with pytest.raises(ItemError) as caught:
+        item_from_record({"id": "a", "labels": "x" * 5000}, row=1)
+    assert len(str(caught.value)) < 200

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from proxyhash.hashing.assignment import assign_by_cooccurrence
 from proxyhash.hashing.codebooks import hadamard_codebook, make_codebook, search_codebook
-from proxyhash.hashing.make import make_proxies
+from proxyhash.hashing.model import HashModel
 from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
 from proxyhash.hashing.phnet import PHNet, learn_phnet
 from proxyhash.hashing.proxies import Proxies
 
 __all__ = [
+    "HashModel",
     "HashingNetwork",
     "IHNet",
     "PHNet",
@@ -23,6 +24,5 @@ __all__ = [
     "hadamard_codebook",
     "learn_phnet",
     "make_codebook",
-    "make_proxies",
     "search_codebook",
 ]

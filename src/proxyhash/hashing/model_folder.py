@@ -1,0 +1,253 @@
+"""The folder of a model, and reading one that may be damaged.
+
+    model.json              format, bits, classes, method, network shapes, encoders, fingerprint
+    networks.safetensors    weights of the hashing networks, "image.*" and "text.*"
+    proxies.safetensors     codes of the categories, where the method has any
+    image_encoder/          see `proxyhash.encoders`
+    text_encoder/
+
+Nothing is pickled. Shapes are compared before memory is taken for them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proxyhash.encoders import Encoder, load_encoder
+from proxyhash.encoders.folder import read_settings
+from proxyhash.errors import DataError, ModelError, UsageError
+from proxyhash.files import read_json, write_json
+from proxyhash.hashing.folders import replace_folder
+from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
+from proxyhash.hashing.proxies import Proxies
+from proxyhash.hashing.tensors import read_tensors, write_tensors
+
+__all__ = ["FORMAT", "SavedEncoder", "SavedModel", "read_model", "write_model"]
+
+FORMAT = 1
+
+_NETWORKS: Mapping[str, type[HashingNetwork]] = {"image": IHNet, "text": THNet}
+_AGAIN = "copy the whole folder again from the original, or train the model again"
+
+
+class _Header(BaseModel):
+    """The content of `model.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: int
+    bits: int = Field(ge=1)
+    classes: list[str]
+    method: str
+    networks: dict[Literal["image", "text"], dict[str, Any]]
+    encoders: dict[Literal["image", "text"], str]
+    """Fingerprint of each encoder that was saved."""
+    has_proxies: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SavedEncoder:
+    """An encoder in a model's folder, known but not loaded."""
+
+    folder: Path
+    device: str
+    kind: str
+    dim: int
+    fingerprint: str
+
+    def load(self) -> Encoder:
+        """Return the encoder.
+
+        Raises:
+            ModelError: its folder is damaged.
+        """
+        return load_encoder(self.folder, device=self.device)
+
+    def save(self, folder: Path) -> None:
+        """Copy the folder as it is."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """The parts of a model, as they go into a folder and come out of it."""
+
+    bits: int
+    classes: tuple[str, ...]
+    method: str
+    fingerprint: str
+    networks: Mapping[str, HashingNetwork]
+    encoders: Mapping[str, Encoder | SavedEncoder]
+    proxies: Proxies | None
+
+    def check_fingerprint(self, found: str, folder: Path) -> None:
+        """Check that the parts are those of one model.
+
+        Raises:
+            ModelError: they are not.
+        """
+        if found != self.fingerprint:
+            raise ModelError(
+                f"{folder / 'model.json'} has another fingerprint than the files beside it, so "
+                f"they are not of one model; {_AGAIN}"
+            )
+
+
+def write_model(model: SavedModel, folder: Path) -> None:
+    """Write the folder, complete or not at all.
+
+    Raises:
+        UsageError: there is a folder of that name that holds something other than a model.
+    """
+    occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if occupied and not (folder / "model.json").is_file():
+        raise UsageError(
+            f"{folder} exists and holds something other than a model; give another folder"
+        )
+    tensors = {
+        f"{modality}.{name}": tensor
+        for modality, network in model.networks.items()
+        for name, tensor in network.state_dict().items()
+    }
+    header = _Header(
+        format=FORMAT,
+        bits=model.bits,
+        classes=list(model.classes),
+        method=model.method,
+        networks={modality: network.config for modality, network in model.networks.items()},
+        encoders={modality: encoder.fingerprint for modality, encoder in model.encoders.items()},
+        has_proxies=model.proxies is not None,
+        fingerprint=model.fingerprint,
+    )
+    with replace_folder(folder) as new:
+        write_tensors(new / "networks.safetensors", tensors, metadata={"kind": "networks"})
+        if model.proxies is not None:
+            model.proxies.save(new / "proxies.safetensors")
+        for modality, encoder in model.encoders.items():
+            encoder_folder = new / f"{modality}_encoder"
+            encoder_folder.mkdir()
+            encoder.save(encoder_folder)
+        write_json(new / "model.json", header.model_dump())
+
+
+def read_model(folder: Path, *, device: str) -> SavedModel:
+    """Return the parts of the model in a folder.
+
+    Raises:
+        ModelError: a part is missing, damaged or of another version; names the file.
+    """
+    header = _read_header(folder / "model.json")
+    networks = _read_networks(folder / "networks.safetensors", header)
+    proxies = Proxies.load(folder / "proxies.safetensors") if header.has_proxies else None
+    encoders = {
+        modality: _find_encoder(folder / f"{modality}_encoder", fingerprint, device=device)
+        for modality, fingerprint in header.encoders.items()
+    }
+    return SavedModel(
+        bits=header.bits,
+        classes=tuple(header.classes),
+        method=header.method,
+        fingerprint=header.fingerprint,
+        networks={modality: network.to(device) for modality, network in networks.items()},
+        encoders=encoders,
+        proxies=proxies,
+    )
+
+
+def _read_header(path: Path) -> _Header:
+    if not path.is_file():
+        raise ModelError(
+            f"{path.parent} is no model folder (it has no {path.name}); give the `model` folder "
+            "inside a run, or train a model first"
+        )
+    try:
+        value = read_json(path)
+    except DataError as error:
+        raise ModelError(f"{error}; {_AGAIN}") from error
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise ModelError(
+            f"{path} has format {found!r}, and this version reads format {FORMAT}; "
+            "use the version of proxyhash that wrote it, or train the model again"
+        )
+    try:
+        return _Header.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{path}, key {where!r}: {first['msg']}; {_AGAIN}") from error
+
+
+def _read_networks(path: Path, header: _Header) -> dict[str, HashingNetwork]:
+    tensors, _ = read_tensors(path)
+    networks = {}
+    for modality, config in header.networks.items():
+        network = _empty_network(modality, config, path.with_name("model.json"))
+        prefix = f"{modality}."
+        state = {
+            name.removeprefix(prefix): tensors.pop(name)
+            for name in sorted(tensors)
+            if name.startswith(prefix)
+        }
+        _check_state(state, network, path, modality)
+        network.load_state_dict(state, assign=True)
+        networks[modality] = network.eval()
+    if tensors:
+        raise ModelError(f"{path} holds {min(tensors)!r}, which no network of the model has")
+    return networks
+
+
+def _empty_network(modality: str, config: Mapping[str, Any], path: Path) -> HashingNetwork:
+    """Return a network without memory for its weights, however large the file says they are."""
+    try:
+        with torch.device("meta"):
+            return _NETWORKS[modality].from_config(config)
+    except (TypeError, ValueError, RuntimeError, UsageError) as error:
+        raise ModelError(
+            f"{path}, key 'networks.{modality}' describes no network ({error}); {_AGAIN}"
+        ) from error
+
+
+def _check_state(
+    state: Mapping[str, torch.Tensor], network: HashingNetwork, path: Path, modality: str
+) -> None:
+    expected = network.state_dict()
+    if state.keys() != expected.keys():
+        odd = min(state.keys() ^ expected.keys())
+        what = "lacks" if odd in expected else "holds an unknown"
+        raise ModelError(f"{path} {what} tensor '{modality}.{odd}'; {_AGAIN}")
+    for name, tensor in state.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ModelError(
+                f"{path}, tensor '{modality}.{name}' is {tensor.dtype} {tuple(tensor.shape)} where "
+                f"{wanted.dtype} {tuple(wanted.shape)} is expected; {_AGAIN}"
+            )
+        if not tensor.isfinite().all():
+            raise ModelError(
+                f"{path}, tensor '{modality}.{name}' holds NaN or infinity: the training diverged "
+                "or the file is damaged; train the model again"
+            )
+
+
+def _find_encoder(folder: Path, fingerprint: str, *, device: str) -> SavedEncoder:
+    settings = read_settings(folder)
+    if settings.get("fingerprint") != fingerprint:
+        raise ModelError(f"{folder} holds another encoder than the model was made with; {_AGAIN}")
+    if not isinstance(settings.get("dim"), int):
+        raise ModelError(f"{folder / 'encoder.json'} has no whole number 'dim'; {_AGAIN}")
+    return SavedEncoder(
+        folder=folder,
+        device=device,
+        kind=settings["kind"],
+        dim=settings["dim"],
+        fingerprint=fingerprint,
+    )

@@ -49,7 +49,7 @@ class TestCheck:
         write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 3}])
         result = proxyhash_command("data", "check", tmp_path)
         assert result.code == 3
-        assert "12 pictures that are missing" in result.out
+        assert "pictures that are missing: 12" in result.out
         assert "row 1: " in result.out
         assert "and 2 more; --json lists them all" in result.out
         assert "row 13: id '3' is that of row 4 already" in result.out

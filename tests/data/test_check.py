@@ -83,6 +83,18 @@ def test_pictures_can_be_left_closed(messy: Path) -> None:
     assert report.duplicate_images == ()
 
 
+def test_labels_that_look_alike(tmp_path: Path) -> None:
+    rows = [{"id": number, "labels": [name]} for number, name in enumerate(["Dog", "dog ", "cat"])]
+    report = check_collection(write_jsonl(tmp_path / "items.jsonl", rows))
+    assert report.hints == ("labels 'Dog', 'dog ' differ only in case or blanks",)
+    assert report.errors == 0
+
+
+def test_a_name_that_is_too_long_for_a_file(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "items.jsonl", [{"id": 1, "image": "x" * 5000}])
+    assert [finding.row for finding in check_collection(path).missing_images] == [1]
+
+
 def test_pixels_are_bounded(messy: Path) -> None:
     report = check_collection(messy, max_pixels=63)
     assert "8x8 has more than 63 pixels" in report.unreadable_images[0].message

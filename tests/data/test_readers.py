@@ -36,6 +36,11 @@ class TestJsonl:
         for word, text in zip(("column", "object", "NaN", "UTF-8"), problems(path), strict=True):
             assert word in text
 
+    def test_numbers_are_finite(self, tmp_path: Path) -> None:
+        path = tmp_path / "items.jsonl"
+        path.write_text('{"id": 1, "x": 1e999}\n{"id": 2, "x": 1.5}\n')
+        assert problems(path) == ["row 1: not valid JSON (1e999 is too large a number)"]
+
     def test_lines_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100)
         path = tmp_path / "items.jsonl"

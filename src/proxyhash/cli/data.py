@@ -55,7 +55,13 @@ def check(
     threads: Annotated[int, typer.Option(help="Pictures decoded at a time.", min=1)] = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """Read everything and report what is there and what is wrong; exit code 3 on errors."""
+    """Read everything and report what is there and what is wrong; exit code 3 on errors.
+
+    A manifest has one item a row with id, image (a path that starts at the manifest's folder),
+    text, labels and split, of which all but the id may be missing; other keys are kept. It is a
+    file of JSON lines, CSV or TSV (labels as dog|beach, as dog;beach or as a JSON list), Parquet
+    (labels as a list), or the metadata file of a Hugging Face image folder.
+    """
     from proxyhash.data.check import check_collection
 
     report = check_collection(
@@ -66,7 +72,8 @@ def check(
     else:
         _print_report(report, images=images)
     if report.errors:
-        raise DataError(f"{report.path}: {report.errors:,} errors; the rows above say which")
+        plural = "s" if report.errors > 1 else ""
+        raise DataError(f"{report.path}: {report.errors:,} error{plural}, listed above")
 
 
 def _print_report(report: "CheckReport", *, images: bool) -> None:
@@ -84,13 +91,14 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
         title=f"{report.path} ({report.format})",
         right=("items",),
     )
-    console.out("")
-    console.table(
-        ("label", "items"),
-        [(name, f"{count:,}") for name, count in report.labels.items()],
-        title=f"{len(report.labels)} labels",
-        right=("items",),
-    )
+    if report.labels:
+        console.out("")
+        console.table(
+            ("label", "items"),
+            [(name, f"{count:,}") for name, count in report.labels.items()],
+            title=f"{len(report.labels)} labels",
+            right=("items",),
+        )
     _print_findings("rows that cannot be used", report.bad_rows)
     _print_findings("rows with an id that was there before", report.duplicate_ids)
     _print_findings("pictures that are missing", report.missing_images)
@@ -109,7 +117,7 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
 def _print_findings(title: str, findings: Sequence[object]) -> None:
     if not findings:
         return
-    console.out(f"\n{len(findings):,} {title}")
+    console.out(f"\n{title}: {len(findings):,}")
     for finding in findings[:SHOWN]:
         console.out(f"  {console.printable(str(finding))}")
     if len(findings) > SHOWN:

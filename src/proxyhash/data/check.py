@@ -15,7 +15,7 @@ from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from proxyhash.data.item import Item
@@ -55,7 +55,7 @@ class CheckReport:
         unreadable_images: pictures that cannot be decoded.
         empty_texts: rows that have a text with nothing in it.
         duplicate_images: ids of items with the very same picture file content, group by group.
-        hints: sentences on keys that look misspelt.
+        hints: sentences on keys that look misspelt and on labels that look alike.
     """
 
     path: str
@@ -139,7 +139,7 @@ def check_collection(
         unreadable_images=tuple(pictures.unreadable),
         empty_texts=scan.empty_texts,
         duplicate_images=pictures.duplicates(),
-        hints=scan.hints,
+        hints=(*scan.hints, *_alike(collection.classes)),
     )
 
 
@@ -177,7 +177,7 @@ class _Pictures:
                     self.good += 1
                     self._ids_by_content[result].append(item.id)
                 else:
-                    (self.unreadable if path.exists() else self.missing).append(result)
+                    (self.unreadable if _exists(path) else self.missing).append(result)
         finally:
             pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
 
@@ -185,6 +185,23 @@ class _Pictures:
         return tuple(tuple(ids) for ids in self._ids_by_content.values() if len(ids) > 1)
 
 
-def _counts(names: Iterator[str]) -> dict[str, int]:
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have, being too long for one
+        return False
+
+
+def _alike(labels: Iterable[str]) -> Iterator[str]:
+    """Sentences on labels that are probably one and the same."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in labels:
+        groups[" ".join(name.casefold().split())].append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            yield f"labels {', '.join(map(repr, sorted(names)))} differ only in case or blanks"
+
+
+def _counts(names: Iterable[str]) -> dict[str, int]:
     """How often each name occurs, the most frequent first, then by name."""
     return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 from proxyhash.data.readers.lines import read_lines
@@ -32,7 +33,7 @@ def read_jsonl(path: Path) -> Records:
 
 def _parse(row: int, text: str) -> Record | Problem:
     try:
-        values = json.loads(text, parse_constant=_refuse_constant)
+        values = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
         return Problem(row, f"not valid JSON, column {error.colno} ({error.msg})")
     except (ValueError, RecursionError) as error:
@@ -42,5 +43,12 @@ def _parse(row: int, text: str) -> Record | Problem:
     return Record(row, values)
 
 
-def _refuse_constant(name: str) -> object:
+def _refuse(name: str) -> object:
     raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value

@@ -78,7 +78,7 @@ PLACE_WORDS: Mapping[str, tuple[str, ...]] = {
 """How each setting is told."""
 
 HOUR_WORDS: Mapping[str, tuple[str, ...]] = {
-    "day": ("on a clear day", "by day"),
+    "day": ("in daylight", "in the daytime"),
     "dusk": ("at sunset", "in the evening", "under a red sky"),
     "night": ("at night", "in the dark", "late at night"),
 }

@@ -34,6 +34,17 @@ def test_blocks_cover_every_row_once(count: int, threads: int | None) -> None:
     assert (seen == 1).all()
 
 
+def test_threads_can_be_limited_for_a_while() -> None:
+    before = kernels.default_threads()
+    assert before >= 1
+    with kernels.limit_threads(7):
+        assert kernels.default_threads() == 7
+        with kernels.limit_threads(1):
+            assert kernels.default_threads() == 1
+        assert kernels.default_threads() == 7
+    assert kernels.default_threads() == before
+
+
 def test_an_error_in_a_thread_reaches_the_caller() -> None:
     def work(start: int, stop: int) -> None:
         raise ZeroDivisionError(f"{start}")

@@ -58,3 +58,13 @@ def test_codes_of_another_width_or_other_items_are_refused(tmp_path: Path) -> No
     items.write_text("\n".join(items.read_text().splitlines()[1:]), encoding="utf-8")
     with pytest.raises(ModelError, match="holds the codes of other items than"):
         read_run(run.folder)
+
+
+def test_codes_of_another_model_are_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    header = run.folder / "model" / "model.json"
+    write_json(header, {"fingerprint": run.codes.model})
+    assert read_run(run.folder).codes.model == run.codes.model
+    write_json(header, {"fingerprint": "another"})
+    with pytest.raises(ModelError, match=r"codes.npz was made by another model than .*model"):
+        read_run(run.folder)

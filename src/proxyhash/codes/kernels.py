@@ -9,6 +9,8 @@ does so after a fork.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
@@ -19,7 +21,7 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["as_words", "default_threads", "kernel", "popcount", "run_blocks"]
+__all__ = ["as_words", "default_threads", "kernel", "limit_threads", "popcount", "run_blocks"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,8 +70,24 @@ def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
 
 
 def default_threads() -> int:
-    """Return how many threads kernels use: the cores at hand, or `NUMBA_NUM_THREADS` if set."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    """Return how many threads kernels use unless told otherwise.
+
+    As many as `limit_threads` says; without it the cores at hand, or `NUMBA_NUM_THREADS` if set.
+    """
+    return _limit.get() or int(numba.config.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def limit_threads(count: int) -> Iterator[None]:
+    """Let kernels that are called inside the block use `count` threads by default."""
+    token = _limit.set(count)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+_limit: ContextVar[int | None] = ContextVar("proxyhash_threads", default=None)
 
 
 def run_blocks(

@@ -68,6 +68,13 @@ def read_run(run: str | Path, *, data: str | Path | None = None) -> RunData:
             f"{run / 'codes.npz'} holds codes of {codes.bits} bits, but the run has "
             f"{config['bits']}; they are of another model, train the run again"
         )
+    header = run / "model" / "model.json"
+    model = read_json(header).get("fingerprint", "") if header.is_file() else ""
+    if codes.model and model and codes.model != model:
+        raise ModelError(
+            f"{run / 'codes.npz'} was made by another model than {run / 'model'}, so their "
+            "distances mean nothing; train the run again"
+        )
     split = Split.load(run / "split.json", collection)
     return RunData(run, config, collection, split, codes)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numba
 import torch
 
+from proxyhash.codes.kernels import limit_threads
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,16 +36,14 @@ def check_device(name: str) -> None:
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """Give torch and numba `count` threads inside the block; none leaves them as they are."""
+    """Give torch and the kernels `count` threads inside the block; none leaves them as they are."""
     if count is None:
         yield
         return
-    before = torch.get_num_threads(), numba.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(count)
-    # numba cannot have more threads than it was started with.
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
     try:
-        yield
+        with limit_threads(count):
+            yield
     finally:
-        torch.set_num_threads(before[0])
-        numba.set_num_threads(before[1])
+        torch.set_num_threads(before)

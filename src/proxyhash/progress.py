@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 __all__ = ["Track", "silent"]
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Track(Protocol):
     """Wraps an iterable and reports each step; `proxyhash.cli.console.track` draws a bar."""
 

@@ -66,7 +66,7 @@ class HashModel:
         self.image_network = image_network
         self.text_network = text_network
         self.proxies = proxies
-        self._encoders: dict[str, Encoder | SavedEncoder | None] = {
+        self._encoders: dict[Modality, Encoder | SavedEncoder | None] = {
             "image": image_encoder,
             "text": text_encoder,
         }
@@ -85,8 +85,9 @@ class HashModel:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What the model has a network for."""
-        both: tuple[Modality, ...] = ("image", "text")
-        return tuple(modality for modality in both if self._networks[modality] is not None)
+        return tuple(
+            modality for modality, network in self._networks.items() if network is not None
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -191,10 +192,9 @@ class HashModel:
             track: told of every item.
             on_bad_item: "fail" at a picture that cannot be read, or "skip" it.
         """
-        codes, has = {}, {}
-        for modality in ("image", "text"):
-            codes[modality] = np.zeros((len(collection), code_bytes(self.bits)), np.uint8)
-            has[modality] = np.zeros(len(collection), np.bool_)
+        count, width = len(collection), code_bytes(self.bits)
+        codes = {modality: np.zeros((count, width), np.uint8) for modality in self._networks}
+        has = {modality: np.zeros(count, np.bool_) for modality in self._networks}
         for modality in self.modalities:
             features = encode_collection(
                 self._need_encoder(modality),
@@ -295,10 +295,10 @@ class HashModel:
         return model
 
     @property
-    def _networks(self) -> Mapping[str, HashingNetwork | None]:
+    def _networks(self) -> Mapping[Modality, HashingNetwork | None]:
         return {"image": self.image_network, "text": self.text_network}
 
-    def _network(self, modality: str) -> HashingNetwork:
+    def _network(self, modality: Modality) -> HashingNetwork:
         check_option("modality", modality, self._networks)
         network = self._networks[modality]
         if network is None:
@@ -309,13 +309,13 @@ class HashModel:
             )
         return network
 
-    def _encoder(self, modality: str) -> Encoder | None:
+    def _encoder(self, modality: Modality) -> Encoder | None:
         encoder = self._encoders[modality]
         if isinstance(encoder, SavedEncoder):
             encoder = self._encoders[modality] = encoder.load()
         return encoder
 
-    def _need_encoder(self, modality: str) -> Encoder:
+    def _need_encoder(self, modality: Modality) -> Encoder:
         self._network(modality)
         encoder = self._encoder(modality)
         if encoder is None:

@@ -15,11 +15,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from proxyhash.data import Modality
 from proxyhash.encoders import Encoder, load_encoder
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
@@ -33,7 +34,7 @@ __all__ = ["FORMAT", "SavedEncoder", "SavedModel", "read_model", "write_model"]
 
 FORMAT = 1
 
-_NETWORKS: Mapping[str, type[HashingNetwork]] = {"image": IHNet, "text": THNet}
+_NETWORKS: Mapping[Modality, type[HashingNetwork]] = {"image": IHNet, "text": THNet}
 _AGAIN = "copy the whole folder again from the original, or train the model again"
 
 
@@ -46,8 +47,8 @@ class _Header(BaseModel):
     bits: int = Field(ge=1)
     classes: list[str]
     method: str
-    networks: dict[Literal["image", "text"], dict[str, Any]]
-    encoders: dict[Literal["image", "text"], str]
+    networks: dict[Modality, dict[str, Any]]
+    encoders: dict[Modality, str]
     """Fingerprint of each encoder that was saved."""
     has_proxies: bool
     fingerprint: str
@@ -84,8 +85,8 @@ class SavedModel:
     classes: tuple[str, ...]
     method: str
     fingerprint: str
-    networks: Mapping[str, HashingNetwork]
-    encoders: Mapping[str, Encoder | SavedEncoder]
+    networks: Mapping[Modality, HashingNetwork]
+    encoders: Mapping[Modality, Encoder | SavedEncoder]
     proxies: Proxies | None
 
     def check_fingerprint(self, found: str, folder: Path) -> None:
@@ -147,7 +148,7 @@ def read_model(folder: Path, *, device: str) -> SavedModel:
     header = _read_header(folder / "model.json")
     networks = _read_networks(folder / "networks.safetensors", header)
     proxies = Proxies.load(folder / "proxies.safetensors") if header.has_proxies else None
-    encoders = {
+    encoders: dict[Modality, Encoder | SavedEncoder] = {
         modality: _find_encoder(folder / f"{modality}_encoder", fingerprint, device=device)
         for modality, fingerprint in header.encoders.items()
     }
@@ -186,9 +187,9 @@ def _read_header(path: Path) -> _Header:
         raise ModelError(f"{path}, key {where!r}: {first['msg']}; {_AGAIN}") from error
 
 
-def _read_networks(path: Path, header: _Header) -> dict[str, HashingNetwork]:
+def _read_networks(path: Path, header: _Header) -> dict[Modality, HashingNetwork]:
     tensors, _ = read_tensors(path)
-    networks = {}
+    networks: dict[Modality, HashingNetwork] = {}
     for modality, config in header.networks.items():
         network = _empty_network(modality, config, path.with_name("model.json"))
         prefix = f"{modality}."
@@ -205,7 +206,7 @@ def _read_networks(path: Path, header: _Header) -> dict[str, HashingNetwork]:
     return networks
 
 
-def _empty_network(modality: str, config: Mapping[str, Any], path: Path) -> HashingNetwork:
+def _empty_network(modality: Modality, config: Mapping[str, Any], path: Path) -> HashingNetwork:
     """Return a network without memory for its weights, however large the file says they are."""
     try:
         with torch.device("meta"):
@@ -217,7 +218,7 @@ def _empty_network(modality: str, config: Mapping[str, Any], path: Path) -> Hash
 
 
 def _check_state(
-    state: Mapping[str, torch.Tensor], network: HashingNetwork, path: Path, modality: str
+    state: Mapping[str, torch.Tensor], network: HashingNetwork, path: Path, modality: Modality
 ) -> None:
     expected = network.state_dict()
     if state.keys() != expected.keys():

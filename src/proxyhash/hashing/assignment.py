@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float64, Int64, Num
 
 from proxyhash.errors import UsageError
 from proxyhash.hashing.proxies import Proxies, pairwise_distances
+from proxyhash.hashing.threads import one_thread
 
 __all__ = ["assign_by_cooccurrence", "assignment_cost", "cooccurrence"]
 
@@ -29,6 +30,7 @@ def assignment_cost(proxies: Proxies, related: Num[np.ndarray, "c c"]) -> float:
     return float((related * pairwise_distances(proxies.codes)).sum() / 2)
 
 
+@one_thread()
 def assign_by_cooccurrence(
     proxies: Proxies, labels: Bool[np.ndarray, "n c"], *, seed: int = 0
 ) -> Proxies:

@@ -19,6 +19,7 @@ from proxyhash.hashing.linear_codes import extended_bch, search_generator, span
 from proxyhash.hashing.local_search import search_words
 from proxyhash.hashing.proxies import Proxies, check_room
 from proxyhash.hashing.selection import choose_words, set_energy
+from proxyhash.hashing.threads import one_thread
 
 __all__ = [
     "LARGEST_CODEBOOK",
@@ -49,6 +50,7 @@ class Code:
     origin: str
 
 
+@one_thread()
 def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return the best proxies among all `candidate_codes`, in a second or two.
 
@@ -76,6 +78,7 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     return max(books, key=lambda book: (book.minimum_distance, -set_energy(book.codes)))
 
 
+@one_thread()
 def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return rows of a Hadamard matrix and their negatives, at distance K/2 or more.
 
@@ -95,6 +98,7 @@ def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     return _choose(code, classes, seed=seed)
 
 
+@one_thread()
 def search_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return proxies found by bit-flip local search; see `search_words`."""
     check_room(classes, bits)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,6 +9,7 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError
 from proxyhash.hashing.networks import HashingNetwork
 from proxyhash.hashing.proxies import Proxies, check_room
+from proxyhash.hashing.threads import one_thread
 from proxyhash.losses import bit_balance, proxy_separation, quantization
 
 __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
@@ -95,7 +93,7 @@ def learn_phnet(
     check_room(classes, bits)
     if steps < 1:
         raise UsageError(f"steps is {steps}; PHNet needs at least 1 step")
-    with _one_thread(), torch.enable_grad():
+    with one_thread(), torch.enable_grad():
         net = PHNet(classes, bits, hidden=hidden, seed=seed)
         optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
         for step in range(steps):
@@ -117,13 +115,3 @@ def learn_phnet(
 def _signs(outputs: Tensor) -> Tensor:
     """Return -1 and +1; 0 counts as -1, as in packed codes, where bit 1 means above 0."""
     return torch.where(outputs > 0, 1.0, -1.0).to(outputs.dtype)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxyhash.cli import console, noise
+from proxyhash.cli.tracking import progress_line
 
 if TYPE_CHECKING:
     from proxyhash.progress import Track
@@ -103,6 +104,24 @@ def test_track_prints_a_plain_line_every_few_seconds(capsys, monkeypatch) -> Non
     ]
 
 
+def test_nested_lines_take_turns(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("time.monotonic", Clock(1.0))
+    for _ in console.track([1, 2], "epochs"):
+        list(console.track(range(3), "steps"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "steps 2/3 (67%), 1 s left"
+    assert lines[-1].startswith("epochs 2/2 (100%)")
+    assert len(lines) == 3  # in 10 seconds
+
+
+def test_a_broken_off_loop_does_not_count_as_nesting(capsys, monkeypatch) -> None:
+    for _ in console.track([1, 2, 3], "broken off"):
+        break
+    monkeypatch.setattr("time.monotonic", Clock(2.0))
+    list(console.track([1, 2], "next"))
+    assert capsys.readouterr().err.splitlines()[-1] == "next 2/2 (100%), 4 s"
+
+
 @pytest.mark.parametrize(
     ("done", "total", "seconds", "line"),
     [
@@ -113,7 +132,7 @@ def test_track_prints_a_plain_line_every_few_seconds(capsys, monkeypatch) -> Non
     ],
 )
 def test_progress_line(done, total, seconds, line) -> None:
-    assert console.progress_line("encode", done, total, seconds=seconds) == line
+    assert progress_line("encode", done, total, seconds=seconds) == line
 
 
 def test_track_draws_nested_bars_on_a_terminal(capsys, monkeypatch) -> None:

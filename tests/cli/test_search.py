@@ -1,0 +1,99 @@
+"""`proxyhash search`: table, JSON and page of a small trained run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
+    result = proxyhash_command("search", small_run, "--text", "a red car", "-k", 5)
+    assert result.code == 0
+    title, heading, _rule, *rows = result.out.splitlines()
+    assert title.startswith("5 nearest of ")
+    assert 'images to the text "a red car"' in title
+    assert heading.split() == ["id", "distance", "text", "labels"]
+    assert len(rows) == 5
+
+
+def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scenes) -> None:
+    picture = scenes.image_paths[0]
+    result = proxyhash_process("search", small_run, "--image", picture, "-k", 3, "--json")
+    assert result.code == 0
+    assert result.err == ""
+    answer = result.json
+    assert answer["target"] == "text"
+    assert answer["query"]["image"] == str(picture)
+    assert [set(hit) for hit in answer["hits"]] == 3 * [
+        {"id", "distance", "text", "image", "labels"}
+    ]
+    keys = [(hit["distance"], hit["id"]) for hit in answer["hits"]]
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize(("target", "modality"), [("images", "image"), ("texts", "text")])
+def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, target, modality):
+    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+        result = proxyhash_command("search", small_run, *query, "--for", target, "--json")
+        assert result.code == 0, result.err
+        assert result.json["target"] == modality
+        assert len(result.json["hits"]) == 12
+
+
+def test_the_codes_of_an_item_are_those_of_its_picture(proxyhash_command, small_run, scenes):
+    by_id = proxyhash_command("search", small_run, "--id", "000003", "--json").json
+    picture = scenes.image_paths[3]
+    by_image = proxyhash_command("search", small_run, "--image", picture, "--json").json
+    assert by_id["hits"] == by_image["hits"]
+
+
+def test_a_page_is_written_beside_the_table(proxyhash_command, small_run, tmp_path: Path) -> None:
+    page = tmp_path / "deep" / "hits.html"
+    result = proxyhash_command("search", small_run, "--id", "000003", "--html", page, "--json")
+    assert result.code == 0
+    assert result.err == f"wrote {page}\n"
+    assert len(result.json["hits"]) == 12
+    html = page.read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    assert f"Search in {small_run.name}" in html
+
+
+def test_only_the_gallery_is_searched(proxyhash_command, small_run: Path) -> None:
+    queries = set(read_json(small_run / "split.json")["query"])
+    result = proxyhash_command("search", small_run, "--text", "a red car", "-k", 1000, "--json")
+    found = {hit["id"] for hit in result.json["hits"]}
+    assert queries
+    assert not queries & found
+    assert len(found) == result.json["searched"] == 200 - len(queries)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "give exactly one of --text, --image and --id"),
+        (["--text", "a", "--id", "b"], 2, "give exactly one of --text, --image and --id"),
+        (["--text", " "], 2, "the text to search for is empty"),
+        (["--text", "xyzzy"], 2, "knows no word of 'xyzzy'"),
+        (["--text", "a car", "--for", "image"], 2, "did you mean 'images'?"),
+        (["--text", "a car", "-k", "0"], 2, "-k"),
+        (["--image", "nowhere.jpg"], 3, "nowhere.jpg: no such file"),
+        (["--id", "nope"], 2, "has no item 'nope'"),
+        (["--id", "000003", "--data", "/nowhere"], 3, "/nowhere"),
+    ],
+)
+def test_wrong_queries(proxyhash_command, small_run, arguments, code, message) -> None:
+    result = proxyhash_command("search", small_run, *arguments, "--json")
+    assert (result.code, result.out) == (code, "")
+    assert message in result.err
+
+
+def test_a_folder_that_is_no_run(proxyhash_command, tmp_path: Path) -> None:
+    result = proxyhash_command("search", tmp_path, "--text", "a car")
+    assert result.code == 3
+    assert "is no run folder" in result.err

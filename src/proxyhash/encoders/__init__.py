@@ -8,6 +8,8 @@ from proxyhash.encoders.base import BatchEncoder, Encoder, EncoderRequest, Featu
 from proxyhash.encoders.bow import BagOfWords
 from proxyhash.encoders.cache import FeatureCache, default_cache_folder
 from proxyhash.encoders.collection import encode_collection
+from proxyhash.encoders.descriptor import PictureDescriptor
+from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
 from proxyhash.encoders.registry import encoder_kinds, load_encoder, make_encoder, register_encoder
@@ -19,6 +21,8 @@ __all__ = [
     "EncoderRequest",
     "FeatureCache",
     "Features",
+    "PatchFeatures",
+    "PictureDescriptor",
     "PrecomputedFeatures",
     "TransformersImageEncoder",
     "TransformersTextEncoder",

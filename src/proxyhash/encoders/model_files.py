@@ -17,20 +17,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelFiles", "TextRecipe", "find_model"]
 
-_DESCRIPTION = {
-    "image": ("config.json", "preprocessor_config.json", "processor_config.json"),
+_PREPROCESSING = {
+    "image": ("preprocessor_config.json", "processor_config.json"),
     "text": (
-        "config.json",
         "tokenizer.json",
         "tokenizer_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
         "vocab.txt",
         "vocab.json",
-        "merges.txt",
         "spiece.model",
         "sentencepiece.bpe.model",
         "tokenizer.model",
+    ),
+}
+"""Of these a model of the modality has at least one."""
+
+_DESCRIPTION = {
+    "image": ("config.json", *_PREPROCESSING["image"]),
+    "text": (
+        "config.json",
+        *_PREPROCESSING["text"],
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "merges.txt",
         "modules.json",
         "sentence_bert_config.json",
         "1_Pooling/config.json",
@@ -92,7 +100,8 @@ class ModelFiles:
         """Return what `folder` has of the files that describe a model of this modality.
 
         Raises:
-            ModelError: a file cannot be read or is larger than 64 MiB.
+            ModelError: "FOLDER has no tokenizer, so it encodes no texts", or a file cannot be read
+                or is larger than 64 MiB.
         """
         content: dict[str, bytes] = {}
         for name in _DESCRIPTION[modality]:
@@ -105,6 +114,9 @@ class ModelFiles:
                 content[name] = path.read_bytes()
             except OSError as error:
                 raise ModelError(f"{path} cannot be read: {error}") from error
+        if not content.keys() & set(_PREPROCESSING[modality]):
+            needed = {"image": "image processor", "text": "tokenizer"}[modality]
+            raise ModelError(f"{folder} has no {needed}, so it encodes no {modality}s")
         return cls(content)
 
     def write(self, folder: Path) -> None:

@@ -33,6 +33,13 @@ __all__ = ["TransformersImageEncoder", "TransformersTextEncoder"]
 
 _WEIGHTS = "weights.safetensors"
 
+_CPU_SLICE = 4
+"""Pictures that go through a model together on a CPU.
+
+What lies between the layers of four pictures fits the cache of a core; MobileNetV2 takes half the
+time per picture that it takes in batches of 32, where every layer goes through main memory.
+"""
+
 
 class _PretrainedEncoder(BatchEncoder):
     """What the two share: loading, saving and the fingerprint.
@@ -70,8 +77,9 @@ class _PretrainedEncoder(BatchEncoder):
 
         folder = find_model(str(source))
         (modality,) = cls.modalities
+        files = ModelFiles.read(folder, modality)
         backbone = load_backbone(folder, modality=modality, device=device)
-        return cls(backbone, ModelFiles.read(folder, modality), folder, device=device)
+        return cls(backbone, files, folder, device=device)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -134,9 +142,13 @@ class TransformersImageEncoder(_PretrainedEncoder):
 
         from proxyhash.encoders.transformers_adapter import image_features
 
+        size = _CPU_SLICE if self.device == "cpu" else len(prepared)
+        features = []
         with torch.inference_mode():
-            pixels = self._processor.pixels(prepared).to(self.device)
-            return image_features(self._backbone, pixels).float().cpu().numpy()
+            for start in range(0, len(prepared), size):
+                pixels = self._processor.pixels(prepared[start : start + size]).to(self.device)
+                features.append(image_features(self._backbone, pixels).float().cpu())
+        return torch.cat(features).numpy()
 
     def _open_preprocessing(self, folder: Path) -> None:
         from proxyhash.encoders.transformers_adapter import PictureProcessor

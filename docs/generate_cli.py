@@ -92,8 +92,10 @@ def _option_names(parameter: Any) -> str:
 def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
+    if isinstance(parameter.show_default, str):
+        return f"`{parameter.show_default}`"
     value = parameter.default
-    if parameter.is_flag and parameter.secondary_opts and value is not None:
+    if parameter.secondary_opts and value is not None:
         names = parameter.opts if value else parameter.secondary_opts
         return f"`{names[0]}`"
     return f"`{value}`" if value or (value == 0 and value is not False) else ""

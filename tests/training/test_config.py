@@ -134,6 +134,7 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
         "proxies": "codebook",
         "assignment": "none",
         "eta": 0.25,
+        "lambda_": 0.1,
     }
 
 

@@ -130,7 +130,7 @@ OutputBatchNorm: TypeAlias = Annotated[
     option(NETWORKS, "Batch normalisation of the logits, which balances the bits.", False),
 ]
 Standardize: TypeAlias = Annotated[
-    bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", False)
+    bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", True)
 ]
 TextNetwork: TypeAlias = Annotated[
     list[str] | None,

@@ -57,7 +57,12 @@ class Dchml(ProxyObjective):
             "batch_size": 40,
             "hidden": [4096, 4096],
             "text_network": {"hidden": [8192]},
-            "settings": {"schedule": "alternating", "proxies": "phnet", "assignment": "none"},
+            "settings": {
+                "schedule": "alternating",
+                "proxies": "phnet",
+                "assignment": "none",
+                "lambda_": 0.1,
+            },
         }
     }
     settings: DchmlSettings

@@ -22,10 +22,12 @@ __all__ = ["Dcmh", "DcmhSettings"]
 class DcmhSettings(ScheduleSettings):
     """Settings of `dcmh`."""
 
-    gamma: float = Field(default=1.0, ge=0)
-    """Weight of the quantisation."""
-    eta: float = Field(default=1.0, ge=0)
-    """Weight of the bit balance."""
+    scale: float = Field(default=0.5, gt=0)
+    """What inner products are multiplied with to become theta."""
+    gamma: float = Field(default=0.2, ge=0)
+    """Weight of the quantisation; published 1."""
+    eta: float = Field(default=0.002, ge=0)
+    """Weight of the bit balance; published 1, which frozen features bear badly."""
 
 
 @register_method("dcmh")
@@ -55,7 +57,7 @@ class Dcmh(ScheduledObjective):
             "batch_size": 128,
             "hidden": [4096, 4096],
             "text_network": {"hidden": [8192]},
-            "settings": {"schedule": "alternating"},
+            "settings": {"schedule": "alternating", "gamma": 1.0, "eta": 1.0},
         }
     }
     settings: DcmhSettings
@@ -73,53 +75,56 @@ class Dcmh(ScheduledObjective):
         """Pairs of the batch's images and texts."""
         image_rows, text_rows = batch.supervised("image"), batch.supervised("text")
         image, text = batch.need("image")[image_rows], batch.need("text")[text_rows]
-        unified = self.unified(batch)
         similar = _share_a_label(batch.labels[image_rows], batch.labels[text_rows])
-        quantized = quantization(image, unified[image_rows]) + quantization(
-            text, unified[text_rows]
-        )
-        return self._weighted(
-            pairwise_likelihood(image, text, similar),
-            quantized,
-            _per_item(bit_balance(image), image) + _per_item(bit_balance(text), text),
-            items=len(batch.labels),
-        )
+        return self._terms(batch, self._likelihood(image, text, similar), items=len(batch.labels))
 
     def _alternating(self, batch: Batch) -> dict[str, Tensor]:
         """Pairs of the batch's one modality with all train items of the other."""
         (modality,) = batch.learning()
-        rows = batch.supervised(modality)
-        outputs = batch.need(modality)[rows]
-        across = self._taught(batch, other(modality))
+        rows, across = batch.supervised(modality), self._taught(batch, other(modality))
         others = batch.memory.of(other(modality))[across]
         similar = _share_a_label(batch.labels[rows], self.train_labels[across])
-        # The balance is that of all train items, of which the batch's rows carry the gradient.
-        everyone = batch.memory.of(modality).index_put((batch.index[rows],), outputs)
-        balance = bit_balance(everyone[self._taught(batch, modality)])
-        return self._weighted(
-            pairwise_likelihood(outputs, others, similar),
-            quantization(outputs, self.unified(batch)[rows]),
-            _per_item(balance, outputs),
-            items=len(others),
-        )
+        pairs = self._likelihood(batch.need(modality)[rows], others, similar)
+        return self._terms(batch, pairs, items=len(others))
 
-    def _taught(self, batch: Batch, modality: Modality) -> Tensor:
-        """Return (n,) bool: train items with the modality and a label."""
-        return batch.memory.has(modality) & self.train_labels.bool().any(dim=1)
+    def _terms(self, batch: Batch, pairs: Tensor, *, items: int) -> dict[str, Tensor]:
+        """Weight the terms: like the pairs, the paper's other sums are divided by n * m.
 
-    def _weighted(
-        self, pairs: Tensor, quantized: Tensor, balance: Tensor, *, items: int
-    ) -> dict[str, Tensor]:
-        """Name and weight the terms; all sums of the paper are divided by the number of pairs."""
+        Args:
+            batch: The batch.
+            pairs: The likelihood, a mean over pairs.
+            items: How many items m each item of the batch was paired with.
+        """
+        quantized = balance = batch.labels.new_zeros(())
+        unified = self.unified(batch)
+        for modality in batch.learning():
+            rows = batch.supervised(modality)
+            outputs = batch.need(modality)[rows]
+            quantized = quantized + quantization(outputs, unified[rows])
+            balance = balance + _balance(outputs)
         return {
             "pairs": pairs,
             "quantization": self.settings.gamma * quantized / max(items, 1),
             "balance": self.settings.eta * balance,
         }
 
+    def _likelihood(self, outputs: Tensor, others: Tensor, similar: Tensor) -> Tensor:
+        # The loss halves inner products itself, as in the paper.
+        return pairwise_likelihood(2 * self.settings.scale * outputs, others, similar)
 
-def _per_item(total: Tensor, outputs: Tensor) -> Tensor:
-    return total / max(len(outputs), 1)
+    def _taught(self, batch: Batch, modality: Modality) -> Tensor:
+        """Return (n,) bool: train items with the modality and a label."""
+        return batch.memory.has(modality) & self.train_labels.bool().any(dim=1)
+
+
+def _balance(outputs: Tensor) -> Tensor:
+    """Return |F 1|^2 / n^2 of all items as a batch estimates it: the mean f_i . f_j over i != j.
+
+    With i = j, chance alone would cost K / b in a batch of b, and outputs would shrink to save it.
+    """
+    count = len(outputs)
+    pairs = max(count * (count - 1), 1)
+    return (count * bit_balance(outputs) - outputs.square().sum()) / pairs
 
 
 def _share_a_label(labels: Tensor, others: Tensor) -> Tensor:

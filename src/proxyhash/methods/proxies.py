@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from proxyhash.hashing.make_proxies import make_proxies
 from pydantic import Field
 from torch import Tensor
 
+from proxyhash.hashing.make_proxies import make_proxies
 from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import quantization
 from proxyhash.methods.schedule import ScheduledObjective, ScheduleSettings
@@ -30,8 +30,8 @@ class ProxySettings(ScheduleSettings):
     """Sharpness of the softmax."""
     sigma: float = Field(default=0.3, ge=0)
     """Margin as a share of the code length K."""
-    lambda_: float = Field(default=0.1, ge=0)
-    """Weight of the distance to the unified code."""
+    lambda_: float = Field(default=0.01, ge=0)
+    """Weight of the distance to the unified code; published 0.1."""
 
 
 class ProxyObjective(ScheduledObjective):

@@ -39,7 +39,7 @@ class NetworkOptions(Settings):
     """Batch normalisation of the hidden layers."""
     output_batch_norm: bool = False
     """Batch normalisation of the logits, which balances the bits."""
-    standardize: bool = False
+    standardize: bool = True
     """Bring each feature to mean 0 and deviation 1 over the train items."""
 
 

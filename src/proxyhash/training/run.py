@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.hashing.model import HashModel
-
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
 from proxyhash.evaluation import evaluate_both_galleries
 from proxyhash.files import read_json, write_json, write_text
+from proxyhash.hashing import HashModel
 from proxyhash.methods.registry import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state
@@ -131,7 +130,9 @@ def _train(
         text_network=networks.text,
         proxies=proxies,
     )
-    codes = model.encode_collection(collection, cache=cache, track=track)
+    codes = model.encode_collection(
+        collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+    )
     evaluations = evaluate_both_galleries(
         codes,
         collection,

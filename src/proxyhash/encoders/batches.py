@@ -38,19 +38,15 @@ def encode_batches(
     """Yield (position, row) for every position, in the order given.
 
     `encode` gets the positions of one batch and returns a row for each; it runs in several threads
-    at once. Batches are of equal size, give or take one, and at most `batch_size`. Peak memory is
-    what `encode` needs for two batches per thread.
+    at once. Batches are of equal size, give or take one, at most `batch_size`, and at least one per
+    thread. Peak memory is what `encode` needs for two batches per thread.
 
     When `encode` raises, the error comes out here after the rows of the batches before it.
     """
     if len(positions) == 0:
         return
-    batches = np.array_split(positions, -(-len(positions) // batch_size))
-    threads = min(worker_threads(), len(batches))
-    if threads == 1:
-        for batch in batches:
-            yield from zip(batch.tolist(), encode(batch), strict=True)
-        return
+    threads = min(worker_threads(), len(positions))
+    batches = np.array_split(positions, max(-(-len(positions) // batch_size), threads))
     with _one_torch_thread_each() as start, ThreadPoolExecutor(threads, initializer=start) as pool:
         running: deque[tuple[NDArray[np.int64], Future[Iterable[Row]]]] = deque()
         try:

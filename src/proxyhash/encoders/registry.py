@@ -130,9 +130,9 @@ def _check_spelling(
     spec: str, folder: Path, kinds: dict[str, type[BatchEncoder]], modality: Modality
 ) -> None:
     """Refuse what is neither a folder nor possibly a hub id before anything goes looking for it."""
-    if folder.is_dir():
+    if spec.strip() and folder.is_dir():
         return
-    close = get_close_matches(spec.partition(":")[0], kinds, n=1, cutoff=0.7)
+    close = get_close_matches(spec.partition(":")[0], kinds, n=1)
     if close:
         raise UsageError(f"no {modality} encoder is called {spec!r}; did you mean {close[0]!r}?")
     if spec.startswith((".", "/", "~")) or "\\" in spec or spec.count("/") > 1 or not spec.strip():

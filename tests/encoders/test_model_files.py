@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import huggingface_hub
+import pytest
+
+from proxyhash.encoders import make_encoder, model_files
+from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def files(**content: Any) -> ModelFiles:
+    """Model files from JSON values, their names with __ for / and without .json."""
+    return ModelFiles(
+        {f"{name.replace('__', '/')}.json": json.dumps(v).encode() for name, v in content.items()}
+    )
+
+
+def steps(*names: str) -> list[dict[str, str]]:
+    return [{"type": f"sentence_transformers.models.{name}"} for name in names]
+
+
+def test_a_hub_id_without_network_says_what_to_do() -> None:
+    with pytest.raises(ModelError, match=r"is no folder here, and could not be fetched .*hub \("):
+        find_model("someone/some-model")
+    with pytest.raises(ModelError, match=r"download it elsewhere and pass the folder"):
+        make_encoder("someone/some-model@v2", modality="text")
+
+
+def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, bert: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        asked.update(options, name=name)
+        return str(bert)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert find_model("someone/some-model@v2") == bert
+    assert (asked["name"], asked["revision"]) == ("someone/some-model", "v2")
+    suffixes = {name.rpartition(".")[2] for name in asked["allow_patterns"]}
+    assert suffixes == {"json", "txt", "model", "safetensors"}
+    find_model("someone/some-model")
+    assert asked["revision"] is None
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        find_model(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(ModelError, match=r"no model\.safetensors; other formats can run code"):
+        find_model(str(tmp_path))
+
+
+def test_files_come_back_as_they_were(bert: Path, tmp_path: Path) -> None:
+    found = ModelFiles.read(bert, "text")
+    assert set(found.content) == {"config.json", "tokenizer.json", "tokenizer_config.json"}
+    found.write(tmp_path)
+    assert ModelFiles.read(tmp_path, "text") == found
+    assert found.json("config.json")["model_type"] == "bert"
+    assert found.json("modules.json") == {}
+
+
+def test_the_wrong_kind_of_model_is_named(bert: Path, mobilenet: Path) -> None:
+    with pytest.raises(ModelError, match="no image processor, so it encodes no images"):
+        ModelFiles.read(bert, "image")
+    with pytest.raises(ModelError, match="no tokenizer, so it encodes no texts"):
+        ModelFiles.read(mobilenet, "text")
+
+
+def test_huge_and_broken_files_are_refused(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match=r"config\.json of the model is not valid JSON"):
+        ModelFiles({"config.json": b"{"}).json("config.json")
+    ModelFiles.read(bert, "text").write(tmp_path)
+    monkeypatch.setattr(model_files, "_MAX_BYTES", 100)
+    with pytest.raises(ModelError, match=r"tokenizer\.json has more than|config\.json has more"):
+        ModelFiles.read(tmp_path, "text")
+
+
+@pytest.mark.parametrize(
+    ("content", "recipe"),
+    [
+        ({}, TextRecipe("mean", normalize=False, max_tokens=None)),
+        (
+            {
+                "modules": steps("Transformer", "Pooling", "Normalize"),
+                "1_Pooling__config": {"pooling_mode_mean_tokens": True},
+                "sentence_bert_config": {"max_seq_length": 256},
+            },
+            TextRecipe("mean", normalize=True, max_tokens=256),
+        ),
+        (
+            {
+                "modules": steps("Transformer", "Pooling"),
+                "1_Pooling__config": {
+                    "word_embedding_dimension": 384,
+                    "pooling_mode_cls_token": True,
+                    "pooling_mode_mean_tokens": False,
+                },
+            },
+            TextRecipe("first", normalize=False, max_tokens=None),
+        ),
+    ],
+)
+def test_the_recipe_of_sentence_transformers_is_followed(
+    content: dict[str, Any], recipe: TextRecipe
+) -> None:
+    assert TextRecipe.of(files(**content)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"modules": steps("Transformer", "Pooling", "Dense")}, "a step 'Dense'"),
+        ({"1_Pooling__config": {"pooling_mode_max_tokens": True}}, "pools by pooling_mode_max"),
+        (
+            {
+                "1_Pooling__config": {
+                    "pooling_mode_cls_token": True,
+                    "pooling_mode_mean_tokens": True,
+                }
+            },
+            "only the mean over tokens or the first",
+        ),
+    ],
+)
+def test_other_recipes_are_refused(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        TextRecipe.of(files(**content))

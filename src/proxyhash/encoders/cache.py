@@ -131,15 +131,17 @@ class CachedFeatures:
                 return
             keys = np.frombuffer(b"".join(self._new), dtype=np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values())).astype(np.float32, copy=False)
-            shard = _Shard.write(self._folder, keys, values)
             self._new.clear()
-            self._file(shard)
+            try:
+                self._file(_Shard.write(self._folder, keys, values))
+            except OSError as error:  # a full disk must not end the work that fills it
+                logger.warning(
+                    "features cannot be kept in %s (%s); going on without", self._folder, error
+                )
 
     def _paths(self) -> list[Path]:
         """The shards there are, in a fixed order; clears up what killed processes left behind."""
-        if not self._folder.is_dir():
-            return []
-        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))  # empty where there is no such folder
         for path in paths:
             if path.name.startswith(".") and _age(path) > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)

@@ -110,8 +110,8 @@ def test_resume_takes_the_stored_keys_and_lets_free_ones_change():
 
 def test_resume_names_every_differing_key():
     with pytest.raises(UsageError) as caught:
-        resume_config(stored(bits=16), {"bits": 32, "dropout": 0.5})
-    assert "dropout (0.5 instead of 0.0)" in str(caught.value)
+        resume_config(stored(bits=16), {"bits": 32, "dropout": 0.25})
+    assert "dropout (0.25 instead of 0.5)" in str(caught.value)
     assert "bits (32 instead of 16)" in str(caught.value)
 
 

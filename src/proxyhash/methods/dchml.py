@@ -56,6 +56,8 @@ class Dchml(ProxyObjective):
             "lr_schedule": "constant",
             "batch_size": 40,
             "hidden": [4096, 4096],
+            "dropout": 0.0,
+            "output_batch_norm": False,
             "text_network": {"hidden": [8192]},
             "settings": {
                 "schedule": "alternating",

@@ -22,8 +22,9 @@ __all__ = ["Dcmh", "DcmhSettings"]
 class DcmhSettings(ScheduleSettings):
     """Settings of `dcmh`."""
 
-    scale: float = Field(default=0.5, gt=0)
-    """What inner products are multiplied with to become theta."""
+    scale: float | None = Field(default=None, gt=0)
+    """What inner products are multiplied with to become theta; published 1/2. None: 8 / K, which
+    is 1/2 at 16 bits and keeps the range of theta at every code length."""
     gamma: float = Field(default=0.2, ge=0)
     """Weight of the quantisation; published 1."""
     eta: float = Field(default=0.002, ge=0)
@@ -34,7 +35,7 @@ class DcmhSettings(ScheduleSettings):
 class Dcmh(ScheduledObjective):
     """Inner products of image and text outputs say whether the two share a label.
 
-        J = sum_ij softplus(theta_ij) - S_ij theta_ij            theta_ij = f_i . g_j / 2
+        J = sum_ij softplus(theta_ij) - S_ij theta_ij            theta_ij = s f_i . g_j
           + gamma (|B - F|^2 + |B - G|^2) + eta (|F 1|^2 + |G 1|^2)       B = sign(F + G)
 
     with S_ij = 1 where image i and text j share a label, divided by the number of pairs, so that
@@ -56,8 +57,10 @@ class Dcmh(ScheduledObjective):
             "epochs": 500,
             "batch_size": 128,
             "hidden": [4096, 4096],
+            "dropout": 0.0,
+            "output_batch_norm": False,
             "text_network": {"hidden": [8192]},
-            "settings": {"schedule": "alternating", "gamma": 1.0, "eta": 1.0},
+            "settings": {"schedule": "alternating", "gamma": 1.0, "eta": 1.0, "scale": 0.5},
         }
     }
     settings: DcmhSettings
@@ -65,6 +68,7 @@ class Dcmh(ScheduledObjective):
 
     def __init__(self, context: Context, settings: DcmhSettings) -> None:
         super().__init__(context, settings)
+        self.scale = settings.scale or 8 / context.bits
         self.register_buffer("train_labels", context.labels, persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -110,7 +114,7 @@ class Dcmh(ScheduledObjective):
 
     def _likelihood(self, outputs: Tensor, others: Tensor, similar: Tensor) -> Tensor:
         # The loss halves inner products itself, as in the paper.
-        return pairwise_likelihood(2 * self.settings.scale * outputs, others, similar)
+        return pairwise_likelihood(2 * self.scale * outputs, others, similar)
 
     def _taught(self, batch: Batch, modality: Modality) -> Tensor:
         """Return (n,) bool: train items with the modality and a label."""

@@ -22,16 +22,18 @@ __all__ = ["ProxyObjective", "ProxySettings"]
 class ProxySettings(ScheduleSettings):
     """Settings of methods that aim at fixed proxies."""
 
-    proxies: Literal["phnet", "codebook"] = "phnet"
-    """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance."""
-    assignment: Literal["none", "cooccurrence"] = "none"
+    proxies: Literal["phnet", "codebook"] = "codebook"
+    """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance,
+    which gives better codes at 16 bits and as good ones at 64."""
+    assignment: Literal["none", "cooccurrence"] = "cooccurrence"
     """Which proxy goes to which category: as drawn, or near ones to categories that co-occur."""
     gamma: float = Field(default=0.3, gt=0)
     """Sharpness of the softmax."""
     sigma: float = Field(default=0.3, ge=0)
     """Margin as a share of the code length K."""
-    lambda_: float = Field(default=0.01, ge=0)
-    """Weight of the distance to the unified code; published 0.1."""
+    lambda_: float = Field(default=0.015, ge=0)
+    """Weight of the distance to the unified code. The published 0.1 pulls items of related label
+    sets onto one code before the networks can tell them apart."""
 
 
 class ProxyObjective(ScheduledObjective):

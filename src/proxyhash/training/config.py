@@ -31,13 +31,13 @@ class NetworkOptions(Settings):
     """Widths of the hidden layers, "4096,4096" for two; "linear" for none."""
     activation: str = "relu"
     """Activation of the hidden layers."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of features dropped in training."""
     batch_norm: bool = False
     """Batch normalisation of the hidden layers."""
-    output_batch_norm: bool = False
+    output_batch_norm: bool = True
     """Batch normalisation of the logits, which balances the bits."""
     standardize: bool = True
     """Bring each feature to mean 0 and deviation 1 over the train items."""
@@ -99,7 +99,7 @@ class TrainConfig(NetworkOptions):
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the moving average of the weights that is evaluated and saved; 0: none."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=15, ge=1)
     """Rounds over the train items."""
     batch_size: int = Field(default=128, ge=2)
     """Most items a step."""

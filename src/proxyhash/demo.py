@@ -30,8 +30,20 @@ LEAST_ITEMS = 200
 
 _BITS = 64
 
-_TRAINING = {"batch_size": 32, "epochs": 30, "standardize": True, "dropout": 0.2}
-"""A few thousand items make few steps an epoch, so the steps are smaller and more."""
+_TRAINING = {
+    "image_encoder": "patches",
+    "hidden": [256],
+    "batch_size": 32,
+    "epochs": 30,
+    "optimizer": "adamw",
+    "weight_decay": 0.3,
+    "dropout": 0.2,
+    "standardize": True,
+    "text_network": {"standardize": False},
+    "threads": 1,
+}
+"""A few thousand items make few steps an epoch, so the steps are small and many; networks for them
+are so small that a second thread gains little, and on a busy machine loses much."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +236,6 @@ def _write_page(done: DemoResult) -> None:
             "pictures": f"{len(done.collection):,}",
             "training": f"{done.run.seconds:.0f} s",
         },
-        footer=f"Written by proxyhash {__version__}, `proxyhash demo`. Everything in this page was "
-        "made on this machine.",
+        footer=f"Written by the demo of proxyhash {__version__}. Everything here was made on the "
+        "machine that it ran on.",
     )

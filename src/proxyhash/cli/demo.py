@@ -68,7 +68,7 @@ def _show(result: "DemoResult") -> None:
         f"\nThe whole demo took {result.seconds:.0f} s. Look at the results in a browser:\n\n"
         f"    {result.folder.page.resolve()}\n\n"
         "Try next:\n\n"
-        f'    proxyhash search {run} --text "a snowman and a house at night" --html found.html\n'
+        f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    proxyhash evaluate {run} --plots\n"
         "    proxyhash train YOUR_FOLDER --out runs/first    # pictures of your own, items.jsonl\n"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTRAST", "PatchVocabulary", "learn_vocabulary", "normalised"]
 
-CONTRAST = 100.0
+CONTRAST = 400.0
 """Added to a patch's variance (of values 0..255) before dividing by its root, so that the faint
 noise of a plain wall is not blown up to look like a pattern. The paper has 10, for photos."""
 

@@ -9,8 +9,10 @@ import torch
 from proxyhash.errors import DivergedError, InterruptedRunError, ModelError
 from proxyhash.methods.base import ALTERNATING, JOINT
 from proxyhash.training import loop
+from proxyhash.training.checkpoint import read_checkpoint
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.state import load_best
+from proxyhash.training.validation import validation_scores
 from tests.training.toy import assert_same, config_of, make_rows, run
 
 EMPTY = make_rows(0)
@@ -174,12 +176,37 @@ def test_divergence_names_epoch_step_and_term(tmp_path, rows, validation, monkey
     assert RunFolder(tmp_path).last.read_bytes() == before
 
 
-def test_weights_that_explode_in_the_last_step_are_not_saved(tmp_path, rows, validation):
-    config = config_of(tmp_path, optimizer="sgd", learning_rate=1e38, standardize=False)
-    with pytest.raises(DivergedError, match="diverged in epoch 1"):
-        run(config, rows, validation)
-    state = run(config_of(tmp_path, epochs=1), rows, validation, resume=True)
-    assert all(weight.isfinite().all() for weight in state.networks.parameters())
+def test_weights_that_explode_in_the_last_step_are_not_saved(
+    tmp_path, rows, validation, monkeypatch
+):
+    calls = iter(range(100))
+
+    def explode(state, _batch):
+        if next(calls) == 7:  # the last step of epoch 2
+            state.networks.image.layers[0].weight.data[0, 0] = math.inf
+
+    monkeypatch.setattr(loop, "_remember", explode)
+    with pytest.raises(DivergedError, match="epoch 2: a weight is not finite after the last step"):
+        run(config_of(tmp_path), rows, validation)
+    assert_saved_epoch(tmp_path, 1)
+
+
+def test_networks_that_give_no_codes_are_not_saved(tmp_path, rows, validation, monkeypatch):
+    def no_codes(networks, *_):
+        networks.image.layers[-1].bias.data[:] = math.inf
+        networks.image.layers[-1].weight.data[:] = -math.inf
+        return validation_scores(networks, validation, rows)
+
+    monkeypatch.setattr(loop, "validation_scores", no_codes)
+    with pytest.raises(DivergedError, match=r"epoch 1: the networks give no codes .*NaN"):
+        run(config_of(tmp_path, output_batch_norm=False), rows, validation)
+    assert_saved_epoch(tmp_path, 0)
+
+
+def assert_saved_epoch(folder, epoch):
+    tensors, numbers = read_checkpoint(RunFolder(folder).last)
+    assert numbers["epoch"] == epoch
+    assert all(value.isfinite().all() for value in tensors.values())
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path, rows, validation, monkeypatch):

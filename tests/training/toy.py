@@ -40,6 +40,8 @@ def config_of(folder: Path, **values: object):
         "hidden": [32],
         "epochs": 4,
         "batch_size": 16,
+        "dropout": 0.0,
+        "output_batch_norm": False,
     }
     return read_config({**least, **values})
 

@@ -1,10 +1,12 @@
 """`proxyhash train`: learn codes from a labelled collection and write a run folder."""
 
+import os
 import shlex
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from proxyhash.training.run import RunResult
 
 __all__ = ["register"]
+
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -85,10 +89,15 @@ def train(
     goes on with --resume, to the very result of an unbroken one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
+    # Threads that wait for each other must not burn the processor meanwhile: beside another
+    # program that makes training several times slower. torch reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments
 
+    if resume and overwrite:
+        raise UsageError("--resume continues the run in --out and --overwrite removes it; give one")
     given = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in named.items()
@@ -100,12 +109,9 @@ def train(
         given["text_network"] = parse_assignments(text_network, option="--text-network")
     values = gather_values(given, file=config_file, preset=preset)
     config = _resumed(values) if resume else _new(values)
+    show = _Progress()
     result = run_training(
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        report=_Reporter(),
-        track=console.track,
+        config, resume=resume, overwrite=overwrite, report=show.report, track=show.track
     )
     if as_json:
         console.emit_json(result.metrics)
@@ -138,14 +144,23 @@ def _resumed(values: dict[str, Any]) -> "TrainConfig":
     return resume_config(read_json(stored), values)
 
 
-class _Reporter:
-    """Prints an epoch's figures every few seconds; on a terminal the progress bar has them."""
+class _Progress:
+    """On a terminal, bars with the figures; elsewhere a line of figures every few seconds."""
 
     def __init__(self) -> None:
-        self._spoken = 0.0
         self._bars = sys.stderr.isatty()
+        self._spoken = 0.0
 
-    def __call__(self, record: "EpochRecord") -> None:
+    def track(
+        self, steps: Iterable[T], description: str, total: int | None = None, /
+    ) -> Iterator[T]:
+        """Show how far the work is; the epochs of a run have the lines of `report` instead."""
+        if not self._bars and description.startswith("train "):
+            return iter(steps)
+        return console.track(steps, description, total)
+
+    def report(self, record: "EpochRecord") -> None:
+        """Print the figures of an epoch, unless the bars show them or a line was just printed."""
         now = time.monotonic()
         last = record.epoch == record.epochs
         if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):

@@ -18,10 +18,11 @@ OPTIMISATION = "Optimisation"
 
 def option(panel: str, help: str, default: Any = None, *, name: str = "", metavar: str = "") -> Any:
     """Return a typer option that shows `default`, and is None where it is not given."""
+    shown = {"True": "on", "False": "off", "None": False}.get(str(default), str(default))
     return typer.Option(
         *([name] if name else []),
         help=help,
-        show_default=False if default is None else str(default),
+        show_default=shown,
         rich_help_panel=panel,
         metavar=metavar or None,
     )
@@ -117,7 +118,7 @@ Activation: TypeAlias = Annotated[
     str | None, option(NETWORKS, "Of the hidden layers: relu, gelu, silu or tanh.", "relu")
 ]
 Dropout: TypeAlias = Annotated[
-    float | None, option(NETWORKS, "Share of hidden units dropped in training.", 0.0)
+    float | None, option(NETWORKS, "Share of hidden units dropped in training.", 0.5)
 ]
 InputDropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Share of features dropped in training.", 0.0)
@@ -127,7 +128,7 @@ BatchNorm: TypeAlias = Annotated[
 ]
 OutputBatchNorm: TypeAlias = Annotated[
     bool | None,
-    option(NETWORKS, "Batch normalisation of the logits, which balances the bits.", False),
+    option(NETWORKS, "Batch normalisation of the logits, which balances the bits.", True),
 ]
 Standardize: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", True)
@@ -163,7 +164,7 @@ Ema: TypeAlias = Annotated[
     float | None,
     option(OPTIMISATION, "Decay of the moving average of weights that is kept; 0: none.", 0.0),
 ]
-Epochs: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Rounds over the train items.", 20)]
+Epochs: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Rounds over the train items.", 15)]
 BatchSize: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Most items a step.", 128)]
 Patience: TypeAlias = Annotated[
     int | None,

@@ -58,6 +58,7 @@ included; *strict* leaves training and validation items out.
 | split | {len(split.query):,} query, {len(split.gallery):,} gallery, of them {len(split.train):,} \
 train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
 | query fingerprint | `{fingerprint["query"]["sha256"]}` |
+| model fingerprint | `{metrics["fingerprint"]["model"]}` |
 | image encoder | `{_name(config.image_encoder)}`, frozen |
 | text encoder | `{_name(config.text_encoder)}`, frozen |
 | method | `{config.method}`: {_settings(config.settings)} |

@@ -45,11 +45,11 @@ def encode_both(
         UsageError: the collection has no images, or no texts.
         DataError: a picture or feature file cannot be used; names it.
     """
-    for modality, has in (("image", collection.has_image), ("text", collection.has_text)):
+    for what, has in (("an image", collection.has_image), ("a text", collection.has_text)):
         if not has[split.train].any():
             raise UsageError(
-                f"no train item of {collection.path} has {modality}s; cross-modal training needs "
-                "both modalities (single items may lack one)"
+                f"no train item of {collection.path} has {what}; cross-modal training needs both "
+                "modalities, though single items may lack one"
             )
     teachers = np.union1d(split.train, split.validation)
 

@@ -70,8 +70,8 @@ class RunFolder:
         """The model card."""
         return self.path / "README.md"
 
-    def start(self, *, overwrite: bool) -> None:
-        """Make the folder for a new run; with `overwrite`, remove what an earlier run left.
+    def check(self, *, overwrite: bool) -> None:
+        """Check that a new run may be written here; nothing is touched yet.
 
         Raises:
             UsageError: "runs/f64 exists and is not empty; ..." or, with `overwrite`, when the
@@ -79,11 +79,8 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; --out needs a folder")
-        if self.path.is_dir() and any(self.path.iterdir()):
-            self._clear(overwrite=overwrite)
-        self.path.mkdir(parents=True, exist_ok=True)
-
-    def _clear(self, *, overwrite: bool) -> None:
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
         is_run = self.config.is_file()
         if not overwrite:
             choices = "choose another --out"
@@ -95,7 +92,11 @@ class RunFolder:
                 f"{self.path} holds no run (there is no config.json), so --overwrite leaves it "
                 "alone; choose another --out"
             )
-        for entry in (self.split, self.history, self.codes, self.metrics, self.card, self.config):
-            entry.unlink(missing_ok=True)
-        for entry in (self.last.parent, self.model, self.tensorboard):
-            shutil.rmtree(entry, ignore_errors=True)
+
+    def start(self) -> None:
+        """Make the folder, and remove what an earlier run left in it."""
+        for file in (self.split, self.history, self.codes, self.metrics, self.card, self.config):
+            file.unlink(missing_ok=True)
+        for folder in (self.last.parent, self.model, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +26,13 @@ from proxyhash.training.resume import resume_config
 from proxyhash.training.rows import Rows, take_rows
 from proxyhash.training.splits import choose_split
 from proxyhash.training.state import TrainState, load_best, load_state
-from proxyhash.training.tensorboard import tensorboard_log
+from proxyhash.training.tensorboard import require_tensorboard, tensorboard_log
 
 if TYPE_CHECKING:
     from proxyhash.data.split import Positions
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "train"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,8 @@ def train(
 
     Args:
         config: What to do.
-        resume: Continue what is in the folder, to the bit-identical end of an unbroken run.
+        resume: Continue what is in the folder, to the bit-identical end of an unbroken run; start
+            a new run where nothing is.
         overwrite: Replace what an earlier run left in the folder.
         report: Told about every epoch.
         track: Told about everything that takes long.
@@ -79,18 +77,38 @@ def train(
         DivergedError: a loss is not finite; what was saved before stays.
         InterruptedRunError: Ctrl-C or SIGTERM; says how to go on.
     """
-    check_device(config.device)
+    config = _resolved(config)
     folder = RunFolder(Path(config.out))
-    config = _open_folder(folder, config, resume=resume, overwrite=overwrite)
+    resume = resume and folder.config.exists()
+    if resume:
+        config = resume_config(read_json(folder.config), config.to_dict())
+    else:
+        folder.check(overwrite=overwrite)
     with use_threads(config.threads):
-        return _train(config, folder, report=report, track=track, cache=cache or FeatureCache())
+        return _train(
+            config,
+            folder,
+            resume=resume,
+            report=report,
+            track=track,
+            cache=cache or FeatureCache(),
+        )
 
 
 def _train(
-    config: TrainConfig, folder: RunFolder, *, report: Report, track: Track, cache: FeatureCache
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    report: Report,
+    track: Track,
+    cache: FeatureCache,
 ) -> RunResult:
     collection = read_collection(config.data, on_bad_item=config.on_bad_item)
-    split = _open_split(folder, config, collection)
+    if resume and folder.split.exists():
+        split = Split.load(folder.split, collection)
+    else:
+        split = choose_split(config, collection)
     encoded = encode_both(config, collection, split, cache=cache, track=track)
 
     def rows(positions: Positions) -> Rows:
@@ -100,6 +118,10 @@ def _train(
 
     train_rows, validation_rows = rows(split.train), rows(split.validation)
     state = build_state(config, train_rows, inputs=_inputs(collection, encoded))
+    if not resume:
+        folder.start()  # not before here, so that a mistyped option leaves no folder behind
+    write_json(folder.config, config.to_dict())
+    split.save(folder.split, collection)
     if folder.last.exists():
         load_state(folder.last, state)
     cut_history(folder.history, epoch=state.epoch)
@@ -154,30 +176,13 @@ def _train(
     return result
 
 
-def _open_folder(
-    folder: RunFolder, config: TrainConfig, *, resume: bool, overwrite: bool
-) -> TrainConfig:
-    """Claim the folder, and return the configuration that is now written there."""
-    config = config.model_copy(
-        update={"settings": method_settings(config.method, config.settings).model_dump()}
-    )
-    if resume and folder.config.exists():
-        config = resume_config(read_json(folder.config), config.to_dict())
-    else:
-        if resume:
-            _log.warning("nothing to resume in %s; starting from the beginning", folder.path)
-        folder.start(overwrite=overwrite)
-    write_json(folder.config, config.to_dict())
-    return config
-
-
-def _open_split(folder: RunFolder, config: TrainConfig, collection: Collection) -> Split:
-    """Return the run's split: the one in the folder, or a new one that is then written there."""
-    if folder.split.exists():
-        return Split.load(folder.split, collection)
-    split = choose_split(config, collection)
-    split.save(folder.split, collection)
-    return split
+def _resolved(config: TrainConfig) -> TrainConfig:
+    """Return the configuration with every setting of its method, its extras and device checked."""
+    check_device(config.device)
+    if config.tensorboard:
+        require_tensorboard()
+    settings = method_settings(config.method, config.settings).model_dump(mode="json")
+    return config.model_copy(update={"settings": settings})
 
 
 def _inputs(collection: Collection, encoded: Encoded) -> dict[str, str]:

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from proxyhash.training.history import EpochRecord
 
-__all__ = ["tensorboard_log"]
+__all__ = ["require_tensorboard", "tensorboard_log"]
+
+
+def require_tensorboard() -> None:
+    """Check that TensorBoard is installed, before a run that is to write to it.
+
+    Raises:
+        MissingExtraError: "writing TensorBoard logs needs tensorboard: pip install ...".
+    """
+    require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
 
 
 @contextmanager
@@ -24,11 +33,8 @@ def tensorboard_log(folder: Path, *, first_epoch: int) -> Iterator[Callable[[Epo
         folder: Where the event files go.
         first_epoch: What an earlier, interrupted run wrote from this epoch on is hidden by
             TensorBoard.
-
-    Raises:
-        MissingExtraError: "writing TensorBoard logs needs tensorboard: pip install ...".
     """
-    require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
+    require_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder), purge_step=first_epoch)

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Modality
     from proxyhash.encoders.transformers_adapter import Backbone
 
-__all__ = ["TransformersImageEncoder", "TransformersTextEncoder"]
+__all__ = ["CPU_SLICE", "TransformersImageEncoder", "TransformersTextEncoder"]
 
 _WEIGHTS = "weights.safetensors"
 
-_CPU_SLICE = 4
+CPU_SLICE = 4
 """Pictures that go through a model together on a CPU.
 
 What lies between the layers of four pictures fits the cache of a core; MobileNetV2 takes half the
@@ -136,17 +136,21 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """Return the picture as the model's input, before rescaling where that can wait."""
         return self._processor.prepare(open_image(source))
 
+    def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
+        """Return the model's input for prepared pictures, float32 (b, 3, h, w) on its device."""
+        return self._processor.pixels(prepared).to(self.device)
+
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         """Return the features of one batch of prepared pictures."""
         import torch
 
         from proxyhash.encoders.transformers_adapter import image_features
 
-        size = _CPU_SLICE if self.device == "cpu" else len(prepared)
+        size = CPU_SLICE if self.device == "cpu" else len(prepared)
         features = []
         with torch.inference_mode():
             for start in range(0, len(prepared), size):
-                pixels = self._processor.pixels(prepared[start : start + size]).to(self.device)
+                pixels = self.pixels(prepared[start : start + size])
                 features.append(image_features(self._backbone, pixels).float().cpu())
         return torch.cat(features).numpy()
 

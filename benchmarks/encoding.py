@@ -1,0 +1,132 @@
+"""How fast pictures are encoded from files, beside the bare model on tensors that lie ready.
+
+    python benchmarks/encoding.py ../shared
+    python benchmarks/encoding.py ../shared --pictures 128 --repeats 3 --json
+
+Three ways through the same MobileNetV2 on the same cores, taken in turn so that whatever else the
+machine does meets all of them:
+
+* *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
+* *bare, one slice a core*: the same on slices of four pictures, a stream for each core, which is
+  how the encoder runs the model, and the fastest way of running it that we know;
+* *from files*: `encoder.encode(paths)`: reading, decoding, resizing, model.
+
+The ratios are medians over the repeats; each is taken within a repeat. Decoding alone is what one
+core takes to open and resize a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from proxyhash.encoders import TransformersImageEncoder
+from proxyhash.encoders.batches import encode_batches
+from proxyhash.encoders.pretrained import CPU_SLICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+BATCH = 64
+
+
+class Contenders:
+    """The ways of getting features, each a function without arguments."""
+
+    def __init__(self, encoder: TransformersImageEncoder, paths: Sequence[Path]) -> None:
+        self.encoder = encoder
+        self.paths = paths
+        ready = [encoder.prepare(path) for path in paths]
+        self.pixels = [encoder.pixels(ready[i : i + BATCH]) for i in range(0, len(ready), BATCH)]
+
+    def bare(self) -> None:
+        """Run the model batch by batch, each split over all cores by torch."""
+        with torch.inference_mode():
+            for pixels in self.pixels:
+                self.encoder.module(pixels)
+
+    def bare_streams(self) -> None:
+        """Run the model slice by slice, each core on a batch of its own."""
+
+        def forward(numbers: NDArray[np.int64]) -> list[None]:
+            with torch.inference_mode():
+                for number in numbers:
+                    for pixels in self.pixels[number].split(CPU_SLICE):
+                        self.encoder.module(pixels)
+            return [None] * len(numbers)
+
+        for _ in encode_batches(forward, np.arange(len(self.pixels)), batch_size=1):
+            pass
+
+    def from_files(self) -> None:
+        """Encode the picture files."""
+        self.encoder.encode(self.paths, batch_size=BATCH)
+
+    def decoding(self) -> None:
+        """Open and resize the pictures, on one core."""
+        for path in self.paths:
+            self.encoder.prepare(path)
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """Return how long one run takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("shared", type=Path, help="folder with data/flickr8k and models")
+    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    source = options.shared / "models" / "mobilenet_v2_1.0_224"
+    paths = sorted((options.shared / "data/flickr8k/images").iterdir())[: options.pictures]
+    contenders = Contenders(TransformersImageEncoder.from_source(source), paths)
+    ways = {
+        "bare, one batch over all cores": contenders.bare,
+        "bare, one slice a core": contenders.bare_streams,
+        "from files": contenders.from_files,
+        "decoding alone, one core": contenders.decoding,
+    }
+    contenders.encoder.encode(paths[:BATCH])
+    load, taken = [], []
+    for _ in range(options.repeats):
+        load.append(os.getloadavg()[0])
+        taken.append({name: seconds(run) for name, run in ways.items()})
+
+    rates = {name: len(paths) / statistics.median(t[name] for t in taken) for name in ways}
+    ratios = {
+        name: statistics.median(t[name] / t["from files"] for t in taken)
+        for name in ways
+        if name.startswith("bare")
+    }
+    if options.json:
+        print(json.dumps({"pictures_per_second": rates, "ratio": ratios, "load": load}))
+        return
+    print(f"{len(paths)} pictures, batches of {BATCH}, {torch.get_num_threads()} threads")
+    print(
+        f"{platform.machine()}, torch {torch.__version__}, load {min(load):.1f}-{max(load):.1f}\n"
+    )
+    print("| | pictures/s | from files reaches |\n|---|---|---|")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:.1f} | {f'{ratios[name]:.2f} of it' if name in ratios else ''} |")
+
+
+if __name__ == "__main__":
+    main()

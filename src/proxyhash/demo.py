@@ -38,6 +38,7 @@ _TRAINING = {
     "optimizer": "adamw",
     "weight_decay": 0.3,
     "dropout": 0.2,
+    "standardize": True,
     "text_network": {"standardize": False},
     "threads": 1,
 }

@@ -131,7 +131,7 @@ OutputBatchNorm: TypeAlias = Annotated[
     option(NETWORKS, "Batch normalisation of the logits, which balances the bits.", True),
 ]
 Standardize: TypeAlias = Annotated[
-    bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", True)
+    bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", False)
 ]
 TextNetwork: TypeAlias = Annotated[
     list[str] | None,

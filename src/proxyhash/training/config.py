@@ -39,7 +39,7 @@ class NetworkOptions(Settings):
     """Batch normalisation of the hidden layers."""
     output_batch_norm: bool = True
     """Batch normalisation of the logits, which balances the bits."""
-    standardize: bool = True
+    standardize: bool = False
     """Bring each feature to mean 0 and deviation 1 over the train items."""
 
 

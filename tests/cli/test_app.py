@@ -225,5 +225,13 @@ def test_text_that_the_terminal_cannot_show_is_no_failure(proxyhash_process) -> 
     assert (done.returncode, done.stdout) == (0, b"Stra\xdfe \\u72ac\n")
 
 
+def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch) -> None:
+    body = "console.out(__import__('os').environ['OMP_WAIT_POLICY'])"
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert act(body).stdout == "PASSIVE\n"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert act(body).stdout == "ACTIVE\n"
+
+
 def test_the_command_is_installed() -> None:
     assert PROXYHASH.is_file()

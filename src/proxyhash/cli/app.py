@@ -68,6 +68,9 @@ def _root(
 ) -> None:
     os.environ[noise.DEBUG_VARIABLE] = "1" if debug else "0"
     noise.quieten()
+    # Idle threads of OpenMP spin by default, and on a machine that is busy with other work every
+    # small step then waits for them: measured, ten to forty times slower than with sleeping ones.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _reflow(group: typer.Typer) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,7 +24,6 @@ from proxyhash.hashing import HashModel
 from proxyhash.training import read_config, train
 from proxyhash.training import run as run_module
 from proxyhash.training.history import read_history
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -356,6 +356,21 @@ def test_a_split_file_is_used(finished, scenes, tmp_path):
     assert (tmp_path / "split.json").read_text() == (whole / "split.json").read_text()
 
 
+def test_a_collection_of_features_alone(scenes, tmp_path):
+    def bare(_, item):
+        del item["image"], item["text"]
+
+    data = rewrite(scenes, tmp_path / "data", bare)
+    rng = np.random.default_rng(0)
+    for name, width in (("image", 6), ("text", 4)):
+        np.save(data / f"{name}.npy", rng.normal(size=(len(scenes), width)).astype(np.float32))
+    encoders = {f"{name}_encoder": f"features:{name}.npy" for name in ("image", "text")}
+    train(config_of(data, tmp_path / "run", epochs=1, **encoders))
+    codes = CodeFile.load(tmp_path / "run" / "codes.npz")
+    assert codes.has_image.all()
+    assert codes.has_text.all()
+
+
 def test_precomputed_features(scenes, tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "image.npy", rng.normal(size=(len(scenes), 6)).astype(np.float32))
@@ -369,7 +384,7 @@ def test_precomputed_features(scenes, tmp_path):
 
 def test_a_collection_without_texts_is_refused(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", lambda _, item: item.update(text=None))
-    with pytest.raises(UsageError, match=r"no train item of .* has a text"):
+    with pytest.raises(UsageError, match=r"no train item of .* has any text"):
         train(config_of(data, tmp_path / "run"))
 
 

@@ -45,15 +45,16 @@ def encode_both(
         UsageError: the collection has no images, or no texts.
         DataError: a picture or feature file cannot be used; names it.
     """
-    for what, has in (("an image", collection.has_image), ("a text", collection.has_text)):
-        if not has[split.train].any():
-            raise UsageError(
-                f"no train item of {collection.path} has {what}; cross-modal training needs both "
-                "modalities, though single items may lack one"
-            )
     teachers = np.union1d(split.train, split.validation)
 
     def encode(modality: Modality, spec: str) -> tuple[Encoder, Features]:
+        has = collection.has_image if modality == "image" else collection.has_text
+        stored = spec.startswith("features:")  # such a collection need not name pictures or texts
+        if not stored and not has[split.train].any():
+            raise UsageError(
+                f"no train item of {collection.path} has any {modality}; cross-modal training needs "
+                "both modalities, though single items may lack one"
+            )
         encoder = make_encoder(
             spec,
             modality=modality,

@@ -200,9 +200,10 @@ class PictureProcessor:
     def _find_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         from PIL import Image
 
-        rescale_factor, mean, deviation = self._pointwise_settings()
-        scale = (rescale_factor / deviation).float().view(3, 1, 1)
-        shift = (-mean / deviation).float().view(3, 1, 1)
+        settings = self._pointwise_settings()
+        if settings is None:
+            return None
+        scale, shift = settings
         noise = np.random.default_rng(0)
         for height, width in ((64, 64), (45, 80), (300, 260)):
             image = Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
@@ -215,15 +216,23 @@ class PictureProcessor:
                 return None
         return scale, shift
 
-    def _pointwise_settings(self) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """What a byte is multiplied with, then the mean and deviation of each channel."""
-        processor = self._processor
-        factor = processor.rescale_factor if getattr(processor, "do_rescale", False) else 1.0
-        mean, deviation = 0.0, 1.0
-        if getattr(processor, "do_normalize", False):
-            mean, deviation = processor.image_mean, processor.image_std
-        as_channels = [torch.tensor(v, dtype=torch.float64).expand(3) for v in (mean, deviation)]
-        return factor, as_channels[0], as_channels[1]
+    def _pointwise_settings(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What a byte is multiplied with and what is added, each (3, 1, 1), by the settings."""
+
+        def setting(name: str, switch: str, default: float) -> Any:
+            on = getattr(self._processor, switch, False)
+            return getattr(self._processor, name, None) if on else default
+
+        factor = setting("rescale_factor", "do_rescale", 1.0)
+        mean = setting("image_mean", "do_normalize", 0.0)
+        deviation = setting("image_std", "do_normalize", 1.0)
+        if factor is None or mean is None or deviation is None:
+            return None
+        middle, spread = (
+            torch.tensor(value, dtype=torch.float64).expand(3).view(3, 1, 1)
+            for value in (mean, deviation)
+        )
+        return (factor / spread).float(), (-middle / spread).float()
 
 
 class Tokenizer:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+
+from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.training.networks import Networks
+from proxyhash.training.rows import take_rows
+from proxyhash.training.validation import validation_scores
+from tests.training.toy import make_rows
+
+
+@pytest.fixture
+def networks():
+    return Networks(IHNet(12, 32, hidden=(), dropout=0.5), THNet(20, 32, hidden=(), dropout=0.5))
+
+
+def distances(one, other):
+    signs = [torch.where(logits > 0, 1.0, -1.0) for logits in (one, other)]
+    return (signs[0].shape[1] - signs[0] @ signs[1].T) / 2
+
+
+def test_scores_are_the_mean_over_queries_of_tied_rankings(networks):
+    train, validation = make_rows(40, incomplete=True), make_rows(15, seed=1, incomplete=True)
+    networks.train()
+    scores = validation_scores(networks, validation, train)
+    expected = {}
+    for query, gallery in (("image", "text"), ("text", "image")):
+        asked, searched = validation.has(query), train.has(gallery)
+        apart = distances(
+            networks.of(query).eval().logits(validation.features(query)[asked]),
+            networks.of(gallery).eval().logits(train.features(gallery)[searched]),
+        )
+        relevant = validation.labels[asked] @ train.labels[searched].T > 0
+        # 32 bits and few items: break the ties in every order by averaging over random ones.
+        noise = np.random.default_rng(0).random((300, *apart.shape))
+        values = [
+            average_precision_score(truth, -(row + jitter * 0.5))
+            for trial in noise
+            for truth, row, jitter in zip(
+                relevant.numpy(), apart.detach().numpy(), trial, strict=True
+            )
+        ]
+        expected[f"{query}_to_{gallery}"] = np.mean(values)
+    assert scores["image_to_text"] == pytest.approx(expected["image_to_text"], abs=2e-3)
+    assert scores["text_to_image"] == pytest.approx(expected["text_to_image"], abs=2e-3)
+    mean = (scores["image_to_text"] + scores["text_to_image"]) / 2
+    assert scores["mean"] == pytest.approx(mean)
+
+
+def test_without_items_there_are_no_scores(networks):
+    train = make_rows(10)
+    assert validation_scores(networks, make_rows(0), train) == {}
+    stranger = make_rows(5)
+    stranger.labels[:] = 0
+    assert validation_scores(networks, stranger, train) == {}
+
+
+def test_one_direction_is_enough(networks):
+    validation = make_rows(10, seed=1)
+    validation.has_text[:] = False
+    scores = validation_scores(networks, validation, make_rows(20))
+    assert set(scores) == {"image_to_text", "mean"}
+    assert scores["mean"] == scores["image_to_text"]
+
+
+def test_rows_that_can_neither_teach_nor_test_are_left_out():
+    from proxyhash.encoders import Features
+
+    values = np.arange(10, dtype=np.float32).reshape(5, 2)
+    image = Features(values, np.array([True, False, True, False, True]))
+    text = Features(values + 0.5, np.array([True, False, False, True, True]))
+    labels = np.array([[1, 0], [1, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
+    rows = take_rows(image, text, labels, np.array([0, 1, 2, 3]))
+    assert rows.image.tolist() == values[[0, 3]].tolist()
+    assert rows.has_image.tolist() == [True, False]
+    assert rows.has_text.tolist() == [True, True]
+    assert rows.labels.tolist() == [[1, 0], [0, 1]]
+    assert not rows.complete("image")
+    assert rows.complete("text")

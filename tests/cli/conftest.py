@@ -62,6 +62,13 @@ def small_run(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> P
     from proxyhash.training.run import train
 
     folder = tmp_path_factory.mktemp("runs") / "small"
-    values = {"query": 20, "train": 100, "validation": 20, "hidden": [64], "epochs": 5}
+    values = {
+        "query": 20,
+        "train": 100,
+        "validation": 20,
+        "hidden": [64],
+        "epochs": 5,
+        "threads": 1,
+    }
     train(read_config({"data": str(scenes.root), "out": str(folder), "bits": 16, **values}))
     return folder

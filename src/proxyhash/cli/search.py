@@ -107,5 +107,5 @@ def write_html(path: Path, answer: "Answer", searcher: "RunSearcher") -> None:
         path,
         [answer],
         title=f"Search in {run.folder.name}",
-        footer=f"Run {run.folder}, {answer.bits} bits, model {run.codes.model[:12]}.",
+        footer=f"Run {run.folder.name}, {answer.bits} bits, model {run.codes.model[:12]}.",
     )

@@ -1,0 +1,72 @@
+"""`proxyhash demo`: what it prints; the job itself is tested in tests/test_demo.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxyhash import demo
+from proxyhash.demo import DemoFolder, DemoResult
+from proxyhash.files import read_json
+from proxyhash.serving import RunSearcher
+from proxyhash.training.run import RunResult
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The demo replaced by the small run; the list of what it was asked for."""
+    asked: list[dict[str, Any]] = []
+
+    def run_demo(folder: Path, **options: Any) -> DemoResult:
+        asked.append({"folder": folder} | options)
+        options["note"]("drawing pictures")
+        searcher = RunSearcher.open(small_run)
+        return DemoResult(
+            folder=DemoFolder(folder),
+            collection=searcher.run.collection,
+            reused=False,
+            run=RunResult(small_run, read_json(small_run / "metrics.json"), 5, 5, 1.0),
+            answers=(searcher.search_id("000001", k=3), searcher.search_id("000002", k=2)),
+            seconds=42.0,
+        )
+
+    monkeypatch.setattr(demo, "run_demo", run_demo)
+    return asked
+
+
+def test_ends_with_table_page_and_next_steps(proxyhash_command, calls, tmp_path: Path) -> None:
+    result = proxyhash_command("demo", "--out", tmp_path / "my demo", "--items", 300, "--seed", 7)
+    assert result.code == 0
+    assert result.err == "drawing pictures\n"
+    assert calls[0]["folder"] == tmp_path / "my demo"
+    assert (calls[0]["items"], calls[0]["seed"]) == (300, 7)
+    *_, last = result.out.partition("dchml, 16 bits, 200 drawn pictures")
+    assert "3 nearest of" in result.out
+    for words in ("mAP@all", "literature", "strict", "image → text", "text → image", "42 s"):
+        assert words in last
+    assert str(tmp_path / "my demo" / "results.html") in last
+    commands = [line.split() for line in last.splitlines() if line.startswith("    proxyhash ")]
+    assert [command[1] for command in commands] == ["search", "evaluate", "train"]
+    assert f"'{tmp_path / 'my demo' / 'run'}'" in last  # quoted for the shell
+
+
+def test_json(proxyhash_command, calls, tmp_path: Path) -> None:
+    result = proxyhash_command("demo", "--out", tmp_path, "--json")
+    assert set(result.json) == {
+        "folder", "page", "run", "items", "metrics", "searches", "seconds",
+    }  # fmt: skip
+    assert result.json["items"] == 200
+    assert len(result.json["searches"]) == 2
+    assert calls[0]["items"] == 3000
+
+
+def test_a_folder_of_someone_else_is_2(proxyhash_command, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("precious")
+    result = proxyhash_command("demo", "--out", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert "was not made by the demo, so it is left alone" in result.err
+    assert proxyhash_command("demo", "--out", tmp_path / "new", "--items", 10).code == 2

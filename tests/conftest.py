@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxyhash.data import Collection
+
+# Before torch is loaded: threads that wait must not burn the processor under other test workers.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Before anything imports these rooms, so that jaxtyping's shapes are checked on every call.
 install_import_hook(["proxyhash.losses", "proxyhash.hashing"], "beartype.beartype")

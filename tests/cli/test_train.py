@@ -11,7 +11,15 @@ import typer
 from proxyhash.cli import train as verb
 from proxyhash.training import TrainConfig
 
-SMALL = ("--bits=16", "--hidden=16", "--epochs=2", "--query=20", "--train=100", "--validation=20")
+SMALL = (
+    "--threads=1",
+    "--bits=16",
+    "--hidden=16",
+    "--epochs=2",
+    "--query=20",
+    "--train=100",
+    "--validation=20",
+)
 
 
 def shown_defaults() -> dict[str, object]:

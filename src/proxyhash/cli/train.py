@@ -1,6 +1,5 @@
 """`proxyhash train`: learn codes from a labelled collection and write a run folder."""
 
-import os
 import shlex
 import sys
 import time
@@ -89,9 +88,6 @@ def train(
     goes on with --resume, to the very result of an unbroken one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
-    # Threads that wait for each other must not burn the processor meanwhile: beside another
-    # program that makes training several times slower. torch reads this when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments

@@ -286,10 +286,14 @@ ENCODE = textwrap.dedent(
 
 def encode_elsewhere(scenes: Collection, cache: Path) -> subprocess.Popen[bytes]:
     arguments = [sys.executable, "-c", ENCODE, str(scenes.path), str(cache)]
-    return subprocess.Popen(arguments, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_encoding_goes_on_where_it_was(scenes: Collection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_stopped_encoding_goes_on_where_it_was(
+    scenes: Collection, tmp_path: Path, stop: signal.Signals
+) -> None:
     process = encode_elsewhere(scenes, tmp_path)
     folder = tmp_path / "features" / PictureDescriptor().fingerprint
     try:
@@ -298,8 +302,8 @@ def test_a_killed_encoding_goes_on_where_it_was(scenes: Collection, tmp_path: Pa
             assert time.monotonic() < limit
             time.sleep(0.002)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=60)
+        process.send_signal(stop)
+        assert process.wait(timeout=60) != 0
     kept = len(FeatureCache(tmp_path).open(PictureDescriptor().fingerprint, dim=832))
     assert 0 < kept < len(scenes)
     encoder = Counting()

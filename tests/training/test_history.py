@@ -69,5 +69,7 @@ def test_summary_in_words():
         "epoch 3/20, loss 2.130 (margin 1.900, quantization 0.230), "
         "validation mAP 0.6100 (best 0.6130 in epoch 2), 1.2 s"
     )
+    assert RECORD.brief() == "loss 2.13, mAP 0.610"
     without = replace(RECORD, validation={}, best_score=None)
     assert without.summary() == "epoch 3/20, loss 2.130 (margin 1.900, quantization 0.230), 1.2 s"
+    assert without.brief() == "loss 2.13"

@@ -43,20 +43,18 @@ class EpochRecord:
     def summary(self) -> str:
         """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s"."""
         terms = ", ".join(f"{name} {value:.3f}" for name, value in self.terms.items())
-        loss, mark, score = self.figures().partition(",")
-        return (
-            f"epoch {self.epoch}/{self.epochs}, {loss} ({terms}){mark}{score}, {self.seconds:.1f} s"
-        )
+        text = f"epoch {self.epoch}/{self.epochs}, loss {self.loss:.3f} ({terms})"
+        if self.best_score is not None and "mean" in self.validation:
+            text += (
+                f", validation mAP {self.validation['mean']:.4f} "
+                f"(best {self.best_score:.4f} in epoch {self.best_epoch})"
+            )
+        return f"{text}, {self.seconds:.1f} s"
 
-    def figures(self) -> str:
-        """Return "loss 2.130, validation mAP 0.6120 (best 0.6131 in epoch 2)"."""
-        loss = f"loss {self.loss:.3f}"
-        if self.best_score is None or "mean" not in self.validation:
-            return loss
-        return (
-            f"{loss}, validation mAP {self.validation['mean']:.4f} "
-            f"(best {self.best_score:.4f} in epoch {self.best_epoch})"
-        )
+    def brief(self) -> str:
+        """Return "loss 2.13, mAP 0.612", short enough to stand beside a bar."""
+        score = f", mAP {self.validation['mean']:.3f}" if "mean" in self.validation else ""
+        return f"loss {self.loss:.2f}{score}"
 
 
 def append_record(path: Path, record: EpochRecord) -> None:

@@ -114,7 +114,7 @@ def run_epochs(
         append_record(folder.history, record)
         save_state(folder.last, state)
         report(record)
-        heading = f", {record.figures()}"
+        heading = f", {record.brief()}"
 
 
 def _train_epoch(

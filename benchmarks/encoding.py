@@ -11,7 +11,8 @@ machine does meets all of them:
   how the encoder runs the model, and the fastest way of running it that we know;
 * *from files*: `encoder.encode(paths)`: reading, decoding, resizing, model.
 
-The ratios are medians over the repeats; each is taken within a repeat. Decoding alone is what one
+The ratios are medians over the repeats; each is taken within a repeat. Processor time is given too,
+because on a machine that others use as well it says more than the clock. Decoding alone is what one
 core takes to open and resize a picture.
 """
 
@@ -79,11 +80,11 @@ class Contenders:
             self.encoder.prepare(path)
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """Return how long one run takes."""
-    start = time.perf_counter()
+def measure(run: Callable[[], None]) -> tuple[float, float]:
+    """Return the seconds one run takes by the clock, and of processor time on all cores."""
+    clock, processor = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def main() -> None:
@@ -105,27 +106,43 @@ def main() -> None:
         "decoding alone, one core": contenders.decoding,
     }
     contenders.encoder.encode(paths[:BATCH])
-    load, taken = [], []
-    for _ in range(options.repeats):
+    load: list[float] = []
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for repeat in range(options.repeats):
         load.append(os.getloadavg()[0])
-        taken.append({name: seconds(run) for name, run in ways.items()})
+        for name in list(ways)[:: -1 if repeat % 2 else 1]:
+            taken[name].append(measure(ways[name]))
 
-    rates = {name: len(paths) / statistics.median(t[name] for t in taken) for name in ways}
-    ratios = {
-        name: statistics.median(t[name] / t["from files"] for t in taken)
-        for name in ways
-        if name.startswith("bare")
-    }
+    rows = []
+    for name, times in taken.items():
+        clock, processor = (statistics.median(column) for column in zip(*times, strict=True))
+        pairs = zip(times, taken["from files"], strict=True)
+        ratios = [[bare / files for bare, files in zip(*pair, strict=True)] for pair in pairs]
+        rows.append(
+            {
+                "way": name,
+                "pictures_per_second": len(paths) / clock,
+                "processor_ms": 1000 * processor / len(paths),
+                "from_files_by_clock": statistics.median(ratio[0] for ratio in ratios),
+                "from_files_by_processor": statistics.median(ratio[1] for ratio in ratios),
+            }
+        )
     if options.json:
-        print(json.dumps({"pictures_per_second": rates, "ratio": ratios, "load": load}))
+        print(json.dumps({"threads": torch.get_num_threads(), "load": load, "rows": rows}))
         return
-    print(f"{len(paths)} pictures, batches of {BATCH}, {torch.get_num_threads()} threads")
+    print(f"{len(paths)} pictures, batches of {BATCH}, {torch.get_num_threads()} threads,")
     print(
         f"{platform.machine()}, torch {torch.__version__}, load {min(load):.1f}-{max(load):.1f}\n"
     )
-    print("| | pictures/s | from files reaches |\n|---|---|---|")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:.1f} | {f'{ratios[name]:.2f} of it' if name in ratios else ''} |")
+    print("| | pictures/s | processor ms | from files reaches, by clock | by processor |")
+    print("|---|---|---|---|---|")
+    for row in rows:
+        reached = [row["from_files_by_clock"], row["from_files_by_processor"]]
+        cells = [f"{ratio:.2f}" if row["way"].startswith("bare") else "" for ratio in reached]
+        print(
+            f"| {row['way']} | {row['pictures_per_second']:.1f} | {row['processor_ms']:.1f} "
+            f"| {cells[0]} | {cells[1]} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
 """Every error this package raises on purpose, with the exit code the command line gives it.
 
-    ProxyhashError                1   something failed; the message says what to do next
-    ├── UsageError                2   an option, argument or setting is wrong
-    ├── DataError                 3   a manifest, picture, feature file or code file is bad
-    │   ├── ManifestError             names the file and row
-    │   ├── ImageError                names the picture
-    │   └── FeatureError              names the feature file
-    ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
-    ├── MissingExtraError         4   an optional dependency is not installed
-    ├── DivergedError             1   training produced NaN or infinity
-    └── InterruptedRunError     130   stopped by the user; what was done is saved
+ProxyhashError                1   something failed; the message says what to do next
+├── UsageError                2   an option, argument or setting is wrong
+├── DataError                 3   a manifest, picture, feature file or code file is bad
+│   ├── ManifestError             names the file and row
+│   ├── ImageError                names the picture
+│   └── FeatureError              names the feature file
+├── ModelError                3   a model or run folder is incomplete, damaged or does not match
+├── MissingExtraError         4   an optional dependency is not installed
+├── DivergedError             1   training produced NaN or infinity
+└── InterruptedRunError     130   stopped by the user; what was done is saved
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "DataError",

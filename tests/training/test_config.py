@@ -129,13 +129,9 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
     file.write_text('batch_size = 64\nepochs = 7\n[settings]\nproxies = "codebook"\neta = 0.5\n')
     values = gather_values({"epochs": 9, "settings": {"eta": 0.25}}, file=file, preset="reference")
     assert (values["batch_size"], values["epochs"], values["optimizer"]) == (64, 9, "sgd")
-    assert values["settings"] == {
-        "schedule": "alternating",
-        "proxies": "codebook",
-        "assignment": "none",
-        "eta": 0.25,
-        "lambda_": 0.1,
-    }
+    assert values["settings"]["schedule"] == "alternating"  # the preset's
+    assert values["settings"]["proxies"] == "codebook"  # the file's
+    assert values["settings"]["eta"] == 0.25  # the option's
 
 
 def test_presets_that_are_not_there():

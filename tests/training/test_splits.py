@@ -30,8 +30,8 @@ def sizes(collection, **values):
 
 
 def test_defaults_follow_the_size():
-    # 40 queries; 360 * 4/5 = 288 may teach, a tenth of them chooses the epoch
-    assert sizes(collection_of(400)) == (40, 288 - 28, 28, 72)
+    # 40 queries; 360 * 4/5 = 288 may teach, a twentieth of them chooses the epoch
+    assert sizes(collection_of(400)) == (40, 288 - 14, 14, 72)
 
 
 def test_defaults_are_capped():
@@ -40,7 +40,7 @@ def test_defaults_are_capped():
 
 def test_numbers_given_are_taken():
     assert sizes(collection_of(400), query=50, train=100, validation=0) == (50, 100, 0, 250)
-    assert sizes(collection_of(400), query=50, train=100) == (50, 90, 10, 250)
+    assert sizes(collection_of(400), query=50, train=100) == (50, 95, 5, 250)
 
 
 def test_unlabelled_items_stay_in_the_gallery():
@@ -55,9 +55,9 @@ def test_named_parts_are_followed():
     collection = collection_of(90, split=lambda position: names[position % 3])
     assert sizes(collection) == (30, 30, 30, 0)
     without = collection_of(90, split=lambda position: names[position % 2])
-    assert sizes(without) == (45, 41, 4, 0)
+    assert sizes(without) == (45, 43, 2, 0)
     assert sizes(without, validation=0) == (45, 45, 0, 0)
-    assert sizes(without, train=20) == (9, 18, 2, 61)
+    assert sizes(without, train=20) == (9, 19, 1, 61)
 
 
 def test_too_few_labelled_items():

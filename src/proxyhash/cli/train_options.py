@@ -18,7 +18,8 @@ OPTIMISATION = "Optimisation"
 
 def option(panel: str, help: str, default: Any = None, *, name: str = "", metavar: str = "") -> Any:
     """Return a typer option that shows `default`, and is None where it is not given."""
-    shown = {"True": "on", "False": "off", "None": False}.get(str(default), str(default))
+    words = {"True": "on", "False": "off"}
+    shown = default is not None and words.get(str(default), str(default))
     return typer.Option(
         *([name] if name else []),
         help=help,
@@ -85,7 +86,7 @@ Validation: TypeAlias = Annotated[
     option(
         DATA,
         "How many of the train items choose the epoch that is kept; 0 keeps the last.",
-        "a tenth, at most 500",
+        "a twentieth, at most 500",
     ),
 ]
 SplitFile: TypeAlias = Annotated[
@@ -164,7 +165,7 @@ Ema: TypeAlias = Annotated[
     float | None,
     option(OPTIMISATION, "Decay of the moving average of weights that is kept; 0: none.", 0.0),
 ]
-Epochs: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Rounds over the train items.", 15)]
+Epochs: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Rounds over the train items.", 20)]
 BatchSize: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Most items a step.", 128)]
 Patience: TypeAlias = Annotated[
     int | None,

@@ -63,6 +63,7 @@ class Dchml(ProxyObjective):
                 "schedule": "alternating",
                 "proxies": "phnet",
                 "assignment": "none",
+                "gamma": 0.3,
                 "lambda_": 0.1,
             },
         }
@@ -74,7 +75,7 @@ class Dchml(ProxyObjective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "margin", "cross" and "quantization"."""
-        gamma, sigma = self.settings.gamma, self.sigma
+        gamma, sigma = self.gamma, self.sigma
         margin = cross = batch.labels.new_zeros(())
         for modality in batch.learning():
             logits = self.logits(batch.need(modality))

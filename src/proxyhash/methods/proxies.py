@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,13 +23,15 @@ __all__ = ["ProxyObjective", "ProxySettings"]
 class ProxySettings(ScheduleSettings):
     """Settings of methods that aim at fixed proxies."""
 
-    proxies: Literal["phnet", "codebook"] = "codebook"
-    """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance,
-    which gives better codes at 16 bits and as good ones at 64."""
+    proxies: Literal["affinity", "codebook", "phnet"] = "affinity"
+    """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance.
+    "affinity": distances follow how often categories occur together; better at every length."""
     assignment: Literal["none", "cooccurrence"] = "cooccurrence"
-    """Which proxy goes to which category: as drawn, or near ones to categories that co-occur."""
-    gamma: float = Field(default=0.3, gt=0)
-    """Sharpness of the softmax."""
+    """Which proxy goes to which category: as drawn, or near ones to categories that co-occur. For
+    "affinity" there is nothing to choose."""
+    gamma: float | None = Field(default=None, gt=0)
+    """Sharpness of the softmax; published 0.3. None: 1.2 / sqrt(K), which is 0.3 at 16 bits and
+    follows how the spread of unrelated logits grows with the code."""
     sigma: float = Field(default=0.3, ge=0)
     """Margin as a share of the code length K."""
     lambda_: float = Field(default=0.015, ge=0)
@@ -52,6 +55,7 @@ class ProxyObjective(ScheduledObjective):
             assignment=settings.assignment,
             labels=context.labels.numpy() > 0,
         )
+        self.gamma = settings.gamma or 1.2 / math.sqrt(context.bits)
         self.sigma = settings.sigma * context.bits
         self.register_buffer("proxy_codes", proxies.tensor())
         self._origin = proxies.origin

@@ -46,7 +46,7 @@ class Psldh(ProxyObjective):
             partial = partial + partial_softmax(
                 self.logits(batch.need(modality)),
                 batch.labels_of(modality),
-                gamma=self.settings.gamma,
+                gamma=self.gamma,
                 sigma=self.sigma,
             )
         return {"partial": partial, "quantization": self.quantization(batch)}

@@ -73,7 +73,7 @@ class TrainConfig(NetworkOptions):
     train: int | None = Field(default=None, ge=2)
     """Items whose labels may be used; none: four fifths of what remains, at most 50,000."""
     validation: int | None = Field(default=None, ge=0)
-    """How many of the train items choose the epoch; none: a tenth, at most 500; 0: last epoch."""
+    """How many of the train items choose the epoch; none: a twentieth, at most 500; 0: last epoch."""
     split_file: str | None = None
     """A split.json to use instead of drawing one."""
 
@@ -99,7 +99,7 @@ class TrainConfig(NetworkOptions):
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay per step of the moving average of the weights that is evaluated and saved; 0: none."""
 
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=20, ge=1)
     """Rounds over the train items."""
     batch_size: int = Field(default=128, ge=2)
     """Most items a step."""

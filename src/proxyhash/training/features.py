@@ -52,8 +52,8 @@ def encode_both(
         stored = spec.startswith("features:")  # such a collection need not name pictures or texts
         if not stored and not has[split.train].any():
             raise UsageError(
-                f"no train item of {collection.path} has any {modality}; cross-modal training needs "
-                "both modalities, though single items may lack one"
+                f"no train item of {collection.path} has any {modality}; cross-modal training "
+                "needs both modalities, though single items may lack one"
             )
         encoder = make_encoder(
             spec,

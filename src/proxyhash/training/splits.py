@@ -25,7 +25,7 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
     A `split_file` is taken as it is. Else a manifest with `split` keys of its own is followed,
     unless `query` or `train` are given. Else a split is drawn by the seed: by default a tenth of
     the items are queries (at most 1,000), four fifths of the rest teach (at most 50,000), so that
-    some gallery remains which training has not seen, and a tenth of those choose the epoch (at
+    some gallery remains which training has not seen, and a twentieth of those choose the epoch (at
     most 500).
 
     Raises:
@@ -64,4 +64,4 @@ def _validation(config: TrainConfig, train: int) -> int:
     """Return how many of `train` items choose the epoch."""
     if config.validation is not None:
         return config.validation
-    return min(train // 10, MOST_VALIDATION)
+    return min(train // 20, MOST_VALIDATION)

@@ -21,6 +21,7 @@ from proxyhash.data import Split, read_collection
 from proxyhash.encoders import load_encoder
 from proxyhash.errors import DataError, InterruptedRunError, ModelError, UsageError
 from proxyhash.hashing import HashModel
+from proxyhash.methods.registry import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training import run as run_module
 from proxyhash.training.history import read_history
@@ -112,7 +113,7 @@ def test_words_come_from_train_and_validation_texts_alone(finished, scenes):
 def test_the_resolved_configuration_is_written(finished):
     folder, _, _ = finished
     config = json.loads((folder / "config.json").read_text())
-    assert config["settings"]["gamma"] == 0.3  # the method's defaults too
+    assert config["settings"] == method_settings("dchml", {}).model_dump(mode="json")
     assert config["image_encoder"] == "descriptor"
     assert read_config(config).to_dict() == config
 

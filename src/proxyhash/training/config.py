@@ -73,7 +73,7 @@ class TrainConfig(NetworkOptions):
     train: int | None = Field(default=None, ge=2)
     """Items whose labels may be used; none: four fifths of what remains, at most 50,000."""
     validation: int | None = Field(default=None, ge=0)
-    """How many of the train items choose the epoch; none: a twentieth, at most 500; 0: last epoch."""
+    """Train items that choose the epoch; none: a twentieth, at most 500; 0: last epoch."""
     split_file: str | None = None
     """A split.json to use instead of drawing one."""
 

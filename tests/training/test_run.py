@@ -181,7 +181,7 @@ main()
 
 
 def start(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    values = {**SMALL, "epochs": 60, "hidden": 32}
+    values = {**SMALL, "epochs": 40, "hidden": 32}
     keys = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
     return subprocess.Popen(
         [sys.executable, "-c", PROCESS, str(data), "--out", str(out), *keys, *options],
@@ -193,7 +193,7 @@ def start(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
 
 def wait_for_epochs(out: Path, count: int, process: subprocess.Popen[str]) -> None:
     history = out / "history.jsonl"
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if history.exists() and history.read_text().count("\n") >= count:
             return
@@ -205,19 +205,19 @@ def wait_for_epochs(out: Path, count: int, process: subprocess.Popen[str]) -> No
 @pytest.mark.slow
 def test_killed_and_terminated_processes_continue_to_the_same_end(scenes, tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    train(config_of(scenes.root, unbroken, epochs=60))
+    train(config_of(scenes.root, unbroken, epochs=40))
 
     killed = start(scenes.root, broken)
     wait_for_epochs(broken, 2, killed)
     killed.kill()
     killed.communicate()
     done = len(read_history(broken / "history.jsonl"))
-    assert 2 <= done < 60
+    assert 2 <= done < 40
 
     stopped = start(scenes.root, broken, "--resume")
     wait_for_epochs(broken, done + 2, stopped)
     stopped.send_signal(signal.SIGTERM)
-    _, error = stopped.communicate(timeout=60)
+    _, error = stopped.communicate(timeout=300)
     assert stopped.returncode == 130, error
     assert f"proxyhash train --resume --out {broken}" in error
 
@@ -225,7 +225,7 @@ def test_killed_and_terminated_processes_continue_to_the_same_end(scenes, tmp_pa
         [sys.executable, "-c", PROCESS, "--resume", "--out", str(broken)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert last.returncode == 0, last.stderr
@@ -341,8 +341,8 @@ def test_a_manifest_with_parts_is_followed_unless_told(scenes, tmp_path):
     named = Split.load(tmp_path / "named" / "split.json", collection)
     assert named.source == "manifest"
     assert named.query.tolist() == list(range(25))
-    assert len(named.validation) == 7
-    assert len(named.train) == 68
+    assert len(named.validation) == 3  # a twentieth
+    assert len(named.train) == 72
     train(config_of(data, tmp_path / "told", **free | {"query": 40}))
     told = Split.load(tmp_path / "told" / "split.json", collection)
     assert told.source == "drawn"

@@ -65,8 +65,10 @@ def _network(
 ) -> HashingNetwork:
     features, has = train.features(modality), train.has(modality)
     if int(has.sum()) < 2:
+        article = "an" if modality == "image" else "a"
         raise UsageError(
-            f"{int(has.sum())} train items have a label and an {modality}; at least 2 are needed"
+            f"{int(has.sum())} train items have a label and {article} {modality}; at least 2 are "
+            "needed"
         )
     network = kind(
         features.shape[1],

@@ -6,6 +6,7 @@ Proxies are the binary codes of the categories that training aims at.
 
 from __future__ import annotations
 
+from proxyhash.hashing.affinity import affinity_proxies
 from proxyhash.hashing.assignment import assign_by_cooccurrence
 from proxyhash.hashing.codebooks import hadamard_codebook, make_codebook, search_codebook
 from proxyhash.hashing.model import HashModel
@@ -20,6 +21,7 @@ __all__ = [
     "PHNet",
     "Proxies",
     "THNet",
+    "affinity_proxies",
     "assign_by_cooccurrence",
     "hadamard_codebook",
     "learn_phnet",

@@ -85,7 +85,10 @@ def able(request: pytest.FixtureRequest, made: Any) -> BatchEncoder:
 
 
 def test_every_registered_encoder_has_an_example() -> None:
-    assert set(EXAMPLES) == set(encoder_kinds())
+    own = {
+        kind for kind, made in encoder_kinds().items() if made.__module__.startswith("proxyhash.")
+    }
+    assert set(EXAMPLES) == own  # other tests register encoders of theirs
 
 
 def test_it_says_what_it_is(encoder: BatchEncoder, kind: str) -> None:

@@ -69,7 +69,7 @@ def rows(shared: Path, out: Path) -> Iterator[Row]:
     for method in ("dchml", "psldh", "dcmh"):
         # Topic shares and word counts of a few hundredths teach nothing unscaled.
         options = {"data": str(wikipedia), "standardize": True, **features}
-        yield Row("wikipedia", method, 64, "LDA", options)
+        yield Row("wikipedia", method, 64, "10 topics", options)
 
 
 def measure(row: Row, out: Path, seed: int) -> dict[str, Any]:

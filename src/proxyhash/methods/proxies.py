@@ -25,7 +25,8 @@ class ProxySettings(ScheduleSettings):
 
     proxies: Literal["affinity", "codebook", "phnet"] = "affinity"
     """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance.
-    "affinity": distances follow how often categories occur together; better at every length."""
+    "affinity": distances follow how often categories occur together; better at 16 bits, and at 64
+    where items have several labels of equal standing."""
     assignment: Literal["none", "cooccurrence"] = "cooccurrence"
     """Which proxy goes to which category: as drawn, or near ones to categories that co-occur. For
     "affinity" there is nothing to choose."""

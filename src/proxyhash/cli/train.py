@@ -165,15 +165,15 @@ class _Progress:
 
 
 def _print_result(result: "RunResult", config: "TrainConfig") -> None:
-    from proxyhash.training.card import DIRECTIONS
+    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
     console.table(
         ("mAP@all", "literature", "strict"),
         [
-            (name, *(_figure(value) for value in (figures[key], strict.get(key))))
+            (name, *(figure(value) for value in (figures[key], strict.get(key))))
             for figures in (result.metrics["map"],)
-            for key, name in DIRECTIONS.items()
+            for key, name in DIRECTION_WORDS.items()
         ],
         title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
         right=("literature", "strict"),
@@ -186,10 +186,6 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
         f'  proxyhash search {folder} --text "words of your own" -k 12 --html hits.html\n'
         f"  proxyhash encode {folder} OTHER_MANIFEST --out codes.npz"
     )
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _short(path: Path) -> Path:

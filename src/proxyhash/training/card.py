@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
+from proxyhash.evaluation.report import DIRECTION_WORDS, figure, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,15 +14,7 @@ if TYPE_CHECKING:
     from proxyhash.data import Collection, Split
     from proxyhash.training.config import TrainConfig
 
-__all__ = ["DIRECTIONS", "model_card"]
-
-DIRECTIONS = {
-    "image_to_text": "image → text",
-    "text_to_image": "text → image",
-    "image_to_image": "image → image",
-    "text_to_text": "text → text",
-}
-"""What the four directions are called in tables."""
+__all__ = ["model_card"]
 
 
 def model_card(
@@ -95,15 +88,12 @@ codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits 
 
 def results_table(metrics: Mapping[str, Any]) -> str:
     """Return the mAP of each direction and gallery as a Markdown table."""
-    lines = ["| mAP | literature | strict |", "|---|---|---|"]
     strict = (metrics.get("strict") or {}).get("map", {})
-    for key, words in DIRECTIONS.items():
-        lines.append(f"| {words} | {_figure(metrics['map'][key])} | {_figure(strict.get(key))} |")
-    return "\n".join(lines)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    rows = [
+        (words, figure(metrics["map"][key], digits=3), figure(strict.get(key), digits=3))
+        for key, words in DIRECTION_WORDS.items()
+    ]
+    return markdown_table(("mAP", "literature", "strict"), rows)
 
 
 def _protocol_words(protocol: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ Three ways through the same MobileNetV2 on the same cores, taken in turn so that
 machine does meets all of them:
 
 * *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
-* *bare, one slice a core*: the same on slices of four pictures, a stream for each core, which is
+* *bare, two pictures a core*: the same on two pictures at a time, a stream for each core, which is
   how the encoder runs the model, and the fastest way of running it that we know;
 * *from files*: `encoder.encode(paths)`: reading, decoding, resizing, model.
 
@@ -32,7 +32,7 @@ import torch
 
 from proxyhash.encoders import TransformersImageEncoder
 from proxyhash.encoders.batches import encode_batches
-from proxyhash.encoders.pretrained import CPU_SLICE
+from proxyhash.encoders.pretrained import CPU_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,12 +58,12 @@ class Contenders:
                 self.encoder.module(pixels)
 
     def bare_streams(self) -> None:
-        """Run the model slice by slice, each core on a batch of its own."""
+        """Run the model on two pictures at a time, each core on its own."""
 
         def forward(numbers: NDArray[np.int64]) -> list[None]:
             with torch.inference_mode():
                 for number in numbers:
-                    for pixels in self.pixels[number].split(CPU_SLICE):
+                    for pixels in self.pixels[number].split(CPU_BATCH):
                         self.encoder.module(pixels)
             return [None] * len(numbers)
 
@@ -101,7 +101,7 @@ def main() -> None:
     contenders = Contenders(TransformersImageEncoder.from_source(source), paths)
     ways = {
         "bare, one batch over all cores": contenders.bare,
-        "bare, one slice a core": contenders.bare_streams,
+        "bare, two pictures a core": contenders.bare_streams,
         "from files": contenders.from_files,
         "decoding alone, one core": contenders.decoding,
     }

@@ -125,6 +125,8 @@ class BatchEncoder(ABC):
     modality: Modality
     dim: int
     fingerprint: str
+    max_batch: int = 1024
+    """The most inputs that go through `embed` together, whatever batch size is asked for."""
 
     @classmethod
     @abstractmethod
@@ -162,7 +164,7 @@ class BatchEncoder(ABC):
 
         values = np.zeros((len(inputs), self.dim), dtype=np.float32)
         rows: Iterator[tuple[int, NDArray[np.float32]]] = encode_batches(
-            encode_batch, self.order(inputs), batch_size=batch_size
+            encode_batch, self.order(inputs), batch_size=min(batch_size, self.max_batch)
         )
         for position, row in track(rows, f"encoding {self.modality}s", len(inputs)):
             values[position] = row

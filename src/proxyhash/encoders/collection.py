@@ -68,6 +68,7 @@ def encode_collection(
     positions = np.flatnonzero(present)
     if isinstance(encoder, BatchEncoder):
         positions = positions[encoder.order([sources[position] for position in positions])]
+        batch_size = min(batch_size, encoder.max_batch)
     values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
     bad: list[ImageError] = []
     with _shelf(encoder, cache) as kept:

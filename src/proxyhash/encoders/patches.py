@@ -33,7 +33,7 @@ _PATCH = 6  # pixels a side of a patch
 _SAMPLES = 40_000  # patches that the vocabulary is learned from
 _PICTURES = 600  # train pictures that are looked at
 _ARRAYS = "patches.safetensors"
-_SLICE = 2  # pictures at a time: their maps fit the cache of a core
+_CPU_BATCH = 2  # pictures at a time: their maps fit the cache of a core
 
 
 @register_encoder
@@ -68,6 +68,8 @@ class PatchFeatures(BatchEncoder):
         self.vocabulary = vocabulary
         self.device = device
         self.dim = 9 * len(vocabulary.centres)
+        if device == "cpu":
+            self.max_batch = _CPU_BATCH
         self._mean = np.zeros(self.dim, dtype=np.float32) if mean is None else mean
         self._deviation = np.ones(self.dim, dtype=np.float32) if deviation is None else deviation
         if self._mean.shape != (self.dim,) or self._deviation.shape != (self.dim,):
@@ -140,14 +142,10 @@ class PatchFeatures(BatchEncoder):
         """Return the features of one batch of prepared pictures."""
         import torch
 
-        size = _SLICE if self.device == "cpu" else len(prepared)
-        parts = []
         with torch.inference_mode():
-            for start in range(0, len(prepared), size):
-                pixels = torch.from_numpy(np.stack(prepared[start : start + size]))
-                pixels = pixels.to(self.device).permute(0, 3, 1, 2).float()
-                parts.append(_pooled(self._activations(pixels)).cpu())
-        features: NDArray[np.float32] = torch.cat(parts).numpy()
+            pixels = torch.from_numpy(np.stack(prepared)).to(self.device)
+            maps = self._activations(pixels.permute(0, 3, 1, 2).float())
+            features: NDArray[np.float32] = _pooled(maps).cpu().numpy()
         return (features - self._mean) / self._deviation
 
     def _activations(self, pixels: Any) -> Any:

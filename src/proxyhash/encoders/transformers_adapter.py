@@ -192,7 +192,7 @@ class PictureProcessor:
             return batch.float().contiguous(memory_format=torch.channels_last)
         scale, shift = self._affine
         # The bytes lie channel by channel for each pixel, which is torch's channels_last.
-        return batch.permute(0, 3, 1, 2).float().mul_(scale).add_(shift)
+        return torch.addcmul(shift, batch.permute(0, 3, 1, 2).float(), scale)
 
     def _process(self, image: Image, **options: bool) -> NDArray[Any]:
         return np.asarray(self._processor(image, **options)["pixel_values"][0])
@@ -211,7 +211,7 @@ class PictureProcessor:
             geometry = self._process(image, do_rescale=False, do_normalize=False)
             if geometry.dtype != np.uint8 or geometry.shape != wanted.shape or len(geometry) != 3:
                 return None
-            found = torch.from_numpy(geometry.astype(np.float32)).mul(scale).add(shift)
+            found = torch.addcmul(shift, torch.from_numpy(geometry.astype(np.float32)), scale)
             if not torch.allclose(found, torch.from_numpy(wanted).float(), rtol=0, atol=1e-6):
                 return None
         return scale, shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from proxyhash.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["read_json", "sha256_file", "write_atomic", "write_json", "write_text"]
+__all__ = ["read_json", "sha256_file", "write_atomic", "write_bytes", "write_json", "write_text"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -24,6 +27,9 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary file keeps the suffix of `path`, for libraries that look at it. When the block
     raises, the temporary file is removed and the old file stays as it was.
+
+    Raises:
+        OSError: the file cannot be written; where room is lacking, names `path` and the next step.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,9 +44,18 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            advice = f"{error.strerror}; make room and run again, what was there before is kept"
+            raise OSError(error.errno, advice, str(path)) from error
         raise
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes atomically."""
+    with write_atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from proxyhash.files import write_atomic
+from proxyhash.files import write_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -204,15 +204,11 @@ class _Shard:
 
     @classmethod
     def write(cls, folder: Path, keys: NDArray[np.uint8], values: NDArray[np.float32]) -> _Shard:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         path = folder / f"{uuid.uuid4().hex}{_SUFFIX}"
-        with write_atomic(path) as temporary:
-            save_file(
-                {"keys": keys, "values": values},
-                temporary,
-                metadata={"sha256": _checksum(keys, values)},
-            )
+        arrays: dict[str, NDArray[Any]] = {"keys": keys, "values": values}
+        write_bytes(path, save(arrays, metadata={"sha256": _checksum(keys, values)}))
         return cls(path, dim=values.shape[1])
 
     def values(self) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.errors import DataError, ModelError
-from proxyhash.files import read_json, write_atomic, write_json
+from proxyhash.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,11 +71,10 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as safetensors; float32 goes as float16 where that loses nothing."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     compact = {name: np.require(_halved(array), requirements="C") for name, array in arrays.items()}
-    with write_atomic(path) as temporary:
-        save_file(compact, temporary)
+    write_bytes(path, save(compact))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from proxyhash.errors import ModelError
-from proxyhash.files import write_atomic
+from proxyhash.files import write_bytes
 
 __all__ = ["read_tensors", "write_tensors"]
 
@@ -22,8 +22,8 @@ def write_tensors(
     """Write named tensors and a few strings beside them."""
     # Own copies: safetensors refuses tensors that share memory or are not contiguous.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with write_atomic(path) as temporary:
-        save_file(whole, temporary, metadata=dict(metadata))
+    # Not `save_file`, which reports a full disk as an error of the format.
+    write_bytes(path, save(whole, metadata=dict(metadata)))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -60,7 +60,8 @@ class TrainConfig(NetworkOptions):
     """Seed of the split, the proxies, the weights and the order of items."""
 
     image_encoder: str = "descriptor"
-    """Image encoder: "descriptor" (built in), a transformers folder or hub id, "features:PATH"."""
+    """Image encoder: "descriptor" or "patches" (no weights), a transformers folder or hub id, or
+    "features:PATH"."""
     text_encoder: str = "bow"
     """Text encoder: "bow", a transformers folder or hub id, "features:PATH"."""
     bow_words: int = Field(default=2000, ge=1)

@@ -1,0 +1,44 @@
+"""Atomic writes where there is no room, in a process whose files may not grow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LIMITED = """
+import resource, sys
+import numpy as np, torch
+from pathlib import Path
+from proxyhash.encoders.folder import write_arrays
+from proxyhash.files import write_bytes
+from proxyhash.hashing.tensors import write_tensors
+
+path = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+WRITE = {
+    "bytes": lambda: write_bytes(path, bytes(5000)),
+    "tensors": lambda: write_tensors(path, {"a": torch.rand(5000)}, metadata={}),
+    "arrays": lambda: write_arrays(path, {"a": np.random.rand(5000)}),
+}
+try:
+    WRITE[sys.argv[2]]()
+except OSError as error:
+    print(error)
+else:
+    print("written")
+"""
+
+
+@pytest.mark.parametrize("what", ["bytes", "tensors", "arrays"])
+def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path, what):
+    path = tmp_path / "kept.safetensors"
+    path.write_bytes(b"old")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path), what], capture_output=True, text=True, check=True
+    )
+    assert "make room and run again, what was there before is kept" in done.stdout
+    assert str(path) in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == b"old"

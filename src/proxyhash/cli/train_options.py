@@ -100,7 +100,7 @@ ImageEncoder: TypeAlias = Annotated[
     str | None,
     option(
         NETWORKS,
-        "descriptor or patches (no weights needed), a transformers folder or hub id, or features:PATH.",
+        "descriptor or patches (no weights), a transformers folder or hub id, or features:PATH.",
         "descriptor",
     ),
 ]

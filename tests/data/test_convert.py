@@ -9,7 +9,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from proxyhash.data import manifest_split
-from proxyhash.data.convert import CONVERTERS, convert_data_set
+from proxyhash.data.convert import convert_data_set
+from proxyhash.data.converters import CONVERTERS, ConvertOptions
 from proxyhash.data.source import Source
 from proxyhash.errors import DataError, UsageError
 from tests.shared_data import shared_path
@@ -101,10 +102,27 @@ class TestWhichDataSet:
         with pytest.raises(DataError, match=r"known are: wikipedia \(raw_features\.mat"):
             convert_data_set(tmp_path, tmp_path / "out")
 
-    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
+    def test_nothing_is_there(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="nowhere does not exist"):
+            convert_data_set(tmp_path / "nowhere", tmp_path / "out")
+
+    def test_a_file_that_nothing_recognises(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(DataError, match="is no folder"):
+        with pytest.raises(DataError, match="file holds no data set that is known"):
             convert_data_set(tmp_path / "file", tmp_path / "out")
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            (ConvertOptions(captions="first"), "wikipedia has no use for the option 'captions'"),
+            (ConvertOptions(version="dcmh"), "wikipedia has one version only"),
+        ],
+    )
+    def test_options_that_a_data_set_lacks(
+        self, options: ConvertOptions, says: str, wikipedia: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=says):
+            convert_data_set(wikipedia, tmp_path / "out", options=options)
 
     def test_kind_is_checked(self, wikipedia: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="did you mean 'wikipedia'"):

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxyhash.data.converters import CONVERTERS, Converter, ConvertOptions
 from proxyhash.data.manifest import read_collection
-from proxyhash.data.wikipedia import is_wikipedia, read_wikipedia
 from proxyhash.errors import DataError, check_option
 from proxyhash.files import write_atomic, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from proxyhash.data.collection import Collection
-    from proxyhash.data.source import Source
 
-__all__ = ["CONVERTERS", "Conversion", "Converter", "convert_data_set", "write_manifest"]
-
-
-@dataclass(frozen=True, slots=True)
-class Converter:
-    """One data set: how its folder is recognised and read."""
-
-    recognises: Callable[[Path], bool]
-    read: Callable[[Path], Source]
-    expects: str
-
-
-CONVERTERS: Mapping[str, Converter] = {
-    "wikipedia": Converter(
-        is_wikipedia,
-        read_wikipedia,
-        expects="raw_features.mat, categories.list, trainset_txt_img_cat.list, "
-        "testset_txt_img_cat.list",
-    ),
-}
-"""Every data set that can be converted; a new one is a file beside `wikipedia.py` and a line."""
+__all__ = ["Conversion", "convert_data_set", "write_manifest"]
 
 
 @dataclass(frozen=True)
@@ -52,42 +32,67 @@ class Conversion:
     features: Mapping[str, Path]
 
 
-def convert_data_set(folder: Path | str, out: Path | str, *, kind: str | None = None) -> Conversion:
+def convert_data_set(
+    path: Path | str,
+    out: Path | str,
+    *,
+    kind: str | None = None,
+    options: ConvertOptions | None = None,
+) -> Conversion:
     """Write `items.jsonl` and one `MODALITY_features.npy` for each kind of features into `out`.
 
+    Pictures stay where they are: the manifest names each by its path relative to `out`.
+
     Args:
-        folder: the data set as it is distributed.
+        path: the data set as it is distributed, a folder or a file.
         out: folder that is written to, made where it is missing.
-        kind: which of `CONVERTERS` reads it; by default the one that recognises the folder.
+        kind: which of `CONVERTERS` reads it; by default the one that recognises the files.
+        options: which version of the data set, and the like; see `ConvertOptions`.
 
     Raises:
-        DataError: no converter recognises the folder, or its files are bad.
-        UsageError: `kind` is none of the converters.
+        DataError: no converter recognises the files, or they are bad.
+        UsageError: `kind` is none of the converters, or an option is none of the data set's.
     """
-    folder, out = Path(folder), Path(out)
-    source = _converter(folder, kind).read(folder)
+    path, out, options = Path(path), Path(out), options or ConvertOptions()
+    converter = _converter(path, kind)
+    converter.check(options)
+    source = converter.read(path, options)
     features: dict[str, Path] = {}
     for modality, values in source.features.items():
         features[modality] = out / f"{modality}_features.npy"
         with write_atomic(features[modality]) as temporary:
             np.save(temporary, values, allow_pickle=False)
-    write_manifest(out / "items.jsonl", source.records)
+    root = path if path.is_dir() else path.parent
+    write_manifest(out / "items.jsonl", _with_image_paths(source.records, root, out))
     return Conversion(source.name, read_collection(out / "items.jsonl"), features)
 
 
-def write_manifest(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_manifest(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _converter(folder: Path, kind: str | None) -> Converter:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give the one that holds the data set's files")
+def _with_image_paths(
+    records: Iterable[Mapping[str, Any]], root: Path, out: Path
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the records with each picture's path relative to `out`, links in either resolved."""
+    root, out = root.resolve(), out.resolve()
+    for record in records:
+        if record.get("image") is None:
+            yield record
+        else:
+            image = os.path.relpath(root / record["image"], out)
+            yield {**record, "image": Path(image).as_posix()}
+
+
+def _converter(path: Path, kind: str | None) -> Converter:
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give the folder that holds the data set's files")
     if kind is not None:
         return CONVERTERS[check_option("kind", kind, CONVERTERS)]
     for converter in CONVERTERS.values():
-        if converter.recognises(folder):
+        if converter.recognises(path):
             return converter
     known = "; ".join(f"{name} ({each.expects})" for name, each in CONVERTERS.items())
-    raise DataError(f"{folder} holds no data set that is known here; known are: {known}")
+    raise DataError(f"{path} holds no data set that is known here; known are: {known}")

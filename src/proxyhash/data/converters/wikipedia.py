@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxyhash.data.converters.base import Converter, ConvertOptions
 from proxyhash.data.source import Source
 from proxyhash.errors import DataError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["is_wikipedia", "read_wikipedia"]
+__all__ = ["WIKIPEDIA"]
 
 _MATRICES = "raw_features.mat"
 _CATEGORIES = "categories.list"
@@ -29,13 +30,13 @@ _PARTS = (  # list of pairs, suffix of the matrices, part of the split
 )
 
 
-def is_wikipedia(folder: Path) -> bool:
+def _recognises(folder: Path) -> bool:
     """Return whether `folder` holds the files of this set."""
     names = (_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))
     return all((folder / name).is_file() for name in names)
 
 
-def read_wikipedia(folder: Path) -> Source:
+def _read(folder: Path, options: ConvertOptions) -> Source:  # noqa: ARG001  (has no options)
     """Return the pairs of both lists, train first, with the rows of the matrices that are theirs.
 
     A list has one pair a line: text id, image id and category, counted from 1, between tabs. Row i
@@ -110,3 +111,11 @@ def _matrix(path: Path, matrices: dict[str, Any], name: str) -> NDArray[np.float
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
         raise DataError(f"{path} has no numeric matrix {name!r}")
     return matrix.astype(np.float32)
+
+
+WIKIPEDIA = Converter(
+    name="wikipedia",
+    recognises=_recognises,
+    read=_read,
+    expects=", ".join((_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))),
+)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from proxyhash.errors import UsageError
+from proxyhash.methods.registry import get_method
 from proxyhash.training.config import TrainConfig, read_config
 from proxyhash.training.resume import FREE_KEYS, resume_config
 from proxyhash.training.sources import gather_values, parse_assignments, read_config_file
@@ -60,6 +61,23 @@ def test_the_json_form_reads_back_equal():
     config = read_config(LEAST | {"hidden": [64, 32], "settings": {"gamma": 0.2}})
     assert read_config(json.loads(json.dumps(config.to_dict()))) == config
     assert set(config.to_dict()) == set(TrainConfig.model_fields)
+
+
+def test_a_method_names_defaults_of_its_own_and_the_user_still_wins(monkeypatch):
+    monkeypatch.setattr(get_method("psldh"), "defaults", {"dropout": 0.25, "epochs": 7})
+    config = read_config(LEAST | {"method": "psldh", "epochs": 3})
+    assert (config.dropout, config.epochs) == (0.25, 3)
+    assert read_config(config.to_dict()) == config
+    assert read_config(LEAST | {"method": "dcmh"}).dropout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [("psldg", "did you mean 'psldh'"), (5, "setting method is 5: input should be a valid string")],
+)
+def test_the_method_must_be_one_there_is(method, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        read_config(LEAST | {"method": method})
 
 
 def test_text_network_differs_only_where_told():

@@ -159,6 +159,8 @@ class Objective(nn.Module, ABC):
     """The settings class; its defaults are the method's published ones."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named training configurations, for example "reference": the optimiser of the paper."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Keys of the training configuration that the method sets unless the user does."""
 
     passes: Passes = JOINT
     """Which networks learn together, pass by pass."""

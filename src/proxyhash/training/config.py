@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from proxyhash.methods.registry import get_method
 from proxyhash.methods.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -151,11 +152,14 @@ class TrainConfig(NetworkOptions):
 def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """Return the checked configuration, with paths made absolute so that it holds anywhere.
 
+    A key that is not given has the method's default where it names one, else that of `TrainConfig`.
+
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
             'learning_rate'?"), missing, or has a value that cannot be used.
     """
-    config = read_settings(TrainConfig, values)
+    method = values.get("method", TrainConfig.model_fields["method"].default)
+    config = read_settings(TrainConfig, {**_method_defaults(method), **values})
     text_options = config.network_options("text")
     return config.model_copy(
         update={
@@ -167,6 +171,11 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
             "text_encoder": _absolute_encoder(config.text_encoder),
         }
     )
+
+
+def _method_defaults(method: Any) -> Mapping[str, Any]:
+    # Anything but a name is left to the check of all values.
+    return get_method(method).defaults if isinstance(method, str) else {}
 
 
 def _absolute(path: str) -> str:

@@ -50,7 +50,7 @@ def run(config, rows: Rows, validation: Rows, *, resume: bool = False, stop=lamb
     """Run the loop and return the state; records go to the history file."""
     folder = RunFolder(Path(config.out))
     folder.path.mkdir(parents=True, exist_ok=True)
-    state = build_state(config, rows, inputs=INPUTS)
+    state = build_state(config, rows, inputs=INPUTS, resumed=resume)
     if resume:
         load_state(folder.last, state)
     run_epochs(

@@ -126,10 +126,12 @@ class HashingNetwork(nn.Module):
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
-        if self.config["standardize"]:
-            features = (features - self.mean) * self.scale
-        logits: Tensor = self.layers(features)
+        logits: Tensor = self.layers(self.standardized(features))
         return logits
+
+    def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return what the first layer takes: the features, standardised where that is on."""
+        return (features - self.mean) * self.scale if self.config["standardize"] else features
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the outputs h = tanh(logits)."""

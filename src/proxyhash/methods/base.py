@@ -3,7 +3,8 @@
 The training loop owns data, networks and optimisers; a method owns the loss. One *round* (epoch)
 walks over the train items once per entry of `Objective.passes`, and in each pass only the
 networks named there learn. `(("image", "text"),)` is joint training, `(("image",), ("text",))`
-alternates as in DCMH and DCHML.
+alternates as in DCMH and DCHML. Before the first round, `Objective.begin_run` sees the networks and
+the train features: first stages happen there, and all of a closed-form method, which has no passes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from torch import Tensor, nn
 
 from proxyhash.data.item import Modality
 from proxyhash.methods.settings import Settings
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxyhash.hashing.networks import HashingNetwork
     from proxyhash.hashing.proxies import Proxies
+    from proxyhash.methods.rows import Rows
 
 __all__ = [
     "ALTERNATING",
@@ -161,19 +165,37 @@ class Objective(nn.Module, ABC):
     """Named training configurations, for example "reference": the optimiser of the paper."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Keys of the training configuration that the method sets unless the user does."""
+    supervised: ClassVar[bool] = True
+    """Whether labels teach; the model card says so where they do not."""
 
     passes: Passes = JOINT
-    """Which networks learn together, pass by pass."""
+    """Which networks learn together, pass by pass; none for a closed form, whose networks are
+    linear and whole after `begin_run`."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__()
         self.bits = context.bits
+        self.seed = context.seed
         self.settings = settings
 
     @property
     def proxies(self) -> Proxies | None:
         """The codes of the categories that training aims at; none for methods without."""
         return None
+
+    def begin_run(
+        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+    ) -> None:
+        """Prepare a new run; a resumed one has its state from the checkpoint instead.
+
+        Called once, before the optimiser and the memory are made, with torch's generators seeded.
+
+        Args:
+            networks: The image and the text network with their first weights, on the device of the
+                run; they may be changed in place.
+            train: Features and labels of the train items, on the same device.
+            track: Told about work that takes long.
+        """
 
     def begin_round(self, memory: Memory) -> None:
         """Prepare a round, for example refresh a unified code; called before every epoch."""

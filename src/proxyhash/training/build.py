@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,10 +11,11 @@ from proxyhash.errors import UsageError
 from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
 from proxyhash.methods.base import Context, Memory
 from proxyhash.methods.registry import make_objective
+from proxyhash.progress import Track, silent
 from proxyhash.training.average import WeightAverage
 from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import make_optimizer
-from proxyhash.training.randomness import derive_seed
+from proxyhash.training.randomness import derive_seed, seeded
 from proxyhash.training.state import TrainState
 
 if TYPE_CHECKING:
@@ -27,10 +29,26 @@ __all__ = ["build_state"]
 
 _WEIGHTS = 0
 """Names the use of a seed: epochs are numbered from 1, first weights are drawn in epoch 0."""
+_FIRST_STAGE = 2
+"""Names what a method draws before epoch 1, beside the weights of two networks."""
 
 
-def build_state(config: TrainConfig, train: Rows, *, inputs: Mapping[str, str]) -> TrainState:
+def build_state(
+    config: TrainConfig,
+    train: Rows,
+    *,
+    inputs: Mapping[str, str],
+    resumed: bool = False,
+    track: Track = silent,
+) -> TrainState:
     """Return the state before epoch 1, the same for equal configurations and items.
+
+    Args:
+        config: The run's configuration.
+        train: What to learn from.
+        inputs: Fingerprints of the data and encoders that the features came from.
+        resumed: A checkpoint is about to be loaded into the state, so the method prepares nothing.
+        track: Told about what a method does before the first epoch.
 
     Raises:
         UsageError: an option cannot be used, or too few items have both labels and a modality.
@@ -44,6 +62,12 @@ def build_state(config: TrainConfig, train: Rows, *, inputs: Mapping[str, str]) 
         Context(labels=train.labels.cpu(), bits=config.bits, seed=config.seed),
         config.settings,
     ).to(config.device)
+    started = time.perf_counter()
+    if not resumed:
+        with seeded(config.seed, _WEIGHTS, _FIRST_STAGE, device=config.device):
+            objective.begin_run(
+                {"image": networks.image, "text": networks.text}, train, track=track
+            )
     empty = torch.zeros(len(train), config.bits, device=config.device)
     return TrainState(
         networks=networks,
@@ -57,6 +81,7 @@ def build_state(config: TrainConfig, train: Rows, *, inputs: Mapping[str, str]) 
         ),
         inputs=inputs,
         average=WeightAverage(networks, decay=config.ema) if config.ema else None,
+        seconds=time.perf_counter() - started,
     )
 
 

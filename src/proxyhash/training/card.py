@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
 from proxyhash.evaluation.report import DIRECTION_WORDS, figure, markdown_table
+from proxyhash.methods.registry import get_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["model_card"]
+
+_LIMITS = {
+    True: """\
+- The codes know the categories above and little else: what no label tells apart lies at about the
+  same distance.""",
+    False: """\
+- No label taught the codes: near codes have alike features, which need not share a category.""",
+}
+"""The first limit of methods that read labels, and of those that do not."""
 
 
 def model_card(
@@ -28,11 +38,13 @@ def model_card(
     training = metrics["training"]
     fingerprint = split.fingerprint(collection)
     classes = ", ".join(collection.classes[:40])
+    method = get_method(config.method)
+    meaning = "the labels" if method.supervised else "the features; no label was read"
     more = f" and {len(collection.classes) - 40} more" if len(collection.classes) > 40 else ""
     return f"""# {name}: {config.bits}-bit codes for images and texts, by {config.method}
 
 Trained with proxyhash {__version__}. Images and texts become binary codes of {config.bits} bits
-whose Hamming distance follows the labels.
+whose Hamming distance follows {meaning}.
 
 ## How good
 
@@ -55,9 +67,8 @@ train and {len(split.validation):,} validation ({split.source}, seed {split.seed
 | image encoder | `{_name(config.image_encoder)}`, frozen |
 | text encoder | `{_name(config.text_encoder)}`, frozen |
 | method | `{config.method}`: {_settings(config.settings)} |
-| training | {config.optimizer}, learning rate {config.learning_rate:g}, \
-{training["epochs"]} epochs of batches of {config.batch_size}, seed {config.seed}; \
-epoch {training["best_epoch"]} kept |
+| training | {_training(config, training) if method.passes else "in closed form"}, \
+seed {config.seed} |
 
 Categories: {classes}{more}.
 
@@ -79,8 +90,7 @@ codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits 
 
 ## Limits
 
-- The codes know the {len(collection.classes)} categories above and little else: what no label
-  tells apart lies at about the same distance.
+{_LIMITS[method.supervised]}
 - The figures hold for this data, split and protocol; compare them with none measured otherwise.
 - The encoders were not trained here: their licences and their biases come along.
 """
@@ -94,6 +104,13 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         for key, words in DIRECTION_WORDS.items()
     ]
     return markdown_table(("mAP", "literature", "strict"), rows)
+
+
+def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
+    return (
+        f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
+        f"of batches of {config.batch_size}; epoch {training['best_epoch']} kept"
+    )
 
 
 def _protocol_words(protocol: Mapping[str, Any]) -> str:

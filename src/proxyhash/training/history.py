@@ -41,9 +41,14 @@ class EpochRecord:
     """Training and validation together."""
 
     def summary(self) -> str:
-        """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s"."""
+        """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s".
+
+        Methods in closed form have no loss.
+        """
         terms = ", ".join(f"{name} {value:.3f}" for name, value in self.terms.items())
-        text = f"epoch {self.epoch}/{self.epochs}, loss {self.loss:.3f} ({terms})"
+        text = f"epoch {self.epoch}/{self.epochs}"
+        if terms:
+            text += f", loss {self.loss:.3f} ({terms})"
         if self.best_score is not None and "mean" in self.validation:
             text += (
                 f", validation mAP {self.validation['mean']:.4f} "
@@ -53,8 +58,9 @@ class EpochRecord:
 
     def brief(self) -> str:
         """Return "loss 2.13, mAP 0.612", short enough to stand beside a bar."""
-        score = f", mAP {self.validation['mean']:.3f}" if "mean" in self.validation else ""
-        return f"loss {self.loss:.2f}{score}"
+        loss = [f"loss {self.loss:.2f}"] if self.terms else []
+        score = [f"mAP {self.validation['mean']:.3f}"] if "mean" in self.validation else []
+        return ", ".join(loss + score)
 
 
 def append_record(path: Path, record: EpochRecord) -> None:

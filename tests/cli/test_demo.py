@@ -29,7 +29,7 @@ def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
             folder=DemoFolder(folder),
             collection=searcher.run.collection,
             reused=False,
-            run=RunResult(small_run, read_json(small_run / "metrics.json"), 5, 5, 1.0),
+            run=RunResult(small_run, read_json(small_run / "metrics.json"), 5, 5, 1.0, None),
             answers=(searcher.search_id("000001", k=3), searcher.search_id("000002", k=2)),
             seconds=42.0,
         )

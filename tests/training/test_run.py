@@ -25,6 +25,7 @@ from proxyhash.methods.registry import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training import run as run_module
 from proxyhash.training.history import read_history
+from proxyhash.training.prepare import prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +154,15 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert [(r.epoch, r.terms, r.validation) for r in left] == [
         (r.epoch, r.terms, r.validation) for r in right
     ]
+
+
+def test_prepared_inputs_and_no_checkpoints_change_nothing(finished, scenes, tmp_path):
+    config = config_of(scenes.root, tmp_path / "run")
+    result = train(config, prepared=prepare(config), checkpoints=False)
+    assert_same_run(finished[0], result.folder)
+    assert not (result.folder / "checkpoints").exists()
+    with pytest.raises(ValueError, match="without checkpoints"):
+        train(config, resume=True, checkpoints=False)
 
 
 def test_a_finished_run_resumed_is_the_same_run(finished, scenes, tmp_path):
@@ -434,7 +444,7 @@ def test_tensorboard_gets_losses_and_scores(scenes, tmp_path):
 def test_a_missing_tensorboard_is_told_before_the_work(scenes, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     called = []
-    monkeypatch.setattr(run_module, "encode_both", lambda *_, **__: called.append(1))
+    monkeypatch.setattr(run_module, "prepare", lambda *_, **__: called.append(1))
     with pytest.raises(Exception, match=r"pip install 'proxyhash\[tensorboard\]'"):
         train(config_of(scenes.root, tmp_path / "run", tensorboard=True))
     assert not called

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 
 from proxyhash.codes import CodeFile, binarize, code_bytes
 from proxyhash.data import Collection, Modality
-from proxyhash.encoders import Encoder, FeatureCache, encode_collection
+from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.hashing.model_folder import SavedEncoder, SavedModel, read_model, write_model
@@ -192,11 +192,8 @@ class HashModel:
             track: told of every item.
             on_bad_item: "fail" at a picture that cannot be read, or "skip" it.
         """
-        count, width = len(collection), code_bytes(self.bits)
-        codes = {modality: np.zeros((count, width), np.uint8) for modality in self._networks}
-        has = {modality: np.zeros(count, np.bool_) for modality in self._networks}
-        for modality in self.modalities:
-            features = encode_collection(
+        features: dict[Modality, Features] = {
+            modality: encode_collection(
                 self._need_encoder(modality),
                 collection,
                 cache=cache,
@@ -204,11 +201,32 @@ class HashModel:
                 track=track,
                 on_bad_item=on_bad_item,
             )
+            for modality in self.modalities
+        }
+        return self.encode_prepared(collection.ids, **features)
+
+    def encode_prepared(
+        self, ids: tuple[str, ...], *, image: Features | None = None, text: Features | None = None
+    ) -> CodeFile:
+        """Return the codes of items whose features are at hand; None where the model lacks one.
+
+        Args:
+            ids: of the items.
+            image: their picture features, as `encode_collection` of encoders returns them.
+            text: their text features.
+        """
+        count, width = len(ids), code_bytes(self.bits)
+        codes = {modality: np.zeros((count, width), np.uint8) for modality in self._networks}
+        has = {modality: np.zeros(count, np.bool_) for modality in self._networks}
+        given: dict[Modality, Features | None] = {"image": image, "text": text}
+        for modality, features in given.items():
+            if features is None:
+                continue
             rows = features.values[features.present]
             codes[modality][features.present] = self.encode_features(rows, modality=modality)
             has[modality] = features.present
         return CodeFile(
-            ids=collection.ids,
+            ids=ids,
             image_codes=codes["image"],
             text_codes=codes["text"],
             has_image=has["image"],

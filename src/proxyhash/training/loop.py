@@ -23,7 +23,7 @@ from proxyhash.progress import Track, silent
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
 from proxyhash.training.randomness import seeded
-from proxyhash.training.state import Best, TrainState, save_best, save_state
+from proxyhash.training.state import Best, TrainState, remember_best, save_best, save_state
 from proxyhash.training.validation import validation_scores
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run_epochs(
     report: Report,
     stop: Callable[[], bool],
     track: Track = silent,
+    checkpoints: bool = True,
 ) -> None:
     """Train `state` to the last epoch, or until `patience` runs out; save after every epoch.
 
@@ -69,6 +70,7 @@ def run_epochs(
         report: Told about every epoch.
         stop: Asked before every step; True ends the run.
         track: Told about every epoch and step.
+        checkpoints: False keeps the best weights in memory, and the run cannot be continued.
 
     Raises:
         DivergedError: a loss or weight is not finite; names the epoch, step and term.
@@ -76,7 +78,8 @@ def run_epochs(
     """
     if state.epoch == 0:
         _fill_memory(state, train)
-        save_state(folder.last, state)  # there is something to resume from the first step on
+        if checkpoints:
+            save_state(folder.last, state)  # there is something to resume from the first step on
     heading = ""
     for epoch in track(range(state.epoch + 1, config.epochs + 1), f"train {config.method}"):
         if _out_of_patience(state, config):
@@ -96,7 +99,10 @@ def run_epochs(
         score = scores.get("mean")
         if state.best.beaten_by(score):
             state.best = Best(epoch=epoch, score=score)
-            save_best(folder.best, state)
+            if checkpoints:
+                save_best(folder.best, state)
+            else:
+                remember_best(state)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         record = EpochRecord(
@@ -112,7 +118,8 @@ def run_epochs(
         )
         # The checkpoint comes last: a kill before it leaves a line too many, which resume cuts.
         append_record(folder.history, record)
-        save_state(folder.last, state)
+        if checkpoints:
+            save_state(folder.last, state)
         report(record)
         heading = f", {record.brief()}"
 

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
-from proxyhash.evaluation import evaluate_both_galleries
+from proxyhash.evaluation import Evaluations, evaluate_both_galleries
 from proxyhash.files import read_json, write_json, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.methods.registry import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state
 from proxyhash.training.card import model_card
-from proxyhash.training.features import Encoded, encode_both
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord, cut_history
 from proxyhash.training.interrupt import listen_for_stop
 from proxyhash.training.loop import Report, run_epochs
 from proxyhash.training.machine import check_device, use_threads
+from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.resume import resume_config
 from proxyhash.training.rows import Rows, take_rows
-from proxyhash.training.splits import choose_split
 from proxyhash.training.state import TrainState, load_best, load_state
 from proxyhash.training.tensorboard import require_tensorboard, tensorboard_log
 
@@ -49,6 +47,8 @@ class RunResult:
     """The epoch whose weights were kept."""
     seconds: float
     """Time spent in epochs, without encoding and the final evaluation."""
+    evaluations: Evaluations
+    """What the figures come from, single queries included."""
 
 
 def train(
@@ -59,6 +59,8 @@ def train(
     report: Report = lambda _record: None,
     track: Track = silent,
     cache: FeatureCache | None = None,
+    prepared: Prepared | None = None,
+    checkpoints: bool = True,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its figures.
 
@@ -70,6 +72,10 @@ def train(
         report: Told about every epoch.
         track: Told about everything that takes long.
         cache: Where features are kept between runs; by default the user's cache.
+        prepared: What `prepare` made of a configuration that agrees in `PREPARING_KEYS`, for many
+            runs on the same inputs.
+        checkpoints: False for short runs that would rather start again than be continued: nothing
+            is written before the end.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
@@ -80,6 +86,8 @@ def train(
     config = _resolved(config)
     folder = RunFolder(Path(config.out))
     resume = resume and folder.config.exists()
+    if resume and not checkpoints:
+        raise ValueError("a run without checkpoints cannot be resumed")
     if resume:
         config = resume_config(read_json(folder.config), config.to_dict())
     else:
@@ -92,6 +100,8 @@ def train(
             report=report,
             track=track,
             cache=cache or FeatureCache(),
+            prepared=prepared,
+            checkpoints=checkpoints,
         )
 
 
@@ -103,13 +113,13 @@ def _train(
     report: Report,
     track: Track,
     cache: FeatureCache,
+    prepared: Prepared | None,
+    checkpoints: bool,
 ) -> RunResult:
-    collection = read_collection(config.data, on_bad_item=config.on_bad_item)
-    if resume and folder.split.exists():
-        split = Split.load(folder.split, collection)
-    else:
-        split = choose_split(config, collection)
-    encoded = encode_both(config, collection, split, cache=cache, track=track)
+    if prepared is None:
+        stored = folder.split if resume and folder.split.exists() else None
+        prepared = prepare(config, split_file=stored, cache=cache, track=track)
+    collection, split, encoded = prepared.collection, prepared.split, prepared.encoded
 
     def rows(positions: Positions) -> Rows:
         return take_rows(
@@ -117,7 +127,7 @@ def _train(
         )
 
     train_rows, validation_rows = rows(split.train), rows(split.validation)
-    state = build_state(config, train_rows, inputs=_inputs(collection, encoded))
+    state = build_state(config, train_rows, inputs=prepared.fingerprints)
     if not resume:
         folder.start()  # not before here, so that a mistyped option leaves no folder behind
     write_json(folder.config, config.to_dict())
@@ -139,6 +149,7 @@ def _train(
             report=report,
             stop=stop,
             track=track,
+            checkpoints=checkpoints,
         )
     proxies = state.objective.proxies
     networks = load_best(folder.best, state)
@@ -152,9 +163,7 @@ def _train(
         text_network=networks.text,
         proxies=proxies,
     )
-    codes = model.encode_collection(
-        collection, cache=cache, track=track, on_bad_item=config.on_bad_item
-    )
+    codes = model.encode_prepared(collection.ids, image=encoded.image, text=encoded.text)
     evaluations = evaluate_both_galleries(
         codes,
         collection,
@@ -170,6 +179,7 @@ def _train(
         epochs=state.epoch,
         best_epoch=state.best.epoch,
         seconds=state.seconds,
+        evaluations=evaluations,
     )
     write_text(folder.card, model_card(config, collection, split, result.metrics))
     write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
@@ -183,15 +193,6 @@ def _resolved(config: TrainConfig) -> TrainConfig:
         require_tensorboard()
     settings = method_settings(config.method, config.settings).model_dump(mode="json")
     return config.model_copy(update={"settings": settings})
-
-
-def _inputs(collection: Collection, encoded: Encoded) -> dict[str, str]:
-    """Return the fingerprints of what a checkpoint depends on beside the configuration."""
-    return {
-        "collection": collection.fingerprint,
-        "image encoder": encoded.image_encoder.fingerprint,
-        "text encoder": encoded.text_encoder.fingerprint,
-    }
 
 
 def _summary(config: TrainConfig, state: TrainState) -> dict[str, Any]:

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from proxyhash.training.average import WeightAverage
     from proxyhash.training.networks import Networks
 
-__all__ = ["Best", "TrainState", "load_best", "load_state", "save_best", "save_state"]
+__all__ = [
+    "Best",
+    "TrainState",
+    "load_best",
+    "load_state",
+    "remember_best",
+    "save_best",
+    "save_state",
+]
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class TrainState:
     best: Best = Best()
     seconds: float = 0.0
     """Time spent in epochs, over all resumes."""
+    best_weights: Mapping[str, Tensor] | None = None
+    """The weights of the best epoch, in a run that writes no checkpoints."""
 
     @property
     def final_networks(self) -> Networks:
@@ -121,12 +131,23 @@ def save_best(path: Path, state: TrainState) -> None:
     write_checkpoint(path, state.final_networks.state_dict(), {"epoch": state.epoch})
 
 
+def remember_best(state: TrainState) -> None:
+    """Keep the weights that are evaluated in memory, in place of `save_best`."""
+    weights = state.final_networks.state_dict()
+    state.best_weights = {name: value.clone() for name, value in weights.items()}
+
+
 def load_best(path: Path, state: TrainState) -> Networks:
     """Return the networks of the best epoch, put into those of `state`.
+
+    They come from memory where `remember_best` put them, else from the file.
 
     Raises:
         ModelError: the file is missing, damaged, or not of the epoch that `state` names.
     """
+    if state.best_weights is not None:
+        state.final_networks.load_state_dict(state.best_weights)
+        return state.final_networks
     tensors, numbers = read_checkpoint(path)
     if numbers.get("epoch") != state.best.epoch:
         raise ModelError(

@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.data.converters.base import Converter, ConvertOptions
+from proxyhash.data.converters.coco import COCO
+from proxyhash.data.converters.iapr_tc12 import IAPR_TC12
+from proxyhash.data.converters.mirflickr import MIRFLICKR
+from proxyhash.data.converters.nus_wide import NUS_WIDE
 from proxyhash.data.converters.wikipedia import WIKIPEDIA
 
 if TYPE_CHECKING:
@@ -15,5 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CONVERTERS", "ConvertOptions", "Converter"]
 
-CONVERTERS: Mapping[str, Converter] = {converter.name: converter for converter in (WIKIPEDIA,)}
+CONVERTERS: Mapping[str, Converter] = {
+    converter.name: converter
+    for converter in (
+        WIKIPEDIA,
+        MIRFLICKR,
+        NUS_WIDE,
+        COCO,
+        IAPR_TC12,
+    )
+}
 """Every form of a data set that can be converted; the first that recognises a folder reads it."""

@@ -16,6 +16,7 @@ from tests.methods.toy import (
     BITS,
     CLASSES,
     batch_of,
+    begun,
     make_toy,
     memory_of,
     networks,
@@ -43,8 +44,8 @@ def variant(request):
 @pytest.fixture
 def setting(variant):
     name, settings = variant
-    toy, nets = make_toy(), networks()
-    objective = objective_of(name, toy, **settings)
+    toy, nets = make_toy(), networks(name)
+    objective = begun(name, toy, nets, **settings)
     memory = memory_of(toy, nets)
     objective.begin_round(memory)
     return objective, toy, nets, memory
@@ -96,12 +97,10 @@ def test_gradients_flow_to_the_networks_of_the_pass_alone(setting):
                 assert all(g is None for g in gradients)
 
 
-def test_passes_name_each_network_once_a_round(setting):
+def test_passes_name_each_network_once_a_round_or_there_are_none(setting):
     objective, *_ = setting
-    assert sorted(modality for learning in objective.passes for modality in learning) == [
-        "image",
-        "text",
-    ]
+    learning = sorted(modality for learning in objective.passes for modality in learning)
+    assert learning == (["image", "text"] if type(objective).passes else [])
 
 
 def test_unlabelled_items_get_no_gradient_and_nothing_becomes_nan(setting):
@@ -133,14 +132,18 @@ def test_a_batch_of_unlabelled_items_alone_is_harmless(setting):
 @pytest.mark.parametrize("missing", ["image", "text", "both in turn", "text of all"])
 def test_items_without_a_modality_are_harmless(variant, missing):
     name, settings = variant
-    toy, nets = make_toy(), networks()
+    toy, nets = make_toy(), networks(name)
     if missing in ("image", "both in turn"):
         toy.has_image[::2] = False
     if missing in ("text", "both in turn"):
         toy.has_text[1::2] = False
     if missing == "text of all":
         toy.has_text[:] = False
-    objective = objective_of(name, toy, **settings)
+    if name == "cca-itq" and not (toy.has_image & toy.has_text).any():
+        with pytest.raises(UsageError, match="0 train items have both; at least 2 are needed"):
+            begun(name, toy, nets)
+        return
+    objective = begun(name, toy, nets, **settings)
     memory = memory_of(toy, nets)
     objective.begin_round(memory)
     for learning in objective.passes:
@@ -159,12 +162,14 @@ def test_items_without_a_modality_are_harmless(variant, missing):
 
 def test_items_with_one_modality_still_teach_it(variant):
     name, settings = variant
-    toy, nets = make_toy(), networks()
+    toy, nets = make_toy(), networks(name)
     toy.has_text[:10] = False
-    objective = objective_of(name, toy, **settings)
+    objective = begun(name, toy, nets, **settings)
     memory = memory_of(toy, nets)
     objective.begin_round(memory)
-    learning = next(learning for learning in objective.passes if "image" in learning)
+    learning = next((learning for learning in objective.passes if "image" in learning), None)
+    if learning is None:  # nothing is taught item by item
+        return
     batch = batch_of(toy, nets, learning, torch.arange(20), memory)
     batch.image.retain_grad()
     total(objective.loss(batch)).backward()
@@ -224,10 +229,13 @@ def test_training_beats_chance_by_far(variant):
             for query, gallery in ((image, text), (text, image))
         ]
 
-    untrained, trained = score(networks()), score(train_toy(name, toy, **settings))
+    untrained, trained = score(networks(name)), score(train_toy(name, toy, **settings))
     for before, after in zip(untrained, trained, strict=True):
+        if name == "random-projection":  # the floor that the others are to beat
+            assert after == pytest.approx(before, abs=0.1)
+            continue
         assert after > before + 0.1
-        assert after > 0.85
+        assert after > (0.85 if get_method(name).supervised else 0.7)
 
 
 def test_a_name_can_be_taken_only_once():

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from proxyhash.hashing.networks import IHNet, THNet
 from proxyhash.methods.base import Batch, Context, Memory, Objective
-from proxyhash.methods.registry import make_objective
+from proxyhash.methods.registry import get_method, make_objective
+from proxyhash.methods.rows import Rows
 
 BITS = 16
 CLASSES = 5
@@ -22,6 +23,16 @@ class Toy:
     labels: Tensor
     has_image: Tensor
     has_text: Tensor
+
+    def rows(self) -> Rows:
+        """The train features as `begin_run` gets them."""
+        return Rows(
+            image=self.image * self.has_image[:, None],
+            text=self.text * self.has_text[:, None],
+            has_image=self.has_image,
+            has_text=self.has_text,
+            labels=self.labels,
+        )
 
 
 def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
@@ -38,16 +49,29 @@ def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
     return Toy(features(12), features(20), labels, everyone, everyone.clone())
 
 
-def networks(*, seed: int = 0) -> dict[str, torch.nn.Module]:
+def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module]:
+    """Small networks, linear for the methods that need them so."""
+    hidden = (32,) if get_method(name).passes else ()
     return {
-        "image": IHNet(12, BITS, hidden=(32,), seed=seed),
-        "text": THNet(20, BITS, hidden=(32,), seed=seed + 1),
+        "image": IHNet(12, BITS, hidden=hidden, seed=seed),
+        "text": THNet(20, BITS, hidden=hidden, seed=seed + 1),
     }
 
 
 def objective_of(name: str, toy: Toy, *, seed: int = 0, **settings: object) -> Objective:
     context = Context(labels=toy.labels, bits=BITS, seed=seed)
     return make_objective(name, context, settings)
+
+
+def begun(
+    name: str, toy: Toy, nets: dict[str, torch.nn.Module], *, seed: int = 0, **settings: object
+) -> Objective:
+    """Return the objective of a new run, as it is before the first epoch."""
+    objective = objective_of(name, toy, seed=seed, **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective.begin_run(nets, toy.rows())
+    return objective
 
 
 def memory_of(toy: Toy, nets: dict[str, torch.nn.Module]) -> Memory:
@@ -83,8 +107,8 @@ def batch_of(
 
 def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **settings: object):
     """Return the trained networks."""
-    nets = networks(seed=seed)
-    objective = objective_of(name, toy, seed=seed, **settings)
+    nets = networks(name, seed=seed)
+    objective = begun(name, toy, nets, seed=seed, **settings)
     weights = [w for net in nets.values() for w in net.parameters()]
     optimizer = torch.optim.Adam([*weights, *objective.parameters()], lr=5e-3)
     memory = memory_of(toy, nets)

@@ -8,9 +8,11 @@ import torch
 
 from proxyhash.errors import DivergedError, InterruptedRunError, ModelError
 from proxyhash.methods.base import ALTERNATING, JOINT
+from proxyhash.methods.dcmh import Dcmh
 from proxyhash.training import loop
 from proxyhash.training.checkpoint import read_checkpoint
 from proxyhash.training.folder import RunFolder
+from proxyhash.training.history import EpochRecord
 from proxyhash.training.state import load_best
 from proxyhash.training.validation import validation_scores
 from tests.training.toy import assert_same, config_of, make_rows, run
@@ -37,6 +39,38 @@ REGIMES = [
     {"method": "dchml", "settings": {"schedule": "alternating"}, "dropout": 0.3, "ema": 0.9},
     {"method": "psldh", "output_batch_norm": True, "optimizer": "adamw"},
 ]
+
+
+@pytest.mark.parametrize("method", ["cca-itq", "random-projection"])
+def test_a_closed_form_is_validated_saved_and_resumed(tmp_path, rows, validation, method):
+    regime = {"method": method, "hidden": [], "epochs": 1}
+    state = run(config_of(tmp_path, **regime), rows, validation)
+    (line,) = (tmp_path / "history.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert (record["loss"], record["terms"]) == (0, {})
+    assert record["best_score"] == state.best.score > 0.3
+    record = EpochRecord(**record)
+    assert "loss" not in record.summary() + record.brief()
+    assert f"epoch 1/1, validation mAP {state.best.score:.4f}" in record.summary()
+    resumed = run(config_of(tmp_path, **regime), rows, validation, resume=True)
+    assert_same(state, resumed)
+
+
+def test_a_method_prepares_a_new_run_once_and_no_resumed_one(
+    tmp_path, rows, validation, monkeypatch
+):
+    seen = []
+
+    def begin_run(self, networks, train, *, track):
+        seen.append((sorted(networks), train is rows, torch.initial_seed()))
+
+    monkeypatch.setattr(Dcmh, "begin_run", begin_run)
+    run(config_of(tmp_path, epochs=2, lr_schedule="constant"), rows, validation)
+    run(config_of(tmp_path, epochs=3, lr_schedule="constant"), rows, validation, resume=True)
+    run(config_of(tmp_path / "other"), rows, validation)
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    assert seen[0][:2] == (["image", "text"], True)
 
 
 @pytest.mark.parametrize("regime", REGIMES, ids=str)

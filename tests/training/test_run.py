@@ -212,6 +212,19 @@ def wait_for_epochs(out: Path, count: int, process: subprocess.Popen[str]) -> No
     pytest.fail(f"no {count} epochs: {process.communicate()[1]}")
 
 
+def test_a_closed_form_gives_an_ordinary_run(scenes, tmp_path):
+    values = {"method": "cca-itq", "hidden": "linear", "epochs": 1}
+    config = config_of(scenes.root, tmp_path / "whole", **values)
+    result = train(config)
+    assert result.metrics["map"]["text_to_image"] > 0.3
+    card = (tmp_path / "whole" / "README.md").read_text()
+    assert "| training | in closed form, seed 0 |" in card
+    assert "no label was read" in card
+    assert HashModel.load(tmp_path / "whole" / "model").method == "cca-itq"
+    (tmp_path / "whole" / "metrics.json").unlink()
+    assert train(config, resume=True).metrics["map"] == result.metrics["map"]
+
+
 @pytest.mark.slow
 def test_killed_and_terminated_processes_continue_to_the_same_end(scenes, tmp_path):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"

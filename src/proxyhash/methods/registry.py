@@ -72,7 +72,13 @@ def make_objective(name: str, context: Context, values: Mapping[str, Any]) -> Ob
 
 @cache
 def _load_methods() -> None:
-    from proxyhash.methods import dchml, dcmh, psldh  # noqa: F401  (each registers itself)
+    from proxyhash.methods import (  # noqa: F401  (each registers itself)
+        cca_itq,
+        dchml,
+        dcmh,
+        psldh,
+        random_projection,
+    )
 
     for entry in entry_points(group="proxyhash.methods"):
         entry.load()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from proxyhash.data.protocols import get_protocol
+from proxyhash.errors import UsageError
 from proxyhash.methods.registry import get_method
 from proxyhash.methods.settings import Settings, read_settings
 
@@ -78,6 +80,8 @@ class TrainConfig(NetworkOptions):
     """Train items that choose the epoch; none: a twentieth, at most 500; 0: last epoch."""
     split_file: str | None = None
     """A split.json to use instead of drawing one."""
+    protocol: str | None = None
+    """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
     text_network: dict[str, Any] = Field(default_factory=dict)
     """Options of the text network where they differ, for example {"hidden": [8192]}."""
@@ -126,6 +130,13 @@ class TrainConfig(NetworkOptions):
             raise ValueError(
                 "split_file fixes the whole split; leave out query, train and validation"
             )
+        if self.protocol:
+            get_protocol(self.protocol)
+            if (self.query, self.train, self.split_file) != (None, None, None):
+                raise ValueError(
+                    f"protocol {self.protocol} fixes queries and train items; leave out query, "
+                    "train and split_file"
+                )
         if None not in (self.train, self.validation) and self.validation > self.train - 2:  # type: ignore[operator]
             raise ValueError(
                 f"validation is {self.validation} of {self.train} train items; it must leave at "
@@ -156,11 +167,13 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
-            'learning_rate'?"), missing, or has a value that cannot be used.
+            'learning_rate'?"), missing, or has a value that cannot be used; or a linear method
+            is given hidden layers.
     """
     method = values.get("method", TrainConfig.model_fields["method"].default)
     config = read_settings(TrainConfig, {**_method_defaults(method), **values})
     text_options = config.network_options("text")
+    _check_linear(config, text_options)
     return config.model_copy(
         update={
             "data": _absolute(config.data),
@@ -176,6 +189,15 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 def _method_defaults(method: Any) -> Mapping[str, Any]:
     # Anything but a name is left to the check of all values.
     return get_method(method).defaults if isinstance(method, str) else {}
+
+
+def _check_linear(config: TrainConfig, text_options: Mapping[str, Any]) -> None:
+    hidden = config.hidden or text_options["hidden"]
+    if hidden and not get_method(config.method).passes:
+        raise UsageError(
+            f"method {config.method} is linear: its weights are computed, not trained, so hidden "
+            f"layers ({', '.join(map(str, hidden))}) cannot be used; leave out --hidden"
+        )
 
 
 def _absolute(path: str) -> str:

@@ -127,12 +127,15 @@ def _train(
         )
 
     train_rows, validation_rows = rows(split.train), rows(split.validation)
-    state = build_state(config, train_rows, inputs=prepared.fingerprints)
+    resumed = resume and folder.last.exists()
+    state = build_state(
+        config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
+    )
     if not resume:
         folder.start()  # not before here, so that a mistyped option leaves no folder behind
     write_json(folder.config, config.to_dict())
     split.save(folder.split, collection)
-    if folder.last.exists():
+    if resumed:
         load_state(folder.last, state)
     cut_history(folder.history, epoch=state.epoch)
     with ExitStack() as stack:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from proxyhash.data import Collection, Item
-from proxyhash.errors import UsageError
+from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
+from proxyhash.errors import DataError, UsageError
 from proxyhash.training.config import read_config
 from proxyhash.training.splits import choose_split
 
@@ -63,3 +64,18 @@ def test_named_parts_are_followed():
 def test_too_few_labelled_items():
     with pytest.raises(UsageError, match="9 items with labels; training needs at least 10"):
         sizes(collection_of(9))
+
+
+def test_a_protocol_fixes_the_sizes(monkeypatch):
+    collection = collection_of(400)
+    small = SplitProtocol("dcmh-mirflickr", "MIRFLICKR-25K", 400, 1, 50, 200, "nowhere")
+    monkeypatch.setitem(PROTOCOLS, "dcmh-mirflickr", small)
+    assert sizes(collection, protocol="dcmh-mirflickr") == (50, 190, 10, 150)
+    assert sizes(collection, protocol="dcmh-mirflickr", validation=0) == (50, 200, 0, 150)
+    named = collection_of(400, split=lambda position: ("test", "train")[position % 2])
+    assert sizes(named, protocol="dcmh-mirflickr") == (50, 190, 10, 150)
+
+
+def test_a_protocol_of_another_collection():
+    with pytest.raises(DataError, match=r"400 items of 1 classes.*needs MS COCO with 122,218 pairs"):
+        sizes(collection_of(400), protocol="dchmt-coco")

@@ -18,6 +18,9 @@ __all__ = ["register"]
 SHOWN = 10
 """Findings of one kind that are printed; `--json` has all of them."""
 
+KINDS = ("mirflickr", "nus-wide", "coco", "iapr-tc12", "wikipedia")
+"""Names of the converters, which a test holds to those there are; importing them is slow."""
+
 PathArgument = Annotated[
     Path,
     typer.Argument(help="Manifest, or the folder that holds it.", show_default=False),
@@ -128,12 +131,15 @@ def _print_findings(title: str, findings: Sequence[object]) -> None:
     epilog=examples(
         "proxyhash data split photos/ --query 1000 --train 5000 --validation 500 --out split.json",
         "proxyhash data split photos/ --from-manifest --validation 200 --out split.json",
+        "proxyhash data split mirflickr/ --protocol dcmh-mirflickr --out split.json",
     )
 )
 def split(
     path: PathArgument,
     out: Annotated[Path, typer.Option(help="Split file to write.", show_default=False)],
-    query: Annotated[int, typer.Option(help="Queries to draw.", min=0)] = 1000,
+    query: Annotated[
+        int | None, typer.Option(help="Queries to draw.", min=0, show_default="1000")
+    ] = None,
     train: Annotated[
         int | None,
         typer.Option(
@@ -148,16 +154,35 @@ def split(
         bool,
         typer.Option("--from-manifest", help="Take the parts from the items' own key `split`."),
     ] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw as many as papers do from a data set of docs/datasets.md, such as "
+            "dcmh-mirflickr.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     format: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw query, train and validation items by a seed and write their ids to a file."""
     from proxyhash.data import draw_split, manifest_split, read_collection
+    from proxyhash.data.protocols import get_protocol
 
+    if protocol and (from_manifest or (query, train) != (None, None)):
+        raise UsageError(
+            f"protocol {protocol} fixes queries and train items; leave out --query, --train and "
+            "--from-manifest"
+        )
+    named = get_protocol(protocol) if protocol else None
     collection = read_collection(path, format=format)
-    if from_manifest:
+    if named:
+        parts = named.draw(collection, validation=validation, seed=seed)
+    elif from_manifest:
         parts = manifest_split(collection, validation=validation, seed=seed)
     else:
+        query = 1000 if query is None else query
         parts = draw_split(collection, query=query, train=train, validation=validation, seed=seed)
     parts.save(out, collection)
     if as_json:
@@ -179,26 +204,52 @@ def split(
 
 
 @commands.command(
-    epilog=examples("proxyhash data convert downloads/wikipedia --out data/wikipedia")
+    epilog=examples(
+        "proxyhash data convert downloads/mirflickr25k --out data/mirflickr --version dcmh",
+        "proxyhash data convert downloads/coco --out data/coco --captions first",
+        "proxyhash data convert downloads/wikipedia --out data/wikipedia",
+    )
 )
 def convert(
     path: Annotated[
-        Path, typer.Argument(help="Folder of the data set as published.", show_default=False)
+        Path,
+        typer.Argument(help="Folder or file of the data set as published.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
     kind: Annotated[
         str | None,
-        typer.Option(help="Which data set it is: wikipedia. By default the files tell."),
+        typer.Option(
+            help=f"Which data set it is: {', '.join(KINDS)}. By default the files tell.",
+            metavar="NAME",
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Which pairs to keep, as docs/datasets.md lists.", metavar="NAME"),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, where they lie apart.")
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option(help="all captions of a picture as one text, or the first.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a published data set into a manifest, with its features beside it."""
+    """Turn a published data set into a manifest, with its features beside it.
+
+    Picture files stay where they are; the manifest names them by their paths from --out. A pair
+    is left out only where --version says so.
+    """
     from proxyhash.data.convert import convert_data_set
+    from proxyhash.data.converters import ConvertOptions
+    from proxyhash.data.protocols import PROTOCOLS
 
     _refuse_overwriting(out, force=force)
-    conversion = convert_data_set(path, out, kind=kind)
+    options = ConvertOptions(version=version, images=images, captions=captions)
+    conversion = convert_data_set(path, out, kind=kind, options=options)
     collection = conversion.collection
+    protocols = [each.name for each in PROTOCOLS.values() if each.fits(collection)]
     if as_json:
         console.emit_json(
             {
@@ -207,16 +258,25 @@ def convert(
                 "items": len(collection),
                 "classes": list(collection.classes),
                 "features": {name: str(file) for name, file in conversion.features.items()},
+                "protocols": protocols,
             }
         )
         return
-    console.out(f"{conversion.source}: {len(collection):,} items in {collection.path}")
+    console.out(
+        f"{conversion.source}: {len(collection):,} items of {len(collection.classes)} classes in "
+        f"{collection.path}"
+    )
     for modality, file in conversion.features.items():
         console.out(f"{modality} features: {file}")
-    options = " ".join(
-        f"--{modality}-encoder features:{file}" for modality, file in conversion.features.items()
-    )
-    console.note(f"train on it: proxyhash train {out} {options} --out runs/first")
+    arguments = [
+        *(
+            f"--{modality}-encoder features:{file}"
+            for modality, file in conversion.features.items()
+        ),
+        *(f"--protocol {name}" for name in protocols[:1]),
+        "--out runs/first",
+    ]
+    console.note(f"train on it: proxyhash train {out} {' '.join(arguments)}")
 
 
 @commands.command(

@@ -53,6 +53,7 @@ def train(
     train: options.Train = None,
     validation: options.Validation = None,
     split_file: options.SplitFile = None,
+    protocol: options.ProtocolName = None,
     on_bad_item: options.OnBadItem = None,
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,

@@ -92,6 +92,15 @@ Validation: TypeAlias = Annotated[
 SplitFile: TypeAlias = Annotated[
     Path | None, option(DATA, "Split to use, as `proxyhash data split` writes it.")
 ]
+ProtocolName: TypeAlias = Annotated[
+    str | None,
+    option(
+        DATA,
+        "Sizes of the literature for a data set of docs/datasets.md, such as dcmh-mirflickr.",
+        name="--protocol",
+        metavar="NAME",
+    ),
+]
 OnBadItem: TypeAlias = Annotated[
     str | None, option(DATA, "A row or picture that cannot be read: fail or skip.", "fail")
 ]

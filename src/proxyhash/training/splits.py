@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.data import Collection, Split, draw_split, manifest_split
+from proxyhash.data.protocols import get_protocol
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,17 +23,22 @@ MOST_VALIDATION = 500
 def choose_split(config: TrainConfig, collection: Collection) -> Split:
     """Return the split of a new run.
 
-    A `split_file` is taken as it is. Else a manifest with `split` keys of its own is followed,
-    unless `query` or `train` are given. Else a split is drawn by the seed: by default a tenth of
-    the items are queries (at most 1,000), four fifths of the rest teach (at most 50,000), so that
-    some gallery remains which training has not seen, and a twentieth of those choose the epoch (at
-    most 500).
+    A `split_file` is taken as it is, and a `protocol` is drawn with the sizes it names. Else a
+    manifest with `split` keys of its own is followed, unless `query` or `train` are given. Else a
+    split is drawn by the seed: by default a tenth of the items are queries (at most 1,000), four
+    fifths of the rest teach (at most 50,000), so that some gallery remains which training has not
+    seen, and a twentieth of those choose the epoch (at most 500).
 
     Raises:
         UsageError: there are too few items for what was asked.
+        DataError: the collection is not the one that the protocol or the split file is of.
     """
     if config.split_file:
         return Split.load(config.split_file, collection)
+    if config.protocol:
+        protocol = get_protocol(config.protocol)
+        validation = _validation(config, protocol.train)
+        return protocol.draw(collection, validation=validation, seed=config.seed)
     named = any(item.split is not None for item in collection.items)
     if named and config.query is None and config.train is None:
         return _follow_manifest(config, collection)

@@ -82,3 +82,67 @@ def separation(outputs: Matrix) -> float:
             dot = sum(a * b for a, b in zip(outputs[i], outputs[j], strict=True))
             total += max(0.0, dot - bits * (i == j)) ** 2
     return total / count**2
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    return _dot(one, other) / math.sqrt(_dot(one, one) * _dot(other, other))
+
+
+def bit_cross_entropy(outputs: Matrix, codes: Matrix) -> float:
+    return _mean(
+        [
+            -math.log((1 + h) / 2 if b > 0 else 1 - (1 + h) / 2)
+            for output, code in zip(outputs, codes, strict=True)
+            for h, b in zip(output, code, strict=True)
+        ]
+    )
+
+
+def log_cosh(outputs: Matrix) -> float:
+    return _mean([math.log(math.cosh(abs(h) - 1)) for output in outputs for h in output])
+
+
+def cosine_softmax(cosines: Matrix, labels: Matrix, *, scale: float, margin: float) -> float:
+    terms = []
+    for row, marks in zip(cosines, labels, strict=True):
+        positive, _ = _sides(marks)
+        if not positive:
+            continue
+        logits = [scale * (value - margin * (c in positive)) for c, value in enumerate(row)]
+        total = _log_sum_exp(logits)
+        terms.append(_mean([total - logits[c] for c in positive]))
+    return _mean(terms)
+
+
+def proxy_hinge(cosines: Matrix, labels: Matrix, *, tau: float) -> float:
+    near, far = [], []
+    for row, marks in zip(cosines, labels, strict=True):
+        positive, negative = _sides(marks)
+        if positive:
+            near += [1 - row[c] for c in positive]
+            far += [max(0.0, row[c] - tau) for c in negative]
+    return _mean(near) + _mean(far)
+
+
+def irrelevant_pairs(outputs: Matrix, others: Matrix, similarity: Matrix, *, tau: float) -> float:
+    return _mean(
+        [
+            max(0.0, cosine(h, g) - tau)
+            for h, row in zip(outputs, similarity, strict=True)
+            for g, similar in zip(others, row, strict=True)
+            if not similar
+        ]
+    )
+
+
+def contrastive(outputs: Matrix, others: Matrix, similarity: Matrix, *, margin: float) -> float:
+    terms = []
+    for h, row in zip(outputs, similarity, strict=True):
+        for g, similar in zip(others, row, strict=True):
+            distance = math.dist(h, g)
+            terms.append(distance**2 if similar else max(0.0, margin - distance) ** 2)
+    return _mean(terms)

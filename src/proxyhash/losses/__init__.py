@@ -8,19 +8,33 @@ supervision, and is 0 with a graph behind it when there are none, so `backward` 
 from __future__ import annotations
 
 from proxyhash.losses.balance import bit_balance
+from proxyhash.losses.bit_cross_entropy import bit_cross_entropy
+from proxyhash.losses.bit_uncertainty import bit_uncertainty
+from proxyhash.losses.contrastive import contrastive
+from proxyhash.losses.cosine_softmax import cosine_softmax
 from proxyhash.losses.cross_modal import cross_modal_softmax
+from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
+from proxyhash.losses.log_cosh import log_cosh_quantization
 from proxyhash.losses.margin_dynamic import margin_dynamic_softmax
 from proxyhash.losses.pairwise import pairwise_likelihood
 from proxyhash.losses.partial import partial_softmax
+from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.quantize import quantization
 from proxyhash.losses.separation import proxy_separation
 
 __all__ = [
     "bit_balance",
+    "bit_cross_entropy",
+    "bit_uncertainty",
+    "contrastive",
+    "cosine_softmax",
     "cross_modal_softmax",
+    "irrelevant_pairs",
+    "log_cosh_quantization",
     "margin_dynamic_softmax",
     "pairwise_likelihood",
     "partial_softmax",
+    "proxy_hinge",
     "proxy_separation",
     "quantization",
 ]

@@ -74,8 +74,13 @@ def make_objective(name: str, context: Context, values: Mapping[str, Any]) -> Ob
 def _load_methods() -> None:
     from proxyhash.methods import (  # noqa: F401  (each registers itself)
         cca_itq,
+        csq,
         dchml,
+        dchmt,
         dcmh,
+        hyp2,
+        label_codes,
+        orthohash,
         psldh,
         random_projection,
     )

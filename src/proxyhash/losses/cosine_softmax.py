@@ -1,0 +1,32 @@
+"""The scaled-cosine cross-entropy of OrthoHash."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from proxyhash.losses.supervision import Labels, Logits, Scalar, mean_over, positives
+
+__all__ = ["cosine_softmax"]
+
+
+def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: float) -> Scalar:
+    """Return the mean over labelled items of a cross-entropy with equal shares for the positives.
+
+        a_c = scale (cos_c - margin [c in Y])
+        L = -(1/n) sum_{c in Y} log softmax(a)_c
+
+    Args:
+        cosines: of outputs and the categories' codes, (n, C).
+        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        scale: what cosines are multiplied with.
+        margin: what positive cosines must be ahead by.
+
+    Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
+    Learning Objective", NeurIPS 2021; several labels as in the authors' released code.
+    """
+    positive, labelled = positives(labels)
+    cosines = torch.where(labelled[:, None], cosines, 0.0)
+    logits = scale * torch.where(positive, cosines - margin, cosines)
+    shares = torch.where(positive, functional.log_softmax(logits, dim=1), 0.0)
+    return mean_over(-shares.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labelled)

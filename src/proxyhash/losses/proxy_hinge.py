@@ -1,0 +1,29 @@
+"""The proxy term of HyP²: towards positive proxies, away from the nearest negative ones."""
+
+from __future__ import annotations
+
+import torch
+
+from proxyhash.losses.supervision import Labels, Logits, Scalar, positives
+
+__all__ = ["proxy_hinge"]
+
+
+def proxy_hinge(cosines: Logits, labels: Labels, *, tau: float) -> Scalar:
+    """Return the mean of 1 - cos over positive pairs, and of relu(cos - tau) over negative ones.
+
+        L = mean_{i, c in Y_i} (1 - cos_ic) + mean_{i, c not in Y_i} relu(cos_ic - tau)
+
+    Args:
+        cosines: of outputs and the categories' proxies, (n, C).
+        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        tau: cosine up to which a negative proxy costs nothing.
+
+    Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
+    ACM MM 2022; means as in the authors' released code.
+    """
+    positive, labelled = positives(labels)
+    negative = labelled[:, None] & ~positive
+    near = torch.where(positive, 1 - cosines, 0.0).sum() / positive.sum().clamp(min=1)
+    far = torch.where(negative, (cosines - tau).relu(), 0.0).sum() / negative.sum().clamp(min=1)
+    return near + far

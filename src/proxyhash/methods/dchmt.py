@@ -1,0 +1,77 @@
+"""DCHMT: each bit is a choice of two, and distances say whether two items share a label."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from proxyhash.losses import bit_uncertainty, contrastive
+from proxyhash.methods.base import Batch, Context, Objective
+from proxyhash.methods.registry import register_method
+from proxyhash.methods.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from proxyhash.data.item import Modality
+
+__all__ = ["Dchmt", "DchmtSettings"]
+
+
+class DchmtSettings(Settings):
+    """Settings of `dchmt`."""
+
+    vartheta: float = Field(default=0.5, gt=0, le=1)
+    """Share of the bits in which items without a common label are to differ."""
+    lambda_: float = Field(default=0.001, ge=0)
+    """Weight of the quantisation."""
+
+
+@register_method("dchmt")
+class Dchmt(Objective):
+    """Distances between soft bit choices are 0 where items share a label, else m or more.
+
+    A bit is the softmax (p, 1 - p) of two logits. With the logits (z, -z), p = (1 + tanh z) / 2, so
+    the outputs h = tanh z of the networks here hold the choices: the distance of two items' 2K
+    probabilities is d_ij = |h_i - g_j| / sqrt(2), and that of opposite codes is sqrt(2K). For
+    image x text, image x image and text x text:
+
+        L = mean_ij S_ij d_ij^2 + (1 - S_ij) relu(m - d_ij)^2      m = sqrt(2 K vartheta)   "pairs"
+          + lambda mean_ik (1 - h_ik^2)                                             "quantization"
+
+    with S_ij = 1 where i and j share a label, and the quantisation a mean over the modalities.
+
+    Source: Tu et al., "Differentiable Cross-modal Hashing via Multimodal Transformers", ACM MM
+    2022, with the Euclidean distance and settings of the authors' released code. The paper learns
+    CLIP's transformers with it; here it works on frozen features, as every method does.
+    """
+
+    settings_type = DchmtSettings
+    settings: DchmtSettings
+
+    def __init__(self, context: Context, settings: DchmtSettings) -> None:
+        super().__init__(context, settings)
+        self.margin = math.sqrt(2 * context.bits * settings.vartheta)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms "pairs" and "quantization"."""
+        learning = batch.learning()
+        pairs = quantized = batch.labels.new_zeros(())
+        for modality in learning:
+            pairs = pairs + self._pairs(batch, modality, modality)
+            outputs = batch.need(modality)[batch.supervised(modality)]
+            quantized = quantized + bit_uncertainty(outputs) / len(learning)
+        if len(learning) == 2:
+            pairs = pairs + self._pairs(batch, *learning)
+        return {"pairs": pairs, "quantization": self.settings.lambda_ * quantized}
+
+    def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
+        rows, columns = batch.supervised(modality), batch.supervised(against)
+        return contrastive(
+            batch.need(modality)[rows] / math.sqrt(2),
+            batch.need(against)[columns] / math.sqrt(2),
+            batch.labels[rows] @ batch.labels[columns].T > 0,
+            margin=self.margin,
+        )

@@ -1,0 +1,109 @@
+"""HyP² and DSPH: learned proxies, and hinges between items without a common label."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+
+from proxyhash.hashing.linear_codes import griesmer_bound
+from proxyhash.hashing.proxies import Proxies
+from proxyhash.losses import irrelevant_pairs, proxy_hinge
+from proxyhash.methods.base import Batch, Context, Objective, sign
+from proxyhash.methods.registry import register_method
+from proxyhash.methods.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from proxyhash.data.item import Modality
+
+__all__ = ["Hyp2", "Hyp2Settings", "reference_tau"]
+
+
+class Hyp2Settings(Settings):
+    """Settings of `hyp2`."""
+
+    beta: float = Field(default=0.8, ge=0)
+    """Weight of the irrelevant pairs; 0.8 in DSPH, 0.5 in HyP²."""
+    tau: float | None = Field(default=None, ge=-1, le=1)
+    """Cosine up to which negatives cost nothing. None: `reference_tau` of K and C."""
+
+
+def reference_tau(classes: int, bits: int) -> float:
+    """Return 1 - 2 d / K, the cosine of the closest pair in a code of C words at distance d.
+
+    The released code reads its threshold from a table by K and ceil(log2 C). Here d is the Griesmer
+    bound on the minimum distance of a linear code with that many words.
+    """
+    dimension = max(1, (classes - 1).bit_length())
+    return 1 - 2 * griesmer_bound(bits, dimension) / bits
+
+
+@register_method("hyp2")
+class Hyp2(Objective):
+    """Items lie near the real-valued proxies of their categories, which are learned with them.
+
+    For each modality that learns, with proxies p_c and the positives Y of each item i:
+
+        L = mean_{i, c in Y_i} (1 - cos(h_i, p_c))
+          + mean_{i, c not in Y_i} relu(cos(h_i, p_c) - tau)                "proxies"
+
+    and for image x image, text x text and image x text, over the items with two labels or more:
+
+        beta mean_{i, j without a common label} relu(cos(h_i, g_j) - tau)   "pairs"
+
+    Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
+    ACM MM 2022, for images. The text branch and the pairs across modalities are those of DSPH: Huo
+    et al., "Deep Semantic-aware Proxy Hashing for Multi-label Cross-modal Retrieval", IEEE TCSVT
+    (2023), as in the authors' released code, which has no further term.
+    """
+
+    settings_type = Hyp2Settings
+    settings: Hyp2Settings
+
+    def __init__(self, context: Context, settings: Hyp2Settings) -> None:
+        super().__init__(context, settings)
+        generator = torch.Generator().manual_seed(context.seed)
+        # Kaiming's normal draw over the categories, as in the released code.
+        draw = torch.randn(context.classes, context.bits, generator=generator)
+        self.proxy_vectors = nn.Parameter(draw * math.sqrt(2 / context.classes))
+        tau = settings.tau
+        self.tau = reference_tau(context.classes, context.bits) if tau is None else tau
+
+    @property
+    def proxies(self) -> Proxies:
+        """The signs of the proxies as they are now."""
+        codes = sign(self.proxy_vectors.detach()).to(torch.int8).cpu().numpy()
+        return Proxies(codes=codes, origin="learned")
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms "proxies" and "pairs"."""
+        near = pairs = batch.labels.new_zeros(())
+        learning = batch.learning()
+        for modality in learning:
+            rows = batch.supervised(modality)
+            near = near + self._near(batch.need(modality)[rows], batch.labels[rows])
+            pairs = pairs + self._pairs(batch, modality, modality)
+        if len(learning) == 2:
+            pairs = pairs + self._pairs(batch, *learning)
+        return {"proxies": near, "pairs": self.settings.beta * pairs}
+
+    def _near(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        directions = functional.normalize(self.proxy_vectors, dim=1)
+        cosines = functional.normalize(outputs, dim=1) @ directions.T
+        return proxy_hinge(cosines, labels, tau=self.tau)
+
+    def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
+        several = batch.labels.sum(dim=1) > 1
+        rows, columns = batch.has(modality) & several, batch.has(against) & several
+        return irrelevant_pairs(
+            batch.need(modality)[rows],
+            batch.need(against)[columns],
+            batch.labels[rows] @ batch.labels[columns].T > 0,
+            tau=self.tau,
+        )

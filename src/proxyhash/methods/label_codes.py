@@ -1,0 +1,82 @@
+"""Label codes: a plain classifier whose predicted label set is written into the bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from proxyhash.hashing.proxies import Proxies
+from proxyhash.losses import bit_cross_entropy
+from proxyhash.methods.base import Batch, Context, Objective
+from proxyhash.methods.registry import register_method
+from proxyhash.methods.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["LabelCodes", "LabelCodesSettings", "deal_bits"]
+
+
+class LabelCodesSettings(Settings):
+    """`label-codes` has no settings."""
+
+
+def deal_bits(labels: Tensor, bits: int) -> Tensor:
+    """Return the category of each bit, (K,) int64, ascending.
+
+    Every category has floor(K / C) bits, and the K mod C most frequent ones one more; with fewer
+    bits than categories, only the most frequent categories have one.
+
+    Args:
+        labels: multi-hot labels of the train items, (n, C); of equally frequent categories the
+            first comes first.
+        bits: code length K.
+    """
+    each, more = divmod(bits, labels.shape[1])
+    frequent = labels.sum(dim=0).argsort(descending=True, stable=True)
+    return torch.cat([frequent.repeat(each), frequent[:more]]).sort().values
+
+
+@register_method("label-codes")
+class LabelCodes(Objective):
+    """A bit is 1 exactly where its category is predicted: the yardstick of what codes add.
+
+    For each modality that learns, with the category c(k) of each bit, see `deal_bits`, the labels y
+    in {0, 1} and p = (1 + h) / 2:
+
+        L = -(1/K) sum_k y_c(k) log p_k + (1 - y_c(k)) log(1 - p_k)         "labels"
+
+    The bits of one category are classifiers of their own, which usually agree. A category is
+    predicted where p > 1/2, that is, where the logit is above 0. There is no BatchNorm before the
+    sign: it would set each bit for half of the items, however rare its category.
+    """
+
+    settings_type = LabelCodesSettings
+    defaults: ClassVar[Mapping[str, Any]] = {"output_batch_norm": False}
+    bit_category: Tensor
+
+    def __init__(self, context: Context, settings: LabelCodesSettings) -> None:
+        super().__init__(context, settings)
+        self.classes = context.classes
+        self.register_buffer("bit_category", deal_bits(context.labels, context.bits))
+
+    @property
+    def proxies(self) -> Proxies:
+        """The code of an item that has the category alone; alike for categories without a bit."""
+        alone = self._codes(torch.eye(self.classes, device=self.bit_category.device))
+        return Proxies(codes=alone.to(torch.int8).cpu().numpy(), origin="labels")
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the term "labels"."""
+        total = batch.labels.new_zeros(())
+        for modality in batch.learning():
+            rows = batch.supervised(modality)
+            outputs = batch.need(modality)[rows]
+            total = total + bit_cross_entropy(outputs, self._codes(batch.labels[rows]))
+        return {"labels": total}
+
+    def _codes(self, labels: Tensor) -> Tensor:
+        """Return the codes of label sets, (n, K) in {-1, +1}, for multi-hot labels (n, C)."""
+        return 2 * labels[:, self.bit_category] - 1

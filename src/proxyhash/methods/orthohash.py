@@ -1,0 +1,71 @@
+"""OrthoHash: one loss, the cross-entropy of scaled cosines to orthogonal codes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from torch.nn import functional
+
+from proxyhash.losses import cosine_softmax
+from proxyhash.methods.centers import CenterObjective
+from proxyhash.methods.registry import register_method
+from proxyhash.methods.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from proxyhash.methods.base import Batch, Context
+
+__all__ = ["OrthoHash", "OrthoHashSettings"]
+
+
+class OrthoHashSettings(Settings):
+    """Settings of `orthohash`."""
+
+    scale: float = Field(default=8.0, gt=0)
+    """What cosines are multiplied with."""
+    margin: float = Field(default=0.2, ge=0)
+    """What the cosines of positive categories must be ahead by."""
+
+
+@register_method("orthohash")
+class OrthoHash(CenterObjective):
+    """The cosine to the binary code of each category is its logit; nothing else is asked for.
+
+    For each modality that learns, with codes t_c, the positives Y of the item and n = |Y|:
+
+        a_c = s (cos(h, t_c) - m [c in Y])
+        L = -(1/n) sum_{c in Y} log softmax(a)_c                            "cosine"
+
+    Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
+    Learning Objective", NeurIPS 2021, for images; here for both modalities, which the common codes
+    join. Settings, and the equal shares of several labels, as in the authors' released code. The
+    BatchNorm before the sign that the method asks for is a default of every method here; h is its
+    tanh, where the paper has the BatchNorm's values themselves.
+    """
+
+    settings_type = OrthoHashSettings
+    settings: OrthoHashSettings
+
+    def __init__(self, context: Context, settings: OrthoHashSettings) -> None:
+        super().__init__(context, settings)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the term "cosine"."""
+        total = batch.labels.new_zeros(())
+        for modality in batch.learning():
+            rows = batch.supervised(modality)
+            cosines = self.cosines(batch.need(modality)[rows])
+            total = total + cosine_softmax(
+                cosines,
+                batch.labels[rows],
+                scale=self.settings.scale,
+                margin=self.settings.margin,
+            )
+        return {"cosine": total}
+
+    def cosines(self, outputs: Tensor) -> Tensor:
+        """Return cos(h, t_c), (b, C)."""
+        return functional.normalize(outputs, dim=1) @ self.center_codes.T / math.sqrt(self.bits)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from proxyhash.data.converters import CONVERTERS, Converter, ConvertOptions
 from proxyhash.data.manifest import read_collection
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from proxyhash.data.collection import Collection
+    from proxyhash.data.source import Source
 
 __all__ = ["Conversion", "convert_data_set", "write_manifest"]
+
+_COMPRESSION = 3  # of PNG: photographs take under half the time of the default, and 3 % more room
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ def convert_data_set(
 ) -> Conversion:
     """Write `items.jsonl` and one `MODALITY_features.npy` for each kind of features into `out`.
 
-    Pictures stay where they are: the manifest names each by its path relative to `out`.
+    Picture files stay where they are: the manifest names each by its path relative to `out`.
+    Pictures that lie in an array are written to `out/images` as PNG, which keeps every value.
 
     Args:
         path: the data set as it is distributed, a folder or a file.
@@ -57,13 +62,14 @@ def convert_data_set(
     converter = _converter(path, kind)
     converter.check(options)
     source = converter.read(path, options)
+    records = source.records if source.pictures is None else _write_pictures(source, out)
     features: dict[str, Path] = {}
     for modality, values in source.features.items():
         features[modality] = out / f"{modality}_features.npy"
         with write_atomic(features[modality]) as temporary:
             np.save(temporary, values, allow_pickle=False)
     root = path if path.is_dir() else path.parent
-    write_manifest(out / "items.jsonl", _with_image_paths(source.records, root, out))
+    write_manifest(out / "items.jsonl", _with_image_paths(records, root, out))
     return Conversion(source.name, read_collection(out / "items.jsonl"), features)
 
 
@@ -71,6 +77,19 @@ def write_manifest(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _write_pictures(source: Source, out: Path) -> Iterable[Mapping[str, Any]]:
+    """Write each picture under its item's id; return the records that name them."""
+    assert source.pictures is not None
+    folder = out.resolve() / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for record, values in zip(source.records, source.pictures(), strict=True):
+        picture = folder / f"{record['id']}.png"
+        Image.fromarray(values).save(picture, compress_level=_COMPRESSION)
+        records.append({**record, "image": picture.as_posix()})
+    return records
 
 
 def _with_image_paths(

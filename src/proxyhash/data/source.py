@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -25,11 +25,14 @@ class Source:
         name: which data set, and which version of it where there are several.
         records: one an item, with the keys of a manifest.
         features: float32 (n, d) by modality, rows aligned with the records.
+        pictures: where they lie in arrays instead of files, yields them in the records' order:
+            uint8 (height, width, 3), RGB, each alone in memory.
     """
 
     name: str
     records: tuple[Mapping[str, Any], ...]
-    features: Mapping[str, NDArray[np.float32]]
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    pictures: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
 
     def __post_init__(self) -> None:
         for modality, values in self.features.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxyhash.data.converters.arrays import ARRAYS, TEXT_LISTS
 from proxyhash.data.converters.base import Converter, ConvertOptions
 from proxyhash.data.converters.coco import COCO
 from proxyhash.data.converters.iapr_tc12 import IAPR_TC12
@@ -27,6 +28,8 @@ CONVERTERS: Mapping[str, Converter] = {
         NUS_WIDE,
         COCO,
         IAPR_TC12,
+        TEXT_LISTS,
+        ARRAYS,
     )
 }
 """Every form of a data set that can be converted; the first that recognises a folder reads it."""

@@ -38,7 +38,7 @@ DataArgument: TypeAlias = Annotated[
 
 Out: TypeAlias = Annotated[Path | None, option(RUN, "Run folder to write.")]
 Method: TypeAlias = Annotated[
-    str | None, option(RUN, "Training objective: dchml, psldh, dcmh or one of a plugin.", "dchml")
+    str | None, option(RUN, "Training objective; docs/methods.md lists all.", "dchml")
 ]
 Bits: TypeAlias = Annotated[int | None, option(RUN, "Code length.", 64)]
 Seed: TypeAlias = Annotated[

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from proxyhash.data import Split, read_collection
+from proxyhash.cli.data import KINDS
+from proxyhash.data import Split, draw_split, read_collection
+from proxyhash.data.converters import CONVERTERS
+from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from tests.data.builders import write_jsonl
 
 if TYPE_CHECKING:
@@ -110,6 +113,40 @@ class TestSplit:
         assert "500 queries were asked for, but only 200 items" in result.err
         assert not (tmp_path / "split.json").exists()
 
+    def test_a_protocol_fixes_the_sizes(
+        self,
+        scenes: Collection,
+        tmp_path: Path,
+        proxyhash_command: Command,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        classes = len(scenes.classes)
+        protocol = SplitProtocol("dchmt-coco", "MS COCO", 200, classes, 30, 100, "nowhere")
+        monkeypatch.setitem(PROTOCOLS, "dchmt-coco", protocol)
+        out = tmp_path / "split.json"
+        options = ("--protocol", "dchmt-coco", "--validation", 7, "--seed", 4, "--out", out)
+        assert proxyhash_command("data", "split", scenes.path, *options).code == 0
+        split = Split.load(out, scenes)
+        expected = draw_split(scenes, query=30, train=100, validation=7, seed=4)
+        assert split.fingerprint(scenes) == expected.fingerprint(scenes)
+
+    @pytest.mark.parametrize("option", [("--query", 5), ("--train", 5), ("--from-manifest",)])
+    def test_a_protocol_stands_alone(
+        self, option: tuple[object, ...], tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        out = ("--out", tmp_path / "split.json")
+        result = proxyhash_command("data", "split", tmp_path, "--protocol", "x", *option, *out)
+        assert result.code == 2
+        assert "protocol x fixes queries and train items; leave out --query" in result.err
+
+    def test_a_protocol_of_another_data_set(
+        self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        options = ("--protocol", "dcmh-mirflickr", "--out", tmp_path / "split.json")
+        result = proxyhash_command("data", "split", scenes.path, *options)
+        assert result.code == 3
+        assert "needs MIRFLICKR-25K with 20,015 pairs of 24 classes: convert with" in result.err
+
 
 class TestConvert:
     @pytest.fixture
@@ -136,7 +173,31 @@ class TestConvert:
         assert "--force" in second.err
         third = proxyhash_command("data", "convert", published, "--out", out, "--force", "--json")
         assert third.json["items"] == 2
+        assert third.json["protocols"] == []
         assert set(third.json["features"]) == {"image", "text"}
+
+    def test_options_reach_the_converter(
+        self, tmp_path: Path, proxyhash_command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "flickr"
+        (folder / "meta" / "tags").mkdir(parents=True)
+        (folder / "meta" / "tags" / "tags1.txt").write_text("sea\n")
+        (folder / "meta" / "tags" / "tags2.txt").write_text("sky\n")
+        (folder / "plant_life.txt").write_text("2\n")
+        protocol = SplitProtocol("dchmt-coco", "a set", 1, 1, 30, 100, "nowhere")
+        monkeypatch.setitem(PROTOCOLS, "dchmt-coco", protocol)
+        arguments = ("data", "convert", folder, "--out", tmp_path / "out")
+        result = proxyhash_command(*arguments, "--version", "dchmt", "--images", tmp_path / "jpg")
+        assert result.code == 0
+        assert "MIRFLICKR-25K, version dchmt: 1 items of 1 classes" in result.out
+        assert "--protocol dchmt-coco --out runs/first" in result.err
+        assert read_collection(tmp_path / "out").items[0].image == "../jpg/im2.jpg"
+        wrong = proxyhash_command(*arguments, "--force", "--version", "dchm")
+        assert wrong.code == 2
+        assert "version is 'dchm'; it must be one of all, dchmt, dcmh" in wrong.err
+
+    def test_help_names_every_converter(self) -> None:
+        assert sorted(KINDS) == sorted(CONVERTERS)
 
 
 class TestGenerate:

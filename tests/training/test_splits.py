@@ -77,5 +77,5 @@ def test_a_protocol_fixes_the_sizes(monkeypatch):
 
 
 def test_a_protocol_of_another_collection():
-    with pytest.raises(DataError, match=r"400 items of 1 classes.*needs MS COCO with 122,218 pairs"):
+    with pytest.raises(DataError, match=r"400 items of 1 classes.*needs MS COCO with 122,218"):
         sizes(collection_of(400), protocol="dchmt-coco")

@@ -18,7 +18,7 @@ __all__ = ["register"]
 SHOWN = 10
 """Findings of one kind that are printed; `--json` has all of them."""
 
-KINDS = ("mirflickr", "nus-wide", "coco", "iapr-tc12", "wikipedia")
+KINDS = ("mirflickr", "nus-wide", "coco", "iapr-tc12", "wikipedia", "text-lists", "arrays")
 """Names of the converters, which a test holds to those there are; importing them is slow."""
 
 PathArgument = Annotated[

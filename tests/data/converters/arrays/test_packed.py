@@ -84,7 +84,7 @@ class TestOneFile:
         assert not collection.has_image.any()
         np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
         np.testing.assert_array_equal(read_back(conversion, "image"), FEATURES.astype(np.float32))
-        assert "4 labels in use, 3 image features, 6 text features" in conversion.source
+        assert "arrays with 3 image features and 6 text features" in conversion.source
 
     def test_other_names_and_category_numbers(self, writer: str, tmp_path: Path) -> None:
         categories = np.array([[1.0], [3.0], [2.0], [1.0], [3.0]])
@@ -130,6 +130,24 @@ def test_blocks_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
 
 
+def test_blocks_of_items_that_are_left_out_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.data.converters.arrays.pictures._BLOCK_BYTES", 1)
+    whole = {"img": pictures(), "LAll": LABELS, "idx_test": [[4]], "idx_db": [[0, 2]]}
+    plain_hdf5(tmp_path / "a.h5", whole)
+    conversion = convert(tmp_path)
+    np.testing.assert_array_equal(stored_pictures(conversion.collection), pictures()[[0, 2, 4]])
+
+
+def test_category_numbers_without_tables(tmp_path: Path) -> None:
+    """A vector that lies, beside pictures alone."""
+    numbers = np.array([[0, 2, 1, 0, 2]])
+    write_v73(tmp_path / "a.mat", {"images": pictures(), "labels": numbers})
+    expected = [["label 0"], ["label 2"], ["label 1"], ["label 0"], ["label 2"]]
+    assert labels(convert(tmp_path).collection) == expected
+
+
 def test_hdf5_with_the_items_last(tmp_path: Path) -> None:
     """Transposes that were saved again from Python, as h5py hands MATLAB's matrices out."""
     plain_hdf5(tmp_path / "a.h5", {"img": FEATURES.T, "txt": TAGS.T, "label": LABELS.T})
@@ -170,6 +188,14 @@ class TestFileNames:
 CAPTIONS = [["a dog", "dogs  run"], ["one cat "], [], ["tr\u00e9e", "\U0001f333"], ["sea"]]
 PATHS = [f"/home/someone/dataset/shots/{i}.jpg" for i in range(5)]
 TEXTS = ["a dog dogs  run", "one cat", None, "tr\u00e9e \U0001f333", "sea"]
+
+
+def test_a_sentence_a_column(tmp_path: Path) -> None:
+    """Cells (n, 2): both captions of an item in its row."""
+    cells = np.array([[f"a{i}", f"b {i}"] for i in range(5)], dtype=object)
+    savemat(tmp_path / "a.mat", {"caption": cells, "category": LABELS, "XAll": FEATURES})
+    texts = [item.text for item in convert(tmp_path).collection.items]
+    assert texts == [f"a{i} b {i}" for i in range(5)]
 
 
 class TestIndexCaptionLabel:
@@ -290,6 +316,11 @@ class TestParts:
         save5(tmp_path / "a.mat", variables)
         splits = [item.split for item in convert(tmp_path).collection.items]
         assert splits == ["query", "train", "train", "database", "database"]
+
+    def test_a_part_larger_than_the_database_stays(self, tmp_path: Path) -> None:
+        variables = {"L_te": LABELS, "T_te": TAGS, "L_db": LABELS[:1], "T_db": TAGS[:1]}
+        save5(tmp_path / "a.mat", variables)
+        assert len(convert(tmp_path).collection) == 6
 
     def test_pictures_of_parts(self, tmp_path: Path) -> None:
         values = pictures()

@@ -79,7 +79,7 @@ def _read(path: Path, options: ConvertOptions) -> Source:
         items = items.keep(parted.kept)
         items.splits[:] = parted.splits
         notes.append(parted.note)
-    return source_of(path, [items], options.images, notes)
+    return source_of(path, [items], options.images, notes, form="text lists")
 
 
 def _check_rows(path: Path, rows: int, expected: int) -> None:

@@ -66,7 +66,9 @@ def _read(path: Path, options: ConvertOptions) -> Source:
     if lists and "all" in parts:
         blocks = [_listed_parts(path, blocks[0], lists, notes)]
     folder = path if path.is_dir() else path.parent
-    return source_of(folder, blocks, options.images, notes, first_only=captions == "first")
+    return source_of(
+        folder, blocks, options.images, notes, form="arrays", first_only=captions == "first"
+    )
 
 
 def _check_parts(
@@ -92,7 +94,7 @@ def _check_parts(
 def _fold(blocks: list[Items], notes: list[str]) -> list[Items]:
     """Take items of the other parts once, where the database has all of a part's items too."""
     *others, database = blocks
-    kept = []
+    kept: list[Items] = []
     for block in reversed(others):  # the queries last: what is one is nothing else
         places = same_items(block, database)
         if places is None:

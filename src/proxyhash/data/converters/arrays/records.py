@@ -33,6 +33,7 @@ def source_of(
     images: Path | None,
     notes: Sequence[str],
     *,
+    form: str,
     first_only: bool = False,
 ) -> Source:
     """Return the items of all blocks, one after the other, as records with features beside them.
@@ -46,6 +47,7 @@ def source_of(
         blocks: items; all of one form.
         images: where pictures are looked for first.
         notes: what had to be decided on the way; they end up in the source's name.
+        form: what the files are, in words; the source's name begins with it.
         first_only: whether the first sentence of each text is taken, and not all of them.
 
     Raises:
@@ -81,7 +83,7 @@ def source_of(
             record["file"] = names[position]
         records.append(record)
     return Source(
-        name=_describe(records, features, notes),
+        name=_describe(form, features, notes, pictures=bool(pictures)),
         records=tuple(records),
         features=features,
         pictures=(lambda: chain.from_iterable(pictures)) if pictures else None,
@@ -117,12 +119,9 @@ def _files(
 
 
 def _describe(
-    records: Sequence[dict[str, Any]],
-    features: dict[str, NDArray[np.float32]],
-    notes: Sequence[str],
+    form: str, features: dict[str, NDArray[np.float32]], notes: Sequence[str], *, pictures: bool
 ) -> str:
     """What was found, which tells the versions of a data set apart."""
-    classes = len({name for record in records for name in record["labels"]})
-    told = [f"{classes} labels in use"]
+    told = ["pictures"] if pictures else []
     told += [f"{values.shape[1]:,} {modality} features" for modality, values in features.items()]
-    return ", ".join(["arrays", *told, *notes])
+    return "; ".join([f"{form} with {' and '.join(told)}" if told else form, *notes])

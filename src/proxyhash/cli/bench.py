@@ -1,0 +1,233 @@
+"""`proxyhash bench`: compare methods over bits, seeds and data sets."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxyhash.cli import console
+from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.errors import ProxyhashError, UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.benchmarks import Cell, Suite
+    from proxyhash.benchmarks.results import Results
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(
+        epilog=examples(
+            "proxyhash bench runs/demo.toml --out runs/demo",
+            "proxyhash bench runs/field.toml --out runs/field --only flickr8k --memory 4",
+            "proxyhash bench runs/field.toml --out runs/field --methods dchml,dcmh --bits 16,64",
+            "proxyhash bench runs/field.toml --out runs/field --list",
+            "proxyhash bench runs/field.toml --out runs/field --report-only",
+        )
+    )(bench)
+
+
+def bench(
+    suite: Annotated[
+        Path,
+        typer.Argument(help="Suite file, TOML: methods, bits, seeds, data.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of cells and report.", metavar="FOLDER", show_default=False)
+    ],
+    only: Annotated[
+        str, typer.Option(help="These data sets of the suite.", metavar="NAME,...")
+    ] = "",
+    methods: Annotated[
+        str, typer.Option(help="These methods of the suite.", metavar="NAME,...")
+    ] = "",
+    bits: Annotated[str, typer.Option(help="These code lengths.", metavar="K,...")] = "",
+    seeds: Annotated[str, typer.Option(help="These seeds.", metavar="N,...")] = "",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs side by side; one a core, as far as the memory goes, by default.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            help="GiB that all processes may take; three quarters of what is available by default.",
+            min=0.1,
+            show_default=False,
+            metavar="GIB",
+        ),
+    ] = None,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep the model of every cell, tens of MB each.")
+    ] = False,
+    rerun_changed: Annotated[
+        bool,
+        typer.Option(
+            "--rerun-changed", help="Make finished cells anew whose settings the suite changed."
+        ),
+    ] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; write tables and report anew.")
+    ] = False,
+    list_cells: Annotated[
+        bool, typer.Option("--list", help="Show the cells and their state, and do nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and evaluate methods x bits x seeds x data sets, and write tables and a report.
+
+    Every cell is a run folder below OUT/cells. A finished cell is not run again, so a suite that
+    was stopped goes on where it was. Cells that fail are named at the end.
+    """
+    from proxyhash.benchmarks import cells_of, read_suite
+    from proxyhash.benchmarks.report import write_report
+    from proxyhash.benchmarks.results import read_results
+
+    whole = read_suite(suite)
+    part = whole.narrowed(
+        data=_names(only, [each.name for each in whole.data]),
+        methods=_names(methods, [each.name for each in whole.variants]),
+        bits=_numbers(bits, "--bits"),
+        seeds=_numbers(seeds, "--seeds"),
+    )
+    if list_cells:
+        _list(cells_of(part, out), as_json=as_json)
+        return
+    failed: list[str] = []
+    if not report_only:
+        failed = _fill(
+            part,
+            out,
+            processes=processes,
+            memory=memory,
+            keep_models=keep_models,
+            rerun_changed=rerun_changed,
+        )
+    cells = cells_of(whole, out)
+    changed = sum(cell.state == "changed" for cell in cells)
+    if changed:
+        console.note(f"{changed} cells in the report have other settings than the suite")
+    results = read_results(whole, cells)
+    if not results.measured:
+        raise UsageError(f"{out} has no finished cell of {suite} to report on")
+    written = write_report(results, out)
+    if as_json:
+        console.emit_json(_to_dict(results, failed, written))
+    else:
+        _show(results, part, written)
+    if failed:
+        raise ProxyhashError(
+            f"{len(failed)} of {len(cells_of(part, out))} cells failed; the others are kept, and "
+            "the same command tries them again:\n" + "\n".join(failed)
+        )
+
+
+def _fill(part: "Suite", out: Path, **options: Any) -> list[str]:
+    """Fill the open cells; return what failed, in words."""
+    from proxyhash.benchmarks import fill_suite
+    from proxyhash.training.interrupt import listen_for_stop
+
+    with listen_for_stop() as stop:
+        filled = fill_suite(part, out, stop=stop, note=console.note, track=console.track, **options)
+    return [f"  {each.cell.name}: {each.error}" for each in filled.failed]
+
+
+def _list(cells: "list[Cell]", *, as_json: bool) -> None:
+    rows = [
+        {
+            "data": cell.data,
+            "method": cell.method,
+            "bits": cell.bits,
+            "seed": cell.seed,
+            "state": cell.state,
+            "changes": list(cell.changes),
+            "folder": str(cell.folder),
+        }
+        for cell in cells
+    ]
+    if as_json:
+        console.emit_json(rows)
+        return
+    columns = ("data", "method", "bits", "seed", "state")
+    console.table(
+        columns, [[row[name] for name in columns] for row in rows], right=("bits", "seed")
+    )
+    counts = Counter(str(row["state"]) for row in rows)
+    console.note(f"{len(rows)} cells: {', '.join(f'{n} {name}' for name, n in counts.items())}")
+
+
+def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
+    from proxyhash.benchmarks.tables import COLUMNS, heading, table_rows
+
+    figures = [heading(*column) for column in COLUMNS]
+    for data in part.data:
+        rows = table_rows(results, data.name)
+        if not rows:
+            continue
+        console.table(
+            ["bits", "method", *figures, "seconds"],
+            [
+                [
+                    row["bits"],
+                    row["method"],
+                    *("-" if row[name] is None else row[name] for name in figures),
+                    f"{row['seconds']:.1f}",
+                ]
+                for row in rows
+            ],
+            title=f"{data.name}, mAP@all",
+            right=["bits", *figures, "seconds"],
+        )
+        console.out("")
+    console.note("\n".join(["written:", *(f"  {path}" for path in written)]))
+
+
+def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:
+    from proxyhash.benchmarks.tables import COLUMNS, heading, table_rows
+
+    figures = [heading(*column) for column in COLUMNS]
+    return {
+        "suite": results.suite.name,
+        "cells": results.expected,
+        "finished": len(results.measured),
+        "failed": [each.strip() for each in failed],
+        "tables": {
+            data.name: [
+                {
+                    **{key: row[key] for key in ("bits", "method", "seeds", "seconds")},
+                    **{
+                        name: row[name]
+                        and {"mean": row[name].mean, "deviation": row[name].deviation}
+                        for name in figures
+                    },
+                }
+                for row in table_rows(results, data.name)
+            ]
+            for data in results.suite.data
+        },
+        "written": [str(path) for path in written],
+    }
+
+
+def _names(text: str, known: list[str]) -> list[str]:
+    """Split a list of names, at commas that no known name has inside."""
+    left, found = text.strip(), []
+    while left:
+        whole = [name for name in known if left == name or left.startswith(f"{name},")]
+        name = max(whole, key=len) if whole else left.partition(",")[0]
+        found.append(name.strip())
+        left = left[len(name) :].lstrip(", ")
+    return found
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",") if each.strip()]
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no list of numbers, for example 16,64") from None

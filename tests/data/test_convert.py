@@ -99,7 +99,7 @@ def test_features_have_a_row_an_item() -> None:
 
 class TestWhichDataSet:
     def test_unknown_folders_say_what_is_known(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"known are: wikipedia \(raw_features\.mat"):
+        with pytest.raises(DataError, match=r"known are\n  wikipedia: raw_features\.mat"):
             convert_data_set(tmp_path, tmp_path / "out")
 
     def test_nothing_is_there(self, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,14 +96,19 @@ def _write_pictures(source: Source, out: Path) -> Iterable[Mapping[str, Any]]:
 def _with_image_paths(
     records: Iterable[Mapping[str, Any]], root: Path, out: Path
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the records with each picture's path relative to `out`, links in either resolved."""
+    """Yield the records with each picture's path relative to `out`, links in either resolved.
+
+    Where no relative path leads there, from one drive of Windows to another, it is absolute.
+    """
     root, out = root.resolve(), out.resolve()
     for record in records:
         if record.get("image") is None:
             yield record
-        else:
-            image = os.path.relpath(root / record["image"], out)
-            yield {**record, "image": Path(image).as_posix()}
+            continue
+        picture = root / record["image"]
+        with suppress(ValueError):
+            picture = Path(os.path.relpath(picture, out))
+        yield {**record, "image": picture.as_posix()}
 
 
 def _converter(path: Path, kind: str | None) -> Converter:
@@ -113,5 +119,5 @@ def _converter(path: Path, kind: str | None) -> Converter:
     for converter in CONVERTERS.values():
         if converter.recognises(path):
             return converter
-    known = "; ".join(f"{name} ({each.expects})" for name, each in CONVERTERS.items())
-    raise DataError(f"{path} holds no data set that is known here; known are: {known}")
+    known = "".join(f"\n  {name}: {each.expects}" for name, each in CONVERTERS.items())
+    raise DataError(f"{path} holds no data set that is known here; known are{known}")

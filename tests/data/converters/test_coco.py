@@ -10,6 +10,7 @@ import pytest
 from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import ConvertOptions
 from proxyhash.errors import DataError, UsageError
+from tests.data.converters.recognised import recognised_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,7 @@ FIVE = ("000000000005", "../coco/val2017/000000000005.jpg", "A cat.")
 
 def test_records(tmp_path: Path) -> None:
     folder = publish(tmp_path / "coco")
+    assert recognised_by(folder) == ["coco"]
     labelled = [
         (*NINE, ("person", "dog"), "train2017"),  # in the order of the categories' ids
         (*FIVE, ("cat",), "val2017"),

@@ -9,6 +9,7 @@ import pytest
 from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import ConvertOptions
 from proxyhash.errors import DataError
+from tests.data.converters.recognised import recognised_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,7 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
+    assert recognised_by(published) == ["iapr-tc12"]
     conversion = convert_data_set(published, tmp_path / "out")
     items = conversion.collection.items
     image = "../downloads/iaprtc12/images/{}.jpg"

@@ -9,6 +9,7 @@ import pytest
 from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import CONVERTERS, ConvertOptions
 from proxyhash.errors import DataError
+from tests.data.converters.recognised import recognised_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ TAGS = {
     10: b"sea\n",
 }
 LABELS = {
-    "plant_life.txt": b"1\r\n10\r\n",
+    "plant_life.txt": b"1\r\n10\r\n10\r\n",
     "sky.txt": b"1\n2\n3\n4\n\n",
     "sky_r1.txt": b"1\n",
     "README.txt": b"not a list\n",
@@ -52,6 +53,7 @@ def rows(folder: Path, out: Path, version: str | None = None) -> list[tuple[obje
 
 
 def test_versions(published: Path, tmp_path: Path) -> None:
+    assert recognised_by(published) == ["mirflickr"]
     out = tmp_path / "out"
     assert rows(published, out, "all") == [
         ("im1", "beach rarity sea", ("plant_life", "sky")),
@@ -77,6 +79,22 @@ def test_pictures_are_named_from_the_manifest(published: Path, tmp_path: Path) -
     elsewhere = ConvertOptions(images=tmp_path / "pictures")
     collection = convert_data_set(published, tmp_path / "out", options=elsewhere).collection
     assert collection.items[0].image == "../pictures/im1.jpg"
+
+
+def test_links_and_drives(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
+    (tmp_path / "flickr").symlink_to(published)
+    collection = convert_data_set(tmp_path / "flickr", tmp_path / "link" / "out").collection
+    assert collection.items[0].image == "../../../downloads/mirflickr/im1.jpg"
+    assert all(path is not None and path.is_file() for path in collection.image_paths)
+
+    def other_drive(path: object, start: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", other_drive)
+    collection = convert_data_set(published, tmp_path / "out").collection
+    assert collection.items[0].image == (published / "mirflickr" / "im1.jpg").as_posix()
 
 
 def test_common_tags_are_those_of_twenty_pictures(published: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import ConvertOptions
 from proxyhash.data.converters import nus_wide as module
 from proxyhash.errors import DataError
+from tests.data.converters.recognised import recognised_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def convert(folder: Path, out: Path, version: str | None = None) -> list[tuple[o
 
 
 def test_every_pair(published: Path, tmp_path: Path) -> None:
+    assert recognised_by(published) == ["nus-wide"]
     rows = convert(published, tmp_path / "out", "all")
     assert len(rows) == COUNT
     assert rows[0] == ("actor/0000_90", "nature sky", tuple(CONCEPTS))

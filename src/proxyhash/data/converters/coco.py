@@ -84,11 +84,11 @@ def _pictures(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[st
     unknown = next((id_ for id_ in texts if id_ not in names), None)
     if unknown is not None:
         raise DataError(f"{path}: a caption is of picture {unknown}, which is not listed there")
-    root = find_below(folder, part) or path.parent.parent / part
+    root = (find_below(folder, part) or path.parent.parent / part).resolve()
     return {
         id_: {
             "id": name.rpartition(".")[0] or name,
-            "image": str(root.absolute() / name),
+            "image": str(root / name),
             "text": " ".join(texts.get(id_, [])[: 1 if first_only else None]),
             "labels": [],
             "part": part,

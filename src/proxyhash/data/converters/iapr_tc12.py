@@ -48,7 +48,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     """
     version = options.version or next(iter(_VERSIONS))
     descriptions = need_below(folder, _DESCRIPTIONS, what="the descriptions")
-    pictures = (options.images or descriptions.parent).absolute()
+    pictures = (options.images or descriptions.parent).resolve()
     entries = {
         int(path.stem): _entry(path)
         for path in descriptions.glob("*/*.eng")

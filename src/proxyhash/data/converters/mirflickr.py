@@ -52,7 +52,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     tags = _tags(tag_folder)
     labels = _labels(annotations, tags)
     common = _common_tags(folder, tags) if version == "dcmh" else None
-    pictures = options.images or tag_folder.parent.parent
+    pictures = (options.images or tag_folder.parent.parent).resolve()
     records: list[dict[str, Any]] = []
     for number, words in tags.items():
         text = words if common is None else [word for word in words if word in common]
@@ -61,7 +61,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
         records.append(
             {
                 "id": f"im{number}",
-                "image": str(pictures.absolute() / f"im{number}.jpg"),
+                "image": str(pictures / f"im{number}.jpg"),
                 "text": " ".join(text),
                 "labels": labels[number],
             }

@@ -59,6 +59,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     concepts, labels = _labels(need_below(folder, "AllLabels", what="labels"), len(names))
     kept = _columns(version, labels)
     pictures = options.images or need_below(folder, "Flickr", what="pictures; else --images FOLDER")
+    pictures = pictures.resolve()
     tags = _tags(folder, len(names))
     records: list[dict[str, Any]] = []
     for name, row, words in zip(names, labels[:, kept], tags, strict=True):
@@ -67,7 +68,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
         records.append(
             {
                 "id": name.rpartition(".")[0] or name,
-                "image": str(pictures.absolute() / name),
+                "image": str(pictures / name),
                 "text": " ".join(words),
                 "labels": [concepts[kept[column]] for column in np.flatnonzero(row)],
             }

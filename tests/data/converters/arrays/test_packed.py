@@ -177,6 +177,15 @@ class TestFileNames:
         with pytest.raises(DataError, match=r"none of the pictures such as 'im0\.jpg'.*--images"):
             convert(tmp_path / "set")
 
+    def test_paths_that_are_true(self, tmp_path: Path) -> None:
+        (tmp_path / "shots").mkdir()
+        (tmp_path / "set").mkdir()
+        paths = [tmp_path / "shots" / f"{i}.jpg" for i in range(5)]
+        paths[0].touch()
+        save5(tmp_path / "set" / "a.mat", {"index": [str(each) for each in paths], "LAll": LABELS})
+        items = convert(tmp_path / "set").collection.items
+        assert [item.image for item in items] == [f"../../shots/{i}.jpg" for i in range(5)]
+
     def test_with_features_beside_them_names_are_kept(self, tmp_path: Path) -> None:
         names = np.array(["d/a.jpg", "d/b.jpg", "e/a.jpg", "c.jpg", "x.jpg"], dtype=object)
         save5(tmp_path / "a.mat", {"FAll": names, "XAll": FEATURES, "LAll": LABELS})
@@ -253,6 +262,25 @@ class TestIndexCaptionLabel:
         )
         collection = convert(folder).collection
         assert [item.text for item in collection.items] == ["a", "b c", None, "d", "e"]
+
+    def test_captions_in_a_text_file(self, folder: Path) -> None:
+        (folder / "caption.txt").write_text("a dog\n\ntr\u00e9e\nx\ny\n", encoding="utf-8")
+        savemat(folder / "index.mat", {"index": PATHS})
+        savemat(folder / "label.mat", {"category": LABELS})
+        texts = [item.text for item in convert(folder).collection.items]
+        assert texts == ["a dog", None, "tr\u00e9e", "x", "y"]
+        (folder / "caption.txt").write_text("a dog\n")
+        with pytest.raises(DataError, match=r"category 5x4 in label\.mat, 1 strings, 5 strings"):
+            convert(folder)
+
+    def test_references_to_strings_and_to_nothing(self, folder: Path) -> None:
+        with h5py.File(folder / "all.h5", "w") as file:
+            file["words"] = ["a dog", "runs"]
+            references = np.empty(5, dtype=h5py.ref_dtype)
+            references[0] = file["words"].ref
+            file["caption"], file["label"], file["index"] = references, LABELS, PATHS
+        texts = [item.text for item in convert(folder).collection.items]
+        assert texts == ["a dog runs", None, None, None, None]
 
     def test_windows_paths(self, folder: Path) -> None:
         paths = [each.replace("/", "\\") for each in PATHS]

@@ -8,6 +8,7 @@ from proxyhash.data.converters.arrays.hdf5 import is_hdf5, read_hdf5
 from proxyhash.data.converters.arrays.matlab5 import read_matlab5
 from proxyhash.data.converters.arrays.naming import Part, meaning
 from proxyhash.data.converters.arrays.variable import Variable, listed
+from proxyhash.data.converters.files import text_lines
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["array_files", "read_variables", "sort_variables"]
 
 _SUFFIXES = (".mat", ".h5", ".hdf5")
+_CAPTIONS = ("caption.txt", "captions.txt")  # a line an item, in place of `caption.mat`
 _MAX_FILES = 50
 
 
@@ -33,7 +35,9 @@ def array_files(path: Path) -> list[Path]:
         file
         for pattern in ("*", "*/*")
         for file in path.glob(pattern)
-        if file.suffix.lower() in _SUFFIXES and file.is_file() and file.name[0] != "."
+        if (file.suffix.lower() in _SUFFIXES or file.name.lower() in _CAPTIONS)
+        and file.is_file()
+        and file.name[0] != "."
     )
     if len(found) > _MAX_FILES:
         raise DataError(
@@ -46,9 +50,14 @@ def array_files(path: Path) -> list[Path]:
 def read_variables(file: Path) -> list[Variable]:
     """Return the variables of a MATLAB or HDF5 file; reads headers only.
 
+    A text file is one variable, of a caption a line.
+
     Raises:
         DataError: the file is damaged, or neither of them.
     """
+    if file.name.lower() in _CAPTIONS:
+        lines = [[line] if line else [] for line in text_lines(file)]
+        return [Variable(file, file.stem, (len(lines),), "text", False, _sentences=lambda: lines)]
     try:
         hdf5 = is_hdf5(file)
     except OSError as error:

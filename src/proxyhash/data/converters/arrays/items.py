@@ -105,12 +105,9 @@ def same_items(part: Items, database: Items) -> list[int] | None:
     places: dict[bytes, list[int]] = {}
     for position, key in reversed(list(enumerate(_keys(database)))):
         places.setdefault(key, []).append(position)
-    found = [places.get(key, []) for key in _keys(part)]
-    if len(part) > len(database) or not all(found):
-        return None
     try:
-        return [each.pop() for each in found]
-    except IndexError:  # as often in the part as it is, but not in the database
+        return [places.get(key, []).pop() for key in _keys(part)]
+    except IndexError:  # it is not there, or not as often
         return None
 
 

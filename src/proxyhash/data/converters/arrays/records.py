@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -108,8 +107,10 @@ def _files(
 ) -> list[Path] | None:
     if names is None:
         return None
-    folders = [images] if images is not None else [folder, folder / "images"]
-    found = find_pictures(names, [each.resolve() for each in folders])
+    folder = folder.resolve()
+    here = [folder, folder / "images", Path(folder.anchor)]  # the last for paths that are absolute
+    folders = here if images is None else [images.resolve()]
+    found = find_pictures(names, folders)
     if found is None and (needed or images is not None):
         raise DataError(
             f"{folders[0]} has none of the pictures such as {names[0]!r}, whatever is left out in "

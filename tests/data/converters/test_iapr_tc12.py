@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxyhash.data import scan_manifest
 from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import ConvertOptions
 from proxyhash.errors import DataError
@@ -54,6 +55,7 @@ def published(tmp_path: Path) -> Path:
 def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
     assert recognised_by(published) == ["iapr-tc12"]
     conversion = convert_data_set(published, tmp_path / "out")
+    assert scan_manifest(tmp_path / "out").empty_texts == ()
     items = conversion.collection.items
     image = "../downloads/iaprtc12/images/{}.jpg"
     assert [(item.id, item.image, item.text, item.labels) for item in items] == [

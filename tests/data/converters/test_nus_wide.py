@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxyhash.data import scan_manifest
 from proxyhash.data.convert import convert_data_set
 from proxyhash.data.converters import ConvertOptions
 from proxyhash.data.converters import nus_wide as module
@@ -46,6 +47,7 @@ def convert(folder: Path, out: Path, version: str | None = None) -> list[tuple[o
 def test_every_pair(published: Path, tmp_path: Path) -> None:
     assert recognised_by(published) == ["nus-wide"]
     rows = convert(published, tmp_path / "out", "all")
+    assert scan_manifest(tmp_path / "out").empty_texts == ()
     assert len(rows) == COUNT
     assert rows[0] == ("actor/0000_90", "nature sky", tuple(CONCEPTS))
     assert rows[1] == ("actor/0001_91", "café", tuple(CONCEPTS[:22]))

@@ -89,7 +89,7 @@ def _pictures(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[st
         id_: {
             "id": name.rpartition(".")[0] or name,
             "image": str(root / name),
-            "text": " ".join(texts.get(id_, [])[: 1 if first_only else None]),
+            "text": " ".join(texts.get(id_, [])[: 1 if first_only else None]) or None,
             "labels": [],
             "part": part,
         }

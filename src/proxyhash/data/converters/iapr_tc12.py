@@ -59,12 +59,12 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     for number in sorted(labels):
         part, names = labels[number]
         entry = entries.get(number, {"image": f"images/{part}/{number}.jpg"})
-        image = str(pictures / entry["image"])
+        image = f"{pictures}/{entry['image']}"
         records.append({"id": str(number), **entry, "image": image, "labels": names})
     return Source(f"IAPR TC-12, version {version}", tuple(records))
 
 
-def _entry(path: Path) -> dict[str, str]:
+def _entry(path: Path) -> dict[str, str | None]:
     """Return the keys of a record that a file of a description fills."""
     content = read_bytes(path, limit=_ENTRY_BYTES).decode("latin-1")
     fields = {
@@ -74,9 +74,9 @@ def _entry(path: Path) -> dict[str, str]:
         raise DataError(f"{path}: <IMAGE>images/NN/NUMBER.jpg</IMAGE> is expected in it")
     return {
         "image": fields["IMAGE"],
-        "text": fields.get("DESCRIPTION", ""),
-        "title": fields.get("TITLE", ""),
-        "location": fields.get("LOCATION", ""),
+        "text": fields.get("DESCRIPTION") or None,
+        "title": fields.get("TITLE") or None,
+        "location": fields.get("LOCATION") or None,
     }
 
 

@@ -62,7 +62,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
             {
                 "id": f"im{number}",
                 "image": str(pictures / f"im{number}.jpg"),
-                "text": " ".join(text),
+                "text": " ".join(text) or None,
                 "labels": labels[number],
             }
         )

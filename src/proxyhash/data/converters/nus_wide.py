@@ -69,7 +69,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
             {
                 "id": name.rpartition(".")[0] or name,
                 "image": str(pictures / name),
-                "text": " ".join(words),
+                "text": " ".join(words) or None,
                 "labels": [concepts[kept[column]] for column in np.flatnonzero(row)],
             }
         )

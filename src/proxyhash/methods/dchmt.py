@@ -57,14 +57,15 @@ class Dchmt(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "pairs" and "quantization"."""
-        learning = batch.learning()
-        pairs = quantized = batch.labels.new_zeros(())
-        for modality in learning:
-            pairs = pairs + self._pairs(batch, modality, modality)
+        pairs = (
+            self._pairs(batch, "image", "image")
+            + self._pairs(batch, "text", "text")
+            + self._pairs(batch, "image", "text")
+        )
+        quantized = batch.labels.new_zeros(())
+        for modality in batch.learning():
             outputs = batch.need(modality)[batch.supervised(modality)]
-            quantized = quantized + bit_uncertainty(outputs) / len(learning)
-        if len(learning) == 2:
-            pairs = pairs + self._pairs(batch, *learning)
+            quantized = quantized + bit_uncertainty(outputs) / 2
         return {"pairs": pairs, "quantization": self.settings.lambda_ * quantized}
 
     def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:

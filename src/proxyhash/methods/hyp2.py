@@ -83,14 +83,15 @@ class Hyp2(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "proxies" and "pairs"."""
-        near = pairs = batch.labels.new_zeros(())
-        learning = batch.learning()
-        for modality in learning:
+        near = batch.labels.new_zeros(())
+        for modality in batch.learning():
             rows = batch.supervised(modality)
             near = near + self._near(batch.need(modality)[rows], batch.labels[rows])
-            pairs = pairs + self._pairs(batch, modality, modality)
-        if len(learning) == 2:
-            pairs = pairs + self._pairs(batch, *learning)
+        pairs = (
+            self._pairs(batch, "image", "image")
+            + self._pairs(batch, "text", "text")
+            + self._pairs(batch, "image", "text")
+        )
         return {"proxies": near, "pairs": self.settings.beta * pairs}
 
     def _near(self, outputs: Tensor, labels: Tensor) -> Tensor:

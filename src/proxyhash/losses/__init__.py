@@ -11,8 +11,10 @@ from proxyhash.losses.balance import bit_balance
 from proxyhash.losses.bit_cross_entropy import bit_cross_entropy
 from proxyhash.losses.bit_uncertainty import bit_uncertainty
 from proxyhash.losses.contrastive import contrastive
+from proxyhash.losses.cosine_quantize import cosine_quantization
 from proxyhash.losses.cosine_softmax import cosine_softmax
 from proxyhash.losses.cross_modal import cross_modal_softmax
+from proxyhash.losses.data_softmax import data_softmax
 from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
 from proxyhash.losses.log_cosh import log_cosh_quantization
 from proxyhash.losses.margin_dynamic import margin_dynamic_softmax
@@ -27,8 +29,10 @@ __all__ = [
     "bit_cross_entropy",
     "bit_uncertainty",
     "contrastive",
+    "cosine_quantization",
     "cosine_softmax",
     "cross_modal_softmax",
+    "data_softmax",
     "irrelevant_pairs",
     "log_cosh_quantization",
     "margin_dynamic_softmax",

@@ -25,9 +25,10 @@ __all__ = ["CcaItq", "CcaItqSettings"]
 class CcaItqSettings(Settings):
     """Settings of `cca-itq`."""
 
-    regularization: float = Field(default=0.1, gt=0)
-    """What is added to each variance, as a share of the modality's mean variance."""
-    power: float = Field(default=1.0, ge=0)
+    regularization: float = Field(default=1.0, gt=0)
+    """What is added to each variance, as a share of the modality's mean variance. Nearly none, as
+    usual with few features, lets 2,000 words and 1,280 picture features correlate by chance."""
+    power: float = Field(default=4.0, ge=0)
     """Power of the canonical correlation that scales a direction; 0: all directions count alike."""
     iterations: int = Field(default=50, ge=0)
     """Steps of ITQ; 50 in the paper. 0 leaves a random rotation."""

@@ -75,6 +75,7 @@ def _load_methods() -> None:
     from proxyhash.methods import (  # noqa: F401  (each registers itself)
         cca_itq,
         csq,
+        daph,
         dchml,
         dchmt,
         dcmh,

@@ -17,6 +17,7 @@ from proxyhash.data.converters import ConvertOptions
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import DataError
 from tests.data.converters.arrays.builders import LABELS, TAGS, pictures, write_v73
+from tests.shared_data import shared_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -336,6 +337,19 @@ class TestParts:
         assert "copies of 2 train items taken once" in conversion.source
         np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
 
+    def test_texts_and_names_tell_items_apart(self, tmp_path: Path) -> None:
+        """One label and one picture for all of them; train items are database items."""
+        texts = {"query": ["a"], "train": ["b", "c"], "db": ["d", "c", "b"]}
+        for part, each in texts.items():
+            with h5py.File(tmp_path / "a.h5", "a") as file:
+                file[f"{part}/caption"] = each
+                file[f"{part}/img"] = ["same.jpg"] * len(each)
+                file[f"{part}/label"] = LABELS[[0] * len(each)]
+        (tmp_path / "same.jpg").touch()
+        items = convert(tmp_path).collection.items
+        found = [(item.text, item.split) for item in items]
+        assert found == [("a", "query"), ("d", "database"), ("c", "train"), ("b", "train")]
+
     def test_train_items_beside_the_database_stay(self, tmp_path: Path) -> None:
         """Item 3 is twice among the train items, and once in the database: these are no copies."""
         variables: dict[str, Any] = {"L_te": LABELS[[0]], "T_te": TAGS[[0]]}
@@ -385,3 +399,23 @@ class TestParts:
         conversion = convert(tmp_path)
         np.testing.assert_array_equal(stored_pictures(conversion.collection), pictures()[[0, 2, 4]])
         assert "count from 0" in conversion.source
+
+
+@pytest.mark.shared
+def test_the_wikipedia_set_as_arrays(tmp_path: Path) -> None:
+    """`wikiData.mat`, by another author, has the rows and labels of the released files."""
+    folder = shared_path("data/wikipedia")
+    arrays = convert_data_set(folder / "wikiData.mat", tmp_path / "arrays")
+    released = convert_data_set(folder, tmp_path / "released", kind="wikipedia")
+    categories = (folder / "categories.list").read_text().split()
+    (train, query) = (slice(0, 2173), slice(2173, None))  # the released lists begin with train
+    order = [*range(2866)[query], *range(2866)[train]]
+    expected = released.collection.items
+    found = [
+        (item.split, categories[int(item.labels[0].removeprefix("label ")) - 1])
+        for item in arrays.collection.items
+    ]
+    assert found == [(expected[each].split, expected[each].labels[0]) for each in order]
+    for modality in ("image", "text"):
+        rows = np.load(released.features[modality])[order]
+        np.testing.assert_allclose(np.load(arrays.features[modality]), rows, rtol=1e-6)

@@ -89,13 +89,13 @@ def test_pictures_whose_axes_could_be_either(tmp_path: Path) -> None:
 
 class TestDamage:
     @pytest.mark.parametrize("write", [savemat, write_v73])
-    @pytest.mark.parametrize("left", [0, 100, 400, 0.5, 0.9])
+    @pytest.mark.parametrize("left", [0, 60, 400, 0.5, 0.9])
     def test_truncated(self, left: float, write: Callable[..., Any], tmp_path: Path) -> None:
         path = tmp_path / "a.mat"
         write(path, GOOD | {"YAll": np.random.default_rng(0).random((5, 4000))})
         content = path.read_bytes()
         path.write_bytes(content[: int(left if left > 1 else left * len(content))])
-        refused(tmp_path, "a.mat cannot be read|a.mat has no labels|expected are labels")
+        refused(tmp_path, "a.mat cannot be read|a.mat is cut short: it has .* copy it anew")
 
     def test_nonsense(self, tmp_path: Path) -> None:
         (tmp_path / "a.mat").write_bytes(b"words, and not a matrix" * 50)

@@ -23,7 +23,8 @@ _USER_BLOCK = 512  # in front of which MATLAB puts a header of its own
 _MAX_CELLS = 10_000_000
 _MAX_TEXT_BYTES = 2 << 30
 _MAX_CHARACTERS = 1 << 20
-_MAX_DEPTH = 4
+_MAX_SENTENCES = 1000
+_MAX_DEPTH = 3
 
 
 def is_hdf5(path: Path) -> bool:
@@ -108,8 +109,8 @@ def _sentences(h5py: Any, path: Path, name: str) -> list[list[str]]:
     with h5py.File(path, "r") as file:
         node = file[name]
         cells = h5py.check_ref_dtype(node.dtype) is not None
-        size = node.size * node.dtype.itemsize
-        if size > _MAX_TEXT_BYTES or node.size > (_MAX_CELLS if cells else size):
+        many = node.size > _MAX_CELLS if cells else node.nbytes > _MAX_TEXT_BYTES
+        if many:
             raise DataError(f"{path}: {name} has {node.size:,} entries; are they texts at all?")
         if node.dtype.kind in "ui":
             return [_cleaned([text]) for text in _texts(path, name, node)]
@@ -130,9 +131,10 @@ def _cell(h5py: Any, path: Path, file: Any, reference: Any, depth: int) -> list[
     node = file[reference]
     if "MATLAB_empty" in node.attrs:
         return []
-    if depth > _MAX_DEPTH or node.size > _MAX_CHARACTERS:
+    leaf = h5py.check_ref_dtype(node.dtype) is None
+    if depth > _MAX_DEPTH or node.size > (_MAX_CHARACTERS if leaf else _MAX_SENTENCES):
         raise DataError(f"{path}: a cell of {node.size:,} entries, {depth} deep, is no caption")
-    if h5py.check_ref_dtype(node.dtype) is None:
+    if leaf:
         return _texts(path, node.name, node)
     return [
         text for inner in node[()].T.ravel() for text in _cell(h5py, path, file, inner, depth + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _BITS = {"logical": 8, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32"
 _NUMERIC = {"double", "single", "sparse", "int64", "uint64", *_BITS}
 _MAX_TEXT_BYTES = 2 << 30  # a file with cells or structs, unpacked
 _HEADER_BYTES = 128
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"IM": "little", b"MI": "big"}
 _COMPRESSED = 15
 
 
@@ -35,6 +36,7 @@ def read_matlab5(path: Path) -> list[Variable]:
     from scipy.io import whosmat
 
     found = guarded(path, lambda: whosmat(path))
+    _check_whole(path)
     return [each for entry in found for each in _variables(path, *entry)]
 
 
@@ -101,24 +103,37 @@ def _strings(value: Any) -> list[str]:
     return [text] if text else []
 
 
+def _elements(path: Path) -> Iterator[tuple[BinaryIO, int, int]]:
+    """Yield the open file at the content of each element, what kind it is, and where it ends."""
+    with path.open("rb") as file:
+        order = _BYTE_ORDERS.get(file.read(_HEADER_BYTES)[-2:])
+        while order is not None and len(tag := file.read(8)) == 8:
+            kind, size = (int.from_bytes(tag[at : at + 4], order) for at in (0, 4))
+            end = file.tell() + size
+            yield file, kind, end
+            file.seek(end)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that was cut: SciPy reads what is left of it as if that were all."""
+    size = path.stat().st_size
+    for _, _, end in _elements(path):
+        if end > size:
+            raise DataError(
+                f"{path} is cut short: it has {size:,} bytes, not {end:,}; copy it anew"
+            )
+
+
 def _check_unpacked(path: Path) -> None:
     """Refuse a file that grows beyond bounds: what is in cells, no header of the file tells."""
-    total = 0
-    with path.open("rb") as file:
-        order = "big" if file.read(_HEADER_BYTES)[126:] == b"MI" else "little"
-        while len(tag := file.read(8)) == 8:
-            kind, size = (int.from_bytes(tag[at : at + 4], order) for at in (0, 4))  # type: ignore[arg-type]
-            end = file.tell() + size
-            total += size
-            if kind == _COMPRESSED:
-                unpacker = zlib.decompressobj()
-                while file.tell() < end and (part := file.read(min(1 << 16, end - file.tell()))):
-                    total += len(guarded(path, partial(unpacker.decompress, part)))
-                    if total > _MAX_TEXT_BYTES:
-                        break
-            if total > _MAX_TEXT_BYTES:
-                raise DataError(
-                    f"{path} unpacks to more than {_MAX_TEXT_BYTES >> 30} GiB, too much for a file "
-                    "with cells or structs; save its variables in files of their own"
-                )
-            file.seek(end)
+    total = path.stat().st_size
+    for file, kind, end in _elements(path):
+        unpacker = zlib.decompressobj()
+        while kind == _COMPRESSED and file.tell() < end and total <= _MAX_TEXT_BYTES:
+            part = file.read(min(1 << 16, end - file.tell()))
+            total += len(guarded(path, partial(unpacker.decompress, part)))
+        if total > _MAX_TEXT_BYTES:
+            raise DataError(
+                f"{path} unpacks to more than {_MAX_TEXT_BYTES >> 30} GiB, too much for a file "
+                "with cells or structs; save its variables in files of their own"
+            )

@@ -55,11 +55,24 @@ class Measured:
         Raises:
             DataError: the file is damaged; names it.
         """
+        found: npt.NDArray[np.float32] | None = self._arrays.get(f"{gallery}/{direction}")
+        return found
+
+    def queries(self) -> npt.NDArray[np.str_]:
+        """Return the ids of the queries, (q,), in the order of `average_precision`.
+
+        Raises:
+            DataError: the file is damaged; names it.
+        """
+        found: npt.NDArray[np.str_] = self._arrays["queries"]
+        return found
+
+    @cached_property
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         path = self.cell.average_precision
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                found: npt.NDArray[np.float32] | None = arrays.get(f"{gallery}/{direction}")
-                return found
+                return {name: arrays[name] for name in arrays}
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}); remove {path.parent} and run the suite again"

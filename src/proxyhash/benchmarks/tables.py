@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from proxyhash.benchmarks.results import Measured, Results
+    from proxyhash.benchmarks.significance import Comparison
 
-__all__ = ["Row", "cells_csv", "table_csv", "table_markdown", "table_rows"]
+__all__ = ["Row", "cells_csv", "significance_csv", "table_csv", "table_markdown", "table_rows"]
 
 _SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
 
@@ -78,6 +79,28 @@ def table_csv(results: Results, data: str) -> str:
 def cells_csv(results: Results) -> str:
     """Return every finished cell with all its figures, one a line."""
     return _csv([_cell_line(each) for each in results.measured])
+
+
+def significance_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return every comparison of ours with the best baseline, one a line."""
+    return _csv(
+        [
+            {
+                "bits": each.bits,
+                "gallery": each.gallery,
+                "direction": each.direction,
+                "method": each.method,
+                "baseline": each.baseline,
+                "difference_mean": each.seeds.mean,
+                "difference_deviation": each.seeds.deviation,
+                "seeds": each.seeds.count,
+                "p_seeds": each.p_seeds,
+                "queries": each.queries,
+                "p_queries": each.p_queries,
+            }
+            for each in comparisons
+        ]
+    )
 
 
 def _cell_line(each: Measured) -> dict[str, Any]:

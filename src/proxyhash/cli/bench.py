@@ -116,7 +116,7 @@ def bench(
     results = read_results(whole, cells)
     if not results.measured:
         raise UsageError(f"{out} has no finished cell of {suite} to report on")
-    written = write_report(results, out)
+    written = write_report(results, out, note=console.note, track=console.track)
     if as_json:
         console.emit_json(_to_dict(results, failed, written))
     else:

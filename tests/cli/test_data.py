@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from proxyhash.cli.data import KINDS
+from proxyhash.cli.data_convert import KINDS
 from proxyhash.data import Split, draw_split, read_collection
 from proxyhash.data.converters import CONVERTERS
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol

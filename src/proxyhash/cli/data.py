@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyhash.cli import console
+from proxyhash.cli.data_convert import refuse_overwriting, register_convert
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import DataError, UsageError
 
@@ -17,9 +18,6 @@ __all__ = ["register"]
 
 SHOWN = 10
 """Findings of one kind that are printed; `--json` has all of them."""
-
-KINDS = ("mirflickr", "nus-wide", "coco", "iapr-tc12", "wikipedia", "text-lists", "arrays")
-"""Names of the converters, which a test holds to those there are; importing them is slow."""
 
 PathArgument = Annotated[
     Path,
@@ -203,80 +201,7 @@ def split(
     console.note(f"written to {out}; train with it: proxyhash train {path} --split-file {out} ...")
 
 
-@commands.command(
-    epilog=examples(
-        "proxyhash data convert downloads/mirflickr25k --out data/mirflickr --version dcmh",
-        "proxyhash data convert downloads/coco --out data/coco --captions first",
-        "proxyhash data convert downloads/wikipedia --out data/wikipedia",
-    )
-)
-def convert(
-    path: Annotated[
-        Path,
-        typer.Argument(help="Folder or file of the data set as published.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Which data set it is: {', '.join(KINDS)}. By default the files tell.",
-            metavar="NAME",
-        ),
-    ] = None,
-    version: Annotated[
-        str | None,
-        typer.Option(help="Which pairs to keep, as docs/datasets.md lists.", metavar="NAME"),
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures, where they lie apart.")
-    ] = None,
-    captions: Annotated[
-        str | None, typer.Option(help="all captions of a picture as one text, or the first.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Turn a published data set into a manifest, with its features beside it.
-
-    Picture files stay where they are; the manifest names them by their paths from --out. A pair
-    is left out only where --version says so.
-    """
-    from proxyhash.data.convert import convert_data_set
-    from proxyhash.data.converters import ConvertOptions
-    from proxyhash.data.protocols import PROTOCOLS
-
-    _refuse_overwriting(out, force=force)
-    options = ConvertOptions(version=version, images=images, captions=captions)
-    conversion = convert_data_set(path, out, kind=kind, options=options)
-    collection = conversion.collection
-    protocols = [each.name for each in PROTOCOLS.values() if each.fits(collection)]
-    if as_json:
-        console.emit_json(
-            {
-                "source": conversion.source,
-                "manifest": str(collection.path),
-                "items": len(collection),
-                "classes": list(collection.classes),
-                "features": {name: str(file) for name, file in conversion.features.items()},
-                "protocols": protocols,
-            }
-        )
-        return
-    console.out(
-        f"{conversion.source}: {len(collection):,} items of {len(collection.classes)} classes in "
-        f"{collection.path}"
-    )
-    for modality, file in conversion.features.items():
-        console.out(f"{modality} features: {file}")
-    arguments = [
-        *(
-            f"--{modality}-encoder features:{file}"
-            for modality, file in conversion.features.items()
-        ),
-        *(f"--protocol {name}" for name in protocols[:1]),
-        "--out runs/first",
-    ]
-    console.note(f"train on it: proxyhash train {out} {' '.join(arguments)}")
+register_convert(commands)
 
 
 @commands.command(
@@ -296,7 +221,7 @@ def generate(
     """Draw a picture set with captions and labels: no download, the same on every machine."""
     from proxyhash.data.scenes import generate_scenes
 
-    _refuse_overwriting(folder, force=force)
+    refuse_overwriting(folder, force=force)
     collection = generate_scenes(folder, items=items, seed=seed, size=size, track=console.track)
     if as_json:
         console.emit_json(
@@ -312,9 +237,3 @@ def generate(
         f"{len(collection):,} pictures with {len(collection.classes)} labels in {collection.path}"
     )
     console.note(f"next: proxyhash data check {folder}")
-
-
-def _refuse_overwriting(folder: Path, *, force: bool) -> None:
-    manifest = folder / "items.jsonl"
-    if manifest.exists() and not force:
-        raise UsageError(f"{manifest} exists; choose another folder, or write over it with --force")

@@ -88,6 +88,15 @@ def test_orthohash(parts):
     assert terms_of(objective, batch) == pytest.approx({"cosine": expected}, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("classes", "scale"), [(25, 4.4945), (11, 3.2563), (3, 0.9803), (1, 0.9803)]
+)
+def test_the_scale_of_orthohash_follows_the_number_of_categories(classes, scale):
+    context = Context(labels=torch.ones(4, classes), bits=BITS, seed=0)
+    assert make_objective("orthohash", context, {}).scale == pytest.approx(scale, abs=1e-4)
+    assert make_objective("orthohash", context, {"scale": 8}).scale == 8
+
+
 def test_hyp2(parts):
     toy, batch = parts
     objective = objective_of("hyp2", toy, beta=0.4, tau=-0.2)

@@ -23,8 +23,9 @@ __all__ = ["Dchmt", "DchmtSettings"]
 class DchmtSettings(Settings):
     """Settings of `dchmt`."""
 
-    vartheta: float = Field(default=0.5, gt=0, le=1)
-    """Share of the bits in which items without a common label are to differ."""
+    vartheta: float = Field(default=0.25, gt=0, le=1)
+    """Share of the bits in which items without a common label are to differ; published 0.5, which
+    is worse on frozen features at 16 and at 64 bits."""
     lambda_: float = Field(default=0.001, ge=0)
     """Weight of the quantisation."""
 
@@ -44,8 +45,9 @@ class Dchmt(Objective):
     with S_ij = 1 where i and j share a label, and the quantisation a mean over the modalities.
 
     Source: Tu et al., "Differentiable Cross-modal Hashing via Multimodal Transformers", ACM MM
-    2022, with the Euclidean distance and settings of the authors' released code. The paper learns
-    CLIP's transformers with it; here it works on frozen features, as every method does.
+    2022, with the Euclidean distance and the quantisation's weight of the authors' released code.
+    The paper learns CLIP's transformers with it; here it works on frozen features, as every method
+    does.
     """
 
     settings_type = DchmtSettings

@@ -89,10 +89,10 @@ def _summary(results: Results) -> str:
     dates = sorted(str(each["finished"])[:10] for each in records)
     machine = records[-1]["machine"]
     span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    hours = sum(each["seconds"] for each in records) / 3600
+    minutes = sum(each["seconds"] for each in records) / 60
     return escape(
         f"{len(records)} of {results.expected} runs finished · {span} · "
-        f"{hours:.1f} process hours · "
+        f"{minutes:.0f} process minutes · "
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']} · "
         f"proxyhash {machine['proxyhash']}, torch {machine['torch']}, "
         f"Python {machine['python']}"
@@ -102,8 +102,9 @@ def _summary(results: Results) -> str:
 def _protocol(first: Measured) -> str:
     protocol = first.metrics["protocol"]
     return (
-        f"Figures are mAP@all, mean ± standard deviation over the seeds; each seed draws its own "
-        f"split and weights, the same for all methods. Ties: {escape(protocol['ties'])}; an item "
+        "Figures are mAP@all, mean ± standard deviation over the seeds; each seed draws its own "
+        "weights and, unless the collection names the parts, its own split, the same for all "
+        f"methods. Ties: {escape(protocol['ties'])}; an item "
         "is relevant when it shares a label; queries with nothing relevant are left out. "
         "<i>Literature</i> searches everything that is no query, train items included; "
         "<i>strict</i> leaves out every item whose labels training saw. I→T: an image finds texts; "
@@ -194,7 +195,8 @@ def _significance(comparisons: Sequence[Comparison]) -> str:
         "t-test over the seeds; the splits overlap, so seeds are not wholly independent. "
         f"<i>p, queries</i>: sign-flip test with {DRAWS:,} draws on the differences in average "
         "precision, one an item, averaged over the seeds that ask for it; it holds for these "
-        "trained codes and knows nothing of new training runs. The baseline is chosen by the same figures, which favours it. No "
+        "trained codes and knows nothing of new training runs. The baseline is chosen by the same "
+        "figures, which favours it. No "
         f"correction for the {len(comparisons)} comparisons.</p>"
         "<details><summary>Show the comparisons</summary>"
         + _table(columns, lines, left=set(columns[1:5]))

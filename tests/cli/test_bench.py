@@ -41,16 +41,16 @@ def test_wrong_usage_is_told(proxyhash_command, scenes, tmp_path):
 
 
 def test_a_failing_cell_is_named_and_the_others_are_kept(proxyhash_process, scenes, tmp_path):
-    path = write_suite(tmp_path, scenes.root, epochs=1)
-    text = path.read_text().replace(
-        "hidden = [24]", "optimizer = 'sgd', learning_rate = 1e30, output_batch_norm = false"
-    )
-    path.write_text(text.replace("seeds = [0, 1]", "seeds = [0]"))
-    done = proxyhash_process("bench", path, "--out", tmp_path / "out", "--json")
+    path, out = write_suite(tmp_path, scenes.root, epochs=1), tmp_path / "out"
+    taken = out / "cells" / "scenes" / "dcmh-wide" / "16" / "s0"
+    taken.mkdir(parents=True)
+    (taken / "notes.txt").write_text("of someone else")
+    done = proxyhash_process("bench", path, "--out", out, "--seeds", "0", "--json")
     assert done.code == 1
     assert "1 of 2 cells failed" in done.err
-    assert "dcmh, wide, 16 bits, seed 0: training diverged" in done.err
-    assert (done.json["finished"], done.json["cells"]) == (1, 2)
+    assert f"dcmh, wide, 16 bits, seed 0: {taken} holds no run" in done.err
+    assert (done.json["finished"], done.json["cells"]) == (1, 4)
+    assert (taken / "notes.txt").exists()
 
 
 def test_ctrl_c_ends_within_seconds_and_keeps_finished_cells(scenes, tmp_path):

@@ -72,4 +72,5 @@ def _whitener(view: Tensor, regularization: float) -> Tensor:
     mean_variance = covariance.diagonal().mean().clamp(min=1e-12)
     # A trace of the mean variance always, so that constant features have a factor as well.
     covariance.diagonal().add_((regularization + 1e-9) * mean_variance)
-    return torch.linalg.cholesky(covariance)
+    factor: Tensor = torch.linalg.cholesky(covariance)
+    return factor

@@ -147,7 +147,7 @@ def learn_data_proxies(
     modalities: tuple[Modality, ...] = ("image", "text")
     taught = {m: train.has(m) & train.labels.bool().any(dim=1) for m in modalities}
     for _ in track(range(epochs), "first stage"):
-        for index in torch.randperm(len(train)).to(device).split(batch_size):
+        for index in torch.split(torch.randperm(len(train)).to(device), batch_size):
             items = []
             for modality in modalities:
                 rows = index[taught[modality][index]]

@@ -36,7 +36,7 @@ def itq_rotation(
     """
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(bits, bits, generator=generator, dtype=torch.float64)
-    rotation = torch.linalg.qr(start).Q[: projections.shape[1]].to(projections)
+    rotation: Tensor = torch.linalg.qr(start).Q[: projections.shape[1]].to(projections)
     for _ in range(iterations):
         codes = sign(projections @ rotation)
         left, _, right = torch.linalg.svd(projections.T @ codes, full_matrices=False)

@@ -13,7 +13,7 @@ from proxyhash.benchmarks.machine import GIB
 from proxyhash.benchmarks.worker import Outcome, work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -33,7 +33,7 @@ def fill_cells(
     keep_models: bool,
     stop: Callable[[], bool],
     note: Callable[[str], None],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Yield the outcome of every cell as it comes; end early where `stop` says so.
 
     Workers are spawned, not forked, since threads of torch do not survive a fork. When the

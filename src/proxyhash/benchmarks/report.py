@@ -18,7 +18,7 @@ from proxyhash.benchmarks.tables import (
 from proxyhash.data import read_collection
 from proxyhash.errors import DataError, MissingExtraError
 from proxyhash.evaluation.report import DIRECTION_WORDS
-from proxyhash.files import write_bytes, write_text
+from proxyhash.files import write_bytes
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_report(
     written: list[Path] = []
 
     def write(path: Path, content: str | bytes) -> None:
-        (write_text if isinstance(content, str) else write_bytes)(path, content)  # type: ignore[operator]
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
         written.append(path)
 
     comparisons, figures, classes = {}, {}, {}

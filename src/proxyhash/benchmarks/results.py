@@ -46,7 +46,7 @@ class Measured:
     def map(self, gallery: str, direction: str) -> float | None:
         """Return the mAP; None where the gallery is empty or no query counts."""
         part = self.metrics if gallery == "literature" else self.metrics["strict"]
-        value: float | None = part and part["map"][direction]
+        value: float | None = part["map"][direction] if part else None
         return value
 
     def average_precision(self, gallery: str, direction: str) -> npt.NDArray[np.float32] | None:

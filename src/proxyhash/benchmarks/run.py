@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from proxyhash.benchmarks.machine import peak_memory, share_machine
 from proxyhash.benchmarks.pool import fill_cells
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.progress import Track, silent
+from proxyhash.training.interrupt import listen_for_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +50,6 @@ def fill_suite(
     memory: float | None = None,
     keep_models: bool = False,
     rerun_changed: bool = False,
-    stop: Callable[[], bool] = lambda: False,
     note: Callable[[str], None] = lambda _text: None,
     track: Track = silent,
 ) -> Filled:
@@ -61,14 +62,13 @@ def fill_suite(
         memory: GiB that everything may take; None: three quarters of what is available.
         keep_models: keep the model folders of new cells (tens of MB each).
         rerun_changed: fill finished cells anew whose configuration the suite changed.
-        stop: asked several times a second; True ends the work and keeps finished cells.
         note: told in a sentence what comes next.
         track: told of every cell.
 
     Raises:
         UsageError: the suite cannot be configured, or finished cells were made otherwise.
         DataError: a data set is missing or cannot be read.
-        InterruptedRunError: `stop` returned True.
+        InterruptedRunError: Ctrl-C or SIGTERM; finished cells are kept.
     """
     cells = cells_of(suite, out)
     changed = [cell for cell in cells if cell.state == "changed"]
@@ -91,16 +91,15 @@ def fill_suite(
     note(f"{len(todo):,} of {len(cells):,} cells to fill, in {share.reason}")
     failed: list[Outcome] = []
     trained = 0
-    outcomes = fill_cells(todo, share=share, keep_models=keep_models, stop=stop, note=note)
-    try:
-        for outcome in track(outcomes, f"cells of {suite.name}", len(todo)):
-            if outcome.error:
-                failed.append(outcome)
-                note(f"failed: {outcome.cell.name}: {outcome.error}")
-            else:
-                trained += 1
-    finally:
-        outcomes.close()  # type: ignore[attr-defined]
+    with listen_for_stop() as stop:
+        filling = fill_cells(todo, share=share, keep_models=keep_models, stop=stop, note=note)
+        with closing(filling) as outcomes:
+            for outcome in track(outcomes, f"cells of {suite.name}", len(todo)):
+                if outcome.error:
+                    failed.append(outcome)
+                    note(f"failed: {outcome.cell.name}: {outcome.error}")
+                else:
+                    trained += 1
     if trained + len(failed) < len(todo):
         raise InterruptedRunError(
             f"stopped with {len(cells) - len(todo) + trained} of {len(cells)} cells finished; run "

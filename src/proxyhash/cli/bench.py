@@ -131,10 +131,8 @@ def bench(
 def _fill(part: "Suite", out: Path, **options: Any) -> list[str]:
     """Fill the open cells; return what failed, in words."""
     from proxyhash.benchmarks import fill_suite
-    from proxyhash.training.interrupt import listen_for_stop
 
-    with listen_for_stop() as stop:
-        filled = fill_suite(part, out, stop=stop, note=console.note, track=console.track, **options)
+    filled = fill_suite(part, out, note=console.note, track=console.track, **options)
     return [f"  {each.cell.name}: {each.error}" for each in filled.failed]
 
 

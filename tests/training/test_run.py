@@ -25,6 +25,7 @@ from proxyhash.methods.registry import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training import run as run_module
 from proxyhash.training.history import read_history
+from proxyhash.training.machine import use_precision
 from proxyhash.training.prepare import prepare
 
 if TYPE_CHECKING:
@@ -438,6 +439,25 @@ def test_threads_are_given_back(scenes, tmp_path):
     before = torch.get_num_threads()
     train(config_of(scenes.root, tmp_path / "run", epochs=1, threads=before + 1))
     assert torch.get_num_threads() == before
+
+
+def test_precision_is_given_back(scenes, tmp_path):
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    result = train(config_of(scenes.root, tmp_path / "run", precision="bfloat16", epochs=1))
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert result.metrics["map"]["image_to_text"] > 0
+
+
+def test_bfloat16_rounds_the_factors_of_products():
+    torch.manual_seed(0)
+    left, right = torch.randn(64, 256), torch.randn(256, 64)
+    exact = left.double() @ right.double()
+    with use_precision("bfloat16"):
+        rounded = left @ right
+    with use_precision("float32"):
+        plain = left @ right
+    assert (plain - exact).abs().max() < 1e-4
+    assert (rounded - exact).abs().max() < 0.5  # within 16 deviations of 2^-9 per factor
 
 
 def test_tensorboard_gets_losses_and_scores(scenes, tmp_path):

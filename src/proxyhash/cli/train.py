@@ -80,6 +80,7 @@ def train(
     patience: options.Patience = None,
     device: options.Device = None,
     threads: options.Threads = None,
+    precision: options.Precision = None,
     tensorboard: options.Tensorboard = None,
 ) -> None:
     """Train hashing networks; write model, codes, figures and a model card into a run folder.

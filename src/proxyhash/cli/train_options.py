@@ -68,6 +68,10 @@ Device: TypeAlias = Annotated[
     str | None, option(RUN, "Where the networks train: cpu, cuda, cuda:1, mps.", "cpu")
 ]
 Threads: TypeAlias = Annotated[int | None, option(RUN, "Processor threads.")]
+Precision: TypeAlias = Annotated[
+    str | None,
+    option(RUN, "Matrix products in training: float32 or bfloat16, which is faster.", "float32"),
+]
 Tensorboard: TypeAlias = Annotated[
     bool | None,
     option(RUN, "Write losses and scores for TensorBoard.", False, name="--tensorboard"),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from proxyhash.data.item import Modality
 
-__all__ = ["NetworkOptions", "TrainConfig", "read_config"]
+__all__ = ["NetworkOptions", "Precision", "TrainConfig", "read_config"]
+
+Precision = Literal["float32", "bfloat16"]
+"""What matrix products round their factors to."""
 
 
 def _widths(value: Any) -> Any:
@@ -116,6 +119,9 @@ class TrainConfig(NetworkOptions):
     """Where the networks train: cpu, cuda, cuda:1, mps."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; none: what the libraries choose."""
+    precision: Precision = "float32"
+    """What matrix products round their factors to in training. "bfloat16" halves the time on
+    processors with matrix instructions for it; weights and codes are made in float32."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard into the run folder (extra "tensorboard")."""
 

@@ -13,7 +13,9 @@ from proxyhash.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["check_device", "use_threads"]
+    from proxyhash.training.config import Precision
+
+__all__ = ["check_device", "use_precision", "use_threads"]
 
 
 def check_device(name: str) -> None:
@@ -47,3 +49,22 @@ def use_threads(count: int | None) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def use_precision(precision: Precision) -> Iterator[None]:
+    """Let matrix products inside the block round their factors to `precision`.
+
+    Weights, sums and everything else stay float32. "bfloat16" is about twice as fast on processors
+    with matrix instructions for it, such as AMX, and changes nothing on those without.
+    """
+    if precision == "float32":
+        yield
+        return
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    setting.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before

@@ -19,7 +19,7 @@ from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord, cut_history
 from proxyhash.training.interrupt import listen_for_stop
 from proxyhash.training.loop import Report, run_epochs
-from proxyhash.training.machine import check_device, use_threads
+from proxyhash.training.machine import check_device, use_precision, use_threads
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.resume import resume_config
 from proxyhash.training.rows import Rows, take_rows
@@ -128,9 +128,10 @@ def _train(
 
     train_rows, validation_rows = rows(split.train), rows(split.validation)
     resumed = resume and folder.last.exists()
-    state = build_state(
-        config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
-    )
+    with use_precision(config.precision):
+        state = build_state(
+            config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
+        )
     if not resume:
         folder.start()  # not before here, so that a mistyped option leaves no folder behind
     write_json(folder.config, config.to_dict())
@@ -143,6 +144,7 @@ def _train(
         if config.tensorboard:
             log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
             report = _both(report, stack.enter_context(log))
+        stack.enter_context(use_precision(config.precision))  # codes are made without it
         run_epochs(
             state,
             train_rows,

@@ -109,7 +109,7 @@ def test_options_reach_the_configuration(proxyhash_command, scenes, tmp_path):
         (("DATA", "--out", "OUT", "--set", "gama=1"), "did you mean 'gamma'"),
         (("DATA", "--out", "OUT", "--set", "gamma"), "--set 'gamma' is no KEY=VALUE"),
         (("DATA", "--out", "OUT", "--text-network", "hiden=1"), "did you mean 'hidden'"),
-        (("DATA", "--out", "OUT", "--method", "dchm"), "did you mean 'dchml'"),
+        (("DATA", "--out", "OUT", "--method", "psld"), "did you mean 'psldh'"),
         (("DATA", "--out", "OUT", "--preset", "ref"), "preset is 'ref'; it must be one of"),
         (("--resume",), "--resume needs --out"),
         (("--resume", "--out", "OUT"), "holds no run to resume"),

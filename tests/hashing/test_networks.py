@@ -19,13 +19,14 @@ EVERYTHING: dict[str, Any] = {
     "standardize": True,
     "output_batch_norm": True,
 }
+WITH_CATEGORIES: dict[str, Any] = {"center": True, "categories": 4}
 
 
 def _features(items: int = 12, width: int = 5) -> torch.Tensor:
     return torch.randn(items, width, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING])
+@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, WITH_CATEGORIES])
 def test_outputs_are_tanh_of_the_logits(options: dict[str, Any]) -> None:
     network = HashingNetwork(5, 16, **options).eval()
     outputs = network(_features())
@@ -97,6 +98,30 @@ def test_standardisation_uses_present_rows_and_keeps_constant_features_finite() 
         scaled.std(dim=0, correction=0), torch.tensor([1.0, 1, 1, 0, 1]), atol=1e-3, rtol=0
     )
     assert network(features).isfinite().all()
+
+
+def test_centring_leaves_the_deviation_alone() -> None:
+    features = 3 * _features() + 5
+    network = HashingNetwork(5, 8, center=True)
+    network.fit_standardization(features)
+    torch.testing.assert_close(
+        network.standardized(features), features - features.double().mean(dim=0).float()
+    )
+
+
+def test_categories_are_predicted_on_the_way() -> None:
+    network = HashingNetwork(5, 8, categories=3, output_batch_norm=True).eval()
+    logits = network.category_logits(_features())
+    assert logits.shape == (12, 3)
+    assert network.phnet is not None
+    assert (network.logits(_features()) == network.phnet(logits)).all()
+    by_hand = network.phnet.layers(4 * torch.sigmoid(logits) - 1)
+    torch.testing.assert_close(network.logits(_features()), by_hand)
+
+
+def test_a_network_without_categories_says_so() -> None:
+    with pytest.raises(UsageError, match="without predicting categories"):
+        HashingNetwork(5, 8).category_logits(_features())
 
 
 def test_standardisation_needs_an_item() -> None:

@@ -11,6 +11,7 @@ from proxyhash.hashing.networks import IHNet, THNet
 from proxyhash.methods.base import Batch, Context, Memory, Objective
 from proxyhash.methods.registry import get_method, make_objective
 from proxyhash.methods.rows import Rows
+from proxyhash.training.networks import Networks
 
 BITS = 16
 CLASSES = 5
@@ -50,12 +51,15 @@ def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
 
 
 def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module]:
-    """Small networks, linear for the methods that need them so."""
-    hidden = (32,) if get_method(name).passes else ()
-    return {
-        "image": IHNet(12, BITS, hidden=hidden, seed=seed),
-        "text": THNet(20, BITS, hidden=hidden, seed=seed + 1),
-    }
+    """Small networks: linear, or with category logits, for the methods that need them so."""
+    method = get_method(name)
+    hidden = (32,) if method.passes else ()
+    categories = CLASSES if method.defaults.get("posterior") else 0
+    pair = Networks(
+        image=IHNet(12, BITS, hidden=hidden, categories=categories, seed=seed),
+        text=THNet(20, BITS, hidden=hidden, categories=categories, seed=seed + 1),
+    )
+    return {"image": pair.image, "text": pair.text}
 
 
 def objective_of(name: str, toy: Toy, *, seed: int = 0, **settings: object) -> Objective:
@@ -90,10 +94,23 @@ def batch_of(
     learning: tuple[str, ...],
     index: Tensor,
     memory: Memory,
+    *,
+    objective: Objective | None = None,
 ) -> Batch:
+    """Return a step's batch; methods with a forward pass of their own need the objective."""
     has = {"image": toy.has_image[index], "text": toy.has_text[index]}
     features = {"image": toy.image, "text": toy.text}
-    outputs = {name: nets[name](features[name][index]) * has[name][:, None] for name in learning}
+    outputs = {}
+    for name in learning:
+        rows, inputs = has[name], features[name][index]
+        if objective is None or not rows.any():
+            outputs[name] = nets[name](inputs) * rows[:, None]
+            continue
+        values = torch.zeros(len(index), BITS)
+        values[rows] = objective.run_network(
+            name, nets[name], inputs[rows], toy.labels[index][rows]
+        )
+        outputs[name] = values
     return Batch(
         index=index,
         labels=toy.labels[index],
@@ -109,7 +126,7 @@ def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **setting
     """Return the trained networks."""
     nets = networks(name, seed=seed)
     objective = begun(name, toy, nets, seed=seed, **settings)
-    weights = [w for net in nets.values() for w in net.parameters()]
+    weights = list(dict.fromkeys(w for net in nets.values() for w in net.parameters()))
     optimizer = torch.optim.Adam([*weights, *objective.parameters()], lr=5e-3)
     memory = memory_of(toy, nets)
     generator = torch.Generator().manual_seed(seed)
@@ -117,11 +134,16 @@ def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **setting
         objective.begin_round(memory)
         for learning in objective.passes:
             for index in torch.randperm(len(toy.labels), generator=generator).split(20):
-                batch = batch_of(toy, nets, learning, index, memory)
+                batch = batch_of(toy, nets, learning, index, memory, objective=objective)
                 loss = torch.stack(list(objective.loss(batch).values())).sum()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 for modality in learning:
                     memory.of(modality)[index] = batch.latest(modality)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective.end_run(nets, toy.rows())
+    for net in nets.values():
+        net.eval()
     return nets

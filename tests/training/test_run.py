@@ -148,6 +148,24 @@ def test_an_interrupted_run_ends_bit_identically(finished, scenes, tmp_path, mon
     assert resumed.metrics["map"] == result.metrics["map"]
 
 
+def test_a_method_that_ends_a_run_by_itself_resumes_bit_identically(scenes, tmp_path):
+    options = {"method": "dchml-plus", "settings": {"refit": 20}}
+    train(config_of(scenes.root, tmp_path / "whole", **options))
+    config = config_of(scenes.root, tmp_path / "parts", **options)
+
+    def interrupt(record):
+        if record.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError):
+        train(config, report=interrupt)
+    train(config, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    model = HashModel.load(tmp_path / "whole" / "model")
+    assert model.proxies is not None
+    assert model.proxies.origin == "phnet"
+
+
 def assert_same_run(one: Path, other: Path) -> None:
     for name in ("codes.npz", "split.json", "model/networks.safetensors"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -65,6 +65,8 @@ def train(
     batch_norm: options.BatchNorm = None,
     output_batch_norm: options.OutputBatchNorm = None,
     standardize: options.Standardize = None,
+    center: options.Center = None,
+    posterior: options.Posterior = None,
     text_network: options.TextNetwork = None,
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,

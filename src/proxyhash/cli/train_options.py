@@ -147,6 +147,10 @@ OutputBatchNorm: TypeAlias = Annotated[
 Standardize: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", False)
 ]
+Center: TypeAlias = Annotated[bool | None, option(NETWORKS, "Bring each feature to mean 0.", False)]
+Posterior: TypeAlias = Annotated[
+    bool | None, option(NETWORKS, "Predict the categories on the way to the bits.", False)
+]
 TextNetwork: TypeAlias = Annotated[
     list[str] | None,
     option(

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from proxyhash.errors import UsageError, check_option
+from proxyhash.hashing.posterior import PosteriorPHNet
 
 __all__ = ["ACTIVATIONS", "HashingNetwork", "IHNet", "THNet"]
 
@@ -27,7 +28,9 @@ class HashingNetwork(nn.Module):
 
     The layers are, in order: standardisation, input dropout, then for each hidden width a linear
     map, batch normalisation, activation and dropout, then the linear map to K bits, its batch
-    normalisation, and tanh. What is switched off is left out.
+    normalisation, and tanh. What is switched off is left out. With `categories`, the linear map
+    goes to one logit a category instead, and a `PosteriorPHNet` turns their probabilities into
+    bits.
 
     Args:
         dim_in: width d of the features.
@@ -40,6 +43,8 @@ class HashingNetwork(nn.Module):
         standardize: bring every feature to mean 0 and deviation 1 over the items given to
             `fit_standardization`; pooled picture features and word counts differ by orders of
             magnitude otherwise.
+        center: bring every feature to mean 0 alone; `standardize` does it anyway.
+        categories: number of categories C that are predicted on the way to the bits; 0: none are.
         output_batch_norm: normalise the logits of each bit over the batch, without learned scale
             and shift, so that every bit is set for about half of the items (Hoe et al., "One
             Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
@@ -68,6 +73,8 @@ class HashingNetwork(nn.Module):
         batch_norm: bool = False,
         activation: str = "relu",
         standardize: bool = False,
+        center: bool = False,
+        categories: int = 0,
         output_batch_norm: bool = False,
         seed: int = 0,
     ) -> None:
@@ -88,6 +95,8 @@ class HashingNetwork(nn.Module):
             "batch_norm": batch_norm,
             "activation": activation,
             "standardize": standardize,
+            "center": center,
+            "categories": categories,
             "output_batch_norm": output_batch_norm,
         }
         layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
@@ -100,11 +109,12 @@ class HashingNetwork(nn.Module):
             if dropout:
                 layers.append(nn.Dropout(dropout))
             width = hidden_width
-        layers.append(nn.Linear(width, bits))
-        if output_batch_norm:
+        layers.append(nn.Linear(width, categories or bits))
+        if output_batch_norm and not categories:
             layers.append(nn.BatchNorm1d(bits, affine=False))
         self.layers = nn.Sequential(*layers)
-        if standardize:
+        self.phnet = PosteriorPHNet(categories, bits, seed=seed) if categories else None
+        if standardize or center:
             self.register_buffer("mean", torch.zeros(dim_in))
             self.register_buffer("scale", torch.ones(dim_in))
         self._draw_weights(torch.Generator().manual_seed(seed))
@@ -127,11 +137,29 @@ class HashingNetwork(nn.Module):
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
         logits: Tensor = self.layers(self.standardized(features))
+        return logits if self.phnet is None else self.phnet(logits)
+
+    def category_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return one logit a category, its sigmoid the probability that the item has it.
+
+        Raises:
+            UsageError: the network predicts no categories.
+        """
+        if self.phnet is None:
+            raise UsageError(
+                "this network goes to its bits without predicting categories; build it with "
+                "categories=C"
+            )
+        logits: Tensor = self.layers(self.standardized(features))
         return logits
 
     def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return what the first layer takes: the features, standardised where that is on."""
-        return (features - self.mean) * self.scale if self.config["standardize"] else features
+        """Return what the first layer takes: the features, standardised or centred if asked."""
+        return (features - self.mean) * self.scale if self._shifts else features
+
+    @property
+    def _shifts(self) -> bool:
+        return bool(self.config["standardize"] or self.config["center"])
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the outputs h = tanh(logits)."""
@@ -141,7 +169,7 @@ class HashingNetwork(nn.Module):
     def fit_standardization(
         self, features: Float[Tensor, "n d"], present: Bool[Tensor, " n"] | None = None
     ) -> None:
-        """Take mean and deviation of every feature from these items; nothing without `standardize`.
+        """Take mean and deviation of every feature from these items, as far as they are used.
 
         A feature that is the same for all items is only centred.
 
@@ -149,18 +177,20 @@ class HashingNetwork(nn.Module):
             features: features of the train items alone.
             present: items that have this modality; the zero rows of the others do not count.
         """
-        if not self.config["standardize"]:
+        if not self._shifts:
             return
         rows = (features if present is None else features[present]).double()
         if not len(rows):
             raise UsageError(
                 "no train item has this modality, so its features cannot be standardised; "
-                "give a train split with both modalities or turn standardize off"
+                "give a train split with both modalities or turn standardize and center off"
             )
+        self.mean.copy_(rows.mean(dim=0))
+        if not self.config["standardize"]:
+            return
         deviation = rows.std(dim=0, correction=0)
         # A sum of equal floats may leave a deviation of rounding errors.
         constant = deviation <= 1e-6 * rows.abs().amax(dim=0)
-        self.mean.copy_(rows.mean(dim=0))
         self.scale.copy_(torch.where(constant, 1.0, 1.0 / deviation.clamp(min=1e-30)))
 
     def _draw_weights(self, generator: torch.Generator) -> None:

@@ -16,12 +16,14 @@ from proxyhash.losses.cosine_softmax import cosine_softmax
 from proxyhash.losses.cross_modal import cross_modal_softmax
 from proxyhash.losses.data_softmax import data_softmax
 from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
+from proxyhash.losses.label_posterior import label_posterior
 from proxyhash.losses.log_cosh import log_cosh_quantization
 from proxyhash.losses.margin_dynamic import margin_dynamic_softmax
 from proxyhash.losses.pairwise import pairwise_likelihood
 from proxyhash.losses.partial import partial_softmax
 from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.quantize import quantization
+from proxyhash.losses.relevance import relevance, relevance_likelihood
 from proxyhash.losses.separation import proxy_separation
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "cross_modal_softmax",
     "data_softmax",
     "irrelevant_pairs",
+    "label_posterior",
     "log_cosh_quantization",
     "margin_dynamic_softmax",
     "pairwise_likelihood",
@@ -41,4 +44,6 @@ __all__ = [
     "proxy_hinge",
     "proxy_separation",
     "quantization",
+    "relevance",
+    "relevance_likelihood",
 ]

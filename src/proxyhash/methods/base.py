@@ -200,6 +200,35 @@ class Objective(nn.Module, ABC):
     def begin_round(self, memory: Memory) -> None:
         """Prepare a round, for example refresh a unified code; called before every epoch."""
 
+    def run_network(
+        self,
+        modality: Modality,  # noqa: ARG002
+        network: HashingNetwork,
+        features: Tensor,
+        labels: Tensor,  # noqa: ARG002
+    ) -> Tensor:
+        """Return the (b, K) outputs of a network that learns in this step.
+
+        For methods that change the features on the way or need more than the outputs; what they
+        keep for the loss belongs to this step alone.
+
+        Args:
+            modality: Which network it is.
+            network: The network, in training mode.
+            features: (b, d) features of the items that have the modality.
+            labels: (b, C) their labels.
+        """
+        outputs: Tensor = network(features)
+        return outputs
+
+    def end_run(
+        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+    ) -> None:
+        """Complete the networks of the best epoch before they are evaluated and saved.
+
+        Called once, after the last epoch, with torch's generators seeded; see `begin_run`.
+        """
+
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return named scalar terms, already weighted; the loop minimises their sum."""

@@ -77,6 +77,7 @@ def _load_methods() -> None:
         csq,
         daph,
         dchml,
+        dchml_plus,
         dchmt,
         dcmh,
         hyp2,

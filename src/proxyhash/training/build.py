@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.rows import Rows
 
-__all__ = ["build_state"]
+__all__ = ["build_state", "complete_networks"]
 
 _WEIGHTS = 0
 """Names the use of a seed: epochs are numbered from 1, first weights are drawn in epoch 0."""
 _FIRST_STAGE = 2
 """Names what a method draws before epoch 1, beside the weights of two networks."""
+_LAST_STAGE = 3
+"""Names what a method draws after the last epoch."""
 
 
 def build_state(
@@ -85,6 +87,18 @@ def build_state(
     )
 
 
+def complete_networks(
+    config: TrainConfig, state: TrainState, train: Rows, networks: Networks, *, track: Track
+) -> None:
+    """Let the method complete the networks that are kept; their seconds count."""
+    started = time.perf_counter()
+    with seeded(config.seed, _WEIGHTS, _LAST_STAGE, device=config.device):
+        state.objective.end_run(
+            {"image": networks.image, "text": networks.text}, train, track=track
+        )
+    state.seconds += time.perf_counter() - started
+
+
 def _network(
     config: TrainConfig, train: Rows, modality: Modality, kind: type[HashingNetwork], *, number: int
 ) -> HashingNetwork:
@@ -99,6 +113,7 @@ def _network(
         features.shape[1],
         config.bits,
         seed=derive_seed(config.seed, _WEIGHTS, number),
+        categories=train.labels.shape[1] if config.posterior else 0,
         **config.network_options(modality),
     )
     network.fit_standardization(features.cpu(), has.cpu())

@@ -47,6 +47,8 @@ class NetworkOptions(Settings):
     """Batch normalisation of the logits, which balances the bits."""
     standardize: bool = False
     """Bring each feature to mean 0 and deviation 1 over the train items."""
+    center: bool = False
+    """Bring each feature to mean 0 over the train items, with its deviation left as it is."""
 
 
 class TrainConfig(NetworkOptions):
@@ -86,6 +88,8 @@ class TrainConfig(NetworkOptions):
     protocol: str | None = None
     """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
+    posterior: bool = False
+    """Predict the categories on the way to the bits, as `dchml-plus` needs it."""
     text_network: dict[str, Any] = Field(default_factory=dict)
     """Options of the text network where they differ, for example {"hidden": [8192]}."""
 

@@ -189,14 +189,18 @@ def _forward(state: TrainState, train: Rows, step: _Step) -> Batch:
     has = {"image": train.has_image[step.index], "text": train.has_text[step.index]}
     for modality in step.learning:
         network, features = state.networks.of(modality), train.features(modality)[step.index]
+        labels = train.labels[step.index]
         if train.complete(modality):
-            outputs[modality] = network(features)
+            outputs[modality] = state.objective.run_network(modality, network, features, labels)
             continue
         if _needs_two(network) and int(has[modality].sum()) < 2:
             has[modality] = torch.zeros_like(has[modality])
         values = features.new_zeros(len(features), state.objective.bits)
         if has[modality].any():
-            values[has[modality]] = network(features[has[modality]])
+            rows = has[modality]
+            values[rows] = state.objective.run_network(
+                modality, network, features[rows], labels[rows]
+            )
         outputs[modality] = values
     return Batch(
         index=step.index,

@@ -61,7 +61,7 @@ def use_precision(precision: Precision) -> Iterator[None]:
     if precision == "float32":
         yield
         return
-    setting = torch.backends.mkldnn.matmul
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = setting.fp32_precision
     setting.fp32_precision = "bf16"
     try:

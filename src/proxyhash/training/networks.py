@@ -14,12 +14,17 @@ __all__ = ["Networks"]
 
 
 class Networks(nn.Module):
-    """The image network and the text network; they share nothing but the code length."""
+    """The image network and the text network.
+
+    They share the code length, and their PHNet where they predict categories on the way.
+    """
 
     def __init__(self, image: HashingNetwork, text: HashingNetwork) -> None:
         super().__init__()
         self.image = image
         self.text = text
+        if image.phnet is not None:
+            text.phnet = image.phnet
 
     def of(self, modality: Modality) -> HashingNetwork:
         """Return the network of one modality."""

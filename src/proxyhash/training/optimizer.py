@@ -37,11 +37,13 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
         (networks.text, text_rate),
         (objective, config.learning_rate),
     )
-    groups: list[dict[str, Any]] = [
-        {"params": list(module.parameters()), "lr": rate, "base_rate": rate}
-        for module, rate in modules
-        if any(True for _ in module.parameters())
-    ]
+    groups: list[dict[str, Any]] = []
+    seen: set[nn.Parameter] = set()
+    for module, rate in modules:
+        own = [parameter for parameter in module.parameters() if parameter not in seen]
+        seen.update(own)  # networks may share a part
+        if own:
+            groups.append({"params": own, "lr": rate, "base_rate": rate})
     # Fused kernels read each parameter once a step: three times faster on a CPU.
     if config.optimizer == "sgd":
         return SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)

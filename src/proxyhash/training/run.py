@@ -13,7 +13,7 @@ from proxyhash.files import read_json, write_json, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.methods.registry import method_settings
 from proxyhash.progress import Track, silent
-from proxyhash.training.build import build_state
+from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.card import model_card
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord, cut_history
@@ -156,8 +156,9 @@ def _train(
             track=track,
             checkpoints=checkpoints,
         )
-    proxies = state.objective.proxies
     networks = load_best(folder.best, state)
+    complete_networks(config, state, train_rows, networks, track=track)
+    proxies = state.objective.proxies
     model = HashModel(
         bits=config.bits,
         classes=collection.classes,

@@ -1,0 +1,59 @@
+"""How likely two items are to share a label, and codes that say so."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from proxyhash.losses.supervision import Scalar
+
+__all__ = ["relevance", "relevance_likelihood"]
+
+
+def relevance(
+    posteriors: Float[Tensor, "n c"], others: Float[Tensor, "m c"]
+) -> Float[Tensor, "n m"]:
+    """Return the probability that two items share at least one label.
+
+        S_ij = 1 - prod_c (1 - p_ic q_jc)
+
+    Labels are taken as independent given the items. For posteriors of 0 and 1 this is the usual
+    similarity of cross-modal hashing, 1 where a label is shared.
+
+    Args:
+        posteriors: p, probabilities of the categories of n items.
+        others: q, those of m items.
+    """
+    none = posteriors.new_ones(len(posteriors), len(others))
+    for own, other in zip(posteriors.T, others.T, strict=True):
+        none = none * (1 - own[:, None] * other[None, :])
+    return 1 - none
+
+
+def relevance_likelihood(
+    outputs: Float[Tensor, "n k"],
+    probability: Float[Tensor, "n n"],
+    *,
+    scale: Tensor,
+    bias: Tensor,
+) -> Scalar:
+    """Return the mean cross-entropy of the relevance of all pairs of different items.
+
+        theta_ij = scale * h_i . h_j / K + bias
+        L = (1 / n(n-1)) sum_{i != j} softplus(theta_ij) - S_ij theta_ij
+
+    Args:
+        outputs: h, relaxed codes of both modalities together.
+        probability: S, how likely each pair is relevant.
+        scale: what inner products are multiplied with, a learned number.
+        bias: logit of the relevance of codes at a distance of K/2, a learned number.
+
+    0, with a graph behind it, for fewer than two items.
+    """
+    count, bits = outputs.shape
+    theta = scale * (outputs @ outputs.T) / bits + bias
+    terms = functional.softplus(theta) - probability * theta
+    apart = 1 - torch.eye(count, dtype=terms.dtype, device=terms.device)
+    return (terms * apart).sum() / max(count * (count - 1), 1)

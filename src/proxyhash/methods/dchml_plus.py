@@ -1,0 +1,210 @@
+"""DCHML-plus: proxies for label posteriors, our own method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from proxyhash.hashing.proxies import Proxies
+from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
+from proxyhash.methods.base import Batch, Context, Objective, sign
+from proxyhash.methods.registry import register_method
+from proxyhash.methods.settings import Settings
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data.item import Modality
+    from proxyhash.hashing.networks import HashingNetwork
+    from proxyhash.hashing.posterior import PosteriorPHNet
+    from proxyhash.methods.rows import Rows
+
+__all__ = ["DchmlPlus", "DchmlPlusSettings"]
+
+_CERTAIN = 8.0
+"""Logit of a category that is known to hold."""
+_REFIT_ITEMS = 256
+"""Items a step of the refit; half of them pictures."""
+_REFIT_RATE = 2e-3
+
+
+class DchmlPlusSettings(Settings):
+    """Settings of `dchml-plus`."""
+
+    image_mix: float = Field(default=0.0, ge=0)
+    """Pictures are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never."""
+    text_mix: float = Field(default=1.0, ge=0)
+    """The same for texts, which a network otherwise learns by heart."""
+    noise: float = Field(default=1.0, ge=0)
+    """Deviation of the noise on category logits that PHNet learns from."""
+    lambda_: float = Field(default=0.04, ge=0)
+    """Weight of the quantisation, the mean square of 1 - |h| over bits."""
+    refit: int = Field(default=1000, ge=0)
+    """Steps in which PHNet is fitted to the final networks; 0: it stays as training left it."""
+
+
+@register_method("dchml-plus")
+class DchmlPlus(Objective):
+    """The networks predict categories; one PHNet for both turns predictions into codes.
+
+    DCHML has a proxy for each category, and an item of several categories aims at a point between
+    their proxies. Here PHNet has a proxy for every label posterior p = sigmoid(z), z the category
+    logits of a network. Both modalities share it, so that codes agree where predictions do. What
+    codes should say is how likely two items are relevant to each other, S, not which category they
+    have:
+
+        S_ij = 1 - prod_c (1 - p_ic p_jc)
+        L = sum_modalities (1/n) sum_i sum_c softplus(z_ic) - y_ic z_ic              "posterior"
+          + (1/m(m-1)) sum_{i != j} softplus(theta_ij) - S_ij theta_ij               "relevance"
+          + lambda (1/m) sum_i mean_k (1 - |h_ik|)^2                                 "quantization"
+        theta_ij = scale h_i . h_j / K + bias,   h = tanh(PHNet(z + noise))
+
+    where i and j run over the m pictures and texts of a step, and the last two terms teach PHNet,
+    scale and bias alone. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), pictures
+    lose half of their features at random. After the last epoch PHNet is fitted once more, to the
+    predictions of the networks that are kept.
+
+    The common budget of epochs and layers holds; `defaults` says what differs.
+
+    Source: our own; the way here and what each part brings are in docs/lab-notes.md.
+    """
+
+    settings_type = DchmlPlusSettings
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "posterior": True,
+        "learning_rate": 1.5e-3,
+        "batch_size": 96,
+        "input_dropout": 0.5,
+        "center": True,
+        "text_network": {"input_dropout": 0.0, "center": False},
+    }
+    settings: DchmlPlusSettings
+
+    def __init__(self, context: Context, settings: DchmlPlusSettings) -> None:
+        super().__init__(context, settings)
+        self.classes = context.classes
+        self.scale = nn.Parameter(torch.tensor(8.0))
+        self.bias = nn.Parameter(torch.tensor(0.0))
+        self._predictions: dict[Modality, tuple[Tensor, Tensor, Tensor]] = {}
+        self._proxies: Proxies | None = None
+
+    @property
+    def proxies(self) -> Proxies | None:
+        """The codes of items that have one category for certain, once the run has ended."""
+        return self._proxies
+
+    def run_network(
+        self, modality: Modality, network: HashingNetwork, features: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return the outputs for mixed features; their predictions are kept for the loss."""
+        mix = self.settings.image_mix if modality == "image" else self.settings.text_mix
+        mixed, shares = _mix(features, labels, mix)
+        logits = network.category_logits(mixed)
+        noisy = logits.detach() + self.settings.noise * torch.randn_like(logits)
+        self._predictions[modality] = logits, noisy, shares
+        return torch.tanh(_phnet(network)(noisy))
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms "posterior", "relevance" and "quantization"."""
+        posterior = batch.labels.new_zeros(())
+        outputs, noisy = [], []
+        for modality in batch.learning():
+            if modality not in self._predictions:  # nothing of this batch has the modality
+                continue
+            logits, noisy_logits, shares = self._predictions.pop(modality)
+            posterior = posterior + label_posterior(logits, shares)
+            labelled = batch.labels[batch.has(modality)].bool().any(dim=1)
+            outputs.append(batch.need(modality)[batch.has(modality)][labelled])
+            noisy.append(noisy_logits[labelled])
+        if not outputs:
+            return {"posterior": posterior}
+        return {"posterior": posterior} | self._code_terms(
+            torch.cat(outputs), torch.cat(noisy), scale=self.scale, bias=self.bias
+        )
+
+    def end_run(
+        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+    ) -> None:
+        """Fit PHNet to the predictions of the final networks for the train items."""
+        phnet = _phnet(networks["image"])
+        if self.settings.refit:
+            self._refit(phnet, _predict(networks, train), track=track)
+        certain = torch.eye(self.classes, device=self.scale.device) * 2 - 1
+        with torch.no_grad():
+            codes = sign(phnet.eval()(_CERTAIN * certain))
+        self._proxies = Proxies(codes=codes.to(torch.int8).cpu().numpy(), origin="phnet")
+
+    def _refit(
+        self, phnet: PosteriorPHNet, predictions: Mapping[Modality, Tensor], *, track: Track
+    ) -> None:
+        scale, bias = (nn.Parameter(value.detach().clone()) for value in (self.scale, self.bias))
+        optimizer = torch.optim.Adam(
+            [{"params": list(phnet.parameters())}, {"params": [scale, bias]}], _REFIT_RATE
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.refit)
+        share = _REFIT_ITEMS // len(predictions)
+        phnet.train()
+        for _ in track(range(self.settings.refit), "fit PHNet"):
+            drawn = [
+                logits[torch.randint(len(logits), (share,), device=logits.device)]
+                for logits in predictions.values()
+            ]
+            logits = torch.cat(drawn)
+            noisy = logits + self.settings.noise * torch.randn_like(logits)
+            terms = self._code_terms(torch.tanh(phnet(noisy)), noisy, scale=scale, bias=bias)
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+
+    def _code_terms(
+        self, outputs: Tensor, logits: Tensor, *, scale: Tensor, bias: Tensor
+    ) -> dict[str, Tensor]:
+        """Return what teaches PHNet, given its outputs for these category logits."""
+        posteriors = torch.sigmoid(logits)
+        probability = relevance(posteriors, posteriors)
+        return {
+            "relevance": relevance_likelihood(outputs, probability, scale=scale, bias=bias),
+            "quantization": self.settings.lambda_
+            * quantization(outputs, sign(outputs.detach()))
+            / self.bits,
+        }
+
+
+def _phnet(network: HashingNetwork) -> PosteriorPHNet:
+    assert network.phnet is not None, "dchml-plus needs networks that predict categories"
+    return network.phnet
+
+
+def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Return the rows mixed with rows drawn at random, and the labels in the same shares.
+
+    An item without labels is mixed with itself alone: nobody knows what it would bring.
+    """
+    if not strength:
+        return features, labels
+    labelled = labels.bool().any(dim=1)
+    (rows,) = labelled.nonzero(as_tuple=True)
+    partner = torch.arange(len(labels), device=labels.device)
+    partner[rows] = rows[torch.randperm(len(rows), device=rows.device)]
+    beta = torch.distributions.Beta(strength, strength)
+    share = beta.sample((len(labels), 1)).to(features)
+    return (
+        share * features + (1 - share) * features[partner],
+        share * labels + (1 - share) * labels[partner],
+    )
+
+
+@torch.no_grad()
+def _predict(networks: Mapping[Modality, HashingNetwork], train: Rows) -> dict[Modality, Tensor]:
+    """Return the category logits of the train items that have the modality and a label."""
+    labelled = train.labels.bool().any(dim=1)
+    predictions = {}
+    for modality, network in networks.items():
+        rows = labelled & train.has(modality)
+        predictions[modality] = network.eval().category_logits(train.features(modality)[rows])
+    return predictions

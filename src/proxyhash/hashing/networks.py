@@ -147,8 +147,8 @@ class HashingNetwork(nn.Module):
         """
         if self.phnet is None:
             raise UsageError(
-                "this network goes to its bits without predicting categories; build it with "
-                "categories=C"
+                "this network goes to its bits without predicting categories; train with the "
+                "option posterior on, or build it with categories=C"
             )
         logits: Tensor = self.layers(self.standardized(features))
         return logits

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from proxyhash.files import naming_full_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMITED = """
 import resource, sys
@@ -42,3 +49,12 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path,
     assert str(path) in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == b"old"
+
+
+def test_lack_of_room_names_the_file_and_other_errors_pass(tmp_path: Path) -> None:
+    path = tmp_path / "picture.jpg"
+    expected = pytest.raises(OSError, match=r"make room and run again.*picture\.jpg")
+    with expected, naming_full_disk(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError, match="denied"), naming_full_disk(path):
+        raise PermissionError(errno.EACCES, "denied")

@@ -16,9 +16,29 @@ from proxyhash.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["read_json", "sha256_file", "write_atomic", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "naming_full_disk",
+    "read_json",
+    "sha256_file",
+    "write_atomic",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let an error for lack of room name the file that was being written and the next step."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        advice = f"{error.strerror}; make room and run again, what was there before is kept"
+        raise OSError(error.errno, advice, str(path)) from error
 
 
 @contextmanager
@@ -37,18 +57,16 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException as error:
+        with naming_full_disk(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            advice = f"{error.strerror}; make room and run again, what was there before is kept"
-            raise OSError(error.errno, advice, str(path)) from error
         raise
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from proxyhash.errors import UsageError
 from proxyhash.methods.dchml_plus import _mix
 from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import make_optimizer
@@ -41,6 +42,12 @@ def test_both_modalities_share_phnet():
     assert nets["image"].phnet is nets["text"].phnet
     logits = torch.randn(6, CLASSES)
     assert (nets["image"].phnet(logits) == nets["text"].phnet(logits)).all()
+
+
+def test_networks_that_go_straight_to_bits_are_refused_before_the_run():
+    toy = make_toy()
+    with pytest.raises(UsageError, match="leave posterior on"):
+        begun("dchml-plus", toy, networks("dchml"))
 
 
 def test_mixing_keeps_features_and_labels_in_step_and_leaves_the_unlabelled_alone():

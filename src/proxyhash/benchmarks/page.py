@@ -12,6 +12,7 @@ from proxyhash.benchmarks.significance import DRAWS, Comparison
 from proxyhash.benchmarks.suite import slug
 from proxyhash.benchmarks.tables import COLUMNS, heading, table_rows
 from proxyhash.evaluation.report import DIRECTION_WORDS
+from proxyhash.serving.document import render_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,28 +20,6 @@ if TYPE_CHECKING:
     from proxyhash.benchmarks.results import Measured, Results
 
 __all__ = ["render_report"]
-
-# The policy makes the browser itself refuse whatever is not in the file.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="referrer" content="no-referrer">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<div class="page">
-{body}
-</div>
-</body>
-</html>
-"""
 
 
 def render_report(
@@ -81,7 +60,7 @@ def render_report(
         _published(),
     ]
     style = files("proxyhash.benchmarks").joinpath("page.css").read_text(encoding="utf-8")
-    return _PAGE.format(title=escape(suite.name), style=style, body="\n".join(parts))
+    return render_document(title=suite.name, style=style, body="\n".join(parts))
 
 
 def _summary(results: Results) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from proxyhash.data.converters import CONVERTERS, Converter, ConvertOptions
 from proxyhash.data.manifest import read_collection
 from proxyhash.errors import DataError, check_option
-from proxyhash.files import write_atomic, write_text
+from proxyhash.files import naming_full_disk, write_atomic, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -88,7 +88,8 @@ def _write_pictures(source: Source, out: Path) -> Iterable[Mapping[str, Any]]:
     records = []
     for record, values in zip(source.records, source.pictures(), strict=True):
         picture = folder / f"{record['id']}.png"
-        Image.fromarray(values).save(picture, compress_level=_COMPRESSION)
+        with naming_full_disk(picture):
+            Image.fromarray(values).save(picture, compress_level=_COMPRESSION)
         records.append({**record, "image": picture.as_posix()})
     return records
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from proxyhash.errors import UsageError
 from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
 from proxyhash.methods.base import Batch, Context, Objective, sign
@@ -97,6 +98,17 @@ class DchmlPlus(Objective):
         """The codes of items that have one category for certain, once the run has ended."""
         return self._proxies
 
+    def begin_run(
+        self,
+        networks: Mapping[Modality, HashingNetwork],
+        train: Rows,  # noqa: ARG002
+        *,
+        track: Track = silent,  # noqa: ARG002
+    ) -> None:
+        """Refuse networks that do not predict categories."""
+        for network in networks.values():
+            _phnet(network)
+
     def run_network(
         self, modality: Modality, network: HashingNetwork, features: Tensor, labels: Tensor
     ) -> Tensor:
@@ -176,7 +188,10 @@ class DchmlPlus(Objective):
 
 
 def _phnet(network: HashingNetwork) -> PosteriorPHNet:
-    assert network.phnet is not None, "dchml-plus needs networks that predict categories"
+    if network.phnet is None:
+        raise UsageError(
+            "method dchml-plus needs networks that predict categories; leave posterior on"
+        )
     return network.phnet
 
 

@@ -56,7 +56,8 @@ def _sentence(kind: type[BaseModel], problem: Any, whose: str) -> str:
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
         return f"unknown setting {name!r}{whose}; {hint}"
     if problem["type"] == "missing":
-        return f"setting {name}{whose} is missing; give it with --{name.replace('_', '-')}"
+        step = "add it" if whose else f"give it with --{name.replace('_', '-')}"
+        return f"setting {name}{whose} is missing; {step}"
     message: str = problem["msg"].removeprefix("Value error, ")
     if not name:
         return message

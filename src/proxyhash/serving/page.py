@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.files import write_text
 from proxyhash.serving.bit_strip import MAX_STRIP_BITS, bit_strip
+from proxyhash.serving.document import render_document
 from proxyhash.serving.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -20,30 +21,6 @@ if TYPE_CHECKING:
     from proxyhash.serving.answer import Answer, Query
 
 __all__ = ["render_page", "write_page"]
-
-# The policy makes the browser itself refuse whatever is not in the file.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="referrer" content="no-referrer">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<div class="page">
-<header><h1>proxyhash</h1><p>{title}</p></header>
-{figures}<main>
-{sections}</main>
-{footer}</div>
-</body>
-</html>
-"""
 
 _LEGEND = (
     '<p class="legend" aria-hidden="true"><span><i class="on"></i>bit 1</span>'
@@ -84,12 +61,17 @@ def render_page(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in (figures or {}).items()
     )
-    return _PAGE.format(
-        title=escape(title),
+    sections = "".join(_section(answer, thumbnails) for answer in answers)
+    parts = (
+        f"<header><h1>proxyhash</h1><p>{escape(title)}</p></header>",
+        f'<dl class="figures">{stats}</dl>' if stats else "",
+        f"<main>\n{sections}</main>",
+        f"<footer>{escape(footer)}</footer>" if footer else "",
+    )
+    return render_document(
+        title=title,
         style=files("proxyhash.serving").joinpath("page.css").read_text(encoding="utf-8"),
-        figures=f'<dl class="figures">{stats}</dl>\n' if stats else "",
-        sections="".join(_section(answer, thumbnails) for answer in answers),
-        footer=f"<footer>{escape(footer)}</footer>\n" if footer else "",
+        body="\n".join(part for part in parts if part),
     )
 
 

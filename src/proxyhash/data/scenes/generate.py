@@ -12,6 +12,7 @@ from proxyhash.data.scenes.dice import Dice
 from proxyhash.data.scenes.plan import plan_scene
 from proxyhash.data.scenes.render import render_scene
 from proxyhash.errors import UsageError
+from proxyhash.files import naming_full_disk
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def generate_scenes(
     records = []
     for index in track(range(items), "draw pictures", items):
         picture, record = draw_item(index, seed=seed, size=size)
-        picture.save(folder / str(record["image"]), quality=_QUALITY)
+        target = folder / str(record["image"])
+        with naming_full_disk(target):
+            picture.save(target, quality=_QUALITY)
         records.append(record)
     write_manifest(folder / "items.jsonl", records)
     return read_collection(folder / "items.jsonl")

@@ -1,4 +1,4 @@
-"""What a search gives back."""
+"""What an index gives back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Hit"]
+    from proxyhash.codes import Codes
+
+__all__ = ["Hit", "IndexItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +26,18 @@ class Hit:
     id: str
     distance: int
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexItem:
+    """What is stored under one id.
+
+    Attributes:
+        id: the item's id.
+        codes: its packed codes, uint8 (ceil(bits/8),), by modality; at least one.
+        payload: what was stored beside them.
+    """
+
+    id: str
+    codes: Mapping[str, Codes]
+    payload: Mapping[str, object] = field(default_factory=dict)

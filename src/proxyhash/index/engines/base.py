@@ -1,0 +1,102 @@
+"""The interface of search engines: codes in rows, nothing known of ids or payloads.
+
+An index gives its engine the rows' codes and their `order`: numbers that compare as the rows' ids
+do, so that an engine can order equal distances by id without seeing one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, Self
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from proxyhash.codes import Codes
+
+__all__ = ["Engine", "Matches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The rows found for each query, ordered by (distance, order).
+
+    Attributes:
+        offsets: int64 (q + 1,); query i's answers are `offsets[i]` to `offsets[i + 1]`.
+        rows: int64 (m,).
+        distances: uint16 (m,), in bits.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.uint16]
+
+
+class Engine(Protocol):
+    """Finds the rows nearest to a query.
+
+    Attributes:
+        name: what it is called in options and reports.
+        exact: whether it never misses a row. One that may miss says so here.
+        bits: the code length.
+        count: how many rows it holds.
+        nbytes: memory of everything it holds, the codes included.
+    """
+
+    name: ClassVar[str]
+    exact: ClassVar[bool]
+    bits: int
+    count: int
+
+    @property
+    def nbytes(self) -> int: ...  # noqa: D102
+
+    @classmethod
+    def build(
+        cls, codes: Codes, *, bits: int, order: npt.NDArray[np.uint64] | None = None, **options: Any
+    ) -> Self:
+        """Return an engine over codes uint8 (n, ceil(bits/8)).
+
+        Args:
+            codes: kept, not copied, where the engine can; may be memory-mapped.
+            bits: the code length.
+            order: uint64 (n,), all different; ties go to the smaller one. Default: the row. Its
+                values may be renumbered later, in place, but never so that two rows change places.
+            options: the engine's own settings.
+        """
+        ...
+
+    def search(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        radius: int | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+        threads: int | None = None,
+    ) -> Matches:
+        """Return the nearest rows of each query.
+
+        Args:
+            query: packed codes (q, B).
+            k: at most this many rows a query; None for all within `radius`.
+            radius: no row farther than this; None for no limit. One of k and radius is given.
+            mask: bool (n,); rows where it is False are never returned.
+            threads: how many threads to use; default all cores.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the codes and the order into an empty folder."""
+        ...
+
+    @classmethod
+    def load(
+        cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
+    ) -> Self:
+        """Return the engine that `save` wrote, memory-mapped, over the same codes and order."""
+        ...

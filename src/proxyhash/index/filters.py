@@ -9,6 +9,8 @@ string) is false, and so is any order with null, a boolean or a list; `not` turn
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,13 +19,27 @@ from proxyhash.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["And", "Contains", "Equals", "Filter", "Not", "Or", "Range", "matches", "parse_filter"]
+__all__ = [
+    "And",
+    "Contains",
+    "Equals",
+    "Filter",
+    "Not",
+    "Or",
+    "Range",
+    "filter_to_json",
+    "matches",
+    "parse_filter",
+]
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 Ordered: TypeAlias = "str | int | float"
 
+BOUNDS = ("gt", "ge", "lt", "le")
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
+MAX_INTEGER = 2**63 - 1
+"""Larger numbers have to be floats: SQLite and Milvus know no other integers than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,10 @@ class Range:
     ge: Ordered | None = None
     lt: Ordered | None = None
     le: Ordered | None = None
+
+    def __post_init__(self) -> None:
+        if all(getattr(self, bound) is None for bound in BOUNDS):
+            raise UsageError(f"a range of {self.field!r} needs one of {', '.join(BOUNDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +134,24 @@ def parse_filter(json: Any) -> Filter:
     return _parse(json, "filter", 1, budget)
 
 
-BOUNDS = ("gt", "ge", "lt", "le")
+def filter_to_json(filter: Filter) -> dict[str, Any]:  # noqa: A002
+    """Return the JSON form of a filter, which `parse_filter` turns back into an equal one."""
+    match filter:
+        case Equals(field, value):
+            return {"field": field, "eq": value}
+        case Contains(field, value):
+            return {"field": field, "contains": value}
+        case Range(field):
+            bounds = {name: getattr(filter, name) for name in BOUNDS}
+            return {"field": field} | {
+                name: bound for name, bound in bounds.items() if bound is not None
+            }
+        case And(parts):
+            return {"and": [filter_to_json(part) for part in parts]}
+        case Or(parts):
+            return {"or": [filter_to_json(part) for part in parts]}
+        case Not(part):
+            return {"not": filter_to_json(part)}
 
 
 def _parse(json: Any, place: str, depth: int, budget: list[int]) -> Filter:
@@ -147,6 +184,7 @@ def _condition(json: dict[str, Any], place: str) -> Filter:
             f"{place} has the keys {sorted(map(str, json))}; it needs 'field' with a name, "
             "or one of 'and', 'or' and 'not' alone"
         )
+    _check_value(field, f"{place}.field")
     rest = {key: value for key, value in json.items() if key != "field"}
     if set(rest) == {"eq"} or set(rest) == {"contains"}:
         ((key, value),) = rest.items()
@@ -154,6 +192,7 @@ def _condition(json: dict[str, Any], place: str) -> Filter:
             raise UsageError(
                 f"{place}.{key} is {_shown(value)}; it is a string, a number, true, false or null"
             )
+        _check_value(value, f"{place}.{key}")
         return Equals(field, value) if key == "eq" else Contains(field, value)
     if rest and set(rest) <= set(BOUNDS):
         for key, value in rest.items():
@@ -161,11 +200,24 @@ def _condition(json: dict[str, Any], place: str) -> Filter:
                 raise UsageError(
                     f"{place}.{key} is {_shown(value)}; a bound is a number or a string"
                 )
+            _check_value(value, f"{place}.{key}")
         return Range(field, **rest)
     raise UsageError(
         f"{place} asks {sorted(map(str, rest))} of {field!r}; it takes 'eq', or 'contains', or "
         "bounds out of 'gt', 'ge', 'lt' and 'le'"
     )
+
+
+def _check_value(value: Scalar, place: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{place} is {value}; numbers are finite")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise UsageError(f"{place} has more than 64 bits; write a number of this size with a point")
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{place} is {_shown(value)}, which is not valid Unicode") from None
 
 
 def _equal(found: object, value: Scalar) -> bool:
@@ -176,24 +228,26 @@ def _equal(found: object, value: Scalar) -> bool:
     return type(found) is type(value) and found == value
 
 
-def _within(found: Any, bounds: Range) -> bool:
-    def comparable(bound: Ordered) -> bool:
-        if isinstance(found, bool):
-            return False
-        numbers = isinstance(found, int | float) and isinstance(bound, int | float)
-        return numbers or (isinstance(found, str) and isinstance(bound, str))
+_HOLDS = (
+    ("gt", operator.gt),
+    ("ge", operator.ge),
+    ("lt", operator.lt),
+    ("le", operator.le),
+)
 
-    return all(
-        bound is None or (comparable(bound) and holds(found, bound))
-        for bound, holds in (
-            (bounds.gt, lambda a, b: a > b),
-            (bounds.ge, lambda a, b: a >= b),
-            (bounds.lt, lambda a, b: a < b),
-            (bounds.le, lambda a, b: a <= b),
-        )
-    )
+
+def _within(found: object, bounds: Range) -> bool:
+    if isinstance(found, bool) or not isinstance(found, str | int | float):
+        return False
+    for name, holds in _HOLDS:
+        bound = getattr(bounds, name)
+        if bound is None:
+            continue
+        if isinstance(found, str) != isinstance(bound, str) or not holds(found, bound):
+            return False
+    return True
 
 
 def _shown(value: object) -> str:
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."

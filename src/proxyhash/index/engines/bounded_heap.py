@@ -1,0 +1,133 @@
+"""The nearest rows seen so far: a heap of at most k entries with the last of them on top.
+
+An entry is one `uint64`: the distance in the high 16 bits, the row in the low 48. Entries come
+before one another by (distance, order of the row); without an order the row decides, which is the
+order of the entries as numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.codes.kernels import kernel
+from proxyhash.index.engines.base import Matches
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Entries: TypeAlias = npt.NDArray[np.uint64]
+    Order: TypeAlias = npt.NDArray[np.uint64]
+
+__all__ = ["as_matches", "entry_of", "merge_heaps", "push", "reach", "sort_entries", "sort_heaps"]
+
+ROW_BITS = np.uint64(48)
+ROW_MASK = np.uint64(2**48 - 1)
+
+
+@kernel
+def entry_of(distance: int, row: int) -> np.uint64:
+    """Return the entry of a row at a distance."""
+    return (np.uint64(distance) << ROW_BITS) | np.uint64(row)
+
+
+@kernel
+def comes_after(first: np.uint64, second: np.uint64, order: Order) -> bool:
+    """Whether `first` comes after `second` by (distance, order)."""
+    if order.size and (first >> ROW_BITS) == (second >> ROW_BITS):
+        return order[np.int64(first & ROW_MASK)] > order[np.int64(second & ROW_MASK)]
+    return first > second
+
+
+@kernel
+def _sift_down(heap: Entries, size: int, order: Order) -> None:
+    entry, place = heap[0], 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and comes_after(heap[child + 1], heap[child], order):
+            child += 1
+        if not comes_after(heap[child], entry, order):
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = entry
+
+
+@kernel
+def push(heap: Entries, size: int, entry: np.uint64, order: Order) -> int:
+    """Put an entry into a heap of `size` entries, in the place of the last when it is full.
+
+    Returns:
+        the new size.
+    """
+    if size == heap.size:
+        if size and comes_after(heap[0], entry, order):
+            heap[0] = entry
+            _sift_down(heap, size, order)
+        return size
+    place = size
+    while place:
+        parent = (place - 1) // 2
+        if not comes_after(entry, heap[parent], order):
+            break
+        heap[place] = heap[parent]
+        place = parent
+    heap[place] = entry
+    return size + 1
+
+
+@kernel
+def reach(heap: Entries, size: int, radius: int, ties: bool) -> int:
+    """Return the largest distance at which a row can still get into the heap.
+
+    Without `ties`, a row at the distance of the heap's last one comes after it.
+    """
+    if size < heap.size:
+        return radius
+    return min(radius, np.int64(heap[0] >> ROW_BITS) - (not ties))
+
+
+@kernel
+def sort_entries(heap: Entries, size: int, order: Order) -> None:
+    """Turn a heap of `size` entries into a list in ascending order."""
+    for end in range(size - 1, 0, -1):
+        last = heap[0]
+        heap[0] = heap[end]
+        _sift_down(heap, end, order)
+        heap[end] = last
+
+
+@kernel
+def merge_heaps(heaps: Entries, sizes: npt.NDArray[np.int64], order: Order) -> None:
+    """Gather the heaps (parts, q, k) of each query in the first of them, and sort it."""
+    for query in range(heaps.shape[1]):
+        size = sizes[0, query]
+        for part in range(1, heaps.shape[0]):
+            for place in range(sizes[part, query]):
+                size = push(heaps[0, query], size, heaps[part, query, place], order)
+        sizes[0, query] = size
+        sort_entries(heaps[0, query], size, order)
+
+
+@kernel
+def sort_heaps(entries: Entries, offsets: npt.NDArray[np.int64], order: Order) -> None:
+    """Sort the entries of each query, which lie from one offset to the next in any order."""
+    for query in range(offsets.size - 1):
+        rows = entries[offsets[query] : offsets[query + 1]]
+        size = 0
+        for place in range(rows.size):
+            size = push(rows, size, rows[place], order)
+        sort_entries(rows, size, order)
+
+
+def as_matches(entries: Entries, offsets: npt.NDArray[np.int64]) -> Matches:
+    """Return sorted entries (m,) with the offsets of their queries (q + 1,) as `Matches`."""
+    return Matches(
+        offsets=offsets,
+        rows=(entries & ROW_MASK).astype(np.int64),
+        distances=(entries >> ROW_BITS).astype(np.uint16),
+    )

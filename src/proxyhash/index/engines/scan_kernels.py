@@ -1,0 +1,170 @@
+"""Compiled loops of the scan: which codes of a block are near enough, and where they go.
+
+Codes come as one flat array of words and are looked at in slices of it: to an index that may be
+negative, or to a second dimension, the compiler adds work that keeps it from using vectors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.codes.kernels import kernel, popcount
+from proxyhash.index.engines.bounded_heap import entry_of, push, reach
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+
+    Words: TypeAlias = npt.NDArray[Any]
+    Mask: TypeAlias = npt.NDArray[np.bool_]
+    Order: TypeAlias = npt.NDArray[np.uint64]
+    Entries: TypeAlias = npt.NDArray[np.uint64]
+    Integers: TypeAlias = npt.NDArray[np.int64]
+
+__all__ = ["collect_within", "count_within", "distance_between", "scan_nearest"]
+
+TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
+BLOCK_WORDS = 256  # what is dismissed at once
+FAR = np.uint64(1 << 15)
+
+
+@kernel
+def distance_between(query: Words, codes: Words, row: int) -> int:
+    """Return the distance of a query (W,) to one row of flat codes (n * W,)."""
+    total = np.int64(0)
+    start = row * query.size
+    for place in range(query.size):
+        total += np.int64(popcount(codes[start + place] ^ query[place]))
+    return total
+
+
+@kernel
+def _all_beyond(query: Words, block: Words, limit: int) -> bool:
+    """Whether each of the codes in a block is farther than `limit` from the query.
+
+    Free of branches: the sum of a distance and 2**15 - 1 - limit has bit 15 set where the distance
+    exceeds the limit, and the sums are joined by AND. Two words at a time need one instruction for
+    that, which makes this half as long again as fast as comparing and counting.
+    """
+    gap = FAR - np.uint64(limit + 1)
+    every = FAR
+    if query.size == 1:
+        word = query[0]
+        for place in range(block.size):
+            every &= np.uint64(popcount(block[place] ^ word)) + gap
+    elif query.size == 2:
+        low, high = query[0], query[1]
+        for row in range(block.size // 2):
+            distance = popcount(block[2 * row] ^ low) + popcount(block[2 * row + 1] ^ high)
+            every &= np.uint64(distance) + gap
+    else:
+        for row in range(block.size // query.size):
+            code = block[row * query.size : (row + 1) * query.size]
+            distance = np.uint64(0)
+            for place in range(query.size):
+                distance += np.uint64(popcount(code[place] ^ query[place]))
+            every &= distance + gap
+    return every != 0
+
+
+@kernel
+def scan_nearest(
+    query: Words,
+    codes: Words,
+    first: int,
+    last: int,
+    radius: int,
+    mask: Mask,
+    order: Order,
+    heaps: Entries,
+    sizes: Integers,
+) -> None:
+    """Gather the nearest of the rows from `first` to `last` in a heap a query.
+
+    Queries are (q, W), codes (n * W,), heaps (q, k) with `sizes` (q,) entries in use before and
+    after; mask and order are empty where there is none.
+    """
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    step = max(1, BLOCK_WORDS // width)
+    ordered = order.size > 0
+    for start in range(first, last, tile):
+        stop = min(start + tile, last)
+        for place in range(query.shape[0]):
+            heap, size = heaps[place], sizes[place]
+            limit = reach(heap, size, radius, ordered)
+            for left in range(start, stop, step):
+                right = min(left + step, stop)
+                if limit < 0 or _all_beyond(
+                    query[place], codes[left * width : right * width], limit
+                ):
+                    continue
+                for row in range(left, right):
+                    distance = distance_between(query[place], codes, row)
+                    if distance <= limit and (not mask.size or mask[row]):
+                        size = push(heap, size, entry_of(distance, row), order)
+                        limit = reach(heap, size, radius, ordered)
+            sizes[place] = size
+
+
+@kernel
+def _count_block(query: Words, block: Words, mask: Mask, limit: int) -> int:
+    total = 0
+    if query.size == 1 and not mask.size:
+        word, bound = query[0], np.uint64(limit)
+        for place in range(block.size):
+            total += np.uint64(popcount(block[place] ^ word)) <= bound
+    else:
+        for row in range(block.size // query.size):
+            if not mask.size or mask[row]:
+                total += distance_between(query, block, row) <= limit
+    return total
+
+
+@kernel
+def count_within(
+    query: Words, codes: Words, first: int, last: int, radii: Integers, mask: Mask, counts: Integers
+) -> None:
+    """Write how many of the rows from `first` to `last` lie within each query's radius."""
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    counts[:] = 0
+    for start in range(first, last, tile):
+        stop = min(start + tile, last)
+        block, allowed = codes[start * width : stop * width], mask[start:stop]
+        for place in range(query.shape[0]):
+            counts[place] += _count_block(query[place], block, allowed, radii[place])
+
+
+@kernel
+def collect_within(
+    query: Words,
+    codes: Words,
+    first: int,
+    last: int,
+    radii: Integers,
+    mask: Mask,
+    entries: Entries,
+    places: Integers,
+) -> None:
+    """Write the rows within each query's radius from `places[i]` of the entries on."""
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    step = max(1, BLOCK_WORDS // width)
+    for start in range(first, last, tile):
+        stop = min(start + tile, last)
+        for place in range(query.shape[0]):
+            limit, free = radii[place], places[place]
+            for left in range(start, stop, step):
+                right = min(left + step, stop)
+                if _all_beyond(query[place], codes[left * width : right * width], limit):
+                    continue
+                for row in range(left, right):
+                    distance = distance_between(query[place], codes, row)
+                    if distance <= limit and (not mask.size or mask[row]):
+                        entries[free] = entry_of(distance, row)
+                        free += 1
+            places[place] = free

@@ -107,7 +107,7 @@ def check_search(
         DataError: the codes have another width than the index.
     """
     if k is None and radius is None:
-        raise UsageError("give k, a radius, or both: how many hits, or how far")
+        raise UsageError("neither k nor a radius is given; a search needs one of them")
     if k is not None and k < 1:
         raise UsageError(f"k is {k}; it must be at least 1")
     if radius is not None and radius < 0:
@@ -168,9 +168,7 @@ def _checked_string(text: str, place: str) -> str:
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:
-            raise DataError(
-                f"{place} holds {text!a:.60}, which is not valid Unicode"
-            ) from None
+            raise DataError(f"{place} holds {text!a:.60}, which is not valid Unicode") from None
     return str(text)
 
 

@@ -58,7 +58,8 @@ class Answer:
     Attributes:
         query: what was searched for.
         target: which modality of the gallery was searched.
-        hits: ordered by (distance, id); their payload has `text`, `image` (a path) and `labels`.
+        hits: ordered by (distance, id); their payload has `text`, `image` (a path) and `labels`,
+            unless other programs stored it.
         codes: the hits' packed codes, uint8 (len(hits), ceil(bits/8)).
         searched: how many items were compared.
         bits: the code length.
@@ -85,5 +86,10 @@ class Answer:
             "target": self.target,
             "searched": self.searched,
             "bits": self.bits,
-            "hits": [{"id": hit.id, "distance": hit.distance, **hit.payload} for hit in self.hits],
+            "hits": [_flat(hit) for hit in self.hits],
         }
+
+
+def _flat(hit: Hit) -> dict[str, Any]:
+    own = {"id": hit.id, "distance": hit.distance}
+    return own | hit.payload | own  # first in order, and never a payload's value

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.index import Hit
     from proxyhash.serving.answer import Answer, Query
+    from proxyhash.serving.thumbnail_store import ThumbnailStore
 
 __all__ = ["render_page", "write_page"]
 
@@ -36,9 +37,11 @@ def write_page(
     title: str,
     figures: Mapping[str, str] | None = None,
     footer: str = "",
+    stored: ThumbnailStore | None = None,
 ) -> None:
     """Write the page of `render_page` atomically, UTF-8."""
-    write_text(path, render_page(answers, title=title, figures=figures, footer=footer))
+    page = render_page(answers, title=title, figures=figures, footer=footer, stored=stored)
+    write_text(path, page)
 
 
 def render_page(
@@ -47,6 +50,7 @@ def render_page(
     title: str,
     figures: Mapping[str, str] | None = None,
     footer: str = "",
+    stored: ThumbnailStore | None = None,
 ) -> str:
     """Return one self-contained HTML page: a section an answer, with thumbnails inside.
 
@@ -55,8 +59,9 @@ def render_page(
         title: what the page is about.
         figures: large numbers above the answers, by what they measure.
         footer: small print.
+        stored: thumbnails of the items; without it they are made from the paths that items name.
     """
-    thumbnails = Thumbnails()
+    thumbnails = Thumbnails(stored=stored)
     stats = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in (figures or {}).items()
@@ -95,7 +100,8 @@ def _query(query: Query, bits: int, thumbnails: Thumbnails) -> str:
         kind += f" of the collection, item {query.id}"
     picture = ""
     if query.modality == "image" and query.image is not None:
-        picture = _picture(query.image, f"The query: {query.text or query.image.name}", thumbnails)
+        alt = f"The query: {query.text or query.image.name}"
+        picture = _picture(query.id, query.image, alt, thumbnails)
     heading = query.text or (query.image.name if query.image else f"item {query.id}")
     return (
         f'<div class="query">{picture}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
@@ -109,7 +115,7 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     labels = hit.payload.get("labels")
     picture = ""
     if image:
-        picture = _picture(Path(str(image)), text or f"Item {hit.id}", thumbnails)
+        picture = _picture(hit.id, Path(str(image)), text or f"Item {hit.id}", thumbnails)
     elif answer.target == "image":
         picture = _missing("no picture")
     names = (
@@ -128,8 +134,8 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     )
 
 
-def _picture(path: Path, alt: str, thumbnails: Thumbnails) -> str:
-    address = thumbnails.of(path)
+def _picture(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str:
+    address = thumbnails.of(path) if id_ is None else thumbnails.of_item(id_, path)
     if address is None:
         return _missing("picture not available")
     return f'<img src="{address}" alt="{escape(alt)}">'

@@ -1,26 +1,23 @@
-"""Searching the gallery of a trained run by a text, a picture or one of its own items."""
+"""Searching an index by a text, a picture or one of its own items, with the model of its codes."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.data.run_data import read_run
-from proxyhash.errors import ModelError, UsageError, check_option
-from proxyhash.index import ExactIndex
+from proxyhash.errors import UsageError, check_option
 from proxyhash.serving.answer import Answer, Query
-from proxyhash.serving.model_folder import model_folder
 
 if TYPE_CHECKING:
-    from proxyhash.codes import Codes
     from proxyhash.data import Modality
-    from proxyhash.data.run_data import RunData
     from proxyhash.hashing import HashModel
+    from proxyhash.index import Hit, Index
+    from proxyhash.index.filters import Filter
 
-__all__ = ["RunSearcher", "other_modality"]
+__all__ = ["Searcher", "other_modality"]
 
 
 def other_modality(modality: Modality) -> Modality:
@@ -28,172 +25,167 @@ def other_modality(modality: Modality) -> Modality:
     return "text" if modality == "image" else "image"
 
 
-class RunSearcher:
-    """The gallery of one run, in both modalities, and the model that encodes queries.
+class Searcher(ABC):
+    """An index of items with pictures and texts, and the model that encodes queries.
 
-    The model is loaded when the first text or picture is searched for; an item of the collection
-    has its codes already.
+    Each search takes these options:
+        k: how many hits at most, or None for all within the radius.
+        target: whose codes are searched, "image" or "text"; default the other modality than the
+            one that asks, where the index has it.
+        radius: no hit is farther than this many bits.
+        filter: only items whose payload matches.
 
-    Args:
-        run: the collection, split and codes of the run.
-        device: where the model runs.
+    Attributes:
+        name: what messages call the thing that is searched.
     """
 
-    def __init__(self, run: RunData, *, device: str = "cpu") -> None:
-        self.run = run
-        self.device = device
-        self._indexes: dict[Modality, ExactIndex] = {}
+    name: str
 
-    @classmethod
-    def open(
-        cls, run: str | Path, *, data: str | Path | None = None, device: str = "cpu"
-    ) -> RunSearcher:
-        """Open a run folder: its collection, its split and its codes.
+    @property
+    @abstractmethod
+    def index(self) -> Index:
+        """What is searched."""
 
-        Args:
-            run: folder written by training.
-            data: where the collection lies now, if it was moved since.
-            device: where the model runs, once it is needed.
-
-        Raises:
-            ModelError: the folder is no finished run, or its parts do not belong together.
-            DataError: the collection, the split or the codes cannot be read.
-        """
-        return cls(read_run(run, data=data), device=device)
-
-    @cached_property
+    @property
+    @abstractmethod
     def model(self) -> HashModel:
-        """The run's model, loaded at the first use.
+        """The model that made the codes, loaded at the first use."""
+
+    @abstractmethod
+    def query_of(self, id: str) -> Query:  # noqa: A002 -- the index's word
+        """Return the query that an item is: by its image where it has one, else by its text.
 
         Raises:
-            ModelError: it is not the model that made the run's codes.
+            UsageError: there is no such item.
         """
-        from proxyhash.hashing import HashModel
 
-        model = HashModel.load(model_folder(self.run.folder), device=self.device)
-        if self.run.codes.model not in ("", model.fingerprint):
-            folder = self.run.folder
-            raise ModelError(
-                f"{folder / 'codes.npz'} was made by another model than {folder / 'model'}, so "
-                "their distances mean nothing; train the run again"
-            )
-        return model
-
-    def search_text(self, text: str, *, k: int = 12, target: Modality = "image") -> Answer:
-        """Return the gallery's items nearest to a text.
+    def search_text(
+        self,
+        text: str,
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return the items nearest to a text.
 
         Raises:
             UsageError: the text is empty or none of its words is known to the model, or the model
-                or gallery has no such modality.
+                or index has no such modality.
         """
         text = " ".join(text.split())
         if not text:
             raise UsageError("the text to search for is empty")
         encoder = self.model.text_encoder
         if encoder is None:
-            raise UsageError(
-                f"the model of {self.run.folder} has no text encoder; search with an image"
-            )
+            raise UsageError(f"the model of {self.name} has no text encoder; search with an image")
         features = encoder.encode([text])
         if not features.any():
             raise UsageError(
-                f"the model of {self.run.folder} knows no word of {text!r}, so its code would mean "
+                f"the model of {self.name} knows no word of {text!r}, so its code would mean "
                 "nothing; try words that the texts of its train items use"
             )
         code = self.model.encode_features(features, modality="text")[0]
-        return self._answer(Query("text", code, text=text), k=k, target=target)
+        return self.search_query(
+            Query("text", code, text=text), k=k, target=target, radius=radius, filter=filter
+        )
 
-    def search_image(self, image: str | Path, *, k: int = 12, target: Modality = "text") -> Answer:
-        """Return the gallery's items nearest to a picture file.
+    def search_image(
+        self,
+        image: str | Path,
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return the items nearest to a picture file.
 
         Raises:
             ImageError: the picture cannot be read.
-            UsageError: the model or gallery has no such modality.
+            UsageError: the model or index has no such modality.
         """
         path = Path(image)
-        encoder = self.model.image_encoder
-        if encoder is None:
-            raise UsageError(
-                f"the model of {self.run.folder} has no image encoder; search with a text"
-            )
+        if self.model.image_encoder is None:
+            raise UsageError(f"the model of {self.name} has no image encoder; search with a text")
         code = self.model.encode_images([path])[0]
-        return self._answer(Query("image", code, image=path), k=k, target=target)
+        return self.search_query(
+            Query("image", code, image=path), k=k, target=target, radius=radius, filter=filter
+        )
 
-    def search_id(self, id: str, *, k: int = 12, target: Modality | None = None) -> Answer:  # noqa: A002
-        """Return the gallery's items nearest to an item of the collection, by its stored code.
+    def search_id(
+        self,
+        id: str,  # noqa: A002
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return the items nearest to one that is stored, by its code.
 
-        The item's image asks where it has one, else its text. An item is no answer to its own
-        code: in the same modality it is left out of its hits.
-
-        Args:
-            id: any item of the collection, gallery or not.
-            k: how many hits.
-            target: default the other modality than the one that asks.
+        An item is no answer to its own code: in the same modality it is left out of its hits.
 
         Raises:
-            UsageError: the collection has no such item, or the gallery no such modality.
+            UsageError: there is no such item, or the index has no such modality.
         """
-        row = self.run.collection.positions.get(id)
-        if row is None:
-            raise UsageError(
-                f"{self.run.collection.path} has no item {id!r}; its ids look like "
-                f"{self.run.collection.ids[0]!r}"
-            )
-        modality: Modality = "image" if self.run.codes.has_image[row] else "text"
-        item = self.run.collection.items[row]
-        query = Query(
-            modality,
-            self._codes_of(modality)[row],
-            text=item.text,
-            image=self.run.collection.image_paths[row],
-            id=id,
-        )
-        return self._answer(query, k=k, target=target or other_modality(modality))
+        query = self.query_of(id)
+        return self.search_query(query, k=k, target=target, radius=radius, filter=filter)
 
-    def _answer(self, query: Query, *, k: int, target: Modality) -> Answer:
-        if k < 1:
+    def search_query(
+        self,
+        query: Query,
+        *,
+        k: int | None,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return the items nearest to a query whose code is known.
+
+        Raises:
+            UsageError: the index has no such modality, or an option is out of range.
+        """
+        if k is not None and k < 1:
             raise UsageError(f"k is {k}; it must be at least 1")
-        index = self._index(target)
-        itself = query.modality == target and query.id is not None and query.id in index
-        hits = index.search(query.code[None], k=k + itself)[0]
-        hits = [hit for hit in hits if not (itself and hit.id == query.id)][:k]
+        target = self._target(query, target)
+        count = self._count(target)
+        itself = query.modality == target and query.id is not None and query.id in self.index
+        (hits,) = self.index.search(
+            query.code[None],
+            k=None if k is None else k + itself,
+            modality=target,
+            radius=radius,
+            filter=filter,
+        )
+        if itself:
+            hits = [hit for hit in hits if hit.id != query.id][:k]
         return Answer(
             query=query,
             target=target,
             hits=tuple(hits),
-            codes=np.array([index.get(hit.id) for hit in hits], np.uint8).reshape(
-                len(hits), len(query.code)
-            ),
-            searched=len(index) - itself,
-            bits=index.bits,
+            codes=self._codes_of(hits, target).reshape(len(hits), len(query.code)),
+            searched=count - itself,
+            bits=self.index.bits,
         )
 
-    def _index(self, target: Modality) -> ExactIndex:
+    def _target(self, query: Query, target: Modality | None) -> Modality:
+        if target is None:
+            other = other_modality(query.modality)
+            target = other if other in self.index.modalities else query.modality
         check_option("target", target, ("image", "text"))
-        if target not in self._indexes:
-            has = self.run.codes.has_image if target == "image" else self.run.codes.has_text
-            rows = self.run.split.gallery[has[self.run.split.gallery]]
-            if not len(rows):
-                raise UsageError(
-                    f"no item in the gallery of {self.run.folder} has an {target} to find"
-                )
-            index = ExactIndex(bits=self.run.codes.bits, model=self.run.codes.model)
-            index.add(
-                [self.run.collection.ids[row] for row in rows],
-                self._codes_of(target)[rows],
-                payloads=[self._payload(row) for row in rows],
-            )
-            self._indexes[target] = index
-        return self._indexes[target]
+        if target not in self.index.modalities:
+            has = " and ".join(f"{name}s" for name in self.index.modalities)
+            raise UsageError(f"{self.name} has no {target}s to find, only {has}")
+        return target
 
-    def _codes_of(self, modality: Modality) -> Codes:
-        return self.run.codes.image_codes if modality == "image" else self.run.codes.text_codes
+    def _count(self, target: Modality) -> int:
+        modalities = self.index.info().get("modalities")
+        count = modalities[target] if isinstance(modalities, dict) else len(self.index)
+        if not count:
+            raise UsageError(f"no item in {self.name} has an {target} to find")
+        return int(count)
 
-    def _payload(self, row: int) -> dict[str, object]:
-        item = self.run.collection.items[row]
-        path = self.run.collection.image_paths[row]
-        return {
-            "text": item.text,
-            "image": str(path) if path else None,
-            "labels": list(item.labels),
-        }
+    def _codes_of(self, hits: list[Hit], target: Modality) -> np.ndarray:
+        return np.array([self.index.get(hit.id).codes[target] for hit in hits], np.uint8)

@@ -1,4 +1,4 @@
-"""Small pictures inside a page: JPEG thumbnails as `data:` addresses."""
+"""Small pictures: JPEG thumbnails, and `data:` addresses that put them inside a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,30 @@ from proxyhash.errors import ImageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Thumbnails"]
+    from proxyhash.serving.thumbnail_store import ThumbnailStore
+
+__all__ = ["Thumbnails", "jpeg_thumbnail"]
+
+
+def jpeg_thumbnail(path: Path, *, edge: int, quality: int = 82) -> bytes | None:
+    """Return a picture as a small JPEG, or None where it cannot be shown.
+
+    The picture is encoded anew, so nothing of the file but its pixels is in the result.
+
+    Args:
+        path: the picture file.
+        edge: longest side in pixels; smaller pictures keep their size.
+        quality: of the JPEG, up to 95.
+    """
+    try:
+        image = open_image(path)
+    except ImageError:
+        return None
+    image.thumbnail((edge, edge))
+    image.info.clear()  # comments and profiles, which the JPEG writer would take over
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
 
 
 class Thumbnails:
@@ -22,27 +45,27 @@ class Thumbnails:
         edge: longest side in pixels.
         budget: bytes of address text after which no more are made, so that a page with a thousand
             hits still opens.
+        stored: where the pictures of items come from, if not from the paths that the items name.
     """
 
-    def __init__(self, *, edge: int = 360, budget: int = 24_000_000) -> None:
+    def __init__(
+        self, *, edge: int = 360, budget: int = 24_000_000, stored: ThumbnailStore | None = None
+    ) -> None:
         self.edge = edge
         self.left = budget
+        self.stored = stored
 
     def of(self, path: Path) -> str | None:
-        """Return the picture as a `data:` address, or None where it cannot be shown.
+        """Return a picture file as a `data:` address, or None where it cannot be shown."""
+        return self._address(jpeg_thumbnail(path, edge=self.edge)) if self.left > 0 else None
 
-        The picture is encoded anew, so nothing of the file but its pixels gets into the page.
-        """
-        if self.left <= 0:
+    def of_item(self, id: str, path: Path) -> str | None:  # noqa: A002
+        """Return the picture of an item as a `data:` address, or None where there is none."""
+        return self._address(self.stored.get(id)) if self.stored is not None else self.of(path)
+
+    def _address(self, jpeg: bytes | None) -> str | None:
+        if jpeg is None or self.left <= 0:
             return None
-        try:
-            image = open_image(path)
-        except ImageError:
-            return None
-        image.thumbnail((self.edge, self.edge))
-        image.info.clear()  # comments and profiles, which the JPEG writer would take over
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=82, optimize=True)
-        address = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        address = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
         self.left -= len(address)
         return address

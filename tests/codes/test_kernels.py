@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,19 @@ def test_an_error_in_a_thread_reaches_the_caller() -> None:
 
     with pytest.raises(ZeroDivisionError):
         kernels.run_blocks(work, 100, threads=2, block=10)
+
+
+def test_what_has_not_begun_is_dropped_after_an_error() -> None:
+    begun = []
+
+    def work(start: int, stop: int) -> None:
+        begun.append(start)
+        time.sleep(0.01)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        kernels.run_blocks(work, 1000, threads=2, block=1)
+    assert len(begun) < 100
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,8 @@ def run_blocks(
     """Call `work(start, stop)` on consecutive ranges that cover `range(count)`.
 
     Ranges are at most `block` long. They run on `threads` threads (default: all cores); with one
-    range or one thread, on the caller's own.
+    range or one thread, on the caller's own. When one of them fails, or the user presses Ctrl-C,
+    those not yet begun are dropped.
     """
     threads = default_threads() if threads is None else threads
     block = max(1, min(block, -(-count // max(1, threads))))
@@ -110,5 +111,9 @@ def run_blocks(
             work(start, stop)
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="proxyhash") as pool:
-        for done in [pool.submit(work, start, stop) for start, stop in ranges()]:
-            done.result()
+        try:
+            for done in [pool.submit(work, start, stop) for start, stop in ranges()]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

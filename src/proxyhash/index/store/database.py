@@ -1,0 +1,158 @@
+"""The SQLite file of an index: what is committed, the ids and the payloads."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.errors import DataError, ProxyhashError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["connect", "create", "database_errors", "read_header", "transaction"]
+
+SCHEMA = """
+CREATE TABLE header (json TEXT NOT NULL);
+CREATE TABLE state (change INTEGER NOT NULL, rows INTEGER NOT NULL, items INTEGER NOT NULL);
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    payload TEXT NOT NULL,
+    crc32 INTEGER NOT NULL
+);
+CREATE TABLE runs (first INTEGER PRIMARY KEY, modalities INTEGER NOT NULL);
+CREATE TABLE changes (change INTEGER NOT NULL, kind TEXT NOT NULL, rows BLOB NOT NULL);
+CREATE INDEX changes_by_number ON changes (change);
+CREATE TABLE blocks (
+    log TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    PRIMARY KEY (log, block)
+) WITHOUT ROWID;
+INSERT INTO state VALUES (0, 0, 0);
+"""
+"""`state` is one row. `runs`: from row `first` on, rows have these modalities, as bits.
+`changes`: rows deleted (int64), or relabelled (pairs of int64 row and uint64 label)."""
+
+_SETTINGS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA cache_size = -65536",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA busy_timeout = 20000",
+)
+
+
+def create(path: Path) -> None:
+    """Make an empty database.
+
+    Raises:
+        OSError, ProxyhashError: the file cannot be written.
+    """
+    with database_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA page_size = 8192")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(SCHEMA)
+        finally:
+            connection.close()
+
+
+def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open a database; transactions are begun and ended by hand.
+
+    A reader needs to write nothing, but takes part in SQLite's locks where the folder lets it;
+    in a folder that cannot be written, nobody writes, and it does without.
+
+    Raises:
+        DataError: the file is missing, or is no database.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing; put back a snapshot of the index")
+    uri = path.absolute().as_uri()
+    if write or _writable(path):
+        uri += "?mode=rw"
+    elif path.with_name(path.name + "-wal").exists():
+        uri += "?mode=ro"
+    else:
+        uri += "?immutable=1"
+    with database_errors(path):
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            for setting in _SETTINGS:
+                connection.execute(setting)
+            if not write:
+                connection.execute("PRAGMA query_only = 1")
+            connection.execute("SELECT change FROM state").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def read_header(path: Path) -> Any:
+    """Return the header that an index had when this database was made, decoded."""
+    connection = connect(path, write=False)
+    try:
+        with database_errors(path):
+            return json.loads(connection.execute("SELECT json FROM header").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, *, write: bool) -> Iterator[None]:
+    """Let a block see one state of the database; what it writes is kept when it ends well.
+
+    Raises:
+        ProxyhashError, DataError: as `database_errors`.
+    """
+    with database_errors(path):
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Say in a sentence what SQLite could not do.
+
+    Raises:
+        DataError: the file is damaged.
+        ProxyhashError: no room, no permission, or somebody else is in the way.
+    """
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise
+    except sqlite3.Error as error:
+        name: Any = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR")):
+            raise DataError(f"{path} is damaged ({error}); put back a snapshot") from error
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            raise ProxyhashError(
+                f"{path} cannot be written ({error}): make room on the disk and run again; "
+                "what was acknowledged before is kept"
+            ) from error
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            raise ProxyhashError(
+                f"{path} cannot be opened or written ({error}); check the permissions of its folder"
+            ) from error
+        raise ProxyhashError(f"{path}: {error}; try again") from error

@@ -1,0 +1,218 @@
+"""One generation of an index's data: a folder with the database and the row logs, opened."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.codes import Codes, code_bytes
+from proxyhash.errors import UsageError
+from proxyhash.index.hit import Hit, IndexItem
+from proxyhash.index.store import database
+from proxyhash.index.store.columns import Columns
+from proxyhash.index.store.row_log import RowLog
+from proxyhash.index.store.rows import Rows
+from proxyhash.index.store.searcher import Searcher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from proxyhash.index.engines import Matches
+    from proxyhash.index.filters import Filter
+    from proxyhash.index.store.header import Header
+
+__all__ = ["Generation", "can_be_id", "database_path"]
+
+
+def database_path(folder: Path) -> Path:
+    """Return where the database of a generation is."""
+    return folder / "items.sqlite"
+
+
+def can_be_id(id_: object) -> bool:
+    """Whether the database can be asked for this id."""
+    return isinstance(id_, str) and id_.encode("utf-8", "replace").decode() == id_
+
+
+class Generation:
+    """The data of an index, opened; everything but `close` is called within `transaction`.
+
+    Args:
+        folder: the generation's folder.
+        header: what the index is.
+        write: whether items will be written.
+
+    Attributes:
+        salvaged: whether damaged rows are passed over.
+
+    Raises:
+        DataError: a file is missing, damaged or too short.
+    """
+
+    def __init__(self, folder: Path, header: Header, *, write: bool) -> None:
+        self.folder = folder
+        self.header = header
+        self.path = database_path(folder)
+        self.salvaged = False
+        self.codes: dict[str, RowLog] = {}
+        with ExitStack() as files:
+            self.database = database.connect(self.path, write=write)
+            files.callback(self.database.close)
+            self.order = RowLog(folder / "order.rows", dtype=np.uint64, width=1, write=write)
+            files.callback(self.order.close)
+            width = code_bytes(header.bits)
+            for name in header.modalities:
+                path = folder / f"{name}.codes"
+                self.codes[name] = RowLog(path, dtype=np.uint8, width=width, write=write)
+                files.callback(self.codes[name].close)
+            if write:
+                self.database.execute(
+                    "CREATE TEMP TABLE batch (place INTEGER PRIMARY KEY, id TEXT)"
+                )
+            self._files = files.pop_all()
+        self.rows = Rows(header.modalities, self.order)
+        self.columns = Columns()
+        self.searchers = {
+            name: Searcher(log, bits=header.bits, folder=folder / "engines" / name)
+            for name, log in self.codes.items()
+        }
+
+    @classmethod
+    def create(cls, folder: Path, header: Header) -> None:
+        """Make the files of an empty generation."""
+        folder.mkdir()
+        database.create(database_path(folder))
+        generation = cls(folder, header, write=True)
+        with database.transaction(generation.database, generation.path, write=True):
+            content = json.dumps(header.as_json())
+            generation.database.execute("INSERT INTO header VALUES (?)", (content,))
+        generation.close()
+
+    @property
+    def logs(self) -> list[RowLog]:
+        """The row logs: one of codes for every modality, and the labels'."""
+        return [*self.codes.values(), self.order]
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def transaction(self, *, write: bool = False) -> Any:
+        """Return a context in which the database stays as it is for others, or all of it counts."""
+        return database.transaction(self.database, self.path, write=write)
+
+    def refresh(self) -> None:
+        """Take in what was committed."""
+        self.rows.refresh(self.database)
+
+    def check(self) -> None:
+        """Take in what was committed, and refuse files that hold less.
+
+        Raises:
+            DataError: "FILE ends after row 7 of 9; ...".
+        """
+        (count,) = self.database.execute("SELECT rows FROM state").fetchone()
+        for log in self.logs:
+            log.check(count)
+        self.refresh()
+
+    def has(self, id_: object) -> bool:
+        """Whether something is stored under this id."""
+        if not can_be_id(id_):
+            return False
+        found = self.database.execute("SELECT 1 FROM items WHERE id = ?", (id_,))
+        return found.fetchone() is not None
+
+    def info(self) -> dict[str, object]:
+        """Return what there is, for people to read."""
+        rows = self.rows
+        return {
+            "items": rows.items,
+            "modalities": {name: rows.have(name) for name in rows.modalities},
+            "deleted_rows": rows.count - rows.items,
+            "engines": {name: searcher.name for name, searcher in self.searchers.items()},
+            "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+            "generation": self.header.generation,
+            "created": self.header.created,
+        }
+
+    def get(self, id_: str) -> IndexItem:
+        """Return the item under an id.
+
+        Raises:
+            UsageError: "no item 'x' in the index".
+        """
+        if not self.has(id_):
+            raise UsageError(f"no item {id_!r} in the index")
+        found = self.database.execute("SELECT row, id, payload FROM items WHERE id = ?", (id_,))
+        return self.as_items(found.fetchall())[0]
+
+    def after(self, id_: str, count: int) -> list[IndexItem]:
+        """Return the items with the next larger ids."""
+        found = self.database.execute(
+            "SELECT row, id, payload FROM items WHERE id > ? ORDER BY id LIMIT ?", (id_, count)
+        )
+        return self.as_items(found.fetchall())
+
+    def as_items(self, found: Sequence[tuple[int, str, str]]) -> list[IndexItem]:
+        """Return items of the rows, ids and payloads that the database gave."""
+        rows = np.array([row for row, _, _ in found], np.int64)
+        codes = {name: self.gather(name, rows) for name in self.codes}
+        has = {name: self.rows.visible(name)[rows].tolist() for name in self.codes}
+        return [
+            IndexItem(
+                id_,
+                {name: codes[name][place] for name in codes if has[name][place]},
+                json.loads(payload),
+            )
+            for place, (_, id_, payload) in enumerate(found)
+        ]
+
+    def gather(self, modality: str, rows: npt.NDArray[np.int64]) -> Codes:
+        """Return a copy of the codes in some rows."""
+        codes: Codes = np.ascontiguousarray(self.codes[modality].map(self.rows.count)[rows])
+        return codes
+
+    def search(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query."""
+        rows = self.rows
+        mask = None if rows.have(modality) == rows.count else rows.visible(modality)
+        if filter is not None:
+            matching = self.columns.matching(filter, self.database, rows=rows.count)
+            mask = matching if mask is None else matching & mask
+        if not rows.have(modality):
+            return [[] for _ in query]
+        found = self.searchers[modality].search(query, rows, k=k, radius=radius, mask=mask)
+        return self._hits(found)
+
+    def _hits(self, found: Matches) -> list[list[Hit]]:
+        rows = found.rows.tolist()
+        wanted = json.dumps(sorted(set(rows)))
+        items = {
+            row: (id_, payload)
+            for row, id_, payload in self.database.execute(
+                "SELECT row, id, payload FROM items WHERE row IN (SELECT value FROM json_each(?))",
+                (wanted,),
+            )
+        }
+        hits = []
+        for row, distance in zip(rows, found.distances.tolist(), strict=True):
+            id_, payload = items[row]
+            hits.append(Hit(id_, distance, json.loads(payload)))
+        ends = found.offsets.tolist()
+        return [hits[start:end] for start, end in pairwise(ends)]

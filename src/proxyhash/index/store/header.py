@@ -1,0 +1,156 @@
+"""What an index folder is: a small JSON file that is read before anything else."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.codes import check_bits
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import read_json, write_json
+from proxyhash.index.checks import check_modalities
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FORMAT_VERSION", "Header"]
+
+FORMAT = "proxyhash index"
+FORMAT_VERSION = 1
+
+_FIELDS = {
+    "format": str,
+    "version": int,
+    "bits": int,
+    "bit_order": str,
+    "metric": str,
+    "modalities": list,
+    "model": str,
+    "created": str,
+    "generation": int,
+    "counts": dict,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of an index folder.
+
+    Attributes:
+        bits: the code length.
+        modalities: what an item may have a code of; bit i of a row's flags is modality i.
+        model: fingerprint of the model that made the codes, "" when unknown.
+        created: when the index was made, ISO 8601 in UTC.
+        generation: which `generation-*` folder holds the data.
+        counts: how many items and rows there were when a writer last closed; for people to read.
+    """
+
+    bits: int
+    modalities: tuple[str, ...]
+    model: str = ""
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    generation: int = 1
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> Header:
+        """Return the header with other values."""
+        return replace(self, **changes)
+
+    def generation_folder(self, folder: Path) -> Path:
+        """Return the folder of the data."""
+        return folder / f"generation-{self.generation:06d}"
+
+    def save(self, folder: Path) -> None:
+        """Write `header.json` atomically."""
+        write_json(folder / "header.json", self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `header.json` holds, its checksum included."""
+        content = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "bit_order": "big",
+            "metric": "hamming",
+            **asdict(self),
+            "modalities": list(self.modalities),
+        }
+        return {**content, "crc32": _checksum(content)}
+
+    @classmethod
+    def load(cls, folder: Path) -> Header:
+        """Read and check the header of an index folder.
+
+        Raises:
+            DataError: the folder is no index, its header is damaged or of a newer format.
+        """
+        path = folder / "header.json"
+        if not path.is_file():
+            raise DataError(
+                f"{folder} is no index folder: it has no header.json; "
+                "`proxyhash index build` makes an index"
+            )
+        try:
+            content = read_json(path)
+        except DataError as error:
+            raise _damaged(path, str(error)) from error
+        return cls.from_json(content, path=path)
+
+    @classmethod
+    def from_json(cls, content: Any, *, path: Path) -> Header:
+        """Return the header that decoded JSON holds; `path` is named in errors."""
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise _damaged(path, "it is not a header of an index")
+        if content.get("version") != FORMAT_VERSION:
+            raise DataError(
+                f"{path} has format version {content.get('version')!r}; this proxyhash reads "
+                f"version {FORMAT_VERSION}: upgrade it"
+            )
+        stated = content.pop("crc32", None)
+        if stated != _checksum(content):
+            raise _damaged(path, f"its checksum is {_checksum(content)}, not {stated}")
+        for name, kind in _FIELDS.items():
+            if not isinstance(content.get(name), kind):
+                raise _damaged(path, f"{name!r} is {content.get(name)!r}")
+        try:
+            return cls(
+                bits=check_bits(content["bits"]),
+                modalities=check_modalities(content["modalities"]),
+                model=content["model"],
+                created=content["created"],
+                generation=content["generation"],
+                counts=content["counts"],
+            )
+        except UsageError as error:
+            raise _damaged(path, str(error)) from error
+
+    def check(self, folder: Path, *, bits: int | None, model: str | None) -> None:
+        """Refuse codes of another width or another model.
+
+        Raises:
+            DataError: "FOLDER holds codes of 64 bits, not 128; ...".
+        """
+        if bits is not None and bits != self.bits:
+            raise DataError(
+                f"{folder} holds codes of {self.bits} bits, not {bits}; encode with the model "
+                "the index was built with, or build another index"
+            )
+        if model is not None and self.model and model and model != self.model:
+            raise DataError(
+                f"{folder} holds codes of model {self.model}, not {model}; codes of two models "
+                "cannot be compared: use the model the index was built with, or build another index"
+            )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return f"{zlib.crc32(canonical.encode()):08x}"
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(
+        f"{path} is damaged: {why}; put back a snapshot, or save what is readable with "
+        "Store.open(FOLDER, salvage=True).snapshot(ANOTHER)"
+    )

@@ -1,0 +1,157 @@
+"""A file of rows that are appended and never changed, with a checksum for every block of them.
+
+How many rows count is recorded elsewhere (in the database, which commits after the rows were
+flushed to the disk); what lies beyond is left over from a write that never ended, and is written
+over by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.errors import DataError
+from proxyhash.index.store.disk import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["BLOCK_ROWS", "RowLog", "checksums"]
+
+BLOCK_ROWS = 4096
+"""Rows that share a checksum."""
+
+
+class RowLog:
+    """Rows of one width in a file.
+
+    Args:
+        path: the file.
+        dtype: the kind of number.
+        width: numbers in a row.
+        write: whether rows will be appended.
+    """
+
+    def __init__(
+        self, path: Path, *, dtype: type[np.generic], width: int, write: bool = False
+    ) -> None:
+        self.path = path
+        self.name = path.stem
+        self._dtype = np.dtype(dtype).newbyteorder("<")
+        self._width = width
+        self._row_bytes = self._dtype.itemsize * width
+        flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
+        try:
+            self._file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError as error:
+            raise DataError(f"{path} is missing; {NEXT_STEP}") from error
+        self._salvaged: npt.NDArray[Any] | None = None
+
+    def close(self) -> None:
+        """Close the file; arrays that map it stay usable."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def whole_rows(self) -> int:
+        """Return how many rows the file has room for."""
+        return os.fstat(self._file).st_size // self._row_bytes
+
+    def check(self, rows: int) -> None:
+        """Refuse a file that is too short for its rows.
+
+        Raises:
+            DataError: "FILE ends after row 7 of 9; ...".
+        """
+        there = self.whole_rows()
+        if there < rows:
+            raise DataError(f"{self.path} ends after row {there} of {rows}; {NEXT_STEP}")
+
+    def append(self, rows: npt.NDArray[Any], *, at: int) -> None:
+        """Write rows behind the first `at` ones and flush them to the disk."""
+        content = memoryview(np.ascontiguousarray(rows, self._dtype)).cast("B")
+        place = at * self._row_bytes
+        with disk_errors(self.path):
+            while content:
+                written = os.pwrite(self._file, content, place)
+                content, place = content[written:], place + written
+            os.fsync(self._file)
+
+    def cut(self, rows: int) -> None:
+        """Drop what lies behind the first `rows` rows."""
+        if os.fstat(self._file).st_size > rows * self._row_bytes:
+            os.ftruncate(self._file, rows * self._row_bytes)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows in memory, shape (stop - start, width).
+
+        Raises:
+            DataError: the file is too short.
+        """
+        if self._salvaged is not None:
+            return self._salvaged[start:stop]
+        result = np.empty((stop - start, self._width), self._dtype)
+        rest, place = memoryview(result).cast("B"), start * self._row_bytes
+        while rest:
+            got = os.preadv(self._file, [rest], place)
+            if not got:
+                self.check(stop)
+            rest, place = rest[got:], place + got
+        return result
+
+    def map(self, rows: int) -> npt.NDArray[Any]:
+        """Return the first rows, memory-mapped for reading, shape (rows, width)."""
+        if self._salvaged is not None:
+            return self._salvaged[:rows]
+        self.check(rows)  # touching a page behind the end of a file would end the process
+        if not rows:
+            return np.empty((0, self._width), self._dtype)
+        return np.memmap(self.path, self._dtype, mode="r", shape=(rows, self._width))
+
+    def salvage(self, rows: int) -> None:
+        """Read what there is into memory, with zeros for what is lost; the file is left alone."""
+        content = np.zeros((rows, self._width), self._dtype)
+        there = min(rows, self.whole_rows())
+        content[:there] = self.read(0, there)
+        self._salvaged = content
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Return the number and the checksum of every block as it is on the disk.
+
+        Blocks that the file has lost a part of are left out.
+        """
+        there = min(rows, self.whole_rows())
+        for block in range(-(-rows // BLOCK_ROWS)):
+            start, stop = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, rows)
+            if stop <= there:
+                yield block, zlib.crc32(self.read(start, stop))
+
+
+def checksums(rows: npt.NDArray[Any], *, at: int, before: int) -> list[tuple[int, int]]:
+    """Return the blocks that appending rows changes, with their new checksums.
+
+    Args:
+        rows: what is appended, little-endian.
+        at: how many rows there were.
+        before: the checksum of the block that was not full, 0 when there is none.
+    """
+    result = []
+    rows = np.ascontiguousarray(rows)
+    start = 0
+    while start < len(rows):
+        block = (at + start) // BLOCK_ROWS
+        stop = min(len(rows), (block + 1) * BLOCK_ROWS - at)
+        result.append((block, zlib.crc32(rows[start:stop], before)))
+        start, before = stop, 0
+    return result
+
+
+NEXT_STEP = (
+    "put back a snapshot, or save what is readable with "
+    "Store.open(FOLDER, salvage=True).snapshot(ANOTHER)"
+)

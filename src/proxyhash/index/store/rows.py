@@ -1,0 +1,145 @@
+"""What a store knows of its rows at one committed change, and how it catches up with the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from proxyhash.index.store.row_log import RowLog
+
+__all__ = ["Growing", "Rows"]
+
+
+class Growing:
+    """A one-dimensional array that grows at its end without being copied every time.
+
+    Args:
+        first: what it holds at first; kept.
+    """
+
+    def __init__(self, first: npt.NDArray[Any]) -> None:
+        self._room = first
+        self.count = len(first)
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """What it holds, as a view: its elements may be changed."""
+        return self._room[: self.count]
+
+    def extend(self, more: npt.NDArray[Any]) -> None:
+        """Append values."""
+        count = self.count + len(more)
+        if count > len(self._room):
+            room = np.empty(max(count, len(self._room) * 3 // 2), self._room.dtype)
+            room[: self.count] = self.values
+            self._room = room
+        self._room[self.count : count] = more
+        self.count = count
+
+
+class Rows:
+    """The rows of a store at one committed change.
+
+    A row is an item's place in the code files. Rows are only ever appended; an item that is
+    deleted or replaced leaves a dead row behind.
+
+    Args:
+        modalities: names of the modalities; bit i of a run's flags is modality i.
+        order: the log of the labels that rows were given when they were appended.
+
+    Attributes:
+        change: the number of the last change that was taken in.
+        count: how many rows there are, dead ones included.
+        items: how many items there are.
+    """
+
+    def __init__(self, modalities: Sequence[str], order: RowLog) -> None:
+        self.modalities = tuple(modalities)
+        self.change = -1
+        self.count = 0
+        self.items = 0
+        self._log = order
+        self._order = Growing(np.empty(0, np.uint64))
+        self._visible = {name: Growing(np.empty(0, np.bool_)) for name in self.modalities}
+        self._hidden = dict.fromkeys(self.modalities, 0)
+
+    @property
+    def order(self) -> npt.NDArray[np.uint64]:
+        """Numbers that compare as the ids of living rows do, uint64 (count,)."""
+        return self._order.values
+
+    def visible(self, modality: str) -> npt.NDArray[np.bool_]:
+        """Return which rows are alive and have a code of the modality, bool (count,)."""
+        return self._visible[modality].values
+
+    def have(self, modality: str) -> int:
+        """Return how many items have a code of the modality."""
+        return self.count - self._hidden[modality]
+
+    def modalities_of(self, row: int) -> list[str]:
+        """Return the modalities that an item has."""
+        return [name for name in self.modalities if self._visible[name].values[row]]
+
+    def refresh(self, database: sqlite3.Connection) -> bool:
+        """Take in what was committed since; the connection is within a transaction.
+
+        Returns:
+            whether there was anything new.
+        """
+        change, count, items = database.execute("SELECT change, rows, items FROM state").fetchone()
+        if change == self.change:
+            return False
+        if count > self.count:
+            self._append(database, count)
+        changes = database.execute(
+            "SELECT kind, rows FROM changes WHERE change > ? ORDER BY change", (self.change,)
+        )
+        for kind, content in changes:
+            if kind == "deleted":
+                self._hide(np.frombuffer(content, "<i8"))
+            else:
+                pairs = np.frombuffer(content, "<u8").reshape(-1, 2)
+                self.order[pairs[:, 0].astype(np.int64)] = pairs[:, 1]
+        self.change, self.items = change, items
+        return True
+
+    def hide(self, modality: str, start: int, stop: int) -> None:
+        """Take a modality from rows whose codes are damaged."""
+        visible = self.visible(modality)[start:stop]
+        self._hidden[modality] += int(visible.sum())
+        visible[:] = False
+
+    def _append(self, database: sqlite3.Connection, count: int) -> None:
+        start = self.count
+        runs = database.execute(
+            "SELECT first, modalities FROM runs WHERE first > ?"
+            " OR first = (SELECT max(first) FROM runs WHERE first <= ?) ORDER BY first",
+            (start, start),
+        ).fetchall()
+        firsts = np.array([max(first, start) for first, _ in runs], np.int64)
+        sizes = np.diff(np.r_[firsts, count])
+        flags = np.repeat(np.array([bits for _, bits in runs], np.uint8), sizes)
+        labels = self._log.read(start, count)[:, 0]
+        self._order.extend(labels)
+        for place, name in enumerate(self.modalities):
+            has = (flags >> place & 1).astype(np.bool_)
+            self._visible[name].extend(has)
+            self._hidden[name] += len(has) - int(has.sum())
+        self.count = count
+
+    def _hide(self, rows: npt.NDArray[np.int64]) -> None:
+        for name in self.modalities:
+            visible = self.visible(name)
+            self._hidden[name] += int(visible[rows].sum())
+            visible[rows] = False
+
+
+def flags_of(codes: Mapping[str, object], modalities: Sequence[str]) -> int:
+    """Return the modalities that codes are given of, as bits."""
+    return sum(1 << place for place, name in enumerate(modalities) if name in codes)

@@ -1,0 +1,338 @@
+"""The durable index: a folder that many processes read and one writes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from proxyhash.codes import check_bits
+from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.index.checks import check_items, check_modalities, check_search
+from proxyhash.index.store.disk import disk_errors
+from proxyhash.index.store.folder import (
+    header_stamp,
+    make_folder,
+    open_generation,
+    read_header,
+    sweep,
+    switch_generation,
+)
+from proxyhash.index.store.header import Header
+from proxyhash.index.store.locking import WriterLock
+from proxyhash.index.store.verify import find_header_problems, find_problems
+from proxyhash.index.store.writing import delete_items, put_items
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
+
+    from proxyhash.codes import Codes
+    from proxyhash.index.filters import Filter
+    from proxyhash.index.hit import Hit, IndexItem
+
+__all__ = ["Store"]
+
+
+class Store:
+    """The `Index` in a folder; made by `Store.create`, opened by `Store.open`.
+
+    A change that a call returned from survives the end of the process at any moment. Every search
+    sees all of a change or nothing of it, also one that another process made a moment ago.
+    Threads may share a store.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Store.create(f"{folder}/index", bits=8, modalities=("text",)) as store:
+        ...         store.add(["a"], np.array([[0b11]], np.uint8), payloads=[{"price": 3}])
+        ...     with Store.open(f"{folder}/index") as store:
+        ...         store.search(np.array([[0b01]], np.uint8), k=1)
+        [[Hit(id='a', distance=1, payload={'price': 3})]]
+    """
+
+    def __init__(
+        self, folder: Path, *, writer: WriterLock | None = None, salvage: bool = False
+    ) -> None:
+        self.folder = folder
+        self._writer = writer
+        self._salvage = salvage
+        self._lock = RLock()
+        self._generation: Generation | None = None
+        try:
+            header = self._load().header
+        except BaseException:
+            if writer is not None:
+                writer.release()
+            raise
+        self.bits = header.bits
+        self.model = header.model
+        self.modalities = header.modalities
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        bits: int,
+        model: str = "",
+        modalities: Sequence[str] = ("image", "text"),
+    ) -> Self:
+        """Make an index without items, and open it for writing.
+
+        Args:
+            folder: does not exist yet, or is empty.
+            bits: the code length.
+            model: fingerprint of the model that makes the codes, "" when unknown.
+            modalities: what an item may have a code of, at most eight.
+
+        Raises:
+            UsageError: there is something in the folder already.
+            ProxyhashError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        header = Header(bits=check_bits(bits), modalities=check_modalities(modalities), model=model)
+        return cls(folder, writer=make_folder(folder, header))
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        write: bool = False,
+        bits: int | None = None,
+        model: str | None = None,
+        salvage: bool = False,
+    ) -> Self:
+        """Open an index.
+
+        Args:
+            folder: made by `create` or `snapshot`.
+            write: also for changing it; one process at a time can.
+            bits: refuse an index with another code length.
+            model: refuse an index of another model, by its fingerprint.
+            salvage: read what is readable of a damaged index, and pass over the rest.
+
+        Raises:
+            DataError: the folder is no index, is damaged, or holds codes of something else.
+            ProxyhashError: another process is writing it.
+        """
+        folder = Path(folder)
+        if write and salvage:
+            raise UsageError("a damaged index cannot be written; save what is readable elsewhere")
+        header = read_header(folder, salvage=salvage)
+        header.check(folder, bits=bits, model=model)
+        if not write:
+            return cls(folder, salvage=salvage)
+        with disk_errors(folder):
+            writer = WriterLock(folder)
+        sweep(folder)
+        return cls(folder, writer=writer)
+
+    def add(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        *,
+        payloads: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        """Store new items, all of them or none; see `Index.add`."""
+        self._put(ids, codes, payloads, new=True)
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        *,
+        payloads: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        """Store items in place of whatever was stored under their ids; see `Index.upsert`."""
+        self._put(ids, codes, payloads, new=False)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove items and return how many there were of them; see `Index.delete`."""
+        with self._lock:
+            return delete_items(self._writable(), ids)
+
+    def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the interface's word
+        """Return what is stored under an id; see `Index.get`."""
+        with self._view() as generation:
+            return generation.get(id)
+
+    def search(
+        self,
+        codes: Codes,
+        *,
+        k: int | None = None,
+        modality: str | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query, ordered by (distance, id); see `Index.search`."""
+        modality = check_search(
+            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
+        )
+        with self._view() as generation:
+            return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
+        """Return all items in batches, in the order of their ids.
+
+        Each batch is what is stored when it is asked for.
+        """
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; it must be at least 1")
+        return self._items(batch)
+
+    def info(self) -> dict[str, object]:
+        """Return what the index is and holds, for people to read."""
+        with self._view() as generation:
+            return {
+                "kind": "store",
+                "folder": str(self.folder),
+                "bits": self.bits,
+                "model": self.model,
+                **generation.info(),
+            }
+
+    def verify(self) -> list[str]:
+        """Read everything and return what is wrong, a sentence each; nothing when all is well."""
+        with self._view() as generation:
+            return [*find_header_problems(self.folder), *find_problems(generation)]
+
+    def compact(self) -> None:
+        """Write the index anew without what was deleted, and save its search structures.
+
+        Others read on meanwhile and change over by themselves. Takes the room of the index once
+        more on the disk until it is done.
+
+        Raises:
+            DataError: something is damaged; nothing is changed.
+        """
+        with self._lock:
+            old = self._writable()
+            with old.transaction():
+                old.refresh()
+                switch_generation(self.folder, old)
+            self._load()
+            sweep(self.folder)
+
+    def snapshot(self, folder: str | os.PathLike[str]) -> None:
+        """Write the index as it is now to another folder, while others read and write it.
+
+        The copy is an index of its own, compacted and checked.
+
+        Raises:
+            UsageError: there is something in the other folder already.
+            DataError: something is damaged; open the index with `salvage=True` to pass over it.
+        """
+        with Store(self.folder, salvage=self._salvage) as reader, reader._view() as source:
+            header = source.header.with_(generation=1)
+            make_folder(Path(folder), header, source=source).release()
+
+    def close(self) -> None:
+        """Close all files; what was acknowledged is stored already."""
+        with self._lock:
+            if self._generation is not None:
+                if self._writer is not None:
+                    self._note_counts(self._generation)
+                self._generation.close()
+                self._generation = None
+            if self._writer is not None:
+                self._writer.release()
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the store."""
+        self.close()
+
+    def __contains__(self, id: object, /) -> bool:  # noqa: A002
+        """Whether something is stored under this id."""
+        with self._view() as generation:
+            return generation.has(id)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        with self._view() as generation:
+            return generation.rows.items
+
+    def _put(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        payloads: Sequence[Mapping[str, object]] | None,
+        *,
+        new: bool,
+    ) -> None:
+        ids, codes, payloads = check_items(
+            ids, codes, payloads, bits=self.bits, modalities=self.modalities
+        )
+        with self._lock:
+            put_items(self._writable(), ids, codes, payloads, new=new)
+
+    def _items(self, batch: int) -> Iterator[list[IndexItem]]:
+        last = ""
+        while True:
+            with self._view() as generation:
+                found = generation.after(last, batch)
+            if not found:
+                return
+            yield found
+            last = found[-1].id
+
+    def _note_counts(self, generation: Generation) -> None:
+        """Put the counts into the header, for people who look at it."""
+        header, rows = generation.header, generation.rows
+        counts = {"items": rows.items, "rows": rows.count}
+        if header.counts != counts:
+            with suppress(OSError, ProxyhashError), generation.transaction():
+                header.with_(counts=counts).save(self.folder)
+
+    def _writable(self) -> Generation:
+        if self._writer is None:
+            raise UsageError(
+                f"{self.folder} is open for reading; open it with write=True to change it"
+            )
+        return self._open()
+
+    def _open(self) -> Generation:
+        if self._generation is None:
+            raise UsageError(f"{self.folder} is closed; open it again")
+        return self._generation
+
+    @contextmanager
+    def _view(self) -> Iterator[Generation]:
+        """Let a block see the index at one moment."""
+        with self._lock:
+            generation = self._open()
+            if self._writer is None and header_stamp(self.folder) != self._stamp:
+                generation = self._catch_up(generation)
+            with generation.transaction():
+                if not self._salvage:
+                    generation.refresh()
+                yield generation
+
+    def _catch_up(self, generation: Generation) -> Generation:
+        """Return the generation that counts, which may be another one since the header changed."""
+        stamp = header_stamp(self.folder)
+        header = read_header(self.folder, salvage=self._salvage)
+        if header.generation != generation.header.generation:
+            return self._load()
+        self._stamp = stamp
+        return generation
+
+    def _load(self) -> Generation:
+        """Open the generation that counts, in place of the one that is open."""
+        stamp = header_stamp(self.folder)
+        generation = open_generation(
+            self.folder, write=self._writer is not None, salvage=self._salvage
+        )
+        if self._generation is not None:
+            self._generation.close()
+        self._generation, self._stamp = generation, stamp
+        return generation

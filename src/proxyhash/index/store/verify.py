@@ -1,0 +1,99 @@
+"""Reading everything an index holds and comparing it with the checksums."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxyhash.errors import DataError
+from proxyhash.index.store.header import Header
+from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
+from proxyhash.index.store.salvage import damaged_blocks
+from proxyhash.index.store.writing import item_checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from proxyhash.index.store.generation import Generation
+
+__all__ = ["find_header_problems", "find_problems"]
+
+MAX_NAMED = 20
+
+
+def find_problems(generation: Generation) -> list[str]:
+    """Return what is wrong with a generation, a sentence each; called in a transaction."""
+    problems = []
+    try:
+        problems += _database_problems(generation)
+        problems += _log_problems(generation)
+        problems += _item_problems(generation)
+    except sqlite3.DatabaseError as error:
+        problems.append(f"{generation.path} is damaged ({error}); put back a snapshot")
+    return problems
+
+
+def find_header_problems(folder: Path) -> list[str]:
+    """Return what is wrong with the header of an index folder."""
+    try:
+        Header.load(folder)
+    except DataError as error:
+        return [str(error)]
+    return []
+
+
+def _database_problems(generation: Generation) -> Iterator[str]:
+    for (found,) in generation.database.execute(f"PRAGMA integrity_check({MAX_NAMED})"):
+        if found != "ok":
+            yield f"{generation.path} is damaged ({found}); put back a snapshot"
+
+
+def _log_problems(generation: Generation) -> Iterator[str]:
+    for log in generation.logs:
+        for block in damaged_blocks(generation, log):
+            first = block * BLOCK_ROWS
+            last = min(first + BLOCK_ROWS, generation.rows.count) - 1
+            yield f"{log.path}, rows {first} to {last}: the checksum does not fit; {NEXT_STEP}"
+
+
+def _item_problems(generation: Generation) -> Iterator[str]:
+    rows: list[int] = []
+    damaged = 0
+    for row, id_, payload, stored in generation.database.execute(
+        "SELECT row, id, payload, crc32 FROM items ORDER BY id"
+    ):
+        rows.append(row)
+        if item_checksum(id_, payload) != stored:
+            damaged += 1
+            if damaged <= MAX_NAMED:
+                yield f"{generation.path}, item {id_!r}: the checksum does not fit"
+    if damaged > MAX_NAMED:
+        yield f"{generation.path}: {damaged - MAX_NAMED} more items whose checksums do not fit"
+    yield from _row_problems(generation, np.array(rows, np.int64))
+
+
+def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterator[str]:
+    known = generation.rows
+    path = generation.path
+    if len(rows) != known.items:
+        yield f"{path} holds {len(rows)} items, but counts {known.items}"
+    alive = np.zeros(known.count, np.bool_)
+    for name in known.modalities:
+        alive |= known.visible(name)
+    expected = np.zeros(known.count, np.bool_)
+    if len(rows) and rows.max() >= known.count:
+        yield f"{path} has an item in row {rows.max()}, but counts {known.count} rows"
+        return
+    expected[rows] = True
+    wrong = np.flatnonzero(alive != expected)
+    if len(wrong):
+        yield f"{path}, row {wrong[0]}: the list of changes and the items differ"
+    labels = known.order[rows]
+    unsorted = np.flatnonzero(labels[1:] <= labels[:-1])
+    if len(unsorted):
+        yield f"{generation.order.path}, row {rows[unsorted[0]]}: labels are not in the ids' order"

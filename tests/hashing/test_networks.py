@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -100,13 +101,21 @@ def test_standardisation_uses_present_rows_and_keeps_constant_features_finite() 
     assert network(features).isfinite().all()
 
 
-def test_centring_leaves_the_deviation_alone() -> None:
-    features = 3 * _features() + 5
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 300.0])
+def test_centring_brings_features_of_any_unit_to_one_scale(unit: float) -> None:
+    features = unit * (_features() * torch.tensor([1.0, 2, 3, 0, 5]) + 7)
     network = HashingNetwork(5, 8, center=True)
     network.fit_standardization(features)
-    torch.testing.assert_close(
-        network.standardized(features), features - features.double().mean(dim=0).float()
-    )
+    centered = (features - features.mean(dim=0)).numpy()
+    by_hand = centered / np.sqrt((centered**2).mean())
+    np.testing.assert_allclose(network.standardized(features).numpy(), by_hand, atol=1e-4)
+
+
+def test_centring_equal_items_makes_zeros() -> None:
+    network = HashingNetwork(5, 8, center=True)
+    features = torch.full((4, 5), 0.1)
+    network.fit_standardization(features)
+    assert network.standardized(features).abs().max() < 1e-6
 
 
 def test_categories_are_predicted_on_the_way() -> None:

@@ -147,7 +147,9 @@ OutputBatchNorm: TypeAlias = Annotated[
 Standardize: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", False)
 ]
-Center: TypeAlias = Annotated[bool | None, option(NETWORKS, "Bring each feature to mean 0.", False)]
+Center: TypeAlias = Annotated[
+    bool | None, option(NETWORKS, "Bring each feature to mean 0, all to one scale.", False)
+]
 Posterior: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Predict the categories on the way to the bits.", False)
 ]

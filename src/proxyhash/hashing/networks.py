@@ -43,7 +43,9 @@ class HashingNetwork(nn.Module):
         standardize: bring every feature to mean 0 and deviation 1 over the items given to
             `fit_standardization`; pooled picture features and word counts differ by orders of
             magnitude otherwise.
-        center: bring every feature to mean 0 alone; `standardize` does it anyway.
+        center: bring every feature to mean 0 and, by one factor for all, their mean square to 1:
+            features keep their relative weight, and learning does not depend on the encoder's
+            unit. `standardize` goes before it.
         categories: number of categories C that are predicted on the way to the bits; 0: none are.
         output_batch_norm: normalise the logits of each bit over the batch, without learned scale
             and shift, so that every bit is set for about half of the items (Hoe et al., "One
@@ -186,12 +188,12 @@ class HashingNetwork(nn.Module):
                 "give a train split with both modalities or turn standardize and center off"
             )
         self.mean.copy_(rows.mean(dim=0))
-        if not self.config["standardize"]:
-            return
         deviation = rows.std(dim=0, correction=0)
         # A sum of equal floats may leave a deviation of rounding errors.
-        constant = deviation <= 1e-6 * rows.abs().amax(dim=0)
-        self.scale.copy_(torch.where(constant, 1.0, 1.0 / deviation.clamp(min=1e-30)))
+        deviation[deviation <= 1e-6 * rows.abs().amax(dim=0)] = 0
+        if not self.config["standardize"]:
+            deviation[:] = deviation.square().mean().sqrt()
+        self.scale.copy_(torch.where(deviation == 0, 1.0, 1.0 / deviation.clamp(min=1e-30)))
 
     def _draw_weights(self, generator: torch.Generator) -> None:
         """Draw torch's own first weights for linear maps, from this generator alone."""

@@ -48,7 +48,7 @@ class NetworkOptions(Settings):
     standardize: bool = False
     """Bring each feature to mean 0 and deviation 1 over the train items."""
     center: bool = False
-    """Bring each feature to mean 0 over the train items, with its deviation left as it is."""
+    """Bring each feature to mean 0 and all of them, by one factor, to mean square 1."""
 
 
 class TrainConfig(NetworkOptions):

@@ -1,0 +1,130 @@
+"""What the clustered engine does beyond the contract: its lists, its work, its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from proxyhash.codes import distances, pack, unpack
+from proxyhash.errors import DataError
+from proxyhash.index.engines.centres import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered import ClusteredEngine
+from tests.index.engines.reference import as_answer, draw_codes, slow_search
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxyhash.codes import Codes
+
+
+def around_centres(count: int, bits: int, *, seed: int = 0) -> tuple[Codes, np.ndarray]:
+    """Codes around 20 random centres, each bit flipped with p = 0.05, and those centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.integers(0, 2, (20, bits))
+    flips = rng.random((count, bits)) < 0.05
+    return pack(centres[rng.integers(0, 20, count)] ^ flips), centres
+
+
+def as_codes(words: np.ndarray, bits: int) -> Codes:
+    return np.ascontiguousarray(words.view(np.uint8)[:, : -(-bits // 8)])
+
+
+@pytest.mark.parametrize("bits", [64, 128, 200])
+def test_centres_are_found_where_codes_lie_around_them(bits: int) -> None:
+    codes, truth = around_centres(3000, bits)
+    found = as_codes(choose_centres(codes, count=40), bits)
+    assert (distances(pack(truth), found).min(axis=1) <= 1).all()
+
+
+def test_a_code_is_assigned_to_its_nearest_centre() -> None:
+    for bits in (24, 64, 200):
+        codes, centres = draw_codes(1500, bits, 0), draw_codes(30, bits, 1)
+        lists, gaps = assign(as_long_words(codes), as_long_words(centres))
+        expected = distances(codes, centres)
+        assert (gaps == expected.min(axis=1)).all()
+        assert (lists == expected.argmin(axis=1)).all()
+
+
+def test_repeated_codes_get_few_centres() -> None:
+    assert len(choose_centres(draw_codes(500, 64, 0, kind="equal"), count=22)) == 5
+
+
+def test_lists_hold_every_row_once_by_growing_distance() -> None:
+    codes, _ = around_centres(2000, 40)
+    lists = ClusteredEngine.build(codes, bits=40, centres=25).lists
+    assert sorted(lists.rows.tolist()) == list(range(2000))
+    stored = as_codes(lists.words, 40)
+    for number, table in enumerate(lists.table.tolist()):
+        centre = as_codes(lists.centres[number : number + 1], 40)
+        gaps = distances(centre, stored[table[0] : table[-1]])[0]
+        assert table == [table[0] + int((gaps < x).sum()) for x in range(41)] + [table[-1]]
+        assert gaps.size == 0 or (gaps[0], gaps[-1]) == tuple(lists.spans[:, number])
+
+
+def test_equal_codes_are_stored_once_with_their_rows_by_order() -> None:
+    codes = draw_codes(1000, 64, 0, kind="equal")
+    order = np.random.default_rng(0).permutation(1000).astype(np.uint64)
+    lists = ClusteredEngine.build(codes, bits=64, order=order).lists
+    assert len(lists.words) == 5
+    for code in range(5):
+        rows = lists.rows[lists.starts[code] : lists.starts[code + 1]]
+        assert (np.diff(order[rows].astype(np.int64)) > 0).all()
+        assert (codes[rows] == as_codes(lists.words[code : code + 1], 64)).all()
+
+
+def test_on_clusters_it_compares_few_codes_and_on_random_ones_nearly_all() -> None:
+    codes, _ = around_centres(20_000, 64)
+    work = ClusteredEngine.build(codes, bits=64).work(codes[:50], k=10)
+    assert work.max() < 3000  # about a thousand share the query's centre, and 200 are centres
+    spread = draw_codes(20_000, 64, 0)
+    engine = ClusteredEngine.build(spread, bits=64)
+    assert engine.work(draw_codes(50, 64, 1), k=10).min() > 10_000
+    assert engine.work(spread[:50], k=None, radius=0).max() < 5000
+
+
+def test_thousands_of_ties_at_the_limit_are_put_in_order() -> None:
+    codes = pack(np.eye(2000, 2000, dtype=bool)[:, :64])  # 64 at distance 1 of zero, 1,936 zeros
+    codes = np.concatenate([codes, pack(np.eye(64, dtype=bool)[np.arange(4000) % 64])])
+    order = np.random.default_rng(0).permutation(len(codes)).astype(np.uint64)
+    engine = ClusteredEngine.build(codes, bits=64, order=order, centres=3)
+    query = np.zeros((1, 8), np.uint8)
+    mask = np.random.default_rng(1).random(len(codes)) < 0.9
+    for k in (1, 5, 1940, 2500):
+        for allowed in (None, mask):
+            expected = slow_search(query, codes, k=k, order=order, mask=allowed)
+            assert as_answer(engine.search(query, k=k, mask=allowed)) == expected
+
+
+def test_ties_of_codes_that_are_all_different() -> None:
+    pairs = np.array([(a, b) for a in range(64) for b in range(a)])
+    bits = np.zeros((len(pairs), 64), bool)
+    bits[np.arange(len(pairs))[:, None], pairs] = True  # all at distance 2 of zero
+    order = np.random.default_rng(0).permutation(len(pairs)).astype(np.uint64)
+    engine = ClusteredEngine.build(pack(bits), bits=64, order=order, centres=2)
+    found = engine.search(np.zeros((1, 8), np.uint8), k=9)
+    assert found.rows.tolist() == np.argsort(order)[:9].tolist()
+    assert unpack(pack(bits), bits=64).sum(axis=1)[found.rows].tolist() == [2] * 9
+
+
+def test_memory_is_at_most_1_6_times_the_codes() -> None:
+    for kind in ("random", "equal"):
+        codes = draw_codes(100_000, 64, 0, kind=kind)
+        assert ClusteredEngine.build(codes, bits=64, centres=100).nbytes <= 1.6 * codes.nbytes
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    codes, _ = around_centres(300, 64)
+    ClusteredEngine.build(codes, bits=64).save(tmp_path)
+    words = tmp_path / "words.npy"
+    content = words.read_bytes()
+    words.write_bytes(content[:-8])
+    with pytest.raises(DataError, match=r"words\.npy cannot be read; build the engine again"):
+        ClusteredEngine.load(tmp_path, codes)
+    words.unlink()
+    with pytest.raises(DataError, match=r"words\.npy cannot be read"):
+        ClusteredEngine.load(tmp_path, codes)
+    np.save(words, np.zeros((3, 1), np.uint64))
+    with pytest.raises(DataError, match="is not of one piece; build the engine again"):
+        ClusteredEngine.load(tmp_path, codes)

@@ -1,8 +1,8 @@
 """Which rows have a payload that meets a filter, without reading the payloads at every search.
 
 The first filter on a field reads the payloads once and notes a number for every row: the place of
-its value among the different values of the field. A condition is then asked of the different
-values only, by `matches` itself, so that it means here what it means everywhere.
+its value among the different values of the field; likewise for the members of lists. A condition
+is then asked of the different values only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range, matches
-from proxyhash.index.store.rows import Growing
+from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range
+from proxyhash.index.store.values import Values
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,36 +27,58 @@ if TYPE_CHECKING:
 __all__ = ["Columns"]
 
 BATCH = 50_000
+_NO_SCALAR = object()
 
 
 class Column:
-    """The values of one field, each different one once; value 0 is null, as for a missing field.
+    """One field of all payloads.
 
     Attributes:
-        numbers: uint32 (n,), the place of each row's value.
-        values: the different values.
+        count: how many rows it covers.
     """
 
     def __init__(self) -> None:
-        self.numbers = Growing(np.empty(0, np.uint32))
-        self.values: list[object] = [None]
-        self._places: dict[object, int] = {(type(None), None): 0}
+        self.count = 0
+        self._values = Values([None, _NO_SCALAR])  # 0 is a missing field, 1 a list or an object
+        self._members = Values([])
+        self._numbers: list[npt.NDArray[np.uint32]] = []
+        self._pairs: list[npt.NDArray[np.int64]] = []
 
-    def place(self, value: object) -> int:
-        """Return the number of a value, a new one where it is new."""
-        # 1, 1.0 and true are equal as keys of a dict, but not as values of a field.
-        scalar = not isinstance(value, list | dict)
-        key = (type(value), value) if scalar else (list, json.dumps(value))
-        number = self._places.setdefault(key, len(self.values))
-        if number == len(self.values):
-            self.values.append(value)
-        return number
+    def extend(self, found: list[tuple[int, object]], *, rows: int) -> None:
+        """Take in values that are not null, by row; the column then covers `rows` rows."""
+        numbers = np.zeros(rows - self.count, np.uint32)
+        pairs = []
+        for row, value in found:
+            if isinstance(value, list):
+                members = (one for one in value if not isinstance(one, list | dict))
+                pairs += [(row, self._members.number(one)) for one in members]
+                numbers[row - self.count] = 1
+            elif isinstance(value, dict):
+                numbers[row - self.count] = 1
+            else:
+                numbers[row - self.count] = self._values.number(value)
+        self._numbers.append(numbers)
+        self._pairs.append(np.array(pairs, np.int64).reshape(-1, 2))
+        self.count = rows
+
+    def meets(self, condition: Equals | Contains | Range) -> Mask:
+        """Return which rows meet a condition on this field, bool (count,)."""
+        self._numbers = [np.concatenate([np.empty(0, np.uint32), *self._numbers])]
+        if not isinstance(condition, Contains):
+            meets: Mask = self._values.meet(condition)[self._numbers[0]]
+            return meets
+        self._pairs = [np.concatenate([np.empty((0, 2), np.int64), *self._pairs])]
+        rows, numbers = self._pairs[0].T
+        mask = np.zeros(self.count, np.bool_)
+        same = self._members.meet(Equals(condition.field, condition.value))
+        mask[rows[same[numbers]]] = True
+        return mask
 
 
 class Columns:
     """The fields that filters asked for so far.
 
-    Memory: 4 bytes a row and field, and the different values.
+    Memory: 4 bytes a row and field, 16 a member of a list, and the different values.
     """
 
     def __init__(self) -> None:
@@ -68,11 +90,17 @@ class Columns:
         Dead rows count as having the payload they had, or none.
 
         Args:
-            filter: what is asked.
+            filter: what is asked; it means what `filters.matches` says.
             database: within a transaction that sees these rows.
-            rows: how many rows there are.
+            rows: how many rows there are, never fewer than in an earlier call.
         """
-        self._read(_fields(filter), database, rows)
+        behind: dict[int, list[str]] = {}
+        for field in _fields(filter):
+            column = self._columns.setdefault(field, Column())
+            if column.count < rows:
+                behind.setdefault(column.count, []).append(field)
+        for first, fields in behind.items():
+            self._read(fields, database, first=first, rows=rows)
         return self._mask(filter, rows)
 
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
@@ -85,41 +113,25 @@ class Columns:
                 return np.logical_or.reduce([np.zeros(rows, np.bool_), *masks])
             case Not(part):
                 return ~self._mask(part, rows)
-            case Equals(field) | Contains(field) | Range(field):
-                column = self._columns[field]
-                holds = [matches(filter, {field: value}) for value in column.values]
-                mask: Mask = np.array(holds, np.bool_)[column.numbers.values[:rows]]
-                return mask
+            case _:
+                return self._columns[filter.field].meets(filter)
 
-    def _read(self, fields: set[str], database: sqlite3.Connection, rows: int) -> None:
-        """Catch up with the rows; fields that have got equally far are read together."""
-        behind: dict[int, list[tuple[str, Column]]] = {}
+    def _read(
+        self, fields: list[str], database: sqlite3.Connection, *, first: int, rows: int
+    ) -> None:
+        """Read fields that have got equally far, together."""
+        payloads = database.execute(
+            "SELECT row, payload FROM items WHERE row >= ? AND row < ? ORDER BY row", (first, rows)
+        )
+        decode = json.loads
+        while batch := payloads.fetchmany(BATCH):
+            decoded = [(row, decode(text)) for row, text in batch]
+            reached = decoded[-1][0] + 1
+            for field in fields:
+                found = [(row, one[field]) for row, one in decoded if one.get(field) is not None]
+                self._columns[field].extend(found, rows=reached)
         for field in fields:
-            column = self._columns.setdefault(field, Column())
-            if column.numbers.count < rows:
-                behind.setdefault(column.numbers.count, []).append((field, column))
-        for first, columns in behind.items():
-            _extend(columns, database, first=first, rows=rows)
-
-
-def _extend(
-    columns: list[tuple[str, Column]], database: sqlite3.Connection, *, first: int, rows: int
-) -> None:
-    numbers = np.zeros((len(columns), rows - first), np.uint32)
-    found = database.execute(
-        "SELECT row, payload FROM items WHERE row >= ? AND row < ?", (first, rows)
-    )
-    decode = json.loads
-    while batch := found.fetchmany(BATCH):
-        for row, text in batch:
-            payload = decode(text)
-            for place, (field, column) in enumerate(columns):
-                value = payload.get(field)
-                if value is not None:
-                    numbers[place, row - first] = column.place(value)
-    # Only whole readings count: an interrupted one must not leave columns of two lengths.
-    for place, (_, column) in enumerate(columns):
-        column.numbers.extend(numbers[place])
+            self._columns[field].extend([], rows=rows)
 
 
 def _fields(filter: Filter) -> set[str]:  # noqa: A002

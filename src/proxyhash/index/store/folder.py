@@ -103,6 +103,8 @@ def open_generation(folder: Path, *, write: bool = False, salvage: bool = False)
                     hide_damage(generation)
                 else:
                     generation.check()
+                if write:
+                    generation.roll_back()
         except BaseException:
             generation.close()
             raise

@@ -123,6 +123,11 @@ class Generation:
             log.check(count)
         self.refresh()
 
+    def roll_back(self) -> None:
+        """Drop what a writer that died appended without committing; only the writer may."""
+        for log in self.logs:
+            log.cut(self.rows.count)
+
     def has(self, id_: object) -> bool:
         """Whether something is stored under this id."""
         if not can_be_id(id_):

@@ -1,0 +1,180 @@
+"""One Milvus collection: the codes of one modality, with the payloads beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.codes import code_bytes
+from proxyhash.errors import check_option
+from proxyhash.index.milvus.expressions import NOTHING
+from proxyhash.index.milvus.keys import MAX_KEY_BYTES, quoted
+from proxyhash.index.milvus.rows import BATCH_ROWS, Found, Row, batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from proxyhash.index.milvus.connection import Connection
+    from proxyhash.index.milvus.description import Description
+
+__all__ = ["ENGINES", "MAX_LIMIT", "Collection"]
+
+ENGINES = ("BIN_FLAT", "BIN_IVF_FLAT")
+MAX_LIMIT = 16_384
+"""The most rows that Milvus gives back for one query."""
+
+_ALL = 'id >= ""'
+
+
+class Collection:
+    """A collection of Milvus, by name.
+
+    Args:
+        connection: where it is.
+        name: its name there.
+        consistency: how much of what was acknowledged a read must see.
+        nprobe: how many clusters a search looks at, for BIN_IVF_FLAT.
+    """
+
+    def __init__(self, connection: Connection, name: str, *, consistency: str, nprobe: int) -> None:
+        self.name = name
+        self._connection = connection
+        self._read: dict[str, Any] = {"consistency_level": consistency}
+        self._nprobe = nprobe
+
+    def create(self, description: Description, *, engine: str, nlist: int, shards: int) -> None:
+        """Make the collection and load it, ready to search."""
+        check_option("engine", engine, ENGINES)
+        types = self._connection.types
+        schema = self._connection.new_schema(description=description.to_json())
+        schema.add_field("id", types.VARCHAR, is_primary=True, max_length=MAX_KEY_BYTES)
+        schema.add_field("code", types.BINARY_VECTOR, dim=8 * code_bytes(description.bits))
+        schema.add_field("counted", types.BOOL)
+        schema.add_field("payload", types.JSON)
+        params = {"nlist": nlist} if engine == "BIN_IVF_FLAT" else {}
+        index = self._connection.new_index(
+            field_name="code", index_type=engine, metric_type="HAMMING", params=params
+        )
+        self._connection.call(
+            "create_collection",
+            self.name,
+            schema=schema,
+            index_params=index,
+            num_shards=shards,
+            consistency_level="Strong",
+        )
+
+    def load(self) -> None:
+        """Make it ready to search."""
+        self._connection.call("load_collection", self.name)
+
+    def engine(self) -> str:
+        """Return the kind of index on the codes."""
+        return str(self._connection.call("describe_index", self.name, "code")["index_type"])
+
+    def drop(self) -> None:
+        """Remove it with everything in it."""
+        self._connection.call("drop_collection", self.name)
+
+    def count(self, expression: str = "") -> int:
+        """Return how many rows there are that meet an expression."""
+        # Milvus Lite 2.5 falls over when it counts a collection that never held a row.
+        if self._connection.lite and not self._query(_ALL, ["id"], limit=1):
+            return 0
+        rows = self._query(expression, ["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Store rows in place of those under their keys; doing it twice changes nothing."""
+        for batch in batches(rows):
+            self._connection.call("upsert", self.name, batch)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove the rows under these keys, where there are some."""
+        for batch in _parts(keys):
+            self._connection.call("delete", self.name, filter=_among(batch))
+
+    def stored(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the keys that have a row."""
+        return {row["id"] for batch in _parts(keys) for row in self._query(_among(batch), ["id"])}
+
+    def rows(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Return the rows under those of the keys that have one."""
+        fields = ["id", "code", "counted", "payload"]
+        return {
+            row["id"]: Row.read(row)
+            for batch in _parts(keys)
+            for row in self._query(_among(batch), fields)
+        }
+
+    def payloads(self, keys: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Return the payloads under those of the keys that have a row."""
+        return {
+            row["id"]: row["payload"]
+            for batch in _parts(keys)
+            for row in self._query(_among(batch), ["id", "payload"])
+        }
+
+    def all_rows(self, *, batch: int) -> Iterator[Row]:
+        """Yield every row, in the order of the keys."""
+        page = min(batch, MAX_LIMIT)
+        condition = _ALL
+        while True:
+            found = self._query(
+                condition, ["id", "code", "counted", "payload"], limit=page, iterator="True"
+            )
+            rows = sorted(map(Row.read, found), key=lambda row: row.key)
+            yield from rows
+            if len(rows) < page:
+                return
+            condition = f"id > {quoted(rows[-1].key)}"
+
+    def nearest(
+        self,
+        queries: Sequence[bytes],
+        *,
+        limit: int,
+        band: tuple[int, int] | None = None,
+        expression: str = "",
+        payload: bool = False,
+    ) -> list[list[Found]]:
+        """Return up to `limit` nearest rows of each query, ties in any order.
+
+        Args:
+            queries: packed codes.
+            limit: at most `MAX_LIMIT`.
+            band: the least and the greatest distance, both included.
+            expression: only rows that meet it.
+            payload: whether the payloads come along.
+        """
+        params: dict[str, int] = {"nprobe": self._nprobe}
+        if band is not None:
+            # Milvus: range_filter <= distance < radius.
+            params |= {"range_filter": band[0], "radius": band[1] + 1}
+        found = self._connection.call(
+            "search",
+            self.name,
+            data=list(queries),
+            anns_field="code",
+            filter=expression,
+            limit=limit,
+            output_fields=["payload"] if payload else ["id"],
+            search_params={"metric_type": "HAMMING", "params": params},
+            **self._read,
+        )
+        return [
+            [Found(hit["id"], int(hit["distance"]), hit["entity"].get("payload")) for hit in hits]
+            for hits in found
+        ]
+
+    def _query(self, expression: str, fields: list[str], **options: Any) -> Any:
+        return self._connection.call(
+            "query", self.name, filter=expression, output_fields=fields, **options, **self._read
+        )
+
+
+def _among(keys: Sequence[str]) -> str:
+    return f"id in [{', '.join(map(quoted, keys))}]" if keys else NOTHING
+
+
+def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + BATCH_ROWS] for start in range(0, len(keys), BATCH_ROWS))

@@ -1,0 +1,229 @@
+"""What every index must do, wherever it keeps its items, against loops over a dictionary."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from proxyhash.errors import DataError, UsageError
+from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxyhash.index import Index
+    from tests.index.backends import Backend
+
+BITS = 12
+FILTERS: list[Filter] = [
+    Equals("kind", "a"),
+    Equals("kind", None),
+    Equals("n", 3.0),
+    Not(Equals("kind", "a")),
+    Range("n", ge=2, lt=9),
+    Range("kind", gt="a"),
+    Not(Range("n", gt=4)),
+    Contains("labels", 'it\'s "odd"'),
+    Contains("labels", 2),
+    And((Equals("kind", "a"), Not(Range("n", gt=4)))),
+    Or((Equals("kind", "b"), Equals("n", 0))),
+    Or((Equals("kind", "b"), Not(Equals("n", 0)))),
+    And(()),
+    Or(()),
+]
+ODD_IDS = ["it's", 'say "a"', "back\\slash", "a/b", "ünï🙂", " ", "%", "tab\t", "new\nline", "id]"]
+ODD_PAYLOADS: list[dict[str, object]] = [
+    {},
+    {"deep": {"a": [1, [2, {"b": None}]]}},
+    {"numbers": [0, -1, 1.5, 1.0, 2**53 + 1, -(2**63) + 1, 1e300, 5e-324]},
+    {"text": 'it\'s "odd" \\ \n \t ünï🙂', 'key "a"/b': True, "~": False},
+    {"": ""},
+]
+
+
+def codes_of(*values: int) -> np.ndarray:
+    """Codes of 12 bits, whose numbers are the values."""
+    return np.array([[value >> 4, (value & 15) << 4] for value in values], np.uint8)
+
+
+@contextmanager
+def empty(backend: Backend, **options: Any) -> Iterator[Index]:
+    yield backend.create(**{"bits": BITS, "modalities": ("image",), **options})
+    backend.remove()
+
+
+def everything(index: Index, *, batch: int = 100) -> list[tuple[str, dict[str, bytes], Any]]:
+    return [
+        (item.id, {name: code.tobytes() for name, code in item.codes.items()}, item.payload)
+        for items in index.items(batch=batch)
+        for item in items
+    ]
+
+
+def found(hits: list[Any]) -> list[tuple[int, str]]:
+    return [(hit.distance, hit.id) for hit in hits]
+
+
+def by_loop(items, query: int, *, k=None, radius=None, condition=None):
+    """(distance, id) of items {id: (value, payload)}, by looking at each."""
+    rows = sorted(
+        ((value ^ query).bit_count(), id_)
+        for id_, (value, payload) in items.items()
+        if condition is None or matches(condition, payload)
+    )
+    return [row for row in rows if radius is None or row[0] <= radius][:k]
+
+
+def test_answers_are_the_smallest_by_distance_and_id(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    items = {
+        f"i{number}": (
+            int(rng.integers(64)),
+            {
+                "n": int(rng.integers(10)),
+                "labels": [["x", 2], ['it\'s "odd"'], []][int(rng.integers(3))],
+            }
+            | [{"kind": "a"}, {"kind": "b"}, {"kind": None}, {}][int(rng.integers(4))],
+        )
+        for number in rng.permutation(150)
+    }
+    queries = [0, 5, 4095, 63]
+    with empty(backend) as index:
+        index.add(
+            list(items),
+            codes_of(*(value for value, _ in items.values())),
+            payloads=[payload for _, payload in items.values()],
+        )
+        for k, radius in ((1, None), (7, None), (1000, None), (None, 0), (None, 3), (5, 2)):
+            answers = index.search(codes_of(*queries), k=k, radius=radius)
+            for query, hits in zip(queries, answers, strict=True):
+                assert found(hits) == by_loop(items, query, k=k, radius=radius)
+                assert all(hit.payload == items[hit.id][1] for hit in hits)
+        for condition in FILTERS:
+            for k, radius in ((6, None), (None, 4)):
+                answers = index.search(codes_of(*queries), k=k, radius=radius, filter=condition)
+                for query, hits in zip(queries, answers, strict=True):
+                    wanted = by_loop(items, query, k=k, radius=radius, condition=condition)
+                    assert found(hits) == wanted, condition
+
+
+def test_an_empty_index_answers(backend: Backend) -> None:
+    with empty(backend) as index:
+        assert len(index) == 0
+        assert "a" not in index
+        assert everything(index) == []
+        assert index.search(codes_of(0, 1), k=3) == [[], []]
+        assert index.search(codes_of(0), radius=3) == [[]]
+        assert index.search(np.empty((0, 2), np.uint8), k=3) == []
+        assert index.delete(["a"]) == 0
+        index.add([], np.empty((0, 2), np.uint8))
+        assert len(index) == 0
+
+
+def test_items_have_codes_in_one_or_several_modalities(backend: Backend) -> None:
+    with empty(backend, modalities=("image", "text"), model="m1") as index:
+        assert (index.bits, index.model, index.modalities) == (BITS, "m1", ("image", "text"))
+        both = {"image": codes_of(1, 2), "text": codes_of(3, 4)}
+        index.add(["b", "a"], both, payloads=[{"n": 1}, {"n": 2}])
+        index.add(["c"], {"text": codes_of(5)})
+        assert len(index) == 3
+        assert found(index.search(codes_of(1), k=9, modality="image")[0]) == [(0, "b"), (2, "a")]
+        assert [hit.id for hit in index.search(codes_of(3), k=9, modality="text")[0]] == [
+            "b",
+            "c",
+            "a",
+        ]
+        assert set(index.get("a").codes) == {"image", "text"}
+        assert index.get("c").codes["text"].tolist() == codes_of(5)[0].tolist()
+        info = json.loads(json.dumps(index.info()))
+        assert (info["bits"], info["model"], info["items"]) == (BITS, "m1", 3)
+
+        index.upsert(["a", "c"], {"image": codes_of(9, 9)}, payloads=[{"new": 1}, {"new": 2}])
+        assert len(index) == 3
+        assert set(index.get("a").codes) == {"image"}
+        assert index.get("c").payload == {"new": 2}
+        assert found(index.search(codes_of(9), k=9, modality="text")[0]) == [(2, "b")]
+
+        assert index.delete(["a", "x", "b", "a"]) == 2
+        assert [id_ for id_, _, _ in everything(index)] == ["c"]
+        with pytest.raises(UsageError, match="no item 'a' in the index"):
+            index.get("a")
+        with pytest.raises(UsageError, match="say which is searched"):
+            index.search(codes_of(0), k=1)
+        with pytest.raises(UsageError, match="modality is 'sound'"):
+            index.search(codes_of(0), k=1, modality="sound")
+
+
+def test_any_id_and_payload_comes_back_as_it_was(backend: Backend) -> None:
+    with empty(backend) as index:
+        payloads = [ODD_PAYLOADS[row % len(ODD_PAYLOADS)] for row in range(len(ODD_IDS))]
+        index.add(ODD_IDS, codes_of(*range(len(ODD_IDS))), payloads=payloads)
+        again = backend.reopen()
+        wanted = sorted(
+            (id_, {"image": codes_of(row)[0].tobytes()}, payload)
+            for row, (id_, payload) in enumerate(zip(ODD_IDS, payloads, strict=True))
+        )
+        for batch in (1, 3, 100):
+            assert everything(again, batch=batch) == wanted
+        assert json.dumps([row[2] for row in everything(again)]) == json.dumps(
+            [row[2] for row in wanted]
+        )
+        assert [len(items) for items in again.items(batch=4)] == [4, 4, 2]
+        for id_, _, payload in wanted:
+            assert id_ in again
+            assert again.get(id_).payload == payload
+        ties = again.search(codes_of(0), radius=BITS)[0]
+        assert found(ties) == sorted(found(ties))
+        assert again.delete(ODD_IDS) == len(ODD_IDS)
+        assert len(again) == 0
+
+
+def test_a_refused_write_leaves_nothing(backend: Backend) -> None:
+    with empty(backend) as index:
+        index.add(["a"], codes_of(1))
+        with pytest.raises(DataError, match="id 'a' is already in the index"):
+            index.add(["b", "a"], codes_of(2, 3))
+        with pytest.raises(DataError, match="id 'b' is given twice"):
+            index.upsert(["b", "b"], codes_of(2, 3))
+        with pytest.raises(DataError, match="1 bytes wide"):
+            index.add(["b"], np.zeros((1, 1), np.uint8))
+        with pytest.raises(DataError, match="set after bit 12"):
+            index.add(["b"], np.full((1, 2), 255, np.uint8))
+        with pytest.raises(DataError, match="codes are given of 'text'"):
+            index.add(["b"], {"text": codes_of(2)})
+        with pytest.raises(DataError, match="which is not JSON"):
+            index.add(["b"], codes_of(2), payloads=[{"n": float("nan")}])
+        with pytest.raises(DataError, match="2 ids, 1 codes"):
+            index.add(["b", "c"], codes_of(2))
+        assert everything(index) == [("a", {"image": codes_of(1)[0].tobytes()}, {})]
+
+
+def test_a_search_that_makes_no_sense_is_refused(backend: Backend) -> None:
+    with empty(backend) as index:
+        index.add(["a"], codes_of(1))
+        with pytest.raises(UsageError, match="radius"):
+            index.search(codes_of(0))
+        with pytest.raises(UsageError, match="k is 0"):
+            index.search(codes_of(0), k=0)
+        with pytest.raises(UsageError, match="radius is -1"):
+            index.search(codes_of(0), radius=-1)
+        with pytest.raises(DataError, match="query codes"):
+            index.search(np.zeros((1, 8), np.uint8), k=1)
+        with pytest.raises(UsageError, match="batch is 0"):
+            index.items(batch=0)
+
+
+def test_what_was_acknowledged_is_there_when_it_is_opened_again(backend: Backend) -> None:
+    with empty(backend, model="m1") as index:
+        index.add(["a", "b", "c"], codes_of(1, 2, 3), payloads=[{"n": 1}, {"n": 2}, {"n": 3}])
+        index.upsert(["b"], codes_of(7), payloads=[{"n": 9}])
+        index.delete(["c"])
+        before = everything(index), index.search(codes_of(0), k=5)
+        again = backend.reopen()
+        assert (again.bits, again.model, again.modalities) == (BITS, "m1", ("image",))
+        assert (everything(again), again.search(codes_of(0), k=5)) == before
+        assert len(again) == 2

@@ -1,0 +1,58 @@
+/**
+ * A search as a link, and back.
+ *
+ * A search is {query, target, k, labels, match}; its query is null, {text}, {id, modality} or
+ * {code}. Pictures that were uploaded are in no link: their code is.
+ */
+
+export const DEFAULT_K = 12;
+export const CHOICES_OF_K = [6, 12, 24, 48, 96];
+const CODE = /^[0-9a-f]+$/i;
+
+/** Return the search that a link's parameters stand for; what they lack or get wrong is default. */
+export function readAddress(parameters, info) {
+  const get = (name) => parameters.get(name);
+  const wanted = get("for");
+  const k = Number(get("k") ?? DEFAULT_K);
+  return {
+    query: readQuery(get),
+    target: info.modalities[wanted] ? wanted : defaultTarget(info),
+    k: Number.isInteger(k) && k >= 1 ? Math.min(k, info.limits.k) : DEFAULT_K,
+    labels: [...new Set(parameters.getAll("labels"))],
+    match: get("match") === "all" ? "all" : "any",
+  };
+}
+
+/** Return the link of a search, "?..." or "." for the start page. */
+export function writeAddress({ query, target, k, labels, match }) {
+  const parameters = new URLSearchParams();
+  if (query?.text !== undefined) parameters.set("q", query.text);
+  if (query?.id !== undefined) parameters.set("id", query.id);
+  if (query?.modality) parameters.set("from", query.modality);
+  if (query?.code !== undefined) parameters.set("code", query.code);
+  if (query) parameters.set("for", target);
+  if (k !== DEFAULT_K) parameters.set("k", k);
+  for (const label of labels) parameters.append("labels", label);
+  if (match === "all") parameters.set("match", "all");
+  return parameters.size ? `?${parameters}` : ".";
+}
+
+/** Return the body of a search as the service takes it; the query's part is {} for a picture. */
+export function toRequest({ query, target, k, labels, match }) {
+  const conditions = labels.map((label) => ({ field: "labels", contains: label }));
+  const filter = conditions.length ? { [match === "all" ? "and" : "or"]: conditions } : undefined;
+  return { ...query, target, k, filter, explain: true };
+}
+
+function readQuery(get) {
+  const from = get("from");
+  if (get("q")?.trim()) return { text: get("q").trim() };
+  if (get("id")) {
+    return { id: get("id"), ...(from === "image" || from === "text" ? { modality: from } : {}) };
+  }
+  return CODE.test(get("code") ?? "") ? { code: get("code").toLowerCase() } : null;
+}
+
+function defaultTarget(info) {
+  return info.modalities.image || !info.modalities.text ? "image" : "text";
+}

@@ -1,0 +1,233 @@
+/** The page: reads the address, asks the service, shows the answer. */
+
+import { CHOICES_OF_K, readAddress, toRequest, writeAddress } from "./address.js";
+import { fetchInfo, search as ask, ServiceError } from "./api.js";
+import { openDetail } from "./detail.js";
+import { $, h, icon } from "./dom.js";
+import { showFilters } from "./filters.js";
+import { hitList, skeletons } from "./hits.js";
+import { watchKeys } from "./keyboard.js";
+import { failure, nothing, welcome } from "./notices.js";
+import { refusal, watchPictures } from "./picture.js";
+import { queryPanel, titleOf } from "./query.js";
+import { between, milliseconds, number, thing } from "./words.js";
+
+const PATIENCE = 150; // ms until the old results give way to empty cards
+const REMEMBERED = 20;
+
+let info = null;
+let current = null;
+let running = null;
+const pictures = new Map(); // what was uploaded, by its code
+const answers = new Map(); // what was found, by its address, so that Back is immediate
+
+async function start() {
+  try {
+    info = await fetchInfo();
+  } catch (error) {
+    return show({ status: "", content: failure(error, start), busy: false });
+  }
+  offerChoices();
+  return visit();
+}
+
+/** Show what the address says. */
+function visit() {
+  const wanted = readAddress(new URLSearchParams(location.search), info);
+  const known = answers.get(writeAddress(wanted));
+  if (!known) return run(wanted, { push: false });
+  running?.abort();
+  current = wanted;
+  showControls();
+  return showAnswer(known);
+}
+
+/** Search, or return to the start page when there is no query. */
+async function run(wanted, { push = true, file = null } = {}) {
+  running?.abort();
+  const own = (running = new AbortController());
+  current = wanted;
+  if (push && !file) remember(wanted);
+  showControls(file);
+  if (!wanted.query && !file) return showWelcome();
+  const waiting = setTimeout(() => showWaiting(wanted), PATIENCE);
+  $("results").setAttribute("aria-busy", "true");
+  try {
+    const begun = performance.now();
+    const answer = await ask(toRequest(wanted), file, own.signal);
+    const found = { answer, roundTrip: performance.now() - begun };
+    if (file) keepPicture(answer, file, push);
+    if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
+    answers.set(writeAddress(current), found);
+    showControls();
+    showAnswer(found);
+  } catch (error) {
+    if (error.name !== "AbortError") showFailure(error, () => run(wanted, { push: Boolean(file), file }));
+  } finally {
+    clearTimeout(waiting);
+  }
+  return undefined;
+}
+
+const change = (part) => run({ ...current, ...part });
+
+function searchPicture(file) {
+  if (!info) return;
+  const why = info.model.image_encoder
+    ? refusal(file, info.limits.upload_bytes)
+    : "This model has no image encoder. Search with words.";
+  if (why) showFailure(new ServiceError(400, why), () => $("file").click());
+  else run({ ...current, query: null }, { file });
+}
+
+function keepPicture({ query }, file, push) {
+  pictures.set(query.code, { url: URL.createObjectURL(file), name: file.name || "Pasted picture" });
+  current = { ...current, query: { code: query.code } };
+  if (push) remember(current);
+}
+
+function remember(wanted) {
+  const address = writeAddress(wanted);
+  const same = new URL(address, location.href).search === location.search;
+  history[same ? "replaceState" : "pushState"](null, "", address);
+}
+
+const alike = (modality) => (hit, target) =>
+  change({ query: { id: hit.id, modality }, target });
+
+function showWelcome() {
+  $("tools").hidden = current.labels.length === 0; // the start page has no need of them
+  document.title = "proxyhash";
+  answered({ status: "", content: welcome(info, (text) => change({ query: { text } })) });
+}
+
+function showAnswer({ answer, roundTrip }) {
+  const { hits, searched, target, query } = answer;
+  const shown = pictures.get(query.code);
+  const chosen = current.labels;
+  const actions = {
+    chosen,
+    alike: alike(target),
+    open: (hit) => openDetail(hit, answer, { chosen, alike: alike(target), modalities: info.modalities }),
+  };
+  document.title = `${titleOf(query, shown)} · proxyhash`;
+  const copied = () => { $("status").textContent = "Link copied."; };
+  answered({
+    panel: queryPanel(answer, { shown, roundTrip, copied }),
+    status: hits.length
+      ? [
+          h("b", {}, `${number(hits.length)} nearest`),
+          ` of ${number(searched)} ${thing(target)}s, ${between(hits.map(({ distance }) => distance))}`,
+          h("span", {}, `, in ${milliseconds(answer.took_ms.total)}`),
+        ]
+      : `Nothing found among ${number(searched)} ${thing(target)}s`,
+    content: hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] })),
+  });
+}
+
+function showFailure(error, retry) {
+  answered({ status: "", content: failure(error, retry), urgent: true });
+}
+
+function showWaiting({ target, k }) {
+  show({ status: "Searching…", content: skeletons(target, k), busy: true });
+}
+
+/** Show a result; who had the focus on what is gone now has it on the results. */
+function answered(parts) {
+  const lost = document.activeElement;
+  show({ ...parts, busy: false });
+  if (lost && lost !== document.body && !lost.isConnected) $("results").focus({ preventScroll: true });
+}
+
+function show({ panel = null, status, content, busy, urgent = false }) {
+  const place = $("content");
+  $("results").setAttribute("aria-busy", String(busy));
+  if (!busy) {
+    $("query").hidden = panel === null;
+    $("query").replaceChildren(...(panel ?? []));
+  }
+  $("main").classList.toggle("split", !$("query").hidden);
+  $("status").replaceChildren(...[status].flat());
+  if (urgent) place.setAttribute("role", "alert");
+  else place.removeAttribute("role");
+  place.replaceChildren(content);
+}
+
+function showControls(file = null) {
+  $("tools").hidden = false;
+  const { query, target, k, labels, match } = current;
+  $("words").value = query?.text ?? "";
+  for (const radio of document.querySelectorAll("[name=for]")) radio.checked = radio.value === target;
+  showChoicesOfK(k);
+  showFilters($("labels"), info.labels, { chosen: labels, match }, (chosen, joined) =>
+    change({ labels: chosen, match: joined }),
+  );
+  const shown = pictures.get(query?.code);
+  const name = file ? file.name : query && query.text === undefined ? titleOf(query, shown) : null;
+  $("words").placeholder = name ? "" : invitation();
+  $("given").replaceChildren(...(name ? [given(name, shown)] : []));
+}
+
+function given(name, shown) {
+  const remove = h(
+    "button",
+    { type: "button", "aria-label": `Remove ${name}`,
+      onclick: () => { change({ query: null }); $("words").focus(); } },
+    icon("close"),
+  );
+  return h("span", { class: "given" }, shown ? h("img", { src: shown.url, alt: "" }) : null, h("span", {}, name), remove);
+}
+
+function invitation() {
+  if (!info.model.text_encoder) return "This model knows no words; give a picture";
+  return info.model.image_encoder ? "Describe it, or drop a picture" : "Describe it";
+}
+
+function showChoicesOfK(k) {
+  const most = info.limits.k;
+  const choices = [...new Set([...CHOICES_OF_K, k])].filter((each) => each <= most).sort((a, b) => a - b);
+  $("k").replaceChildren(...choices.map((each) => h("option", { value: each, selected: each === k }, each)));
+}
+
+function offerChoices() {
+  const { model, modalities, limits } = info;
+  const words = $("words");
+  words.maxLength = limits.text;
+  words.disabled = !model.text_encoder;
+  $("choose").hidden = !model.image_encoder;
+  for (const radio of document.querySelectorAll("[name=for]")) radio.disabled = !modalities[radio.value];
+  const coders = [model.text_encoder, model.image_encoder].filter(Boolean).join(" and ");
+  $("about").replaceChildren(
+    h("p", {}, `proxyhash ${info.version}, ${info.engine} engine, ${info.bits} bits from ${coders || "no encoder"}, `,
+      "model ", h("code", {}, String(model.fingerprint ?? "unknown").slice(0, 12))),
+    h("p", { class: "keys" }, h("kbd", {}, "/"), " search ", h("kbd", {}, "↑↓←→"), " move ",
+      h("kbd", {}, "Enter"), " look ", h("kbd", {}, "m"), " more like it ", h("kbd", {}, "Esc"), " back"),
+  );
+}
+
+function listen() {
+  $("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = $("words").value.trim();
+    if (info && text) change({ query: { text } });
+  });
+  $("home").addEventListener("click", (event) => {
+    if (!info || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    run(readAddress(new URLSearchParams(), info));
+  });
+  $("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // no "#results" in links
+    $("results").focus();
+  });
+  $("target").addEventListener("change", (event) => change({ target: event.target.value }));
+  $("k").addEventListener("change", () => change({ k: Number($("k").value) }));
+  $("detail").addEventListener("click", ({ target }) => { if (target === $("detail")) target.close(); });
+  addEventListener("popstate", () => { if (info) visit(); });
+  watchPictures(searchPicture);
+  watchKeys();
+}
+
+listen();
+start();

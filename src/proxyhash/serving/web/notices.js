@@ -1,0 +1,135 @@
+/** What stands in place of results: the start, nothing found, and errors with a way on. */
+
+import { bitGrid } from "./bits.js";
+import { setKey } from "./api.js";
+import { h, icon } from "./dom.js";
+import { count } from "./words.js";
+
+const EXAMPLES = 6;
+
+/** Return the start page: what there is to search, and words to begin with. */
+export function welcome(info, ask) {
+  const { modalities, bits, model } = info;
+  const amounts = [
+    modalities.image ? count(modalities.image, "picture") : null,
+    modalities.text ? count(modalities.text, "text") : null,
+  ].filter(Boolean);
+  const examples = model.text_encoder ? info.labels.slice(0, EXAMPLES) : [];
+  const example = ({ name }) =>
+    h("button", { class: "chip", type: "button", onclick: () => ask(name) }, name);
+  return h(
+    "div",
+    { class: "welcome" },
+    h("h1", {}, "Say it, or show it."),
+    h(
+      "p",
+      { class: "lead" },
+      `Your words or your picture become ${bits} bits. What lies nearest in them is the answer, `,
+      `out of ${amounts.join(" and ") || "an index that is still empty"}.`,
+    ),
+    examples.length ? h("p", { class: "examples" }, h("span", {}, "Try"), examples.map(example)) : null,
+    h(
+      "figure",
+      { class: "fingerprint" },
+      bitGrid(model.fingerprint, fingerprintBits(model), { columns: 32 }),
+      h("figcaption", {}, "The fingerprint of this model, drawn as codes are drawn"),
+    ),
+  );
+}
+
+/** Return what is said when nothing was found; `clear` takes the filters away. */
+export function nothing(labels, clear) {
+  const filtered = labels.length > 0;
+  return notice({
+    sign: "nothing",
+    title: "Nothing found",
+    text: filtered
+      ? `No item has the labels chosen (${labels.join(", ")}).`
+      : "The index has nothing to compare with.",
+    actions: filtered ? [action("Search without labels", clear)] : [],
+  });
+}
+
+/** Return an error with the service's own sentence; `retry` searches again. */
+export function failure(error, retry) {
+  if (error.status === 401 || error.status === 403) return keyForm(error, retry);
+  const busy = error.status === 503 || error.status === 429;
+  const again = action("Try again", retry);
+  return notice({
+    sign: "error",
+    title: titleFor(error, busy),
+    text: error.message,
+    request: error.request,
+    actions: [again],
+    after: busy && error.retryAfter ? countdown(again, error.retryAfter) : null,
+  });
+}
+
+function titleFor({ status }, busy) {
+  if (busy) return "Too busy right now";
+  if (status === 0) return "No answer";
+  return status < 500 ? "That cannot be searched" : "Something broke";
+}
+
+function keyForm(error, retry) {
+  const input = h("input", {
+    id: "key",
+    type: "password",
+    required: true,
+    autocomplete: "off",
+    "aria-describedby": "key-hint",
+  });
+  const submit = (event) => {
+    event.preventDefault();
+    setKey(input.value.trim());
+    retry();
+  };
+  return notice({
+    sign: "key",
+    title: error.status === 401 ? "A key is needed" : "This key may not do that",
+    text: error.message,
+    request: error.request,
+    actions: [
+      h("form", { class: "key", onsubmit: submit },
+        h("label", { for: "key" }, "Key"), input, h("button", { class: "go" }, "Use this key"),
+        h("small", { id: "key-hint" }, "Kept in this tab until it is closed.")),
+    ],
+  });
+}
+
+function notice({ sign, title, text, request = "", actions, after = null }) {
+  return h(
+    "div",
+    { class: "notice" },
+    icon(sign),
+    h("h3", {}, title),
+    h("p", {}, sentence(text)),
+    h("div", { class: "actions" }, actions, after),
+    request ? h("small", {}, `Request ${request}`) : null,
+  );
+}
+
+// Error sentences begin small and lack a full stop, as a terminal shows them.
+function sentence(text) {
+  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(whole) ? whole : `${whole}.`;
+}
+
+const action = (text, onclick) => h("button", { class: "go", type: "button", onclick }, text);
+
+// The button stays usable: the wait is the service's advice.
+function countdown(button, seconds) {
+  const text = h("span", { class: "wait" });
+  let left = seconds;
+  const tick = () => {
+    text.textContent = left > 0 ? `The service asks to wait ${count(left, "second")}.` : "Now is a good time.";
+    if (left > 0 && (button.isConnected || left === seconds)) setTimeout(tick, 1000);
+    left -= 1;
+  };
+  tick();
+  return text;
+}
+
+function fingerprintBits({ fingerprint }) {
+  return /^[0-9a-f]+$/i.test(fingerprint ?? "") ? Math.min(256, fingerprint.length * 4) : 0;
+}

@@ -1,0 +1,40 @@
+/** Pictures that people give: chosen, dropped or pasted. */
+
+import { $ } from "./dom.js";
+
+/** Call `given` with each picture file that somebody chooses, drops on the page or pastes. */
+export function watchPictures(given) {
+  const cover = $("drop");
+  const input = $("file");
+  input.addEventListener("change", () => {
+    if (input.files.length) given(input.files[0]);
+    input.value = ""; // so that the same file can be chosen again
+  });
+  addEventListener("dragenter", (event) => { if (holdsFile(event)) cover.hidden = false; });
+  addEventListener("dragover", (event) => { if (holdsFile(event)) event.preventDefault(); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) cover.hidden = true; });
+  addEventListener("drop", (event) => {
+    cover.hidden = true;
+    if (!holdsFile(event)) return;
+    event.preventDefault(); // else the browser leaves the page to show the file
+    given(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => isPicture(type));
+    if (!file) return;
+    event.preventDefault();
+    given(file);
+  });
+}
+
+/** Return why a file cannot be searched with, as a sentence, or null. */
+export function refusal(file, limit) {
+  if (!isPicture(file.type)) return `${file.name} is not a picture. Give a JPEG, PNG or WebP file.`;
+  if (file.size <= limit) return null;
+  const [size, most] = [file.size, limit].map((bytes) => (bytes / 1e6).toFixed(1));
+  return `${file.name} has ${size} MB; the service takes at most ${most} MB. Give a smaller one.`;
+}
+
+const isPicture = (type) => type.startsWith("image/");
+
+const holdsFile = (event) => event.dataTransfer?.types.includes("Files");

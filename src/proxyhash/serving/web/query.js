@@ -1,0 +1,70 @@
+/** The panel beside the results: what was searched for and what its code says. */
+
+import { thumbnailOf } from "./api.js";
+import { h, icon } from "./dom.js";
+import { picture } from "./hits.js";
+import { codeFigure, insights } from "./insight.js";
+
+const wide = matchMedia("(min-width: 1080px)");
+
+/** Return the panel's content; `shown` is the picture that was uploaded for this code, if any. */
+export function queryPanel(answer, { shown, roundTrip, copied }) {
+  const { query } = answer;
+  const more = h(
+    "details",
+    { class: "insights", open: wide.matches },
+    h("summary", {}, "What the code says", icon("down")),
+    insights(answer, roundTrip),
+  );
+  wide.onchange = () => { more.open = wide.matches; };
+  return [
+    h(
+      "div",
+      { class: "asked" },
+      queryPicture(query, shown),
+      h("div", {}, h("p", { class: "kind" }, kindOf(query, shown)), h("h2", {}, titleOf(query, shown))),
+    ),
+    h("div", { class: "own" }, codeFigure(answer), copyButton(answer, copied)),
+    more,
+  ];
+}
+
+/** Return what a query is called in a title or a sentence. */
+export function titleOf(query, shown) {
+  if (shown) return shown.name;
+  return query.text || (query.id ? `Item ${query.id}` : `Code ${query.code.slice(0, 8)}${query.code.length > 8 ? "…" : ""}`);
+}
+
+function kindOf(query, shown) {
+  if (shown) return "Your picture";
+  if (query.id) return query.modality === "text" ? `The text of ${query.id}` : `Like ${query.id}`;
+  return query.text ? "Your words" : "Searching with";
+}
+
+function queryPicture(query, shown) {
+  if (shown) {
+    const image = h("img", { src: shown.url, alt: `The query: ${shown.name}` });
+    return h("div", { class: "picture" }, image);
+  }
+  if (!query.id || query.modality === "text") return null;
+  const hit = { id: query.id, payload: {}, thumbnail: thumbnailOf(query.id) };
+  return picture(hit, { alt: `The query: ${titleOf(query)}` });
+}
+
+function copyButton({ query, target }, copied) {
+  const link = () => {
+    const address = new URL(location.href);
+    address.search = new URLSearchParams({ code: query.code, for: target });
+    return address.href;
+  };
+  return h(
+    "button",
+    {
+      class: "quiet",
+      type: "button",
+      onclick: () => navigator.clipboard?.writeText(link()).then(copied, () => {}),
+    },
+    icon("copy"),
+    "Copy link to this code",
+  );
+}

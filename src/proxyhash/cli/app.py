@@ -16,7 +16,19 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS = ("doctor", "demo", "data", "train", "evaluate", "encode", "search", "bench", "proxies")
+VERBS = (
+    "doctor",
+    "demo",
+    "data",
+    "train",
+    "evaluate",
+    "encode",
+    "search",
+    "serve",
+    "keys",
+    "bench",
+    "proxies",
+)
 """Files of this room that add a verb: each has `register(app)` and imports the rooms lazily."""
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from proxyhash.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "ImageSource", "open_image"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAX_PIXELS", "ImageSource", "check_image", "open_image"]
 
 ImageSource: TypeAlias = "str | Path | bytes | Image.Image"
 
@@ -39,14 +43,38 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         ImageError: "PATH: no such file", "PATH: not a picture that can be read (REASON)" or
             "PATH: WIDTHxHEIGHT has more than MAX pixels".
     """
-    name = str(source) if isinstance(source, str | Path) else "the picture"
-    try:
+    name = _name(source)
+    with _image_errors(name, max_pixels):
         if isinstance(source, Image.Image):
             _check_size(source, name, max_pixels)
             return _upright_rgb(source)
         with Image.open(_file(source, name), formats=_known_formats()) as image:
             _check_size(image, name, max_pixels)
             return _upright_rgb(image)
+
+
+def check_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
+    """Look at the head of a picture file only: whether its format is known, and its size allowed.
+
+    Raises:
+        ImageError: as `open_image`; what is damaged behind the head is found there.
+    """
+    name = _name(source)
+    with (
+        _image_errors(name, max_pixels),
+        Image.open(_file(source, name), formats=_known_formats()) as image,
+    ):
+        _check_size(image, name, max_pixels)
+
+
+def _name(source: ImageSource) -> str:
+    return str(source) if isinstance(source, str | Path) else "the picture"
+
+
+@contextmanager
+def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
+    try:
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -1,0 +1,111 @@
+"""`proxyhash serve`: an index over HTTP, with a page to search in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxyhash.cli import console
+from proxyhash.cli.shared import DeviceOption, examples
+
+if TYPE_CHECKING:
+    from proxyhash.serving.http import Settings
+
+__all__ = ["register", "run_service"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command(
+        epilog=examples(
+            "proxyhash serve indexes/flickr --open",
+            "proxyhash keys add keys.json loader --write",
+            "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
+        )
+    )(serve)
+
+
+def serve(
+    index: Annotated[
+        str,
+        typer.Argument(help="Index folder, or address of an index elsewhere.", show_default=False),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run or model folder that made the codes. Default: the copy in the index.",
+            metavar="RUN",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on. Other than this machine's own, it needs --keys."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65535)
+    ] = 8080,
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="File of keys, made by `proxyhash keys add`.", metavar="FILE"),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Let keys of scope write change items.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that requests may call the service by, such as behind a proxy. "
+            "Can be given several times.",
+            metavar="NAME",
+        ),
+    ] = None,
+    log_queries: Annotated[
+        bool, typer.Option("--log-queries", help="Log what is searched for, too.")
+    ] = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    upload_mb: Annotated[
+        float, typer.Option(help="Largest picture that can be uploaded, in MB.", min=0.001)
+    ] = 10.0,
+    seconds: Annotated[
+        float, typer.Option(help="Longest that a request may take.", min=0.1)
+    ] = 30.0,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Serve an index over HTTP: search, encode, change items, and a page to try it in.
+
+    Listens on this machine only unless told otherwise. SIGHUP opens index, model and keys anew
+    without dropping a request; SIGTERM and Ctrl-C finish what is under way.
+    """
+    from proxyhash.serving.http import Limits, Settings
+
+    settings = Settings(
+        index=index,
+        model=model,
+        device=device,
+        write=write,
+        keys=keys,
+        host=host,
+        allowed_hosts=tuple(name.lower() for name in allow_host or ()),
+        log_queries=log_queries,
+        limits=Limits(upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
+    )
+    run_service(settings, port=port, open_page=open_page)
+
+
+def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
+    """Open what the settings name and serve it until a signal comes."""
+    from proxyhash.serving.http import Service
+    from proxyhash.serving.http.logs import log_as_json
+    from proxyhash.serving.http.server import serve as serve_http
+
+    service = Service(settings)
+
+    def started(address: str) -> None:
+        console.out(f"serving {settings.index} at {address}")
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    log_as_json()
+    serve_http(service, port=port, started=started)

@@ -1,0 +1,107 @@
+"""What a service answers when it cannot do what was asked: one shape for every error."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from proxyhash.errors import DataError, ImageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+__all__ = ["ApiError", "FastJson", "add_handlers", "busy", "error_response", "refusing"]
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "busy"}
+
+
+class FastJson(Response):
+    """JSON, written by pydantic's serializer."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the bytes of a JSON value."""
+        return to_json(content)
+
+
+class ApiError(HTTPException):
+    """An answer that is an error.
+
+    Args:
+        status: HTTP status.
+        code: a word that programs can compare.
+        message: a sentence that says what to do.
+        headers: more headers of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, dict(headers or {}))
+        self.code = code
+
+
+def busy(message: str, *, seconds: int = 1) -> ApiError:
+    """Return the answer to a request that there is no room for."""
+    return ApiError(503, "busy", message, headers={"Retry-After": str(seconds)})
+
+
+@contextmanager
+def refusing(*, place: str = "") -> Iterator[None]:
+    """Turn what is wrong with a request, said by the package's checks, into an answer.
+
+    Wrap checks of the request in this and never the work on the index: what goes wrong there is no
+    fault of the client, and its message may name files of the server.
+    """
+    try:
+        yield
+    except ImageError as error:
+        raise ApiError(422, "bad_image", f"{place}{error}") from error
+    except (UsageError, DataError) as error:
+        raise ApiError(422, "invalid_request", f"{place}{error}") from error
+
+
+def error_response(
+    status: int, code: str, message: str, *, request_id: str, headers: Mapping[str, str] = {}
+) -> FastJson:
+    """Return an error as every client gets it."""
+    content = {"error": {"code": code, "message": message, "request_id": request_id}}
+    return FastJson(content, status_code=status, headers=dict(headers))
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let the app answer its own errors, and those of FastAPI and Starlette, in one shape."""
+    app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    request_id = request.scope.get("request_id", "")
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return error_response(
+                400, "invalid_json", "the body is not JSON; send one JSON object",
+                request_id=request_id,
+            )  # fmt: skip
+        where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+        return error_response(
+            422, "invalid_request", f"{where}: {first['msg']}", request_id=request_id
+        )
+    assert isinstance(error, HTTPException)
+    code = getattr(error, "code", None) or _CODES.get(error.status_code, "invalid_request")
+    message = str(error.detail)
+    if error.status_code == 404 and not isinstance(error, ApiError):
+        message = "there is nothing at this address; /openapi.json lists what there is"
+    return error_response(
+        error.status_code, code, message, request_id=request_id, headers=error.headers or {}
+    )

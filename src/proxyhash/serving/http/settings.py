@@ -1,0 +1,119 @@
+"""What a service allows and how it is reached: limits, keys, names."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Limits", "Settings", "is_loopback"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for; beyond, it is refused before work begins.
+
+    Attributes:
+        k: hits of one search.
+        text: characters of a text to search for or to encode.
+        batch: queries, texts or items of one request.
+        json_bytes: size of a JSON body.
+        json_depth: how deep its lists and objects nest.
+        upload_bytes: size of an uploaded picture.
+        pixels: width times height of one.
+        seconds: from the first byte of a request to its answer.
+        waiting: requests of one kind that wait for a worker; more are answered 503.
+        encode_batch: texts or pictures that are encoded together.
+        encode_wait_ms: how long the first of them waits for others.
+    """
+
+    k: int = 1000
+    text: int = 2000
+    batch: int = 256
+    json_bytes: int = 4_000_000
+    json_depth: int = 32
+    upload_bytes: int = 10_000_000
+    pixels: int = 40_000_000
+    seconds: float = 30.0
+    waiting: int = 256
+    encode_batch: int = 64
+    encode_wait_ms: float = 2.0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value <= 0 and each.name != "encode_wait_ms":
+                raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a service is run.
+
+    Attributes:
+        index: folder or address of the index, as `open_index` takes it.
+        model: run or model folder; None for the copy in the index.
+        device: where the model runs.
+        write: whether items can be changed over HTTP, always with a key.
+        keys: file of key hashes, see `KeyFile`; None for a service without keys.
+        host: address that the service listens on.
+        open_reads: whether reading needs no key; None for yes on loopback, no elsewhere.
+        allowed_hosts: names that a request may call the service by; empty for any. A service that
+            is open to read on loopback answers to loopback names and these only, so that a page
+            from elsewhere cannot reach it under a name of its own (DNS rebinding).
+        hidden: payload fields that answers leave out.
+        log_queries: whether logs say what was searched for.
+        limits: the most that one request may ask for.
+    """
+
+    index: str
+    model: Path | None = None
+    device: str = "cpu"
+    write: bool = False
+    keys: Path | None = None
+    host: str = "127.0.0.1"
+    open_reads: bool | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ("image",)
+    log_queries: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.keys is None and not self.reads_are_open:
+            raise UsageError(
+                f"{self.host} can be reached from other machines, so searching needs a key: make "
+                "one with `proxyhash keys add FILE NAME`, then give --keys FILE (or listen on "
+                "127.0.0.1)"
+            )
+        if self.write and self.keys is None:
+            raise UsageError(
+                "changing items needs a key: make one with `proxyhash keys add FILE NAME --write`, "
+                "then give --keys FILE"
+            )
+
+    @property
+    def reads_are_open(self) -> bool:
+        """Whether reading needs no key."""
+        return is_loopback(self.host) if self.open_reads is None else self.open_reads
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that a request may call the service by; empty for any."""
+        if self.reads_are_open and is_loopback(self.host):
+            return ("localhost", "127.0.0.1", "[::1]", self.host, *self.allowed_hosts)
+        return self.allowed_hosts
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

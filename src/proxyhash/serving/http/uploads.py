@@ -1,0 +1,96 @@
+"""An uploaded picture, kept in memory, with the options beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from proxyhash.serving.http.bodies import json_depth
+from proxyhash.serving.http.errors import ApiError
+from proxyhash.serving.http.schemas import SearchOptions
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ["Upload", "read_upload", "upload_body"]
+
+_OPTIONS_BYTES = 64_000
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture file's bytes and how to search with it."""
+
+    image: bytes
+    options: SearchOptions
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 2**31  # the body is bounded already; nothing goes to the disk
+
+
+async def read_upload(request: Request) -> Upload:
+    """Return the picture and the options of a multipart body.
+
+    Raises:
+        ApiError: 415, it is no multipart body; 400 or 422, a part is missing, unknown or bad; 413,
+            the picture is too large.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ApiError(
+            415, "unsupported_media", "send multipart/form-data with the picture as `image`"
+        )
+    parser = _InMemory(
+        request.headers, request.stream(), max_files=1, max_fields=1, max_part_size=_OPTIONS_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(400, "invalid_form", f"the form cannot be read: {error.message}") from error
+    unknown = sorted(set(form) - {"image", "options"})
+    image, options = form.get("image"), form.get("options", "{}")
+    if unknown or not isinstance(image, UploadFile) or not isinstance(options, str):
+        raise ApiError(
+            422,
+            "invalid_request",
+            "the form has a file `image` and, if need be, a field `options` with JSON, and "
+            "nothing else",
+        )
+    content = await image.read()
+    most = request.app.state.service.settings.limits.upload_bytes
+    if len(content) > most:
+        raise ApiError(413, "too_large", f"the picture has more than {most:,} bytes; send less")
+    limits = request.app.state.service.settings.limits
+    return Upload(content, _options(options, depth=limits.json_depth))
+
+
+def upload_body(*, options: bool) -> dict[str, Any]:
+    """Return the OpenAPI description of such a body."""
+    properties: dict[str, Any] = {"image": {"type": "string", "format": "binary"}}
+    if options:
+        properties["options"] = {
+            "type": "string",
+            "description": "JSON with target, k, radius, filter and explain, as in /v1/search.",
+        }
+    schema = {"type": "object", "required": ["image"], "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
+
+
+def _options(text: str, *, depth: int) -> SearchOptions:
+    if json_depth(text.encode()) > depth:
+        raise ApiError(422, "too_deep", f"the options nest more than {depth} deep")
+    try:
+        return SearchOptions.model_validate(json.loads(text or "{}"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "options"
+        raise ApiError(422, "invalid_request", f"{where}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "invalid_json", "the field `options` is not JSON") from error

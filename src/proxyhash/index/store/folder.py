@@ -82,7 +82,7 @@ def read_header(folder: Path, *, salvage: bool) -> Header:
         raise
 
 
-def open_generation(folder: Path, *, write: bool = False, salvage: bool = False) -> Generation:
+def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) -> Generation:
     """Open the generation that counts.
 
     Raises:
@@ -91,7 +91,8 @@ def open_generation(folder: Path, *, write: bool = False, salvage: bool = False)
     for attempt in range(_ATTEMPTS):
         header = read_header(folder, salvage=salvage)
         try:
-            generation = Generation(header.generation_folder(folder), header, write=write)
+            path = header.generation_folder(folder)
+            generation = Generation(path, header, write=write, engine=engine)
         except DataError:
             # A writer may have compacted the index between the two lines above.
             if attempt + 1 < _ATTEMPTS and read_header(folder, salvage=salvage) != header:

@@ -48,6 +48,7 @@ class Generation:
         folder: the generation's folder.
         header: what the index is.
         write: whether items will be written.
+        engine: name of the engine that searches.
 
     Attributes:
         salvaged: whether damaged rows are passed over.
@@ -56,9 +57,10 @@ class Generation:
         DataError: a file is missing, damaged or too short.
     """
 
-    def __init__(self, folder: Path, header: Header, *, write: bool) -> None:
+    def __init__(self, folder: Path, header: Header, *, write: bool, engine: str = "auto") -> None:
         self.folder = folder
         self.header = header
+        self.engine = engine
         self.path = database_path(folder)
         self.salvaged = False
         self.codes: dict[str, RowLog] = {}
@@ -80,7 +82,7 @@ class Generation:
         self.rows = Rows(header.modalities, self.order)
         self.columns = Columns()
         self.searchers = {
-            name: Searcher(log, bits=header.bits, folder=folder / "engines" / name)
+            name: Searcher(log, bits=header.bits, folder=folder / "engines" / name, engine=engine)
             for name, log in self.codes.items()
         }
 
@@ -142,7 +144,7 @@ class Generation:
             "items": rows.items,
             "modalities": {name: rows.have(name) for name in rows.modalities},
             "deleted_rows": rows.count - rows.items,
-            "engines": {name: searcher.name for name, searcher in self.searchers.items()},
+            "engines": {name: searcher.info() for name, searcher in self.searchers.items()},
             "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
             "generation": self.header.generation,
             "created": self.header.created,

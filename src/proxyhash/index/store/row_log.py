@@ -41,7 +41,7 @@ class RowLog:
         self, path: Path, *, dtype: type[np.generic], width: int, write: bool = False
     ) -> None:
         self.path = path
-        self.name = path.stem
+        self.name = path.name
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._width = width
         self._row_bytes = self._dtype.itemsize * width

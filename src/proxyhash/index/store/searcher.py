@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from proxyhash.index.engines.scan import ScanEngine
+from proxyhash.errors import DataError
+from proxyhash.index.engines import get_engine
+from proxyhash.index.engines.segmented import SegmentedEngine
+from proxyhash.index.store.saved import check_sizes, note_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,20 +23,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Searcher"]
 
+_log = logging.getLogger(__name__)
+
 
 class Searcher:
-    """Finds rows of one modality; the engine is made when the first search comes.
+    """Finds rows of one modality; its engine is loaded or built when the first search comes.
 
     Args:
         codes: the log of the modality's codes.
         bits: the code length.
         folder: where the engine is saved, if it is.
+        engine: name of the engine that rows are built into.
     """
 
-    def __init__(self, codes: RowLog, *, bits: int, folder: Path) -> None:
+    def __init__(self, codes: RowLog, *, bits: int, folder: Path, engine: str) -> None:
         self._codes = codes
         self._bits = bits
         self._folder = folder
+        self._name = get_engine(engine).name
+        self._engine: SegmentedEngine | None = None
 
     def search(
         self,
@@ -44,14 +53,42 @@ class Searcher:
         mask: npt.NDArray[np.bool_] | None,
     ) -> Matches:
         """Return the nearest rows that the mask allows."""
-        codes = self._codes.map(rows.count)
-        engine = ScanEngine.build(codes, bits=self._bits, order=rows.order)
-        return engine.search(query, k=k, radius=radius, mask=mask)
+        if self._engine is None:
+            self._engine = self._load(rows) or self._build(rows)
+        elif self._engine.count < rows.count:
+            self._engine.extend(self._codes.map(rows.count), order=rows.order)
+        return self._engine.search(query, k=k, radius=radius, mask=mask)
 
     def save(self, rows: Rows) -> None:
-        """Write the search structure beside the codes."""
+        """Build the engine and write it beside the codes."""
+        self._folder.mkdir(parents=True)
+        self._build(rows).save(self._folder)
+        note_files(self._folder)
 
-    @property
-    def name(self) -> str:
-        """What searches."""
-        return ScanEngine.name
+    def info(self) -> dict[str, object]:
+        """Return what searches, for people to read."""
+        engine = self._engine
+        return {
+            "engine": self._name,
+            "saved": self._folder.is_dir(),
+            "segments": None if engine is None else list(engine.segments),
+        }
+
+    def _build(self, rows: Rows) -> SegmentedEngine:
+        codes = self._codes.map(rows.count)
+        return SegmentedEngine.build(
+            codes, bits=self._bits, order=rows.order, engine=self._name, background=True
+        )
+
+    def _load(self, rows: Rows) -> SegmentedEngine | None:
+        """Return the saved engine with what came since, None where it cannot be used."""
+        if not self._folder.is_dir():
+            return None
+        try:
+            check_sizes(self._folder)
+            codes = self._codes.map(rows.count)
+            engine = SegmentedEngine.load(self._folder, codes, order=rows.order)
+        except DataError as error:
+            _log.warning("%s; the search structure is built again", error)
+            return None
+        return engine if engine.engine == self._name else None

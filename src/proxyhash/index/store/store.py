@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
-from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items, check_modalities, check_search
+from proxyhash.index.store.access import Access, Mode
 from proxyhash.index.store.disk import disk_errors
-from proxyhash.index.store.folder import (
-    header_stamp,
-    make_folder,
-    open_generation,
-    read_header,
-    sweep,
-    switch_generation,
-)
+from proxyhash.index.store.folder import make_folder, read_header
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.locking import WriterLock
 from proxyhash.index.store.verify import find_header_problems, find_problems
@@ -34,6 +26,8 @@ if TYPE_CHECKING:
     from proxyhash.index.hit import Hit, IndexItem
 
 __all__ = ["Store"]
+
+MAX_MODALITIES = 8
 
 
 class Store:
@@ -53,23 +47,12 @@ class Store:
         [[Hit(id='a', distance=1, payload={'price': 3})]]
     """
 
-    def __init__(
-        self, folder: Path, *, writer: WriterLock | None = None, salvage: bool = False
-    ) -> None:
-        self.folder = folder
-        self._writer = writer
-        self._salvage = salvage
-        self._lock = RLock()
-        self._generation: Generation | None = None
-        try:
-            header = self._load().header
-        except BaseException:
-            if writer is not None:
-                writer.release()
-            raise
-        self.bits = header.bits
-        self.model = header.model
-        self.modalities = header.modalities
+    def __init__(self, access: Access) -> None:
+        self.folder = access.folder
+        self.bits = access.header.bits
+        self.model = access.header.model
+        self.modalities = access.header.modalities
+        self._access = access
 
     @classmethod
     def create(
@@ -79,6 +62,7 @@ class Store:
         bits: int,
         model: str = "",
         modalities: Sequence[str] = ("image", "text"),
+        engine: str = "auto",
     ) -> Self:
         """Make an index without items, and open it for writing.
 
@@ -87,14 +71,18 @@ class Store:
             bits: the code length.
             model: fingerprint of the model that makes the codes, "" when unknown.
             modalities: what an item may have a code of, at most eight.
+            engine: name of the engine that searches; "auto" measures which is fastest.
 
         Raises:
-            UsageError: there is something in the folder already.
+            UsageError: there is something in the folder already, or more than eight modalities.
             ProxyhashError: the folder cannot be written.
         """
         folder = Path(folder)
+        if len(modalities) > MAX_MODALITIES:
+            raise UsageError(f"there are {len(modalities)} modalities; a store has at most eight")
         header = Header(bits=check_bits(bits), modalities=check_modalities(modalities), model=model)
-        return cls(folder, writer=make_folder(folder, header))
+        writer = make_folder(folder, header)
+        return cls(Access(folder, Mode(engine=engine), writer=writer))
 
     @classmethod
     def open(
@@ -105,6 +93,7 @@ class Store:
         bits: int | None = None,
         model: str | None = None,
         salvage: bool = False,
+        engine: str = "auto",
     ) -> Self:
         """Open an index.
 
@@ -114,6 +103,7 @@ class Store:
             bits: refuse an index with another code length.
             model: refuse an index of another model, by its fingerprint.
             salvage: read what is readable of a damaged index, and pass over the rest.
+            engine: name of the engine that searches; "auto" measures which is fastest.
 
         Raises:
             DataError: the folder is no index, is damaged, or holds codes of something else.
@@ -122,14 +112,14 @@ class Store:
         folder = Path(folder)
         if write and salvage:
             raise UsageError("a damaged index cannot be written; save what is readable elsewhere")
+        mode = Mode(engine=engine, salvage=salvage)
         header = read_header(folder, salvage=salvage)
         header.check(folder, bits=bits, model=model)
         if not write:
-            return cls(folder, salvage=salvage)
+            return cls(Access(folder, mode, writer=None))
         with disk_errors(folder):
             writer = WriterLock(folder)
-        sweep(folder)
-        return cls(folder, writer=writer)
+        return cls(Access(folder, mode, writer=writer))
 
     def add(
         self,
@@ -153,12 +143,12 @@ class Store:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items and return how many there were of them; see `Index.delete`."""
-        with self._lock:
-            return delete_items(self._writable(), ids)
+        with self._access.writing() as generation:
+            return delete_items(generation, ids)
 
     def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the interface's word
         """Return what is stored under an id; see `Index.get`."""
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return generation.get(id)
 
     def search(
@@ -174,7 +164,7 @@ class Store:
         modality = check_search(
             codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
         )
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
 
     def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
@@ -188,7 +178,7 @@ class Store:
 
     def info(self) -> dict[str, object]:
         """Return what the index is and holds, for people to read."""
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return {
                 "kind": "store",
                 "folder": str(self.folder),
@@ -199,7 +189,7 @@ class Store:
 
     def verify(self) -> list[str]:
         """Read everything and return what is wrong, a sentence each; nothing when all is well."""
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return [*find_header_problems(self.folder), *find_problems(generation)]
 
     def compact(self) -> None:
@@ -211,13 +201,7 @@ class Store:
         Raises:
             DataError: something is damaged; nothing is changed.
         """
-        with self._lock:
-            old = self._writable()
-            with old.transaction():
-                old.refresh()
-                switch_generation(self.folder, old)
-            self._load()
-            sweep(self.folder)
+        self._access.compact()
 
     def snapshot(self, folder: str | os.PathLike[str]) -> None:
         """Write the index as it is now to another folder, while others read and write it.
@@ -228,20 +212,17 @@ class Store:
             UsageError: there is something in the other folder already.
             DataError: something is damaged; open the index with `salvage=True` to pass over it.
         """
-        with Store(self.folder, salvage=self._salvage) as reader, reader._view() as source:
-            header = source.header.with_(generation=1)
-            make_folder(Path(folder), header, source=source).release()
+        reader = Access(self.folder, self._access.mode, writer=None)
+        try:
+            with reader.reading() as source:
+                header = source.header.with_(generation=1)
+                make_folder(Path(folder), header, source=source).release()
+        finally:
+            reader.close()
 
     def close(self) -> None:
         """Close all files; what was acknowledged is stored already."""
-        with self._lock:
-            if self._generation is not None:
-                if self._writer is not None:
-                    self._note_counts(self._generation)
-                self._generation.close()
-                self._generation = None
-            if self._writer is not None:
-                self._writer.release()
+        self._access.close()
 
     def __enter__(self) -> Self:
         """Return the store."""
@@ -253,12 +234,12 @@ class Store:
 
     def __contains__(self, id: object, /) -> bool:  # noqa: A002
         """Whether something is stored under this id."""
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return generation.has(id)
 
     def __len__(self) -> int:
         """Return the number of items."""
-        with self._view() as generation:
+        with self._access.reading() as generation:
             return generation.rows.items
 
     def _put(
@@ -272,67 +253,15 @@ class Store:
         ids, codes, payloads = check_items(
             ids, codes, payloads, bits=self.bits, modalities=self.modalities
         )
-        with self._lock:
-            put_items(self._writable(), ids, codes, payloads, new=new)
+        with self._access.writing() as generation:
+            put_items(generation, ids, codes, payloads, new=new)
 
     def _items(self, batch: int) -> Iterator[list[IndexItem]]:
         last = ""
         while True:
-            with self._view() as generation:
+            with self._access.reading() as generation:
                 found = generation.after(last, batch)
             if not found:
                 return
             yield found
             last = found[-1].id
-
-    def _note_counts(self, generation: Generation) -> None:
-        """Put the counts into the header, for people who look at it."""
-        header, rows = generation.header, generation.rows
-        counts = {"items": rows.items, "rows": rows.count}
-        if header.counts != counts:
-            with suppress(OSError, ProxyhashError), generation.transaction():
-                header.with_(counts=counts).save(self.folder)
-
-    def _writable(self) -> Generation:
-        if self._writer is None:
-            raise UsageError(
-                f"{self.folder} is open for reading; open it with write=True to change it"
-            )
-        return self._open()
-
-    def _open(self) -> Generation:
-        if self._generation is None:
-            raise UsageError(f"{self.folder} is closed; open it again")
-        return self._generation
-
-    @contextmanager
-    def _view(self) -> Iterator[Generation]:
-        """Let a block see the index at one moment."""
-        with self._lock:
-            generation = self._open()
-            if self._writer is None and header_stamp(self.folder) != self._stamp:
-                generation = self._catch_up(generation)
-            with generation.transaction():
-                if not self._salvage:
-                    generation.refresh()
-                yield generation
-
-    def _catch_up(self, generation: Generation) -> Generation:
-        """Return the generation that counts, which may be another one since the header changed."""
-        stamp = header_stamp(self.folder)
-        header = read_header(self.folder, salvage=self._salvage)
-        if header.generation != generation.header.generation:
-            return self._load()
-        self._stamp = stamp
-        return generation
-
-    def _load(self) -> Generation:
-        """Open the generation that counts, in place of the one that is open."""
-        stamp = header_stamp(self.folder)
-        generation = open_generation(
-            self.folder, write=self._writer is not None, salvage=self._salvage
-        )
-        if self._generation is not None:
-            self._generation.close()
-        self._generation, self._stamp = generation, stamp
-        return generation

@@ -44,7 +44,7 @@ def copy_generation(source: Generation, folder: Path, header: Header) -> None:
         if problems:
             raise DataError(problems[0])
     Generation.create(folder, header)
-    target = Generation(folder, header, write=True)
+    target = Generation(folder, header, write=True, engine=source.engine)
     try:
         # Nobody reads the copy before it is complete: it needs no journal.
         target.database.execute("PRAGMA journal_mode = OFF")

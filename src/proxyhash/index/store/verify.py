@@ -11,6 +11,7 @@ from proxyhash.errors import DataError
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
 from proxyhash.index.store.salvage import damaged_blocks
+from proxyhash.index.store.saved import find_damaged
 from proxyhash.index.store.writing import item_checksum
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def find_problems(generation: Generation) -> list[str]:
         problems += _database_problems(generation)
         problems += _log_problems(generation)
         problems += _item_problems(generation)
+        for folder in sorted((generation.folder / "engines").glob("*")):
+            problems += find_damaged(folder)
     except sqlite3.DatabaseError as error:
         problems.append(f"{generation.path} is damaged ({error}); put back a snapshot")
     return problems

@@ -1,0 +1,150 @@
+"""An index folder held open, for reading or for writing, whatever its writer does to it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.index.store.folder import (
+    header_stamp,
+    open_generation,
+    read_header,
+    sweep,
+    switch_generation,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from proxyhash.index.store.generation import Generation
+    from proxyhash.index.store.header import Header
+    from proxyhash.index.store.locking import WriterLock
+
+__all__ = ["Access", "Mode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a folder is opened.
+
+    Attributes:
+        engine: name of the engine that searches.
+        salvage: whether damaged rows are passed over instead of refused.
+    """
+
+    engine: str = "auto"
+    salvage: bool = False
+
+
+class Access:
+    """The generation of an index that counts, opened; threads take turns.
+
+    Args:
+        folder: the index folder.
+        mode: how it is opened.
+        writer: the lock that is held for writing, None for reading; it is released at the end.
+    """
+
+    def __init__(self, folder: Path, mode: Mode, *, writer: WriterLock | None) -> None:
+        self.folder = folder
+        self.mode = mode
+        self._writer = writer
+        self._lock = RLock()
+        self._generation: Generation | None = None
+        try:
+            if writer is not None:
+                sweep(folder)
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def header(self) -> Header:
+        """The header of the generation that is open."""
+        return self._opened().header
+
+    @contextmanager
+    def reading(self) -> Iterator[Generation]:
+        """Let a block see the index at one moment, the present one."""
+        with self._lock:
+            generation = self._opened()
+            if self._writer is None and header_stamp(self.folder) != self._stamp:
+                generation = self._catch_up(generation)
+            with generation.transaction():
+                if not self.mode.salvage:
+                    generation.refresh()
+                yield generation
+
+    @contextmanager
+    def writing(self) -> Iterator[Generation]:
+        """Let a block change the index, in transactions of its own."""
+        with self._lock:
+            self._check_writer()
+            yield self._opened()
+
+    def compact(self) -> None:
+        """Write the generation anew and open that."""
+        with self._lock:
+            self._check_writer()
+            with self.reading() as generation:
+                switch_generation(self.folder, generation)
+            self._load()
+            sweep(self.folder)
+
+    def close(self) -> None:
+        """Close the files and let others write."""
+        with self._lock:
+            if self._generation is not None:
+                if self._writer is not None:
+                    self._note_counts(self._generation)
+                self._generation.close()
+                self._generation = None
+            if self._writer is not None:
+                self._writer.release()
+
+    def _load(self) -> None:
+        self._stamp = header_stamp(self.folder)
+        generation = open_generation(
+            self.folder,
+            write=self._writer is not None,
+            salvage=self.mode.salvage,
+            engine=self.mode.engine,
+        )
+        if self._generation is not None:
+            self._generation.close()
+        self._generation = generation
+
+    def _catch_up(self, generation: Generation) -> Generation:
+        """Return the generation that counts, now that the header is another one."""
+        stamp = header_stamp(self.folder)
+        header = read_header(self.folder, salvage=self.mode.salvage)
+        if header.generation != generation.header.generation:
+            self._load()
+        else:
+            self._stamp = stamp
+        return self._opened()
+
+    def _note_counts(self, generation: Generation) -> None:
+        """Put the counts into the header, for people who look at it."""
+        with suppress(OSError, ProxyhashError):
+            with generation.transaction():
+                generation.refresh()
+            counts = {"items": generation.rows.items, "rows": generation.rows.count}
+            if generation.header.counts != counts:
+                generation.header.with_(counts=counts).save(self.folder)
+
+    def _check_writer(self) -> None:
+        if self._writer is None:
+            raise UsageError(
+                f"{self.folder} is open for reading; open it with write=True to change it"
+            )
+
+    def _opened(self) -> Generation:
+        if self._generation is None:
+            raise UsageError(f"{self.folder} is closed; open it again")
+        return self._generation

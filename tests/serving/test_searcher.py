@@ -140,7 +140,7 @@ def test_a_gallery_without_the_modality(run: Path) -> None:
         has_text=collection.has_text,
         bits=8,
     ).save(run / "codes.npz")
-    with pytest.raises(UsageError, match=r"no item in the gallery of .* has an image to find"):
+    with pytest.raises(UsageError, match=r"no item in .* has an image to find"):
         RunSearcher.open(run).search_id("x")
 
 

@@ -23,6 +23,7 @@ VERBS = (
     "train",
     "evaluate",
     "encode",
+    "index",
     "search",
     "serve",
     "keys",

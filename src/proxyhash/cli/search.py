@@ -1,21 +1,22 @@
-"""`proxyhash search`: what in a run's gallery is nearest to a text, a picture or an item."""
+"""`proxyhash search`: what in a run's gallery or an index is nearest to a text, picture or item."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import DataOption, DeviceOption, JsonOption, RunArgument, examples
+from proxyhash.cli.shared import DataOption, DeviceOption, JsonOption, ModelOption, examples
 from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.data import Modality
-    from proxyhash.serving import Answer, RunSearcher
+    from proxyhash.serving import Answer, Searcher
 
 __all__ = ["register", "show_answer"]
 
 TARGETS: "dict[str, Modality]" = {"images": "image", "texts": "text"}
+COUNT = 12
 
 
 def register(app: typer.Typer) -> None:
@@ -24,13 +25,23 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             'proxyhash search runs/f64 --text "two dogs run through the snow"',
             "proxyhash search runs/f64 --image dog.jpg -k 5 --json",
-            "proxyhash search runs/f64 --id 1000268201 --for images --html alike.html",
+            "proxyhash search photos.index --id 1000268201 --for images --html alike.html",
+            "proxyhash search photos.index --text beach --where 'labels contains dog and not "
+            "price >= 9'",
+            "proxyhash search http://localhost:19530 --model runs/f64 --image dog.jpg --radius 8",
         )
     )(search)
 
 
 def search(
-    run: RunArgument,
+    where: Annotated[
+        str,
+        typer.Argument(
+            help="Run folder, index folder, Milvus Lite file or address of a Milvus server.",
+            metavar="RUN|INDEX",
+            show_default=False,
+        ),
+    ],
     text: Annotated[str | None, typer.Option(help="Search with this text.")] = None,
     image: Annotated[
         Path | None, typer.Option(help="Search with this picture file.", metavar="FILE")
@@ -39,7 +50,31 @@ def search(
         str | None,
         typer.Option(help="Search with an item of the collection: its image, else its text."),
     ] = None,
-    count: Annotated[int, typer.Option("-k", help="How many items to find.", min=1)] = 12,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "-k",
+            help=f"How many items to find; {COUNT}, or with --radius all, by default.",
+            min=1,
+            metavar="COUNT",
+            show_default=False,
+        ),
+    ] = None,
+    radius: Annotated[
+        int | None,
+        typer.Option(
+            help="No item farther than this many bits.", min=0, metavar="BITS", show_default=False
+        ),
+    ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            help="Only items whose payload meets this: fields compared with = != < <= > >= or "
+            "`contains`, joined by and, or, not and parentheses.",
+            metavar="CONDITION",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -53,10 +88,11 @@ def search(
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
     ] = None,
     data: DataOption = None,
+    model: ModelOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Find the items of a run's gallery whose codes are nearest to a query's.
+    """Find the items of a run's gallery, or of an index, whose codes are nearest to a query's.
 
     Give exactly one of --text, --image and --id. Distances are Hamming distances in bits; equal
     ones are ordered by id.
@@ -65,16 +101,22 @@ def search(
         raise UsageError("give exactly one of --text, --image and --id to search with")
     if target is not None:
         check_option("--for", target, TARGETS)
-    from proxyhash.serving import RunSearcher
+    options: dict[str, Any] = {
+        "k": COUNT if count is None and radius is None else count,
+        "target": TARGETS[target] if target else None,
+        "radius": radius,
+    }
+    if condition is not None:
+        from proxyhash.index.filter_text import parse_filter_text
 
-    searcher = RunSearcher.open(run, data=data, device=device)
-    wanted = TARGETS[target] if target else None
-    if text is not None:
-        answer = searcher.search_text(text, k=count, target=wanted or "image")
-    elif image is not None:
-        answer = searcher.search_image(image, k=count, target=wanted or "text")
-    else:
-        answer = searcher.search_id(str(id), k=count, target=wanted)
+        options["filter"] = parse_filter_text(condition)
+    with _open(where, data=data, model=model, device=device) as searcher:
+        if text is not None:
+            answer = searcher.search_text(text, **options)
+        elif image is not None:
+            answer = searcher.search_image(image, **options)
+        else:
+            answer = searcher.search_id(str(id), **options)
     if html is not None:
         write_html(html, answer, searcher)
     if as_json:
@@ -90,22 +132,44 @@ def show_answer(answer: "Answer") -> None:
     console.table(
         ["id", "distance", "text", "labels"],
         [
-            [hit["id"], hit["distance"], hit["text"] or "", ", ".join(hit["labels"])]
-            for hit in answer.to_dict()["hits"]
+            [
+                hit.id,
+                hit.distance,
+                hit.payload.get("text") or "",
+                _listed(hit.payload.get("labels")),
+            ]
+            for hit in answer.hits
         ],
         title=str(answer),
         right=["distance"],
     )
 
 
-def write_html(path: Path, answer: "Answer", searcher: "RunSearcher") -> None:
+def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
     """Write the page of one answer."""
     from proxyhash.serving.page import write_page
 
-    run = searcher.run
+    name, model = Path(searcher.name).name, searcher.index.model[:12]
     write_page(
         path,
         [answer],
-        title=f"Search in {run.folder.name}",
-        footer=f"Run {run.folder.name}, {answer.bits} bits, model {run.codes.model[:12]}.",
+        title=f"Search in {name}",
+        footer=f"{name}, {answer.bits} bits, model {model}.",
+        stored=searcher.thumbnails,
     )
+
+
+def _open(where: str, *, data: Path | None, model: Path | None, device: str) -> "Searcher":
+    from proxyhash.serving import IndexSearcher, RunSearcher
+
+    if IndexSearcher.recognises(where):
+        if data is not None:
+            raise UsageError("--data is for runs; an index holds what it shows")
+        return IndexSearcher.open(where, model=model, device=device)
+    if model is not None:
+        raise UsageError("--model is for indexes; a run has its own model")
+    return RunSearcher.open(where, data=data, device=device)
+
+
+def _listed(labels: object) -> str:
+    return ", ".join(map(str, labels)) if isinstance(labels, list) else ""

@@ -9,13 +9,31 @@ __all__ = [
     "BadItemOption",
     "DataOption",
     "DeviceOption",
+    "IndexArgument",
     "JsonOption",
+    "ModelOption",
     "RunArgument",
     "examples",
 ]
 
 RunArgument = Annotated[
     Path, typer.Argument(help="Run folder written by `proxyhash train`.", show_default=False)
+]
+
+IndexArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Index folder, a Milvus Lite file (FILE.db) or the address of a Milvus server.",
+        show_default=False,
+    ),
+]
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run or model folder that made the codes; default the copy in the index.",
+        metavar="RUN",
+    ),
 ]
 
 DataOption = Annotated[

@@ -11,6 +11,7 @@ was built from is gone or trained anew.
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +51,15 @@ class IndexFolder:
         """The thumbnails, or None where the index has none."""
         path = self.path / "thumbnails.sqlite3"
         return ThumbnailStore(path) if path.is_file() else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files of the index."""
+        total = 0
+        for file in self.path.rglob("*"):
+            with suppress(FileNotFoundError):  # a writer may replace files meanwhile
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     def make_thumbnails(self) -> ThumbnailStore:
         """Return the thumbnails; an empty store is made where there is none."""

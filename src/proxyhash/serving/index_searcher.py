@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from proxyhash.errors import ModelError, UsageError
+from proxyhash.index.open import is_milvus, open_index
 from proxyhash.serving.answer import Query
 from proxyhash.serving.index_folder import IndexFolder
 from proxyhash.serving.model_folder import model_folder
 from proxyhash.serving.searcher import Searcher
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
+    from proxyhash.serving.thumbnails import StoredThumbnails
 
 __all__ = ["IndexSearcher"]
 
@@ -25,21 +25,29 @@ _MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 
 class IndexSearcher(Searcher):
-    """An index and the model that made its codes; a context manager that closes the index.
+    """An index and the model that made its codes.
 
     Args:
         index: with the modalities "image", "text" or both.
         name: what messages call the index.
         model: run or model folder, or None where only items of the index ask.
+        thumbnails: pictures of the items; the paths in payloads are never opened.
         device: where the model runs.
     """
 
     def __init__(
-        self, index: Index, *, name: str, model: Path | None = None, device: str = "cpu"
+        self,
+        index: Index,
+        *,
+        name: str,
+        model: Path | None = None,
+        thumbnails: StoredThumbnails | None = None,
+        device: str = "cpu",
     ) -> None:
         self._index = index
         self._model = model
         self.name = name
+        self.thumbnails = {} if thumbnails is None else thumbnails
         self.device = device
 
     @classmethod
@@ -54,12 +62,19 @@ class IndexSearcher(Searcher):
         Raises:
             DataError: there is no index, or it cannot be read.
         """
-        from proxyhash.index.open import open_index
-
         folder = IndexFolder.at(uri)
-        if model is None and folder is not None:
-            model = folder.model
-        return cls(open_index(uri), name=uri, model=model, device=device)
+        return cls(
+            open_index(uri),
+            name=uri,
+            model=model or (folder.model if folder else None),
+            thumbnails=folder.thumbnails if folder else None,
+            device=device,
+        )
+
+    @staticmethod
+    def recognises(uri: str) -> bool:
+        """Whether this is the name of an index: a folder with a header, or of Milvus."""
+        return is_milvus(uri) or IndexFolder.at(uri) is not None
 
     @property
     def index(self) -> Index:
@@ -102,18 +117,3 @@ class IndexSearcher(Searcher):
             image=Path(image) if isinstance(image, str) else None,
             id=id,
         )
-
-    def close(self) -> None:
-        """Close the index."""
-        self.index.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.index import Hit
     from proxyhash.serving.answer import Answer, Query
-    from proxyhash.serving.thumbnail_store import ThumbnailStore
+    from proxyhash.serving.thumbnails import StoredThumbnails
 
 __all__ = ["render_page", "write_page"]
 
@@ -37,7 +37,7 @@ def write_page(
     title: str,
     figures: Mapping[str, str] | None = None,
     footer: str = "",
-    stored: ThumbnailStore | None = None,
+    stored: StoredThumbnails | None = None,
 ) -> None:
     """Write the page of `render_page` atomically, UTF-8."""
     page = render_page(answers, title=title, figures=figures, footer=footer, stored=stored)
@@ -50,7 +50,7 @@ def render_page(
     title: str,
     figures: Mapping[str, str] | None = None,
     footer: str = "",
-    stored: ThumbnailStore | None = None,
+    stored: StoredThumbnails | None = None,
 ) -> str:
     """Return one self-contained HTML page: a section an answer, with thumbnails inside.
 

@@ -37,7 +37,7 @@ class RunSearcher(Searcher):
     def __init__(self, run: RunData, *, device: str = "cpu") -> None:
         self.run = run
         self.device = device
-        self.name = f"the gallery of {run.folder}"
+        self.name = str(run.folder)
 
     @classmethod
     def open(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
     from proxyhash.index import Hit, Index
     from proxyhash.index.filters import Filter
+    from proxyhash.serving.thumbnails import StoredThumbnails
 
 __all__ = ["Searcher", "other_modality"]
 
@@ -37,9 +38,11 @@ class Searcher(ABC):
 
     Attributes:
         name: what messages call the thing that is searched.
+        thumbnails: pictures of the items by id, or None where items name paths of pictures.
     """
 
     name: str
+    thumbnails: StoredThumbnails | None = None
 
     @property
     @abstractmethod
@@ -50,6 +53,18 @@ class Searcher(ABC):
     @abstractmethod
     def model(self) -> HashModel:
         """The model that made the codes, loaded at the first use."""
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        """Return the searcher."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the index."""
+        self.close()
 
     @abstractmethod
     def query_of(self, id: str) -> Query:  # noqa: A002 -- the index's word
@@ -184,7 +199,8 @@ class Searcher(ABC):
         modalities = self.index.info().get("modalities")
         count = modalities[target] if isinstance(modalities, dict) else len(self.index)
         if not count:
-            raise UsageError(f"no item in {self.name} has an {target} to find")
+            article = "an" if target == "image" else "a"
+            raise UsageError(f"no item in {self.name} has {article} {target} to find")
         return int(count)
 
     def _codes_of(self, hits: list[Hit], target: Modality) -> np.ndarray:

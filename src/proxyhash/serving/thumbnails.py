@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxyhash.data import open_image
 from proxyhash.errors import ImageError
@@ -12,9 +12,15 @@ from proxyhash.errors import ImageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxyhash.serving.thumbnail_store import ThumbnailStore
+__all__ = ["StoredThumbnails", "Thumbnails", "jpeg_thumbnail"]
 
-__all__ = ["Thumbnails", "jpeg_thumbnail"]
+
+class StoredThumbnails(Protocol):
+    """Pictures of items: a `ThumbnailStore`, or a dictionary."""
+
+    def get(self, id: str, /) -> bytes | None:  # noqa: A002
+        """Return the JPEG of an item, or None."""
+        ...
 
 
 def jpeg_thumbnail(path: Path, *, edge: int, quality: int = 82) -> bytes | None:
@@ -49,7 +55,7 @@ class Thumbnails:
     """
 
     def __init__(
-        self, *, edge: int = 360, budget: int = 24_000_000, stored: ThumbnailStore | None = None
+        self, *, edge: int = 360, budget: int = 24_000_000, stored: StoredThumbnails | None = None
     ) -> None:
         self.edge = edge
         self.left = budget

@@ -93,12 +93,13 @@ def copy_index(
     if batch < 1:
         raise UsageError(f"batch is {batch}; it must be at least 1")
     _check_alike(source, target)
-    progress = _Progress.load(record, source)
+    progress = _Progress(record, source)
     if not progress.resumed and len(target):
         raise UsageError(
             f"the target holds {len(target)} items already, and there is no record of a copy that "
             "was interrupted; copy into an empty index"
         )
+    progress.save(progress.last)
     written = 0
     for items in _after(progress.last, _whole_batches(source, track, batch)):
         for group in _alike(items):
@@ -170,27 +171,19 @@ _OPENING = ("collection", "token", "patience")
 class _Progress:
     """How far a copy is, kept in a file when there is one."""
 
-    def __init__(
-        self, path: Path | None, source: Index, last: str | None, *, resumed: bool
-    ) -> None:
-        self.last = last
-        self.resumed = resumed
+    def __init__(self, path: Path | None, source: Index) -> None:
+        self.last: str | None = None
+        self.resumed = path is not None and path.exists()
         self._path = path
         self._source = {"bits": source.bits, "model": source.model, "items": len(source)}
-        if not resumed:
-            self.save(None)
-
-    @classmethod
-    def load(cls, path: Path | None, source: Index) -> _Progress:
-        if path is None or not path.exists():
-            return cls(path, source, None, resumed=False)
-        found = read_json(path)
-        progress = cls(path, source, None, resumed=True)
-        if isinstance(found, dict) and found.get("source") == progress._source:
-            progress.last = found.get("last")
-        return progress
+        if path is not None and self.resumed:
+            found = read_json(path)
+            # Of another source: the copy starts over, and writes again what is there.
+            if isinstance(found, dict) and found.get("source") == self._source:
+                self.last = found.get("last")
 
     def save(self, last: str | None) -> None:
+        self.last = last
         if self._path is not None:
             write_json(self._path, {"source": self._source, "last": last})
 

@@ -40,7 +40,7 @@ PORTS = (
     "data-coord",
     "data-node",
 )
-START_SECONDS = 60
+START_SECONDS = 180  # after kill -9 the sessions of the dead server expire first
 
 
 class Server:

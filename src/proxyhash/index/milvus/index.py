@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from heapq import merge
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.codes import check_bits
 from proxyhash.errors import DataError, ProxyhashError, UsageError, check_option
@@ -115,8 +116,7 @@ class MilvusIndex:
         index = cls(connection, collection, description, consistency=consistency, nprobe=nprobe)
         try:
             check_free(connection, collection)
-            for part in index._collections.values():
-                part.create(description, engine=engine, nlist=nlist, shards=shards)
+            index._make(description, engine=engine, nlist=nlist, shards=shards)
         except BaseException:
             connection.close()
             raise
@@ -323,6 +323,18 @@ class MilvusIndex:
     ) -> tuple[list[str], dict[str, list[Row]]]:
         items = check_items(ids, codes, payloads, bits=self.bits, modalities=self.modalities)
         return to_rows(*items, modalities=self.modalities)
+
+    def _make(self, description: Description, **options: Any) -> None:
+        begun: list[Collection] = []
+        try:
+            for part in self._collections.values():
+                begun.append(part)
+                part.create(description, **options)
+        except BaseException:
+            for part in begun:
+                with suppress(ProxyhashError):
+                    part.drop()
+            raise
 
     def _put(self, rows: Mapping[str, Iterable[Row]]) -> None:
         for name, of_modality in rows.items():

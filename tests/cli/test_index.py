@@ -1,0 +1,317 @@
+"""`proxyhash index` and `search INDEX`: an index is built, changed and looked after."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxyhash.files import read_json
+from proxyhash.index.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxyhash.data import Collection
+
+
+@pytest.fixture(scope="module")
+def built(small_run: Path, scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index over the 200 scenes; do not write into it."""
+    from proxyhash.serving.build_index import build_index
+
+    folder = tmp_path_factory.mktemp("indexes") / "scenes.index"
+    build_index(small_run, scenes.root, folder, thumbnails=True)
+    return folder
+
+
+@pytest.fixture
+def index(built: Path, tmp_path: Path) -> Path:
+    """A copy of the index, to write into."""
+    return shutil.copytree(built, tmp_path / "scenes.index")
+
+
+def hits(result: Any) -> list[tuple[int, str]]:
+    assert result.code == 0, result.err
+    return [(hit["distance"], hit["id"]) for hit in result.json["hits"]]
+
+
+def test_build_stores_every_item_and_search_finds_it(
+    proxyhash_command, small_run: Path, scenes, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.index"
+    result = proxyhash_command("index", "build", small_run, scenes.root, "--out", out)
+    assert (result.code, result.out.startswith(f"{out}: 200 added (")) == (0, True), result.err
+    assert f'next: proxyhash search {out} --text "..."' in result.err
+    with Store.open(out) as store:
+        assert len(store) == 200
+        item = store.get("000003")
+        assert item.payload["text"] == scenes.items[3].text
+        assert item.payload["labels"] == list(scenes.items[3].labels)
+        assert item.payload["image"] == scenes.items[3].image
+    assert proxyhash_command("index", "verify", out).out == f"{out}: no problem\n"
+
+
+def test_the_gallery_s_index_answers_as_the_run_does(
+    proxyhash_command, small_run: Path, scenes, tmp_path: Path
+) -> None:
+    out = tmp_path / "gallery.index"
+    build = ["index", "build", small_run, scenes.root, "--out", out, "--gallery-only", "--json"]
+    result = proxyhash_command(*build)
+    assert result.code == 0, result.err
+    assert result.json | {"seconds": 0} == {
+        "index": str(out),
+        "added": 180,
+        "replaced": 0,
+        "unchanged": 0,
+        "without_code": 0,
+        "thumbnails": 0,
+        "seconds": 0,
+    }
+    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+        for options in (["-k", 20], ["--for", "texts"], ["--radius", 5, "--where", "text != x"]):
+            arguments = [*query, *options, "--json"]
+            if query[0] == "--id" and read_json(small_run / "split.json")["query"].count("000003"):
+                continue
+            from_index = proxyhash_command("search", out, *arguments)
+            assert hits(from_index) == hits(proxyhash_command("search", small_run, *arguments))
+
+
+def test_conditions_narrow_the_answer(proxyhash_command, built: Path, scenes) -> None:
+    label = scenes.classes[0]
+    condition = f'labels contains "{label}" and not id = 3'
+    search = ["search", built, "--text", "a red car", "--where", condition]
+    result = proxyhash_command(*search, "-k", 500, "--json")
+    wanted = {item.id for item in scenes.items if label in item.labels}
+    assert {id_ for _, id_ in hits(result)} == wanted
+    asked = json.dumps({"field": "labels", "contains": label})
+    search = ["search", built, "--text", "a red car", "--where", asked]
+    assert {id_ for _, id_ in hits(proxyhash_command(*search, "-k", 500, "--json"))} == wanted
+    result = proxyhash_command("search", built, "--text", "car", "--where", "labels contians x")
+    assert result.code == 2
+    assert "filter, column 8: found 'contians', expected one of =" in result.err
+    assert "\n  labels contians x\n         ^" in result.err
+
+
+def test_a_page_of_hits_has_the_stored_thumbnails(
+    proxyhash_command, built: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "hits.html"
+    result = proxyhash_command("search", built, "--text", "a red car", "-k", 5, "--html", page)
+    assert result.code == 0
+    assert result.out.startswith("5 nearest of 200 images to the text")
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 5
+
+
+def test_add_replaces_and_leaves_alone(
+    proxyhash_command, index: Path, scenes, tmp_path: Path
+) -> None:
+    lines = [
+        {"id": "000003", "image": str(scenes.image_paths[3]), "text": "a red car", "price": 7},
+        {"id": "new", "text": "a red car"},
+        {"id": "nothing"},
+    ]
+    manifest = tmp_path / "more.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = proxyhash_command("index", "add", index, manifest)
+    assert result.code == 0, result.err
+    assert "1 added, 1 replaced, 1 without a code, 1 thumbnails (" in result.out
+    result = proxyhash_command("index", "add", index, manifest, "--json")
+    assert (result.json["unchanged"], result.json["added"]) == (2, 0)
+    found = proxyhash_command("search", index, "--id", "new", "--where", "price = 7", "--json")
+    assert [id_ for _, id_ in hits(found)] == ["000003"]
+
+
+def test_delete_takes_ids_and_files(proxyhash_command, index: Path, tmp_path: Path) -> None:
+    result = proxyhash_command("index", "delete", index, "000001", "000001", "nope")
+    assert (result.code, result.out) == (0, f"{index}: 1 deleted; 1 were not there\n")
+    (tmp_path / "ids.txt").write_text("000002\n\n000003\r\n")
+    delete = ["index", "delete", index, "--ids-from", tmp_path / "ids.txt", "--json"]
+    assert proxyhash_command(*delete).json == {"index": str(index), "ids": 2, "deleted": 2}
+    described = proxyhash_command("index", "info", index, "--json").json
+    assert (described["items"], described["thumbnails"]) == (197, 197)
+    assert proxyhash_command("search", index, "--id", "000001").code == 2
+    assert proxyhash_command("index", "delete", index).code == 2
+    missing = proxyhash_command("index", "delete", index, "--ids-from", tmp_path / "no.txt")
+    assert (missing.code, "no.txt cannot be read" in missing.err) == (2, True)
+
+
+def test_ids_come_from_standard_input(proxyhash_command, index: Path, monkeypatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("000001\n000002\n"))
+    assert proxyhash_command("index", "delete", index, "--ids-from", "-").code == 0
+    with Store.open(index) as store:
+        assert len(store) == 198
+
+
+def test_compact_gives_room_back(proxyhash_command, index: Path) -> None:
+    ids = [f"{row:06}" for row in range(150)]
+    assert proxyhash_command("index", "delete", index, *ids).code == 0
+    result = proxyhash_command("index", "compact", index, "--json")
+    assert result.code == 0, result.err
+    assert result.json["bytes"] < result.json["bytes_before"]
+    assert proxyhash_command("index", "compact", index).out.startswith(f"{index}: ")
+    assert proxyhash_command("index", "verify", index, "--json").json["problems"] == []
+    assert len(hits(proxyhash_command("search", index, "--id", "000160", "-k", 99, "--json"))) == 50
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "copy"])
+def test_a_copy_is_an_index_of_its_own(proxyhash_command, index: Path, tmp_path, verb) -> None:
+    target = tmp_path / "elsewhere" / "copy.index"
+    result = proxyhash_command("index", verb, index, target)
+    assert result.code == 0, result.err
+    assert str(target) in result.out
+    assert proxyhash_command("index", verb, index, target).code == 2  # it is taken
+    other = tmp_path / "other.index"
+    assert proxyhash_command("index", verb, index, other, "--json").code == 0
+    search = ["--text", "a red car", "--json"]
+    wanted = hits(proxyhash_command("search", index, *search))
+    shutil.rmtree(index)
+    assert hits(proxyhash_command("search", target, *search)) == wanted
+    assert proxyhash_command("index", "verify", target).code == 0
+    assert proxyhash_command("index", "info", target, "--json").json["thumbnails"] == 200
+
+
+def test_info_is_a_table_and_json(proxyhash_command, built: Path) -> None:
+    described = proxyhash_command("index", "info", built, "--json").json
+    assert described["items"] == described["modalities"]["image"] == described["thumbnails"] == 200
+    assert (described["bits"], described["model_copy"], described["kind"]) == (16, True, "store")
+    out = proxyhash_command("index", "info", built).out
+    assert "image 200, text 200" in out
+    assert "model copy     yes" in out
+
+
+def test_verify_finds_damage_in_every_part(proxyhash_command, index: Path) -> None:
+    (codes,) = index.glob("generation-*/image.codes")
+    flip(codes, codes.stat().st_size // 2)
+    flip(index / "model" / "networks.safetensors", 5000)
+    (index / "thumbnails.sqlite3").write_bytes(b"no database")
+    result = proxyhash_command("index", "verify", index, "--json")
+    assert result.code == 3
+    problems = "\n".join(result.json["problems"])
+    for part in ("image.codes", "model", "thumbnails.sqlite3"):
+        assert part in problems
+    assert "problems, listed above" in result.err
+    assert proxyhash_command("index", "verify", index).code == 3
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_an_index_without_a_model(proxyhash_command, small_run: Path, scenes, tmp_path) -> None:
+    out = tmp_path / "bare.index"
+    build = ["index", "build", small_run / "model", scenes.root, "--out", out, "--no-model-copy"]
+    assert proxyhash_command(*build).code == 0
+    assert hits(proxyhash_command("search", out, "--id", "000003", "--json"))
+    result = proxyhash_command("search", out, "--text", "a red car")
+    assert (result.code, "--model RUN" in result.err) == (2, True)
+    assert proxyhash_command("index", "add", out, scenes.root).code == 2
+    with_model = ["--text", "a red car", "--model", small_run, "--json"]
+    assert hits(proxyhash_command("search", out, *with_model))
+    result = proxyhash_command("index", "add", out, scenes.root, "--model", small_run, "--json")
+    assert result.json["unchanged"] == 200
+    assert hits(proxyhash_command("search", out, "--text", "a red car", "--json"))
+
+
+def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(
+    proxyhash_command, small_run: Path, scenes, tmp_path: Path, monkeypatch
+) -> None:
+    out = tmp_path / "x.index"
+    build = ["index", "build", small_run, scenes.root, "--out", out]
+    with monkeypatch.context() as patch:
+        patch.setattr("proxyhash.serving.index_collection.put_codes", interrupt)
+        result = proxyhash_command(*build)
+    assert result.code == 130
+    assert "0 of 200 items are stored: `proxyhash index add`" in result.err
+    result = proxyhash_command(*build)
+    assert (result.code, f"index add {out} {scenes.root}" in result.err) == (2, True)
+    assert proxyhash_command("index", "add", out, scenes.root, "--json").json["added"] == 200
+    with monkeypatch.context() as patch:
+        patch.setattr("proxyhash.serving.manage_index.copy_between", interrupt)
+        result = proxyhash_command("index", "copy", out, tmp_path / "y.index")
+    assert (result.code, "the same command again" in result.err) == (130, True)
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_second_writer_is_refused(proxyhash_process, index: Path) -> None:
+    with Store.open(index, write=True):
+        result = proxyhash_process("index", "delete", index, "000001")
+        assert (result.code, "one writer at a time" in result.err) == (1, True)
+        assert hits(proxyhash_process("search", index, "--id", "000001", "--json"))
+
+
+def test_a_picture_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: Path) -> None:
+    lines = [{"id": "bad", "image": "gone.jpg", "text": "a red car"}]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = proxyhash_command("index", "add", index, tmp_path / "items.jsonl")
+    assert (result.code, "gone.jpg" in result.err) == (3, True)
+    skip = ["index", "add", index, tmp_path / "items.jsonl", "--on-bad-item", "skip", "--json"]
+    assert proxyhash_command(*skip).json["added"] == 1
+    with Store.open(index) as store:
+        assert set(store.get("bad").codes) == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
+        (["index", "verify", "{tmp}"], 2, "is no index folder; `index verify`"),
+        (["index", "compact", "http://localhost:1"], 2, "is no index folder"),
+        (["index", "add", "{tmp}", "{scenes}"], 2, "carries no model"),
+        (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),
+        (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "no place for thumbnails"),
+        (["index", "build", "{tmp}", "{scenes}", "--out", "{tmp}/x"], 3, "holds no trained model"),
+        (["index", "build", "{run}/model", "{scenes}", "--out", "{tmp}/x", "--gallery-only"], 3,
+         "has no split.json"),
+        (["index", "build", "{run}", "{scenes}", "--out", "{scenes}"], 2, "not empty"),
+        (["index", "copy", "{index}", "{index}"], 2, "source and target are both"),
+        (["search", "{index}", "--id", "x", "--data", "y"], 2, "--data is for runs"),
+        (["search", "{run}", "--id", "x", "--model", "y"], 2, "--model is for indexes"),
+        (["search", "{tmp}/nowhere", "--id", "x"], 3, "nowhere does not exist"),
+        (["search", "{index}", "--id", "x", "--radius", "-1"], 2, "radius"),
+        (["search", "{index}", "--image", "{tmp}/nowhere.jpg"], 3, "no such file"),
+    ],
+)  # fmt: skip
+def test_wrong_usage(
+    proxyhash_command, built: Path, small_run, scenes, tmp_path, arguments, code, message
+) -> None:
+    places = {"tmp": tmp_path, "index": built, "run": small_run, "scenes": scenes.root}
+    result = proxyhash_command(*(each.format(**places) for each in arguments))
+    assert (result.code, result.out) == (code, ""), result.err
+    assert message in result.err
+
+
+def test_another_model_is_refused(proxyhash_command, index: Path, scenes, tmp_path) -> None:
+    from proxyhash.hashing import HashModel
+
+    model = HashModel.load(index / "model")
+    network = model.image_network
+    assert network is not None
+    for parameter in network.parameters():
+        parameter.data.add_(0.5)
+    model.save(tmp_path / "other")
+    for command in (
+        ["index", "add", index, scenes.root],
+        ["search", index, "--image", scenes.image_paths[0]],
+    ):
+        result = proxyhash_command(*command, "--model", tmp_path / "other")
+        assert (result.code, "is not the model that made the codes" in result.err) == (3, True)
+
+
+def test_thumbnails_hold_nothing_but_small_jpegs(built: Path) -> None:
+    with sqlite3.connect(built / "thumbnails.sqlite3") as connection:
+        rows = connection.execute("SELECT id, jpeg FROM thumbnails").fetchall()
+    connection.close()
+    assert len(rows) == 200
+    assert all(jpeg.startswith(b"\xff\xd8") and len(jpeg) < 50_000 for _, jpeg in rows)
+    assert not any(b"Exif" in jpeg for _, jpeg in rows)

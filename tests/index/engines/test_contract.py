@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from proxyhash.index.engines import Engine
 
 # Other settings that a registered engine is tested with, beside its defaults.
-OPTIONS: dict[str, list[dict[str, Any]]] = {}
+OPTIONS: dict[str, list[dict[str, Any]]] = {"multi_index": [{"economy": True}]}
 
 EXACT = [
     pytest.param(name, options, id="-".join([name, *map(str, options.values())]))

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     Entries: TypeAlias = npt.NDArray[np.uint64]
     Order: TypeAlias = npt.NDArray[np.uint64]
 
-__all__ = ["as_matches", "entry_of", "merge_heaps", "push", "reach", "sort_entries", "sort_heaps"]
+__all__ = [
+    "as_matches",
+    "entry_of",
+    "heaps_as_matches",
+    "merge_heaps",
+    "push",
+    "reach",
+    "sort_entries",
+    "sort_queries",
+    "sort_unordered",
+]
 
 ROW_BITS = np.uint64(48)
 ROW_MASK = np.uint64(2**48 - 1)
@@ -114,20 +124,32 @@ def merge_heaps(heaps: Entries, sizes: npt.NDArray[np.int64], order: Order) -> N
 
 
 @kernel
-def sort_heaps(entries: Entries, offsets: npt.NDArray[np.int64], order: Order) -> None:
+def sort_unordered(entries: Entries, order: Order) -> None:
+    """Sort entries that lie in any order."""
+    size = 0
+    for place in range(entries.size):
+        size = push(entries, size, entries[place], order)
+    sort_entries(entries, size, order)
+
+
+@kernel
+def sort_queries(entries: Entries, offsets: npt.NDArray[np.int64], order: Order) -> None:
     """Sort the entries of each query, which lie from one offset to the next in any order."""
     for query in range(offsets.size - 1):
-        rows = entries[offsets[query] : offsets[query + 1]]
-        size = 0
-        for place in range(rows.size):
-            size = push(rows, size, rows[place], order)
-        sort_entries(rows, size, order)
+        sort_unordered(entries[offsets[query] : offsets[query + 1]], order)
 
 
-def as_matches(entries: Entries, offsets: npt.NDArray[np.int64]) -> Matches:
-    """Return sorted entries (m,) with the offsets of their queries (q + 1,) as `Matches`."""
+def as_matches(entries: Entries, sizes: npt.NDArray[np.int64]) -> Matches:
+    """Return sorted entries (m,), `sizes` (q,) of them each query's, as `Matches`."""
     return Matches(
-        offsets=offsets,
+        offsets=np.concatenate([[0], np.cumsum(sizes)]),
         rows=(entries & ROW_MASK).astype(np.int64),
         distances=(entries >> ROW_BITS).astype(np.uint16),
     )
+
+
+def heaps_as_matches(heaps: Entries, sizes: npt.NDArray[np.int64]) -> Matches:
+    """Return sorted heaps (q, k), `sizes` (q,) entries of each in use, as `Matches`."""
+    if (sizes == heaps.shape[1]).all():
+        return as_matches(heaps.reshape(-1), sizes)
+    return as_matches(heaps[np.arange(heaps.shape[1]) < sizes[:, None]], sizes)

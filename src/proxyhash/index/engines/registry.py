@@ -53,7 +53,13 @@ def get_engine(name: str) -> type[Engine]:
 
 @cache
 def _load_engines() -> None:
-    from proxyhash.index.engines import scan  # noqa: F401  (registers itself)
+    from proxyhash.index.engines import (  # noqa: F401  (each registers itself)
+        clustered,
+        multi_index,
+        planner,
+        scan,
+        segmented,
+    )
 
     for entry in entry_points(group="proxyhash.engines"):
         entry.load()

@@ -16,7 +16,12 @@ from proxyhash.index.engines.arguments import (
     read_search,
 )
 from proxyhash.index.engines.base import Matches
-from proxyhash.index.engines.bounded_heap import as_matches, merge_heaps, sort_heaps
+from proxyhash.index.engines.bounded_heap import (
+    as_matches,
+    heaps_as_matches,
+    merge_heaps,
+    sort_queries,
+)
 from proxyhash.index.engines.header import read_header, write_header
 from proxyhash.index.engines.registry import register_engine
 from proxyhash.index.engines.scan_kernels import collect_within, count_within, scan_nearest
@@ -107,12 +112,17 @@ def scan(rows: Rows, arguments: SearchArguments) -> Matches:
     if _MASKED_PART * arguments.allowed < rows.count:
         return _scan_allowed(rows, arguments)
     k, allowed = arguments.k, arguments.allowed
-    if k < allowed and (k <= _LARGE_K or k * _LARGE_PART <= allowed):
+    if fits_heap(arguments):
         return _Scan(rows, arguments).nearest()
-    radii = np.full(len(arguments.query), arguments.radius, np.int64)
     if k == allowed:
-        return _Scan(rows, arguments).within(radii)
-    return _Scan(rows, arguments).many(radii)
+        return _Scan(rows, arguments).within()
+    return _Scan(rows, arguments).many()
+
+
+def fits_heap(arguments: SearchArguments) -> bool:
+    """Whether k cuts something off and is so small that a heap is the fastest way to do it."""
+    k, allowed = arguments.k, arguments.allowed
+    return k < allowed and (k <= _LARGE_K or k * _LARGE_PART <= allowed)
 
 
 def _scan_allowed(rows: Rows, arguments: SearchArguments) -> Matches:
@@ -140,6 +150,7 @@ class _Scan:
         share = queries if few else -(-queries // threads)
         in_time = _UNIT_WORDS * self._parts // max(1, words)
         self._block = max(1, min(share, in_time, _UNIT_QUERIES))
+        self._radii = np.full(queries, arguments.radius, np.int64)
 
     def nearest(self) -> Matches:
         """Return the nearest k rows of each query, within the radius."""
@@ -153,7 +164,7 @@ class _Scan:
                 rows.words,
                 first,
                 last,
-                given.radius,
+                self._radii[queries],
                 given.mask,
                 rows.order,
                 heaps[part, queries],
@@ -162,13 +173,12 @@ class _Scan:
 
         self._run(work)
         merge_heaps(heaps, sizes, rows.order)
-        offsets = np.concatenate([[0], np.cumsum(sizes[0])])
-        used = np.arange(given.k) < sizes[0, :, None]
-        return as_matches(heaps[0][used], offsets)
+        return heaps_as_matches(heaps[0], sizes[0])
 
-    def within(self, radii: npt.NDArray[np.int64]) -> Matches:
-        """Return all rows within each query's radius."""
+    def within(self, radii: npt.NDArray[np.int64] | None = None) -> Matches:
+        """Return all rows within each query's radius, or within the search's."""
         given, rows = self._arguments, self._rows
+        radii = self._radii if radii is None else radii
         counts = self._counts(radii)
         places = np.concatenate([[0], np.cumsum(counts.T)])
         entries = np.empty(places[-1], np.uint64)
@@ -188,19 +198,19 @@ class _Scan:
             )
 
         def arrange(start: int, stop: int) -> None:
-            sort_heaps(entries, offsets[start : stop + 1], rows.order)
+            sort_queries(entries, offsets[start : stop + 1], rows.order)
 
         self._run(work)
         run_blocks(arrange, len(given.query), threads=given.threads)
-        return as_matches(entries, offsets)
+        return as_matches(entries, np.diff(offsets))
 
-    def many(self, radii: npt.NDArray[np.int64]) -> Matches:
+    def many(self) -> Matches:
         """Return the nearest k rows of each query where a heap of them would be slow.
 
         Looks for the smallest radius with k rows in it by halving, and cuts what is within.
         """
         k = self._arguments.k
-        low, high = np.zeros_like(radii), radii.copy()
+        low, high = np.zeros_like(self._radii), self._radii
         while (low < high).any():
             middle = (low + high) // 2
             enough = self._counts(middle).sum(axis=0) >= k

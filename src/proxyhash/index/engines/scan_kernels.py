@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Entries: TypeAlias = npt.NDArray[np.uint64]
     Integers: TypeAlias = npt.NDArray[np.int64]
 
-__all__ = ["collect_within", "count_within", "distance_between", "scan_nearest"]
+__all__ = ["all_beyond", "collect_within", "count_within", "distance_between", "scan_nearest"]
 
 TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
 BLOCK_WORDS = 256  # what is dismissed at once
@@ -42,13 +42,14 @@ def distance_between(query: Words, codes: Words, row: int) -> int:
 
 
 @kernel
-def _all_beyond(query: Words, block: Words, limit: int) -> bool:
-    """Whether each of the codes in a block is farther than `limit` from the query.
+def all_beyond(query: Words, codes: Words, first: int, last: int, limit: int) -> bool:
+    """Whether each of the rows from `first` to `last` is farther than `limit` from the query.
 
     Free of branches: the sum of a distance and 2**15 - 1 - limit has bit 15 set where the distance
     exceeds the limit, and the sums are joined by AND. Two words at a time need one instruction for
     that, which makes this half as long again as fast as comparing and counting.
     """
+    block = codes[first * query.size : last * query.size]
     gap = FAR - np.uint64(limit + 1)
     every = FAR
     if query.size == 1:
@@ -76,7 +77,7 @@ def scan_nearest(
     codes: Words,
     first: int,
     last: int,
-    radius: int,
+    radii: Integers,
     mask: Mask,
     order: Order,
     heaps: Entries,
@@ -94,16 +95,17 @@ def scan_nearest(
     for start in range(first, last, tile):
         stop = min(start + tile, last)
         for place in range(query.shape[0]):
-            heap, size = heaps[place], sizes[place]
+            code, heap, size = query[place], heaps[place], sizes[place]
+            radius = radii[place]
             limit = reach(heap, size, radius, ordered)
+            if limit < 0 or all_beyond(code, codes, start, stop, limit):
+                continue
             for left in range(start, stop, step):
                 right = min(left + step, stop)
-                if limit < 0 or _all_beyond(
-                    query[place], codes[left * width : right * width], limit
-                ):
+                if limit < 0 or all_beyond(code, codes, left, right, limit):
                     continue
                 for row in range(left, right):
-                    distance = distance_between(query[place], codes, row)
+                    distance = distance_between(code, codes, row)
                     if distance <= limit and (not mask.size or mask[row]):
                         size = push(heap, size, entry_of(distance, row), order)
                         limit = reach(heap, size, radius, ordered)
@@ -157,13 +159,13 @@ def collect_within(
     for start in range(first, last, tile):
         stop = min(start + tile, last)
         for place in range(query.shape[0]):
-            limit, free = radii[place], places[place]
+            code, limit, free = query[place], radii[place], places[place]
             for left in range(start, stop, step):
                 right = min(left + step, stop)
-                if _all_beyond(query[place], codes[left * width : right * width], limit):
+                if all_beyond(code, codes, left, right, limit):
                     continue
                 for row in range(left, right):
-                    distance = distance_between(query[place], codes, row)
+                    distance = distance_between(code, codes, row)
                     if distance <= limit and (not mask.size or mask[row]):
                         entries[free] = entry_of(distance, row)
                         free += 1

@@ -1,0 +1,171 @@
+"""The tables of multi-index hashing: every row in one bucket a table, by a substring of its code.
+
+A substring is some consecutive bits of one word of the code. Substrings need not cover the code:
+rows that differ from a query in at most r bits differ from it in at most r // m bits of one of m
+substrings either way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from proxyhash.codes.kernels import kernel, run_blocks
+from proxyhash.errors import DataError
+from proxyhash.index.engines.arguments import frozen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from proxyhash.index.engines.arguments import Rows
+
+__all__ = ["Tables", "build_tables", "load_tables", "save_tables", "substring_of"]
+
+# Rows sorted into buckets between two looks at Ctrl-C.
+_UNIT_ROWS = 2**21
+
+
+class Tables(NamedTuple):
+    """Buckets of rows for each of m substrings of `length` bits; kernels take it as it is.
+
+    Attributes:
+        words: int64 (m,), the word of the code that a substring is part of.
+        shifts: int64 (m,), how far to shift that word to the right.
+        starts: uint32 (m, 2**length + 1), where each bucket starts.
+        pointers: uint8 (m, n * P), the rows by bucket, P bytes each, lowest byte first.
+        beside: the word of the row's code after `words`, for each pointer, (m, n); or (m, 0).
+    """
+
+    words: npt.NDArray[np.int64]
+    shifts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.uint32]
+    pointers: npt.NDArray[np.uint8]
+    beside: npt.NDArray[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tables, in bytes."""
+        return sum(part.nbytes for part in self)
+
+
+def build_tables(rows: Rows, *, beside: bool, threads: int | None = None) -> Tables:
+    """Return the tables over at most 2**32 - 1 rows, by counting sort; one thread a table.
+
+    Args:
+        rows: codes to sort into buckets.
+        beside: whether to keep a word of the code beside each pointer.
+        threads: how many threads to use; default all cores.
+    """
+    word_bits = 8 * rows.words.itemsize
+    # Substrings of about log2(n) bits (Norouzi, Punjani and Fleet 2012), but with four rows a
+    # bucket at least, lest the starts take more memory than the rows.
+    size = math.log2(max(rows.count, 2))
+    pieces = max(1, round(word_bits / size))
+    length = max(1, min(word_bits // pieces, int(size) - 2))
+    words = np.repeat(np.arange(rows.width), pieces)
+    shifts = np.tile(np.arange(pieces) * (word_bits // pieces), rows.width)
+    starts = np.zeros((len(words), 2**length + 1), np.uint32)
+    pointers = np.empty((len(words), rows.count * _pointer_bytes(rows.count)), np.uint8)
+    kept = np.empty((len(words), rows.count if beside else 0), rows.words.dtype)
+    tables = Tables(words, shifts, starts, pointers, kept)
+
+    def fill(first: int, last: int) -> None:
+        for table in range(first, last):
+            _fill_table(rows, tables, table)
+
+    run_blocks(fill, len(words), threads=threads, block=1)
+    return Tables(*map(frozen, tables))
+
+
+def _fill_table(rows: Rows, tables: Tables, table: int) -> None:
+    units = range(0, rows.count, _UNIT_ROWS)
+    starts = tables.starts[table]
+    for first in units:
+        last = min(first + _UNIT_ROWS, rows.count)
+        _count_rows(rows.words, rows.width, first, last, tables, table)
+    np.cumsum(starts, out=starts)
+    free = starts[:-1].copy()
+    for first in units:
+        last = min(first + _UNIT_ROWS, rows.count)
+        _place_rows(rows.words, rows.width, first, last, tables, table, free)
+
+
+def save_tables(tables: Tables, folder: Path) -> None:
+    """Write each array of the tables into a folder, as a `.npy` file."""
+    for name, array in tables._asdict().items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def load_tables(folder: Path, rows: Rows) -> Tables:
+    """Return the tables that `save_tables` wrote, memory-mapped.
+
+    Raises:
+        DataError: a file is missing or damaged, or not about these rows.
+    """
+    parts = []
+    for name in Tables._fields:
+        path = folder / f"{name}.npy"
+        try:
+            parts.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{path} cannot be read: {error}; build the engine again") from error
+    tables = Tables(*parts)
+    count, kinds = len(tables.words), [part.dtype for part in tables]
+    fitting = (
+        kinds == [np.int64, np.int64, np.uint32, np.uint8, rows.words.dtype]
+        and tables.shifts.shape == (count,)
+        and tables.starts.ndim == 2
+        and len(tables.starts) == count
+        and tables.pointers.shape == (count, rows.count * _pointer_bytes(rows.count))
+        and tables.beside.shape in {(count, 0), (count, rows.count)}
+    )
+    if not fitting:
+        raise DataError(f"{folder} holds tables of other codes; build the engine again")
+    return tables
+
+
+def _pointer_bytes(count: int) -> int:
+    return 3 if count <= 2**24 else 4
+
+
+@kernel
+def substring_of(word: Any, shift: int, buckets: int) -> int:
+    """Return the substring of a word as a number below `buckets`, a power of two."""
+    return np.int64((np.uint64(word) >> np.uint64(shift)) & np.uint64(buckets - 1))
+
+
+@kernel
+def _count_rows(
+    codes: npt.NDArray[Any], width: int, first: int, last: int, tables: Tables, table: int
+) -> None:
+    starts, word = tables.starts[table], tables.words[table]
+    shift, buckets = tables.shifts[table], starts.size - 1
+    for row in range(first, last):
+        starts[substring_of(codes[row * width + word], shift, buckets) + 1] += 1
+
+
+@kernel
+def _place_rows(
+    codes: npt.NDArray[Any],
+    width: int,
+    first: int,
+    last: int,
+    tables: Tables,
+    table: int,
+    free: npt.NDArray[np.uint32],
+) -> None:
+    pointers, beside, word = tables.pointers[table], tables.beside[table], tables.words[table]
+    shift, buckets, following = tables.shifts[table], free.size, (word + 1) % width
+    size = pointers.size // (codes.size // width)
+    for row in range(first, last):
+        bucket = substring_of(codes[row * width + word], shift, buckets)
+        place = np.int64(free[bucket])
+        free[bucket] += np.uint32(1)
+        for byte in range(size):
+            pointers[place * size + byte] = (row >> (8 * byte)) & 0xFF
+        if beside.size:
+            beside[place] = codes[row * width + following]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from proxyhash.codes import pack
-from proxyhash.errors import DataError
+from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_json
 from proxyhash.index.engines.clustered import ClusteredEngine
 from proxyhash.index.engines.costs import Cost, draw_queries, expected_cost, measure
@@ -106,6 +106,14 @@ def test_searches_go_where_the_plan_says(share: float, monkeypatch: pytest.Monke
     found = engine.search(query, k=3, mask=mask)
     assert went == [engine.plan(queries=2, k=3, share=share).engine]
     assert as_answer(found) == slow_search(query, codes, k=3, mask=mask)
+
+
+def test_impossible_searches_are_refused_as_by_any_engine() -> None:
+    query = draw_codes(1, 64, 1)
+    with pytest.raises(UsageError, match="k is 0"):
+        planned().search(query, k=0)
+    with pytest.raises(UsageError, match="neither k nor a radius"):
+        planned().search(query, k=None)
 
 
 def test_on_clusters_it_keeps_an_engine_beside_the_scan_and_on_few_codes_it_does_not() -> None:

@@ -35,6 +35,7 @@ SCAN_BELOW = 4096
 """So few codes are scanned in microseconds."""
 
 _SAMPLED = 4096  # entries of a mask that tell how much of it is allowed
+_REMEMBERED = 1024  # choices, which take as long as a short search
 _COPIED = 8  # the scan copies the allowed rows first where fewer than one in so many are
 
 
@@ -75,6 +76,7 @@ class PlannedEngine:
         self.reason = reason
         self.costs = tuple(costs)
         self._engines = {engine.name: engine for engine in engines}
+        self._chosen: dict[tuple[bool, int | None, int | None, float], str] = {}
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -141,9 +143,13 @@ class PlannedEngine:
         share = 1.0
         if mask is not None and mask.size:
             share = float(mask[:: max(1, mask.size // _SAMPLED)].mean())
-        choice = self._fastest(queries=len(query), k=k, radius=radius, share=share)
-        engine = self._engines[min(choice, key=choice.__getitem__)]
-        return engine.search(query, k=k, radius=radius, mask=mask, threads=threads)
+        kind = (len(query) > 1, k, radius, share)
+        engine = self._chosen.get(kind)
+        if engine is None:
+            engine = self.plan(queries=len(query), k=k, radius=radius, share=share).engine
+            if len(self._chosen) < _REMEMBERED:
+                self._chosen[kind] = engine
+        return self._engines[engine].search(query, k=k, radius=radius, mask=mask, threads=threads)
 
     def plan(
         self, *, queries: int = 1, k: int | None = None, radius: int | None = None, share: float = 1
@@ -199,7 +205,8 @@ class PlannedEngine:
         self, *, queries: int, k: int | None, radius: int | None, share: float
     ) -> dict[str, float]:
         """Return the expected seconds a query, by engine."""
-        if len(self._engines) == 1 or (k is None and radius is None):
+        impossible = (k is None and radius is None) or (k is not None and k < 1)
+        if len(self._engines) == 1 or impossible:  # any engine says what is wrong
             return dict.fromkeys(self._engines, 0.0)
         seconds = {}
         for name in self._engines:

@@ -55,6 +55,7 @@ def get_engine(name: str) -> type[Engine]:
 def _load_engines() -> None:
     from proxyhash.index.engines import (  # noqa: F401  (each registers itself)
         clustered,
+        faiss_engines,
         multi_index,
         planner,
         scan,

@@ -1,0 +1,100 @@
+"""The scan: its paths through many queries, many rows, large k and few allowed rows, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from proxyhash.codes import top_k
+from proxyhash.errors import UsageError
+from proxyhash.index.engines import get_engine, register_engine, registry
+from proxyhash.index.engines.scan import ScanEngine
+
+
+@pytest.mark.parametrize("bits", [32, 64, 128, 192])
+@pytest.mark.parametrize("queries", [1, 3, 300])
+@pytest.mark.parametrize("k", [10, 2000])
+def test_many_rows_give_what_sorting_all_gives(bits: int, queries: int, k: int) -> None:
+    rng = np.random.default_rng(bits)
+    count = 300_000 if queries < 10 else 20_000
+    codes = rng.integers(0, 256, (count, bits // 8), dtype=np.uint8)
+    query = rng.integers(0, 256, (queries, bits // 8), dtype=np.uint8)
+    engine = ScanEngine.build(codes, bits=bits)
+    for mask in (None, rng.random(count) < 0.5, rng.random(count) < 0.02):
+        for threads in (1, 2):
+            found = engine.search(query, k=k, mask=mask, threads=threads)
+            expected = top_k(query, codes, k=k, mask=mask)
+            width = expected.positions.shape[1]
+            np.testing.assert_array_equal(found.offsets, np.arange(queries + 1) * width)
+            np.testing.assert_array_equal(found.rows, expected.positions.ravel())
+            np.testing.assert_array_equal(found.distances, expected.distances.ravel())
+
+
+def test_it_takes_no_memory_beside_the_codes() -> None:
+    codes = np.zeros((1000, 8), np.uint8)
+    engine = ScanEngine.build(codes, bits=64)
+    assert engine.nbytes == codes.nbytes
+    codes[5] = 255
+    assert engine.search(np.full((1, 8), 255, np.uint8), k=1).rows.tolist() == [5]
+
+
+def test_ctrl_c_ends_a_long_batch_within_a_second() -> None:
+    script = """
+import numpy as np
+from proxyhash.index.engines.scan import ScanEngine
+rng = np.random.default_rng(0)
+codes = rng.integers(0, 256, (2_000_000, 8), dtype=np.uint8)
+engine = ScanEngine.build(codes, bits=64)
+engine.search(codes[:100], k=5, threads=2)
+print("ready", flush=True)
+engine.search(np.tile(codes, (10, 1)), k=5, threads=2)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1)
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        took = time.monotonic() - started
+    assert process.returncode in {-signal.SIGINT, 130}, errors
+    assert "KeyboardInterrupt" in errors
+    # A second on a machine of one's own; others may be using this one.
+    assert took < 5
+
+
+def test_an_engine_is_registered_once_under_its_name() -> None:
+    assert get_engine("scan") is ScanEngine
+    assert register_engine(ScanEngine) is ScanEngine
+
+    class Other(ScanEngine):
+        pass
+
+    with pytest.raises(ValueError, match="ScanEngine already is the engine 'scan'"):
+        register_engine(Other)
+    with pytest.raises(UsageError, match=r"engine is 'scam'; it must be .*did you mean 'scan'"):
+        get_engine("scam")
+
+
+def test_other_packages_add_engines_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+
+    class Entry:
+        def load(self) -> None:
+            loaded.append(self)
+
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: [Entry()])
+    registry._load_engines.cache_clear()
+    assert "scan" in registry.engines()
+    assert len(loaded) == 1
+    registry._load_engines.cache_clear()

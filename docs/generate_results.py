@@ -1,0 +1,140 @@
+"""Writes the result tables of README.md and docs/results.md from finished suites.
+
+    python docs/generate_results.py runs/field runs/texts runs/wikipedia
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`, NAME being "field-strict-flickr8k",
+"field-table-flickr8k", "field-against-flickr8k" or the name of another suite. Tables
+of suites that are not given stay as they are. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TypeAlias
+
+from proxyhash.evaluation.report import markdown_table, spread
+from proxyhash.files import write_text
+
+DOCS = Path(__file__).parent
+TARGETS = (DOCS.parent / "README.md", DOCS / "results.md")
+DIRECTIONS = {"image_to_text": "I→T", "text_to_image": "T→I"}
+GALLERIES = ("strict", "literature")
+
+Row: TypeAlias = dict[str, str]
+Cells: TypeAlias = dict[tuple[str, str, int], list[Row]]
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Return the lines of a CSV file by column."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def read_cells(suite: Path) -> Cells:
+    """Return a suite's cells, one a seed, by (data, method, bits)."""
+    cells: Cells = defaultdict(list)
+    for row in read_csv(suite / "cells.csv"):
+        cells[row["data"], row["method"], int(row["bits"])].append(row)
+    return cells
+
+
+def short(value: float) -> str:
+    """Return three decimals without the zero before the point."""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def mean(rows: list[Row], gallery: str, direction: str) -> float:
+    """Return the mean mAP over the seeds."""
+    return spread(float(row[f"{gallery}_{direction}_map"]) for row in rows).mean
+
+
+def overview(cells: Cells, data: str, gallery: str) -> str:
+    """Return means alone, a line for each method, the best of each length in bold."""
+    lengths = sorted({bits for name, _, bits in cells if name == data})
+    methods = list(dict.fromkeys(method for name, method, _ in cells if name == data))
+    columns = [f"{bits} bits" for bits in lengths]
+    best = {
+        (bits, direction): max(
+            mean(cells[data, each, bits], gallery, direction) for each in methods
+        )
+        for bits in lengths
+        for direction in DIRECTIONS
+    }
+    lines = []
+    for method in methods:
+        line = [f"`{method}`"]
+        for bits in lengths:
+            figures = []
+            for direction in DIRECTIONS:
+                value = mean(cells[data, method, bits], gallery, direction)
+                bold = "**" if value == best[bits, direction] else ""
+                figures.append(f"{bold}{short(value)}{bold}")
+            line.append(" / ".join(figures))
+        lines.append(line)
+    return markdown_table([f"{data}, {gallery}", *columns], lines, right=columns)
+
+
+def against(report: Path, method: str) -> str:
+    """Return the paired differences between a method and the best of the others."""
+    lines = []
+    for row in read_csv(report / "significance.csv"):
+        if row["method"] == method:
+            difference = float(row["difference_mean"])
+            lines.append([
+                row["bits"], row["gallery"], DIRECTIONS[row["direction"]], f"`{row['baseline']}`",
+                f"{difference:+.3f} ± {float(row['difference_deviation']):.3f}",
+                f"{float(row['p_seeds']):.3f}", f"{float(row['p_queries']):.4f}",
+            ])  # fmt: skip
+    right = ["difference", "p by seed", "p by query"]
+    columns = ["bits", "gallery", "direction", "best other", *right]
+    return markdown_table(columns, lines, right=["bits", *right])
+
+
+def side_suite(cells: Cells) -> str:
+    """Return mean and deviation of every method, for the suites that have one table."""
+    lines = []
+    for (data, method, bits), rows in cells.items():
+        line: list[object] = [data, f"`{method}`", bits]
+        for gallery in reversed(GALLERIES):
+            for direction in DIRECTIONS:
+                figures = [row.get(f"{gallery}_{direction}_map") for row in rows]
+                known = spread(float(one) for one in figures if one) if all(figures) else None
+                line.append(f"{known.mean:.3f} ± {known.deviation:.3f}" if known else "-")
+        lines.append([*line, len(rows)])
+    figures = ["literature I→T", "T→I", "strict I→T", "strict T→I", "seeds"]
+    return markdown_table(["data", "method", "bits", *figures], lines, right=["bits", *figures])
+
+
+def tables(suite: Path) -> dict[str, str]:
+    """Return every table that can be made of a suite, by name."""
+    cells = read_cells(suite)
+    made = {suite.name: side_suite(cells)}
+    for data in dict.fromkeys(name for name, _, _ in cells):
+        report = suite / "report" / data
+        made[f"{suite.name}-table-{data}"] = (report / "table.md").read_text("utf-8").strip()
+        made[f"{suite.name}-against-{data}"] = against(report, next(iter(cells))[1])
+        for gallery in GALLERIES:
+            if f"{gallery}_image_to_text_map" in next(iter(cells.values()))[0]:
+                made[f"{suite.name}-{gallery}-{data}"] = overview(cells, data, gallery)
+    return made
+
+
+def main(suites: list[str]) -> None:
+    """Put the tables of these suite folders where README.md and docs/results.md name them."""
+    made = {name: table for suite in suites for name, table in tables(Path(suite)).items()}
+    for target in TARGETS:
+        text = target.read_text(encoding="utf-8")
+        for name, table in made.items():
+            pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+            text = re.sub(
+                pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", text, flags=re.DOTALL
+            )
+        write_text(target, text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -34,7 +34,7 @@ def scope_of(method: str, path: str) -> str | None:
     """
     if method in _READING and (path in _OPEN or path.startswith("/web/")):
         return None
-    if method in _READING or path in _READING_POSTS:
+    if method in _READING or (method == "POST" and path in _READING_POSTS):
         return "read"
     return "write"
 

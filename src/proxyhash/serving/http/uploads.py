@@ -15,6 +15,7 @@ from proxyhash.serving.http.errors import ApiError
 from proxyhash.serving.http.schemas import SearchOptions
 
 if TYPE_CHECKING:
+    from starlette.datastructures import FormData
     from starlette.requests import Request
 
 __all__ = ["Upload", "read_upload", "upload_body"]
@@ -52,20 +53,17 @@ async def read_upload(request: Request) -> Upload:
         form = await parser.parse()
     except MultiPartException as error:
         raise ApiError(400, "invalid_form", f"the form cannot be read: {error.message}") from error
-    unknown = sorted(set(form) - {"image", "options"})
-    image, options = form.get("image"), form.get("options", "{}")
-    if unknown or not isinstance(image, UploadFile) or not isinstance(options, str):
-        raise ApiError(
-            422,
-            "invalid_request",
-            "the form has a file `image` and, if need be, a field `options` with JSON, and "
-            "nothing else",
-        )
-    content = await image.read()
-    most = request.app.state.service.settings.limits.upload_bytes
-    if len(content) > most:
-        raise ApiError(413, "too_large", f"the picture has more than {most:,} bytes; send less")
+    try:
+        content, options = await _parts(form)
+    finally:
+        await form.close()
     limits = request.app.state.service.settings.limits
+    if len(content) > limits.upload_bytes:
+        raise ApiError(
+            413,
+            "too_large",
+            f"the picture has more than {limits.upload_bytes:,} bytes; send a smaller one",
+        )
     return Upload(content, _options(options, depth=limits.json_depth))
 
 
@@ -81,6 +79,24 @@ def upload_body(*, options: bool) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }
+
+
+async def _parts(form: FormData) -> tuple[bytes, str]:
+    """Return the picture and the options of a form.
+
+    Raises:
+        ApiError: 422, it has other parts.
+    """
+    image, options = form.get("image"), form.get("options", "{}")
+    known = set(form) <= {"image", "options"}
+    if not known or not isinstance(image, UploadFile) or not isinstance(options, str):
+        raise ApiError(
+            422,
+            "invalid_request",
+            "the form has a file `image` and, if need be, a field `options` with JSON, and "
+            "nothing else",
+        )
+    return await image.read(), options
 
 
 def _options(text: str, *, depth: int) -> SearchOptions:

@@ -1,0 +1,149 @@
+"""Micro-batching, with work that the test holds back and lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash.errors import DataError
+from proxyhash.serving.http.batching import MicroBatcher
+from proxyhash.serving.http.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Work:
+    """Doubles numbers; the first batch waits for `go`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go = threading.Event()
+        self.threads: set[int] = set()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.threads.add(threading.get_ident())
+        assert self.go.wait(10)
+        if any(number < 0 for number in numbers):
+            raise DataError(f"{min(numbers)} is negative")
+        return [2 * number for number in numbers]
+
+
+async def until_it_works(work: Work) -> None:
+    while not work.batches:
+        await asyncio.sleep(0.001)
+
+
+def test_what_arrives_while_a_batch_is_encoded_goes_together() -> None:
+    work = Work()
+    sizes: list[int] = []
+
+    async def main() -> list[int]:
+        batcher = MicroBatcher(work, name="numbers", most=4, wait_ms=0, observe=sizes.append)
+        first = asyncio.create_task(batcher.submit(0))
+        await until_it_works(work)
+        rest = [asyncio.create_task(batcher.submit(number)) for number in range(1, 7)]
+        await asyncio.sleep(0)
+        assert batcher.waiting == 6
+        work.go.set()
+        results = await asyncio.gather(first, *rest)
+        await batcher.close()
+        return list(results)
+
+    assert asyncio.run(main()) == [0, 2, 4, 6, 8, 10, 12]
+    assert work.batches == [[0], [1, 2, 3, 4], [5, 6]]
+    assert sizes == [1, 4, 2]
+    assert len(work.threads) == 1
+
+
+def test_the_first_waits_a_moment_for_others() -> None:
+    work = Work()
+    work.go.set()
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", wait_ms=50)
+        first = asyncio.create_task(batcher.submit(1))
+        await asyncio.sleep(0.005)
+        assert (await batcher.submit(2), await first) == (4, 2)
+        assert await batcher.submit(3) == 6
+        await batcher.close()
+
+    asyncio.run(main())
+    assert work.batches == [[1, 2], [3]]
+
+
+def test_a_full_queue_refuses_until_somebody_leaves() -> None:
+    work = Work()
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", waiting=2, wait_ms=0)
+        first = asyncio.create_task(batcher.submit(0))
+        await until_it_works(work)
+        rest = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError, match="too many numbers wait") as refused:
+            await batcher.submit(3)
+        assert refused.value.status_code == 503
+        assert refused.value.headers == {"Retry-After": "1"}
+        rest[0].cancel()  # its client has gone
+        await asyncio.sleep(0)
+        last = asyncio.create_task(batcher.submit(4))
+        await asyncio.sleep(0)
+        work.go.set()
+        assert await asyncio.gather(first, rest[1], last) == [0, 4, 8]
+        await batcher.close()
+
+    asyncio.run(main())
+    assert work.batches == [[0], [2, 4]]
+
+
+def test_a_bad_input_does_not_spoil_the_others() -> None:
+    work = Work()
+    work.go.set()
+
+    async def main() -> list[object]:
+        batcher = MicroBatcher(work, name="numbers", wait_ms=5)
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in (1, -2, 3)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await batcher.close()
+        return list(results)
+
+    one, two, three = asyncio.run(main())
+    assert (one, three) == (2, 6)
+    assert isinstance(two, DataError)
+    assert str(two) == "-2 is negative"
+
+
+def test_an_unexpected_error_reaches_everybody_and_the_queue_lives_on() -> None:
+    def work(numbers: Sequence[int]) -> list[int]:
+        return [10 // number for number in numbers]
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", wait_ms=5)
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in (0, 5)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [ZeroDivisionError, ZeroDivisionError]
+        assert await batcher.submit(2) == 5
+        await batcher.close()
+
+    asyncio.run(main())
+
+
+def test_one_who_leaves_while_encoded_misses_nothing() -> None:
+    work = Work()
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", wait_ms=0)
+        first = asyncio.create_task(batcher.submit(1))
+        await until_it_works(work)
+        first.cancel()
+        second = asyncio.create_task(batcher.submit(2))
+        work.go.set()
+        assert await second == 4
+        await batcher.close()
+
+    asyncio.run(main())

@@ -72,9 +72,10 @@ class Access:
     def reading(self) -> Iterator[Generation]:
         """Let a block see the index at one moment, the present one."""
         with self._lock:
-            generation = self._opened()
+            self._opened()
             if self._writer is None and header_stamp(self.folder) != self._stamp:
-                generation = self._catch_up(generation)
+                self._catch_up()
+            generation = self._opened()
             with generation.transaction():
                 if not self.mode.salvage:
                     generation.refresh()
@@ -91,9 +92,11 @@ class Access:
         """Write the generation anew and open that."""
         with self._lock:
             self._check_writer()
-            with self.reading() as generation:
-                switch_generation(self.folder, generation)
-            self._load()
+            try:
+                with self.reading() as generation:
+                    switch_generation(self.folder, generation)
+            finally:
+                self._catch_up()  # also after a failure: what is written must go where it counts
             sweep(self.folder)
 
     def close(self) -> None:
@@ -109,25 +112,24 @@ class Access:
 
     def _load(self) -> None:
         self._stamp = header_stamp(self.folder)
-        generation = open_generation(
+        self._generation = open_generation(
             self.folder,
             write=self._writer is not None,
             salvage=self.mode.salvage,
             engine=self.mode.engine,
         )
-        if self._generation is not None:
-            self._generation.close()
-        self._generation = generation
 
-    def _catch_up(self, generation: Generation) -> Generation:
-        """Return the generation that counts, now that the header is another one."""
+    def _catch_up(self) -> None:
+        """Open the generation that counts where it is not the one that is open."""
         stamp = header_stamp(self.folder)
         header = read_header(self.folder, salvage=self.mode.salvage)
-        if header.generation != generation.header.generation:
+        opened = self._opened()
+        if header.generation != opened.header.generation:
+            self._generation = None
+            opened.close()
             self._load()
         else:
             self._stamp = stamp
-        return self._opened()
 
     def _note_counts(self, generation: Generation) -> None:
         """Put the counts into the header, for people who look at it."""

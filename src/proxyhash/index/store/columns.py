@@ -114,11 +114,15 @@ class Columns:
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
         match filter:
             case And(parts):
-                masks = (self._mask(part, rows) for part in parts)
-                return np.logical_and.reduce([np.ones(rows, np.bool_), *masks])
+                mask = np.ones(rows, np.bool_)
+                for part in parts:
+                    mask &= self._mask(part, rows)
+                return mask
             case Or(parts):
-                masks = (self._mask(part, rows) for part in parts)
-                return np.logical_or.reduce([np.zeros(rows, np.bool_), *masks])
+                mask = np.zeros(rows, np.bool_)
+                for part in parts:
+                    mask |= self._mask(part, rows)
+                return mask
             case Not(part):
                 return ~self._mask(part, rows)
             case _:

@@ -122,7 +122,8 @@ def switch_generation(folder: Path, old: Generation) -> Header:
             _fill(target, header, old)
             header.save(folder)
         except BaseException:
-            shutil.rmtree(target, ignore_errors=True)
+            if Header.load(folder).generation != header.generation:
+                shutil.rmtree(target, ignore_errors=True)
             raise
         sync(folder)
     return header

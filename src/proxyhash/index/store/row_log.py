@@ -74,7 +74,7 @@ class RowLog:
 
     def append(self, rows: npt.NDArray[Any], *, at: int) -> None:
         """Write rows behind the first `at` ones and flush them to the disk."""
-        content = memoryview(np.ascontiguousarray(rows, self._dtype)).cast("B")
+        content = _bytes(np.ascontiguousarray(rows, self._dtype))
         place = at * self._row_bytes
         with disk_errors(self.path):
             while content:
@@ -96,7 +96,7 @@ class RowLog:
         if self._salvaged is not None:
             return self._salvaged[start:stop]
         result = np.empty((stop - start, self._width), self._dtype)
-        rest, place = memoryview(result).cast("B"), start * self._row_bytes
+        rest, place = _bytes(result), start * self._row_bytes
         while rest:
             got = os.preadv(self._file, [rest], place)
             if not got:
@@ -129,7 +129,7 @@ class RowLog:
         for block in range(-(-rows // BLOCK_ROWS)):
             start, stop = block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, rows)
             if stop <= there:
-                yield block, zlib.crc32(self.read(start, stop))
+                yield block, zlib.crc32(_bytes(self.read(start, stop)))
 
 
 def checksums(rows: npt.NDArray[Any], *, at: int, before: int) -> list[tuple[int, int]]:
@@ -146,9 +146,14 @@ def checksums(rows: npt.NDArray[Any], *, at: int, before: int) -> list[tuple[int
     while start < len(rows):
         block = (at + start) // BLOCK_ROWS
         stop = min(len(rows), (block + 1) * BLOCK_ROWS - at)
-        result.append((block, zlib.crc32(rows[start:stop], before)))
+        result.append((block, zlib.crc32(_bytes(rows[start:stop]), before)))
         start, before = stop, 0
     return result
+
+
+def _bytes(rows: npt.NDArray[Any]) -> memoryview:
+    """Return the memory of an array whose rows lie side by side."""
+    return rows.reshape(-1).view(np.uint8).data
 
 
 NEXT_STEP = (

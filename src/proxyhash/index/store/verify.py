@@ -29,7 +29,7 @@ MAX_NAMED = 20
 
 def find_problems(generation: Generation) -> list[str]:
     """Return what is wrong with a generation, a sentence each; called in a transaction."""
-    problems = []
+    problems: list[str] = []
     try:
         problems += _database_problems(generation)
         problems += _log_problems(generation)

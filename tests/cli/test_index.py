@@ -267,7 +267,7 @@ def test_a_picture_that_cannot_be_read(proxyhash_command, index: Path, tmp_path:
         (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
         (["index", "verify", "{tmp}"], 2, "is no index folder; `index verify`"),
         (["index", "compact", "http://localhost:1"], 2, "is no index folder"),
-        (["index", "add", "{tmp}", "{scenes}"], 2, "carries no model"),
+        (["index", "add", "{tmp}", "{scenes}"], 3, "is no index folder"),
         (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),
         (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "no place for thumbnails"),
         (["index", "build", "{tmp}", "{scenes}", "--out", "{tmp}/x"], 3, "holds no trained model"),

@@ -52,9 +52,14 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
 
 def _shown(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+        return ", ".join(
+            f"{name} ({_shown(each)})" if isinstance(each, dict) else f"{name} {_shown(each)}"
+            for name, each in value.items()
+        )
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
+    if value is None:
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -9,11 +9,12 @@ import numpy as np
 
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
+from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.index.open import open_index
+from proxyhash.index.open import is_milvus, open_index
 from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
-from proxyhash.serving.index_collection import IndexReport, index_collection
+from proxyhash.serving.index_collection import BATCH, IndexReport, index_collection
 from proxyhash.serving.index_folder import IndexFolder
 from proxyhash.serving.model_folder import model_folder
 
@@ -80,6 +81,7 @@ def build_index(
             cache=FeatureCache(),
             on_bad_item=on_bad_item,
             track=track,
+            batch=_batch(model, collection),
         )
 
 
@@ -111,13 +113,13 @@ def add_to_index(
         InterruptedRunError: Ctrl-C; says how to go on.
     """
     folder = IndexFolder.at(uri)
-    if thumbnails and folder is None:
+    if thumbnails and folder is None and is_milvus(uri):
         raise UsageError(f"{uri} is no index folder, so it has no place for thumbnails")
-    source = model or (folder.model if folder else None)
-    if source is None:
-        raise UsageError(f"{uri} carries no model; say where it is with --model RUN")
-    collection = read_collection(manifest, on_bad_item=on_bad_item)
     with closing(open_index(uri, write=True)) as index:
+        source = model or (folder.model if folder else None)
+        if source is None:
+            raise UsageError(f"{uri} carries no model; say where it is with --model RUN")
+        collection = read_collection(manifest, on_bad_item=on_bad_item)
         hash_model = _load(model_folder(source), device)
         if index.model not in ("", hash_model.fingerprint) or index.bits != hash_model.bits:
             raise ModelError(
@@ -137,6 +139,7 @@ def add_to_index(
             cache=FeatureCache(),
             on_bad_item=on_bad_item,
             track=track,
+            batch=_batch(hash_model, collection),
         )
 
 
@@ -144,6 +147,13 @@ def _load(folder: Path, device: str) -> HashModel:
     from proxyhash.hashing import HashModel
 
     return HashModel.load(folder, device=device)
+
+
+def _batch(model: HashModel, collection: Collection) -> int:
+    """Precomputed features belong to a manifest as a whole, so all of it is one batch."""
+    encoders = (getattr(model, f"{modality}_encoder") for modality in model.modalities)
+    precomputed = any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)
+    return len(collection) if precomputed else BATCH
 
 
 def _gallery(run: Path, collection: Collection) -> Collection:

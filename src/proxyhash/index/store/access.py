@@ -8,6 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.index.engines import get_engine
 from proxyhash.index.store.folder import (
     header_stamp,
     open_generation,
@@ -34,10 +35,16 @@ class Mode:
     Attributes:
         engine: name of the engine that searches.
         salvage: whether damaged rows are passed over instead of refused.
+
+    Raises:
+        UsageError: there is no such engine.
     """
 
     engine: str = "auto"
     salvage: bool = False
+
+    def __post_init__(self) -> None:
+        get_engine(self.engine)
 
 
 class Access:

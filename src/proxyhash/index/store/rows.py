@@ -82,10 +82,6 @@ class Rows:
         """Return how many items have a code of the modality."""
         return self.count - self._hidden[modality]
 
-    def modalities_of(self, row: int) -> list[str]:
-        """Return the modalities that an item has."""
-        return [name for name in self.modalities if self._visible[name].values[row]]
-
     def refresh(self, database: sqlite3.Connection) -> bool:
         """Take in what was committed since; the connection is within a transaction.
 

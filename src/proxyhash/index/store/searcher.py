@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import DataError
-from proxyhash.index.engines import get_engine
 from proxyhash.index.engines.segmented import SegmentedEngine
 from proxyhash.index.store.saved import check_sizes, note_files
 
@@ -40,7 +39,7 @@ class Searcher:
         self._codes = codes
         self._bits = bits
         self._folder = folder
-        self._name = get_engine(engine).name
+        self._name = engine
         self._engine: SegmentedEngine | None = None
 
     def search(
@@ -62,7 +61,10 @@ class Searcher:
     def save(self, rows: Rows) -> None:
         """Build the engine and write it beside the codes."""
         self._folder.mkdir(parents=True)
-        self._build(rows).save(self._folder)
+        engine = self._build(rows)
+        if not engine.segments:
+            engine.compact()
+        engine.save(self._folder)
         note_files(self._folder)
 
     def info(self) -> dict[str, object]:

@@ -77,12 +77,12 @@ class Store:
             UsageError: there is something in the folder already, or more than eight modalities.
             ProxyhashError: the folder cannot be written.
         """
-        folder = Path(folder)
+        folder, mode = Path(folder), Mode(engine=engine)
         if len(modalities) > MAX_MODALITIES:
             raise UsageError(f"there are {len(modalities)} modalities; a store has at most eight")
         header = Header(bits=check_bits(bits), modalities=check_modalities(modalities), model=model)
         writer = make_folder(folder, header)
-        return cls(Access(folder, Mode(engine=engine), writer=writer))
+        return cls(Access(folder, mode, writer=writer))
 
     @classmethod
     def open(

@@ -38,17 +38,18 @@ ROW_MASK = np.uint64(2**48 - 1)
 
 
 @kernel
-def entry_of(distance: int, row: int) -> np.uint64:
+def entry_of(distance: int | np.int64, row: int | np.int64) -> np.uint64:
     """Return the entry of a row at a distance."""
     return (np.uint64(distance) << ROW_BITS) | np.uint64(row)
 
 
 @kernel
-def comes_after(first: np.uint64, second: np.uint64, order: Order) -> bool:
+def comes_after(first: np.uint64, second: np.uint64, order: Order) -> np.bool_:
     """Whether `first` comes after `second` by (distance, order)."""
     if order.size and (first >> ROW_BITS) == (second >> ROW_BITS):
-        return order[np.int64(first & ROW_MASK)] > order[np.int64(second & ROW_MASK)]
-    return first > second
+        first_rank = order[np.int64(first & ROW_MASK)]
+        return np.bool_(first_rank > order[np.int64(second & ROW_MASK)])
+    return np.bool_(first > second)
 
 
 @kernel
@@ -98,7 +99,8 @@ def reach(heap: Entries, size: int, radius: int, ties: bool) -> int:
     """
     if size < heap.size:
         return radius
-    return min(radius, np.int64(heap[0] >> ROW_BITS) - (not ties))
+    farthest = np.int64(heap[0] >> ROW_BITS) - (not ties)
+    return int(min(radius, farthest))
 
 
 @kernel

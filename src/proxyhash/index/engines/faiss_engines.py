@@ -186,7 +186,8 @@ class FaissFlatEngine(FaissEngine):
             bitmap = np.packbits(given.mask, bitorder="little")
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bitmap))
         distances, _ = self._index.search(query, given.k, params=parameters)
-        return distances[:, -1].astype(np.int64)
+        farthest: npt.NDArray[np.int64] = distances[:, -1].astype(np.int64)
+        return farthest
 
 
 @register_engine

@@ -129,7 +129,7 @@ def _visit(
     bounds, waiting = scratch[: 2 * _AHEAD].reshape(_AHEAD, 2), scratch[2 * _AHEAD :]
     flips = (1 << distance) - 1
     while flips < starts.size - 1:
-        ahead, rows = 0, 0
+        ahead, rows = 0, np.int64(0)
         while flips < starts.size - 1 and ahead < _AHEAD:
             first, last = np.int64(starts[own ^ flips]), np.int64(starts[(own ^ flips) + 1])
             bounds[ahead, 0], bounds[ahead, 1] = first, last
@@ -183,7 +183,7 @@ def _sift(beside: Words, following: Words, limit: int, bounds: Integers, waiting
             if beside.size:
                 near = np.int64(popcount(beside[place] ^ word))
                 waiting[_WAITING + waits] = near
-                waits += near <= limit
+                waits += int(near <= limit)
             else:
                 waits += 1
         bounds[bucket, 0] = bounds[bucket, 1]
@@ -257,7 +257,7 @@ def _next_flips(flips: int, buckets: int) -> int:
 
 @kernel
 def _was_seen(
-    query: Words, codes: Words, row: int, tables: Tables, table: int, distance: int
+    query: Words, codes: Words, row: np.int64, tables: Tables, table: int, distance: int
 ) -> bool:
     """Whether a row was met before this table was looked into at this distance."""
     buckets = tables.starts.shape[1] - 1

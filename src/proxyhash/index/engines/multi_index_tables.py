@@ -78,7 +78,7 @@ def build_tables(rows: Rows, *, beside: bool, threads: int | None = None) -> Tab
             _fill_table(rows, tables, table)
 
     run_blocks(fill, len(words), threads=threads, block=1)
-    return Tables(*map(frozen, tables))
+    return Tables(*[frozen(part) for part in tables])
 
 
 def _fill_table(rows: Rows, tables: Tables, table: int) -> None:
@@ -133,7 +133,7 @@ def _pointer_bytes(count: int) -> int:
 
 
 @kernel
-def substring_of(word: Any, shift: int, buckets: int) -> int:
+def substring_of(word: Any, shift: int, buckets: int) -> np.int64:
     """Return the substring of a word as a number below `buckets`, a power of two."""
     return np.int64((np.uint64(word) >> np.uint64(shift)) & np.uint64(buckets - 1))
 

@@ -28,11 +28,11 @@ __all__ = ["all_beyond", "collect_within", "count_within", "distance_between", "
 
 TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
 BLOCK_WORDS = 256  # what is dismissed at once
-FAR = np.uint64(1 << 15)
+FAR = np.uint64(1 << 32)
 
 
 @kernel
-def distance_between(query: Words, codes: Words, row: int) -> int:
+def distance_between(query: Words, codes: Words, row: int | np.int64) -> np.int64:
     """Return the distance of a query (W,) to one row of flat codes (n * W,)."""
     total = np.int64(0)
     start = row * query.size
@@ -42,10 +42,10 @@ def distance_between(query: Words, codes: Words, row: int) -> int:
 
 
 @kernel
-def all_beyond(query: Words, codes: Words, first: int, last: int, limit: int) -> bool:
+def all_beyond(query: Words, codes: Words, first: int, last: int, limit: int) -> np.bool_:
     """Whether each of the rows from `first` to `last` is farther than `limit` from the query.
 
-    Free of branches: the sum of a distance and 2**15 - 1 - limit has bit 15 set where the distance
+    Free of branches: the sum of a distance and 2**32 - 1 - limit has bit 32 set where the distance
     exceeds the limit, and the sums are joined by AND. Two words at a time need one instruction for
     that, which makes this half as long again as fast as comparing and counting.
     """
@@ -68,7 +68,7 @@ def all_beyond(query: Words, codes: Words, first: int, last: int, limit: int) ->
             for place in range(query.size):
                 distance += np.uint64(popcount(code[place] ^ query[place]))
             every &= distance + gap
-    return every != 0
+    return np.bool_(every != 0)
 
 
 @kernel
@@ -114,7 +114,7 @@ def scan_nearest(
 
 @kernel
 def _count_block(query: Words, block: Words, mask: Mask, limit: int) -> int:
-    total = 0
+    total: Any = 0
     if query.size == 1 and not mask.size:
         word, bound = query[0], np.uint64(limit)
         for place in range(block.size):
@@ -123,7 +123,7 @@ def _count_block(query: Words, block: Words, mask: Mask, limit: int) -> int:
         for row in range(block.size // query.size):
             if not mask.size or mask[row]:
                 total += distance_between(query, block, row) <= limit
-    return total
+    return int(total)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from proxyhash.errors import DataError, ImageError, UsageError
+from proxyhash.errors import DataError, ImageError, ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["ApiError", "FastJson", "add_handlers", "busy", "error_response", "refusing"]
+__all__ = ["ApiError", "FastJson", "add_handlers", "busy", "error_response", "refusing", "storing"]
 
+_LOG = logging.getLogger("proxyhash.service")
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "busy"}
 
 
@@ -68,6 +70,21 @@ def refusing(*, place: str = "") -> Iterator[None]:
         raise ApiError(422, "bad_image", f"{place}{error}") from error
     except (UsageError, DataError) as error:
         raise ApiError(422, "invalid_request", f"{place}{error}") from error
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Turn what goes wrong while items are stored into an answer that names no files."""
+    try:
+        yield
+    except (ProxyhashError, OSError) as error:
+        _LOG.error("storing failed", extra={"error": str(error)})
+        raise ApiError(
+            507,
+            "storage",
+            "the change could not be stored, and was not made; what was acknowledged before is "
+            "kept: let who runs the service look at its log and its disk, then try again",
+        ) from error
 
 
 def error_response(

@@ -17,6 +17,7 @@ from proxyhash.serving.http.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from proxyhash.serving.http.service import Service
 
@@ -69,6 +70,12 @@ class _Server(uvicorn.Server):
         self._service = service
         self._tell = started
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order; at a second signal, at once. Either way the process ends by itself."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

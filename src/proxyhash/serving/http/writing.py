@@ -10,7 +10,7 @@ import numpy as np
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.serving.http.encoding import known_code
-from proxyhash.serving.http.errors import ApiError, refusing
+from proxyhash.serving.http.errors import ApiError, refusing, storing
 from proxyhash.serving.http.searching import code_from_hex
 
 if TYPE_CHECKING:
@@ -48,18 +48,20 @@ def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
 
     Thumbnails stay only where the picture's code does: another picture has another thumbnail.
     """
-    stale = [id_ for ids, codes, _ in groups for id_ in _new_pictures(snapshot, ids, codes)]
-    for ids, codes, payloads in groups:
-        snapshot.index.upsert(ids, codes, payloads=payloads)
-    if snapshot.thumbnails is not None and stale:
-        snapshot.thumbnails.delete(stale)
+    with storing():
+        stale = [id_ for ids, codes, _ in groups for id_ in _new_pictures(snapshot, ids, codes)]
+        for ids, codes, payloads in groups:
+            snapshot.index.upsert(ids, codes, payloads=payloads)
+        if snapshot.thumbnails is not None and stale:
+            snapshot.thumbnails.delete(stale)
 
 
 def delete_items(snapshot: Snapshot, ids: Sequence[str]) -> int:
     """Remove items and their thumbnails; in a thread."""
-    count = snapshot.index.delete(ids)
-    if snapshot.thumbnails is not None and count:
-        snapshot.thumbnails.delete(ids)
+    with storing():
+        count = snapshot.index.delete(ids)
+        if snapshot.thumbnails is not None and count:
+            snapshot.thumbnails.delete(ids)
     return count
 
 

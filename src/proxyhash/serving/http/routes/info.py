@@ -67,7 +67,7 @@ async def readyz(request: Request) -> FastJson:
     return FastJson({"status": "ready"})
 
 
-@probes.get("/metrics", response_class=PlainTextResponse, responses=errors())
+@probes.get("/metrics", response_class=PlainTextResponse, responses=errors(json=False))
 async def metrics(request: Request) -> Response:
     """Give the counters in the text format of Prometheus."""
     service = service_of(request)

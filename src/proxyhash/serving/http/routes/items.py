@@ -38,7 +38,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
         )
 
 
-@router.post("/items", response_model=Upserted, responses=errors(400, 422))
+@router.post("/items", response_model=Upserted, responses=errors(400, 422, 507))
 async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     """Store items in place of what is stored under their ids; answered once they are durable."""
     service = _writable(request, count=len(items.items))
@@ -48,7 +48,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     return FastJson({"upserted": len(items.items)})
 
 
-@router.post("/items/delete", response_model=Deleted, responses=errors(400, 422))
+@router.post("/items/delete", response_model=Deleted, responses=errors(400, 422, 507))
 async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Remove items; ids that are not stored are passed over."""
     service = _writable(request, count=len(ids.ids))
@@ -56,7 +56,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
         return FastJson({"deleted": await snapshot.run(delete_items, snapshot, ids.ids)})
 
 
-@router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422))
+@router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
 async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Remove an item, if it is there."""
     service = _writable(request, count=1)
@@ -67,7 +67,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
 @router.get(
     "/thumbnails/{id:path}",
     response_class=Response,
-    responses=errors(404, 422)
+    responses=errors(404, 422, json=False)
     | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
 )
 async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["errors", "log", "make_router", "service_of"]
 
 _ALWAYS = (401, 403, 408, 413, 421, 503, 504)
+_REFERENCE = {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
 _MEANINGS = {
     400: "The body cannot be read.",
     401: "A key is needed.",
@@ -30,13 +31,21 @@ _MEANINGS = {
     422: "The request cannot be used; the message says why.",
     503: "Too much waits; try again after Retry-After.",
     504: "No answer in time.",
+    507: "It could not be stored.",
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of the errors of a route."""
+def errors(*statuses: int, json: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of the errors of a route.
+
+    Args:
+        statuses: those beside what every route can answer.
+        json: whether the route's own answers are JSON, as its errors always are.
+    """
+    # FastAPI describes a model in the media type of the route; a reference says it outright.
+    model = {"model": ErrorAnswer} if json else {"content": {"application/json": _REFERENCE}}
     return {
-        status: {"model": ErrorAnswer, "description": _MEANINGS[status]}
+        status: model | {"description": _MEANINGS[status]}
         for status in sorted({*statuses, *_ALWAYS})
     }
 

@@ -25,7 +25,7 @@ async function start() {
   try {
     info = await fetchInfo();
   } catch (error) {
-    return show({ status: "", content: failure(error, start), busy: false });
+    return showFailure(error, start);
   }
   offerChoices();
   return visit();

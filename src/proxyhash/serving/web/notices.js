@@ -20,7 +20,7 @@ export function welcome(info, ask) {
   return h(
     "div",
     { class: "welcome" },
-    h("h1", {}, "Say it, or show it."),
+    h("h2", {}, "Say it, or show it."),
     h(
       "p",
       { class: "lead" },
@@ -28,12 +28,17 @@ export function welcome(info, ask) {
       `out of ${amounts.join(" and ") || "an index that is still empty"}.`,
     ),
     examples.length ? h("p", { class: "examples" }, h("span", {}, "Try"), examples.map(example)) : null,
-    h(
-      "figure",
-      { class: "fingerprint" },
-      bitGrid(model.fingerprint, fingerprintBits(model), { columns: 32 }),
-      h("figcaption", {}, "The fingerprint of this model, drawn as codes are drawn"),
-    ),
+    fingerprint(model),
+  );
+}
+
+function fingerprint(model) {
+  if (!/^[0-9a-f]{64}$/i.test(model.fingerprint)) return null;
+  return h(
+    "figure",
+    { class: "fingerprint" },
+    bitGrid(model.fingerprint, 256, { columns: 32 }),
+    h("figcaption", {}, "The fingerprint of this model, drawn as codes are drawn"),
   );
 }
 
@@ -102,7 +107,7 @@ function notice({ sign, title, text, request = "", actions, after = null }) {
     "div",
     { class: "notice" },
     icon(sign),
-    h("h3", {}, title),
+    h("h2", {}, title),
     h("p", {}, sentence(text)),
     h("div", { class: "actions" }, actions, after),
     request ? h("small", {}, `Request ${request}`) : null,
@@ -128,8 +133,4 @@ function countdown(button, seconds) {
   };
   tick();
   return text;
-}
-
-function fingerprintBits({ fingerprint }) {
-  return /^[0-9a-f]+$/i.test(fingerprint ?? "") ? Math.min(256, fingerprint.length * 4) : 0;
 }

@@ -29,11 +29,14 @@ export function watchPictures(given) {
 
 /** Return why a file cannot be searched with, as a sentence, or null. */
 export function refusal(file, limit) {
-  if (!isPicture(file.type)) return `${file.name} is not a picture. Give a JPEG, PNG or WebP file.`;
+  if (!isPicture(file.type)) return `The file ${file.name} is no picture; give a JPEG, PNG or WebP.`;
   if (file.size <= limit) return null;
-  const [size, most] = [file.size, limit].map((bytes) => (bytes / 1e6).toFixed(1));
-  return `${file.name} has ${size} MB; the service takes at most ${most} MB. Give a smaller one.`;
+  const [size, most] = [megabytes(file.size), megabytes(limit)];
+  return `The file ${file.name} has ${size}; the service takes at most ${most}. Give a smaller one.`;
 }
+
+const megabytes = (bytes) =>
+  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 const isPicture = (type) => type.startsWith("image/");
 

@@ -24,7 +24,7 @@ export function queryPanel(answer, { shown, roundTrip, copied }) {
       queryPicture(query, shown),
       h("div", {}, h("p", { class: "kind" }, kindOf(query, shown)), h("h2", {}, titleOf(query, shown))),
     ),
-    h("div", { class: "own" }, codeFigure(answer), copyButton(answer, copied)),
+    h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
     more,
   ];
 }
@@ -51,6 +51,7 @@ function queryPicture(query, shown) {
   return picture(hit, { alt: `The query: ${titleOf(query)}` });
 }
 
+// Browsers give pages a clipboard on this machine and over HTTPS only.
 function copyButton({ query, target }, copied) {
   const link = () => {
     const address = new URL(location.href);
@@ -62,7 +63,7 @@ function copyButton({ query, target }, copied) {
     {
       class: "quiet",
       type: "button",
-      onclick: () => navigator.clipboard?.writeText(link()).then(copied, () => {}),
+      onclick: () => navigator.clipboard.writeText(link()).then(copied, () => {}),
     },
     icon("copy"),
     "Copy link to this code",

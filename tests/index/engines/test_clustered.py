@@ -128,3 +128,21 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     np.save(words, np.zeros((3, 1), np.uint64))
     with pytest.raises(DataError, match="is not of one piece; build the engine again"):
         ClusteredEngine.load(tmp_path, codes)
+
+
+@pytest.mark.parametrize("kind", ["random", "equal", "clustered"])
+@pytest.mark.parametrize("search", [{"k": 3}, {"k": 40}, {"k": 5, "radius": 9}, {"k": None}])
+def test_many_queries_at_once(
+    kind: str, search: dict[str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.index.engines.clustered._CACHE_BYTES", 0)
+    codes, query = draw_codes(900, 32, 0, kind=kind), draw_codes(60, 32, 1, kind=kind)
+    order = np.random.default_rng(0).permutation(900).astype(np.uint64)
+    mask = np.random.default_rng(1).random(900) < 0.8
+    search = {"radius": 12, **search}
+    engine = ClusteredEngine.build(codes, bits=32, order=order, centres=60)
+    expected = slow_search(query, codes, order=order, mask=mask, **search)
+    for threads in (1, 2):
+        assert as_answer(engine.search(query, mask=mask, threads=threads, **search)) == expected
+    alone = [engine.work(query[i : i + 1], **search)[0] for i in range(60)]
+    assert 0 < engine.work(query, **search).mean() < 2 * np.mean(alone)

@@ -10,9 +10,10 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.index.engines.arguments import Rows, check_known, read_search
 from proxyhash.index.engines.base import Matches
-from proxyhash.index.engines.centres import as_long_words, choose_centres
-from proxyhash.index.engines.clustered_search import search_lists
+from proxyhash.index.engines.centres import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered_search import ROOM, search_lists
 from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.join import join_queries
 from proxyhash.index.engines.lists import Lists, load_lists, make_lists, save_lists
 from proxyhash.index.engines.registry import register_engine
 
@@ -31,7 +32,11 @@ MAX_CENTRES = 2048
 
 # How much a thread does between two looks at Ctrl-C, in codes: a tenth of a second at most.
 _UNIT_CODES = 2**29
-_UNIT_QUERIES = 64
+_UNIT_QUERIES = 128
+_UNIT_FEW = 8  # queries without k: what they find may be much
+_FEW_QUERIES = 8  # so few share no lists worth mentioning
+_UNIT_ROOM = 2**20  # candidates of all queries together
+_CACHE_BYTES = 2**24
 
 
 @register_engine
@@ -145,34 +150,55 @@ class ClusteredEngine:
             query, bits=self.bits, count=self.count, k=k, radius=radius, mask=mask, threads=threads
         )
         queries = as_long_words(query)
+        sequence: npt.NDArray[np.int64] | None = None
+        if len(query) > _FEW_QUERIES and self.lists.words.nbytes > _CACHE_BYTES:
+            # Neighbours visit the same lists, which are read from memory once for all of them.
+            nearest_list, _ = assign(queries, self.lists.centres, threads=given.threads)
+            sequence = np.argsort(nearest_list, kind="stable")
+            queries = queries[sequence]
         counts, compared = np.zeros((2, len(query)), np.int64)
         parts: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]] = {}
         lists = self.lists
 
-        def work(start: int, stop: int) -> None:
-            parts[start] = search_lists(
-                queries[start:stop],
-                lists.centres,
-                lists.spans,
-                lists.table,
-                lists.words,
-                lists.starts,
-                lists.rows,
-                self._order,
-                given.mask,
-                given.k if given.limited else 0,
-                given.radius,
-                counts[start:stop],
-                compared[start:stop],
-            )
+        nearest = given.k if given.limited else 0
 
-        block = max(1, min(_UNIT_QUERIES, _UNIT_CODES // max(1, len(lists.words))))
+        def work(start: int, stop: int) -> None:
+            room = ROOM + 2 * nearest
+            while start not in parts or counts[start:stop].max() > room:
+                room *= 1 if start not in parts else 4
+                parts[start] = search_lists(
+                    queries[start:stop],
+                    lists.centres,
+                    lists.spans,
+                    lists.table,
+                    lists.words,
+                    lists.starts,
+                    lists.rows,
+                    self._order,
+                    given.mask,
+                    nearest,
+                    given.radius,
+                    room,
+                    sequence is not None,
+                    counts[start:stop],
+                    compared[start:stop],
+                )
+
+        most = min(_UNIT_QUERIES, _UNIT_ROOM // (ROOM + 2 * nearest)) if nearest else _UNIT_FEW
+        block = max(1, min(most, _UNIT_CODES // max(1, len(lists.words))))
         run_blocks(work, len(query), threads=given.threads, block=block)
         offsets = np.zeros(len(query) + 1, np.int64)
         np.cumsum(counts, out=offsets[1:])
-        if len(parts) == 1:
-            return Matches(offsets, *parts[0]), compared
         nothing = (np.empty(0, np.int64), np.empty(0, np.uint16))
         found = [parts[start] for start in sorted(parts)] or [nothing]
-        rows, distances = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        return Matches(offsets, rows, distances), compared
+        rows, distances = (
+            found[0]
+            if len(found) == 1
+            else (np.concatenate(columns) for columns in zip(*found, strict=True))
+        )
+        matches = Matches(offsets, rows, distances)
+        if sequence is None:
+            return matches, compared
+        back = np.empty(len(query), np.int64)
+        back[sequence] = compared
+        return join_queries([(sequence, matches)]), back

@@ -3,22 +3,36 @@
 A code x in the list of centre c is at least |d(q, c) - d(c, x)| from the query q (the triangle
 inequality, both ways round). Lists hold their codes by growing d(c, x), so that the codes which may
 be within some limit of q are one run of each list, whose ends the list's table tells.
+
+Each query first visits the nearest lists, which sets a limit. Where codes are too many for the
+cache, what is left is done list by list: a list is read from memory once for all queries.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import intrinsic
 
 from proxyhash.codes.kernels import kernel, popcount
+from proxyhash.index.engines.candidates import (
+    HELD,
+    INSIDE,
+    LAST,
+    LIMIT,
+    NONE,
+    STATES,
+    WORK,
+    bare,
+    keep,
+    settle,
+)
 
 if TYPE_CHECKING:
     from proxyhash.index.engines.centres import Words
 
-__all__ = ["search_lists"]
+__all__ = ["ROOM", "search_lists"]
 
 STRIDE = 256
 """Codes compared before the nearest of them is looked at; the limit is renewed as often."""
@@ -26,34 +40,14 @@ STRIDE = 256
 LOOK = 32
 """Lists whose bounds are looked at together."""
 
-ROOM = 1024
-"""Candidates kept beyond 2k before the ties at the limit are put in order."""
+NEAREST = 8
+"""Lists that a query visits before the others are done list by list."""
 
 FEW = 48
-"""As many candidates are sorted by insertion."""
+"""As many lists are sorted by insertion."""
 
-# What is known in the midst of a search: the farthest a row may be, the last row kept at that
-# distance (NONE: any may be), candidates held and those of them within the limit, codes compared.
-LIMIT, LAST, HELD, INSIDE, WORK, STATES = range(6)
-NONE = -1
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def bare(_: Any, array: Any) -> Any:
-    """Return a view of an array that counts no references: it must not outlive the array.
-
-    Counting is atomic, on one place in memory for all threads; done at every call of a small
-    function it takes several times as long as the search itself.
-    """
-
-    def generate(*code: Any) -> Any:
-        context, builder, _, arguments = code
-        view = context.make_array(array)(context, builder, value=arguments[0])
-        for field in ("meminfo", "parent"):
-            setattr(view, field, getattr(view, field).type(None))
-        return view._getvalue()
-
-    return array(array), generate
+ROOM = 256
+"""Candidates kept beyond 2k before the ties at the limit are put in order."""
 
 
 @kernel
@@ -69,6 +63,8 @@ def search_lists(
     mask: npt.NDArray[np.bool_],
     k: int,
     radius: int,
+    room: int,
+    together: bool,
     counts: npt.NDArray[np.int64],
     compared: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
@@ -87,46 +83,42 @@ def search_lists(
         mask: (n,) by row, or empty: all are allowed.
         k: at most this many rows a query; 0 for all within the radius.
         radius: no row farther than this.
+        room: for candidates of each query, more than 2k. One that has more of them, which happens
+            without k alone, gets no answer but a count that is greater than the room.
+        together: go through the lists after the nearest ones list by list, not query by query:
+            better where the codes are larger than the cache.
         counts: (q,), how many rows each query found, written here.
         compared: (q,), how many codes and centres each was compared with, written here.
     """
-    near = np.empty(centres.shape[0], np.uint16)
-    bounds = np.empty(centres.shape[0], np.uint16)
-    todo = np.empty(centres.shape[0], np.int64)
-    scratch = np.empty(STRIDE, np.uint16)
-    tally = np.empty(table.shape[1], np.int64)
-    places = np.empty(table.shape[1], np.int64)
-    state = np.empty(STATES, np.int64)
-    room = ROOM + 2 * k
-    far, who = np.empty(room, np.uint16), np.empty(room, np.int64)
-    all_far, all_rows = np.empty(room, np.uint16), np.empty(room, np.int64)
+    size, lists = queries.shape[0], centres.shape[0]
+    near, bounds = np.empty((size, lists), np.uint16), np.empty((size, lists), np.uint16)
+    visits = np.empty((2, size * lists if together else 0), np.uint32)
+    todo = np.empty((2, lists), np.uint32)
+    places, scratch = np.empty(table.shape[1], np.int64), np.empty(STRIDE, np.uint16)
+    far, who = np.empty((size, room), np.uint16), np.empty((size, room), np.int64)
+    tally, state = np.empty((size, table.shape[1]), np.int64), np.empty((size, STATES), np.int64)
+    _search(
+        queries, centres, spans, table, words, starts, rows, order, mask, k, radius, near, bounds,
+        visits, todo, places, scratch, far, who, tally, state,
+    )  # fmt: skip
     total = 0
-    for index in range(queries.shape[0]):
-        while True:
-            _search_one(
-                bare(queries), index, bare(centres), bare(spans), bare(table), bare(words),
-                bare(starts), bare(rows), bare(order), bare(mask), k, radius, bare(near),
-                bare(bounds), bare(todo), bare(scratch), bare(far), bare(who), bare(tally),
-                bare(places), bare(state),
-            )  # fmt: skip
-            if state[HELD] <= far.size:
-                break
-            far, who = np.empty(2 * far.size, np.uint16), np.empty(2 * far.size, np.int64)
-        found = state[HELD]
-        if total + found > all_rows.size:
-            all_far, all_rows = _longer(all_far, total + found), _longer(all_rows, total + found)
-        all_rows[total : total + found] = who[:found]
-        all_far[total : total + found] = far[:found]
+    for index in range(size):
+        counts[index] = state[index, HELD]
+        compared[index] = state[index, WORK]
+        total += min(counts[index], room)
+    all_far, all_rows = np.empty(total, np.uint16), np.empty(total, np.int64)
+    total = 0
+    for index in range(size):
+        found = min(counts[index], room)
+        all_far[total : total + found] = far[index, :found]
+        all_rows[total : total + found] = who[index, :found]
         total += found
-        counts[index] = found
-        compared[index] = state[WORK]
-    return all_rows[:total], all_far[:total]
+    return all_rows, all_far
 
 
 @kernel
-def _search_one(
+def _search(
     queries: Words,
-    index: int,
     centres: Words,
     spans: npt.NDArray[np.uint16],
     table: npt.NDArray[np.uint32],
@@ -139,41 +131,81 @@ def _search_one(
     radius: int,
     near: npt.NDArray[np.uint16],
     bounds: npt.NDArray[np.uint16],
-    todo: npt.NDArray[np.int64],
+    visits: npt.NDArray[np.uint32],
+    todo: npt.NDArray[np.uint32],
+    places: npt.NDArray[np.int64],
     scratch: npt.NDArray[np.uint16],
     far: npt.NDArray[np.uint16],
     who: npt.NDArray[np.int64],
     tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
     state: npt.NDArray[np.int64],
 ) -> None:
-    """Leave one query's answers in `far` and `who`; more are HELD than fit if there is no room."""
-    tally[:] = 0
-    state[HELD] = state[INSIDE] = 0
-    state[LIMIT] = radius
-    state[LAST] = NONE
-    state[WORK] = near.size
-    first = _nearest_list(queries, index, centres, spans, near, bounds)
-    todo[0] = first
-    for others in (False, True):
-        # The first list sets a limit to which of the others are worth a visit.
+    """Leave each query's answers in `far` and `who`; more are HELD than fit if there is no room."""
+    # The caller's references keep all of them alive.
+    queries, centres, spans, table = bare(queries), bare(centres), bare(spans), bare(table)
+    words, starts, rows, order = bare(words), bare(starts), bare(rows), bare(order)
+    mask, near, bounds, visits = bare(mask), bare(near), bare(bounds), bare(visits)
+    todo, places, scratch = bare(todo), bare(places), bare(scratch)
+    far, who, tally, state = bare(far), bare(who), bare(tally), bare(state)
+    lists = centres.shape[0]
+    waiting = 0
+    for index in range(queries.shape[0]):
+        tally[index] = 0
+        state[index, HELD] = state[index, INSIDE] = 0
+        state[index, LIMIT] = radius
+        state[index, LAST] = NONE
+        state[index, WORK] = lists
+        first = _nearest_list(queries, index, centres, spans, near[index], bounds[index])
+        todo[0] = index
+        todo[1, 0] = first
         count = 1
-        if others:
-            count = _worth_a_visit(near, bounds, state[LIMIT], first, places, todo)
-        _scan_lists(
-            queries, index, todo, count, near, bounds, table, words, starts, rows, order, mask,
-            k, scratch, far, who, tally, places, state,
+        for others in (False, True):
+            if others:  # the first list has set a limit to which of them are worth a visit
+                count = _worth_a_visit(
+                    near[index], bounds[index], state[index, LIMIT], first, places, todo[1]
+                )
+            now = count
+            if visits.shape[1] and k and state[index, INSIDE] >= k:
+                now = min(count, NEAREST)
+            _visit(
+                queries, todo, now, near, bounds, table, words, starts, rows, order, mask, k,
+                scratch, far, who, tally, places, state,
+            )  # fmt: skip
+        for turn in range(now, count):
+            if bounds[index, todo[1, turn]] <= state[index, LIMIT]:
+                visits[0, waiting], visits[1, waiting] = index, todo[1, turn]
+                waiting += 1
+    if waiting:
+        by_list = _by_list(visits, waiting, lists)
+        _visit(
+            queries, by_list, waiting, near, bounds, table, words, starts, rows, order, mask, k,
+            scratch, far, who, tally, places, state,
         )  # fmt: skip
-        if state[HELD] > far.size:
-            return
-    _settle(far, who, order, k, tally, places, state)
+    for index in range(queries.shape[0]):
+        if state[index, HELD] <= far.shape[1]:
+            settle(far[index], who[index], order, k, tally[index], places, state[index])
 
 
 @kernel
-def _scan_lists(
+def _by_list(visits: npt.NDArray[np.uint32], count: int, lists: int) -> npt.NDArray[np.uint32]:
+    """Return the first `count` pairs of query and list, (2, v), by the list."""
+    places = np.zeros(lists + 1, np.int64)
+    for turn in range(count):
+        places[visits[1, turn] + 1] += 1
+    for place in range(lists):
+        places[place + 1] += places[place]
+    result = np.empty((2, count), np.uint32)
+    for turn in range(count):
+        place = places[visits[1, turn]]
+        result[0, place], result[1, place] = visits[0, turn], visits[1, turn]
+        places[visits[1, turn]] = place + 1
+    return result
+
+
+@kernel
+def _visit(
     queries: Words,
-    index: int,
-    todo: npt.NDArray[np.int64],
+    visits: npt.NDArray[np.uint32],
     count: int,
     near: npt.NDArray[np.uint16],
     bounds: npt.NDArray[np.uint16],
@@ -191,85 +223,39 @@ def _scan_lists(
     places: npt.NDArray[np.int64],
     state: npt.NDArray[np.int64],
 ) -> None:
-    """Compare the codes of `count` lists that may be within the limit, and keep those that are."""
+    """Let queries visit lists: keep those of their codes that are within the limit.
+
+    `visits` holds `count` pairs of a query and a list, (2, v).
+    """
     bits = table.shape[1] - 2
     for turn in range(count):
-        current = todo[turn]
-        if bounds[current] > state[LIMIT]:
+        index, current = np.int64(visits[0, turn]), np.int64(visits[1, turn])
+        limit = state[index, LIMIT]
+        if bounds[index, current] > limit or state[index, HELD] > far.shape[1]:
             continue
-        home = np.int64(near[current])
+        home = np.int64(near[index, current])
         at = np.int64(0)
         while True:
             # A smaller limit leaves a shorter run of the list.
-            limit = state[LIMIT]
             at = max(at, np.int64(table[current, max(home - limit, 0)]))
             size = np.int64(table[current, min(home + limit, bits) + 1]) - at
-            if size <= 0:
+            if size <= 0 or state[index, HELD] > far.shape[1]:
                 break
             size = min(size, STRIDE)
             least = _compare(queries, index, words, at, size, scratch)
-            state[WORK] += size
+            state[index, WORK] += size
             if least <= limit:
                 for lane in range(size):
                     distance = np.int64(scratch[lane])
                     if distance <= limit:
-                        _keep(
-                            at + lane, distance, starts, rows, order, mask, k,
-                            far, who, tally, places, state,
+                        keep(
+                            at + lane, distance, starts, rows, order, mask, k, far[index],
+                            who[index], tally[index], places, state[index],
                         )  # fmt: skip
-                        limit = state[LIMIT]
-                        if state[HELD] > far.size:
-                            return
+                        limit = state[index, LIMIT]
+                        if state[index, HELD] > far.shape[1]:
+                            break
             at += size
-
-
-@kernel
-def _keep(
-    code: int,
-    distance: int,
-    starts: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint32],
-    order: npt.NDArray[np.uint64],
-    mask: npt.NDArray[np.bool_],
-    k: int,
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
-) -> None:
-    """Keep the first k allowed rows of a code as candidates, and lower the limit they set."""
-    start, stop = np.int64(code), np.int64(code) + 1
-    if starts.size:
-        start, stop = np.int64(starts[code]), np.int64(starts[code + 1])
-    taken = 0
-    for entry in range(start, stop):
-        row = np.int64(rows[entry])
-        if mask.size and not mask[row]:
-            continue
-        last = state[LAST]
-        if last != NONE and distance == state[LIMIT] and _rank(row, order) > _rank(last, order):
-            break  # the rest of this code's rows come later still
-        held = state[HELD]
-        if held == far.size:
-            if k == 0:
-                state[HELD] += 1  # no room: the caller makes some and starts again
-                return
-            held = _settle(far, who, order, k, tally, places, state)
-            if distance > state[LIMIT]:
-                return
-        far[held] = distance
-        who[held] = row
-        state[HELD] = held + 1
-        state[INSIDE] += 1
-        tally[distance] += 1
-        taken += 1
-        if taken == k:
-            break
-    while k and state[INSIDE] - tally[state[LIMIT]] >= k:
-        state[INSIDE] -= tally[state[LIMIT]]
-        state[LIMIT] -= 1
-        state[LAST] = NONE
 
 
 @kernel
@@ -339,7 +325,7 @@ def _worth_a_visit(
     limit: int,
     visited: int,
     places: npt.NDArray[np.int64],
-    todo: npt.NDArray[np.int64],
+    todo: npt.NDArray[np.uint32],
 ) -> int:
     """Write the lists whose bound is within the limit, the nearest first; return how many."""
     count = 0
@@ -370,81 +356,3 @@ def _worth_a_visit(
         todo[places[near[entry]]] = entry
         places[near[entry]] += 1
     return count
-
-
-@kernel
-def _settle(
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    order: npt.NDArray[np.uint64],
-    k: int,
-    tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
-) -> int:
-    """Sort the candidates by (distance, order), keep the first k (0: all), and count them."""
-    held = 0
-    for place in range(state[HELD]):
-        if far[place] <= state[LIMIT]:
-            far[held], who[held] = far[place], who[place]
-            held += 1
-    if held <= FEW:
-        for place in range(1, held):
-            distance, row = far[place], who[place]
-            hole = place
-            while hole > 0 and (
-                far[hole - 1] > distance
-                or (far[hole - 1] == distance and _rank(who[hole - 1], order) > _rank(row, order))
-            ):
-                far[hole], who[hole] = far[hole - 1], who[hole - 1]
-                hole -= 1
-            far[hole], who[hole] = distance, row
-    else:
-        _sort(far[:held], who[:held], order, places)
-    tally[:] = 0
-    if k and held >= k:
-        held = k
-        state[LIMIT] = far[k - 1]
-        state[LAST] = who[k - 1]
-    for place in range(held):
-        tally[far[place]] += 1
-    state[HELD] = state[INSIDE] = held
-    return held
-
-
-@kernel
-def _sort(
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    order: npt.NDArray[np.uint64],
-    places: npt.NDArray[np.int64],
-) -> None:
-    """Sort many candidates by (distance, order): by order first, then by counting distances."""
-    ranks = np.empty(who.size, np.uint64)
-    for place in range(who.size):
-        ranks[place] = _rank(who[place], order)
-    sequence = np.argsort(ranks)
-    places[:] = 0
-    for distance in far:
-        places[distance + 1] += 1
-    for distance in range(1, places.size):
-        places[distance] += places[distance - 1]
-    old_far, old_who = far.copy(), who.copy()
-    for entry in sequence:
-        place = places[old_far[entry]]
-        places[old_far[entry]] = place + 1
-        far[place] = old_far[entry]
-        who[place] = old_who[entry]
-
-
-@kernel
-def _rank(row: int, order: npt.NDArray[np.uint64]) -> np.uint64:
-    return order[row] if order.size else np.uint64(row)
-
-
-@kernel
-def _longer(array, size):  # type: ignore[no-untyped-def]
-    """Return a copy with room for twice `size` entries."""
-    result = np.empty(2 * size, array.dtype)
-    result[: array.size] = array
-    return result

@@ -1,0 +1,162 @@
+"""The nearest rows found so far, for the clustered engine's kernels.
+
+Candidates lie in no order until there are too many of them. Their distances are counted, so that
+the k-th of them is always known: it is the limit for those to come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba.extending import intrinsic
+
+from proxyhash.codes.kernels import kernel
+
+__all__ = ["HELD", "INSIDE", "LAST", "LIMIT", "NONE", "STATES", "WORK", "bare", "keep", "settle"]
+
+# What is known in the midst of a search: the farthest a row may be, the last row kept at that
+# distance (NONE: any may be), candidates held and those of them within the limit, codes compared.
+LIMIT, LAST, HELD, INSIDE, WORK, STATES = range(6)
+NONE = -1
+
+FEW = 48
+"""As many candidates are sorted by insertion."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bare(_: Any, array: Any) -> Any:
+    """Return a view of an array that counts no references: it must not outlive the array.
+
+    Counting is atomic, on one place in memory for all threads; done at every call of a small
+    function it takes several times as long as the search itself.
+    """
+
+    def generate(*code: Any) -> Any:
+        context, builder, _, arguments = code
+        view = context.make_array(array)(context, builder, value=arguments[0])
+        for field in ("meminfo", "parent"):
+            setattr(view, field, getattr(view, field).type(None))
+        return view._getvalue()
+
+    return array(array), generate
+
+
+@kernel
+def keep(
+    code: int,
+    distance: int,
+    starts: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint32],
+    order: npt.NDArray[np.uint64],
+    mask: npt.NDArray[np.bool_],
+    k: int,
+    far: npt.NDArray[np.uint16],
+    who: npt.NDArray[np.int64],
+    tally: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    state: npt.NDArray[np.int64],
+) -> None:
+    """Keep the first k allowed rows of a code as candidates, and lower the limit they set."""
+    start, stop = np.int64(code), np.int64(code) + 1
+    if starts.size:
+        start, stop = np.int64(starts[code]), np.int64(starts[code + 1])
+    taken = 0
+    for entry in range(start, stop):
+        row = np.int64(rows[entry])
+        if mask.size and not mask[row]:
+            continue
+        last = state[LAST]
+        if last != NONE and distance == state[LIMIT] and _rank(row, order) > _rank(last, order):
+            break  # the rest of this code's rows come later still
+        held = state[HELD]
+        if held >= far.size:
+            if k == 0:
+                state[HELD] = far.size + 1  # no room: the caller makes some and starts again
+                return
+            held = settle(far, who, order, k, tally, places, state)
+            if distance > state[LIMIT]:
+                return
+        far[held] = distance
+        who[held] = row
+        state[HELD] = held + 1
+        state[INSIDE] += 1
+        tally[distance] += 1
+        taken += 1
+        if taken == k:
+            break
+    while k and state[INSIDE] - tally[state[LIMIT]] >= k:
+        state[INSIDE] -= tally[state[LIMIT]]
+        state[LIMIT] -= 1
+        state[LAST] = NONE
+
+
+@kernel
+def settle(
+    far: npt.NDArray[np.uint16],
+    who: npt.NDArray[np.int64],
+    order: npt.NDArray[np.uint64],
+    k: int,
+    tally: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+    state: npt.NDArray[np.int64],
+) -> int:
+    """Sort the candidates by (distance, order), keep the first k (0: all), and count them."""
+    held = 0
+    for place in range(state[HELD]):
+        if far[place] <= state[LIMIT]:
+            far[held], who[held] = far[place], who[place]
+            held += 1
+    if held <= FEW:
+        for place in range(1, held):
+            distance, row = far[place], who[place]
+            hole = place
+            while hole > 0 and (
+                far[hole - 1] > distance
+                or (far[hole - 1] == distance and _rank(who[hole - 1], order) > _rank(row, order))
+            ):
+                far[hole], who[hole] = far[hole - 1], who[hole - 1]
+                hole -= 1
+            far[hole], who[hole] = distance, row
+    else:
+        _sort(far[:held], who[:held], order, places)
+    tally[:] = 0
+    if k and held >= k:
+        held = k
+        state[LIMIT] = far[k - 1]
+        state[LAST] = who[k - 1]
+    for place in range(held):
+        tally[far[place]] += 1
+    state[HELD] = state[INSIDE] = held
+    return held
+
+
+@kernel
+def _sort(
+    far: npt.NDArray[np.uint16],
+    who: npt.NDArray[np.int64],
+    order: npt.NDArray[np.uint64],
+    places: npt.NDArray[np.int64],
+) -> None:
+    """Sort many candidates by (distance, order): by order first, then by counting distances."""
+    ranks = np.empty(who.size, np.uint64)
+    for place in range(who.size):
+        ranks[place] = _rank(who[place], order)
+    sequence = np.argsort(ranks)
+    places[:] = 0
+    for distance in far:
+        places[distance + 1] += 1
+    for distance in range(1, places.size):
+        places[distance] += places[distance - 1]
+    old_far, old_who = far.copy(), who.copy()
+    for entry in sequence:
+        place = places[old_far[entry]]
+        places[old_far[entry]] = place + 1
+        far[place] = old_far[entry]
+        who[place] = old_who[entry]
+
+
+@kernel
+def _rank(row: int, order: npt.NDArray[np.uint64]) -> np.uint64:
+    return order[row] if order.size else np.uint64(row)

@@ -43,6 +43,16 @@ def test_it_takes_no_memory_beside_the_codes() -> None:
     assert engine.search(np.full((1, 8), 255, np.uint8), k=1).rows.tolist() == [5]
 
 
+def test_the_widest_codes_there_are() -> None:
+    codes = np.zeros((20, 8191), np.uint8)
+    codes[3:] = 255
+    engine = ScanEngine.build(codes, bits=65_528)
+    found = engine.search(codes[:1], k=5)
+    assert found.rows.tolist() == [0, 1, 2, 3, 4]
+    assert found.distances.tolist() == [0, 0, 0, 65_528, 65_528]
+    assert engine.search(codes[:1], k=None, radius=40_000).rows.tolist() == [0, 1, 2]
+
+
 def test_ctrl_c_ends_a_long_batch_within_a_second() -> None:
     script = """
 import numpy as np

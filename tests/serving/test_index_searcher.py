@@ -78,6 +78,20 @@ def test_radius_and_filter_narrow_the_answer(searcher: IndexSearcher) -> None:
         searcher.search_text("red", k=0)
 
 
+def test_an_item_deleted_meanwhile_is_no_hit(
+    searcher: IndexSearcher, index: MemoryIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(*arguments: object, **options: object) -> object:
+        found = MemoryIndex.search(index, *arguments, **options)  # type: ignore[arg-type]
+        index.delete(["a"])
+        return found
+
+    monkeypatch.setattr(index, "search", search)
+    answer = searcher.search_text("red")
+    assert pairs(answer) == [(4, "b")]
+    assert answer.codes.tolist() == [[0b1110]]
+
+
 def test_a_payload_never_covers_id_and_distance(searcher: IndexSearcher) -> None:
     hits = searcher.search_text("red").to_dict()["hits"]
     assert [(hit["id"], hit["distance"]) for hit in hits] == [("a", 0), ("b", 4)]

@@ -91,5 +91,5 @@ class Answer:
 
 
 def _flat(hit: Hit) -> dict[str, Any]:
-    own = {"id": hit.id, "distance": hit.distance}
-    return own | hit.payload | own  # first in order, and never a payload's value
+    own: dict[str, Any] = {"id": hit.id, "distance": hit.distance}
+    return {**own, **hit.payload, **own}  # first in order, and never a payload's value

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import CodeFile
-    from proxyhash.data import Item
+    from proxyhash.data import Item, Modality
     from proxyhash.encoders import FeatureCache
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
@@ -36,6 +36,8 @@ BATCH = 512
 
 THUMBNAIL_EDGE = 256
 """Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
+
+_MODALITIES: tuple[Modality, ...] = ("image", "text")
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class _Work:
         coded = codes.has_image | codes.has_text
         there = np.array([id_ in self.index for id_ in codes.ids], np.bool_)
         same = np.zeros(len(codes), np.bool_)
-        for row in np.flatnonzero(coded & there):
+        for row in np.flatnonzero(coded & there).tolist():
             same[row] = self._is_stored(codes, row, payloads[row])
         made = self._make_thumbnails(collection, coded, same)
         put_codes(
@@ -153,10 +155,10 @@ class _Work:
 
     def _is_stored(self, codes: CodeFile, row: int, payload: object) -> bool:
         item = self.index.get(codes.ids[row])
-        names = {name for name in ("image", "text") if codes.has(name)[row]}  # type: ignore[arg-type]
+        own = {name: codes.of(name)[row] for name in _MODALITIES if codes.has(name)[row]}
         return (
-            names == set(item.codes)
-            and all((item.codes[name] == codes.of(name)[row]).all() for name in names)  # type: ignore[arg-type]
+            own.keys() == item.codes.keys()
+            and all((item.codes[name] == code).all() for name, code in own.items())
             and item.payload == payload
         )
 

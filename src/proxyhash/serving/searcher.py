@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,7 @@ from proxyhash.errors import UsageError, check_option
 from proxyhash.serving.answer import Answer, Query
 
 if TYPE_CHECKING:
+    from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
     from proxyhash.index import Hit, Index
@@ -176,11 +178,12 @@ class Searcher(ABC):
         )
         if itself:
             hits = [hit for hit in hits if hit.id != query.id][:k]
+        hits, codes = self._with_codes(hits, target)
         return Answer(
             query=query,
             target=target,
             hits=tuple(hits),
-            codes=self._codes_of(hits, target).reshape(len(hits), len(query.code)),
+            codes=np.array(codes, np.uint8).reshape(len(hits), len(query.code)),
             searched=count - itself,
             bits=self.index.bits,
         )
@@ -203,5 +206,12 @@ class Searcher(ABC):
             raise UsageError(f"no item in {self.name} has {article} {target} to find")
         return int(count)
 
-    def _codes_of(self, hits: list[Hit], target: Modality) -> np.ndarray:
-        return np.array([self.index.get(hit.id).codes[target] for hit in hits], np.uint8)
+    def _with_codes(self, hits: list[Hit], target: Modality) -> tuple[list[Hit], list[Codes]]:
+        """Return hits with their codes, but those that were changed or deleted since."""
+        kept: list[Hit] = []
+        codes: list[Codes] = []
+        for hit in hits:
+            with suppress(UsageError, KeyError):
+                codes.append(self.index.get(hit.id).codes[target])
+                kept.append(hit)
+        return kept, codes

@@ -40,7 +40,9 @@ PORTS = (
     "data-coord",
     "data-node",
 )
-START_SECONDS = 180  # after kill -9 the sessions of the dead server expire first
+SETTINGS = ("--extra-config", "common.session.ttl=10")
+"""After kill -9 a server waits until the sessions of the dead one have expired."""
+START_SECONDS = 180
 
 
 class Server:
@@ -49,26 +51,43 @@ class Server:
     def __init__(self, folder: Path, program: Path) -> None:
         self._folder = folder
         self._program = program
-        self._ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
+        *ports, self._metrics = _free_ports(len(PORTS) + 1)
+        self._ports = dict(zip(PORTS, ports, strict=True))
         self._process: subprocess.Popen[bytes] | None = None
         self.uri = f"http://127.0.0.1:{self._ports['proxy']}"
 
     def start(self) -> None:
-        """Start the server and wait until it answers."""
-        ports = [f"--{name}-port={port}" for name, port in self._ports.items()]
+        """Start the server, or start it again, and wait until it answers."""
+        data = self._folder / "data"
+        if (data / "configs" / "milvus.yaml").exists():
+            # Not by the program: a port where connections were cut counts as taken to it for a
+            # while, and it would choose another one.
+            command = [data / "bin" / "milvus", "run", "standalone"]
+            own = {
+                "DEPLOY_MODE": "STANDALONE",
+                "METRICS_PORT": str(self._metrics),
+                "MILVUS_RUN_DIR": str(data / "run"),
+                "LD_LIBRARY_PATH": str(data / "bin"),
+            }
+        else:
+            data.mkdir()
+            ports = [f"--{name}-port={port}" for name, port in self._ports.items()]
+            command = [self._program, "--data", data, *ports, *SETTINGS]
+            own = {}
         with (self._folder / "server.log").open("ab") as log:
             # In a group of its own: the program starts the server as its child.
             self._process = subprocess.Popen(
-                [self._program, "--data", self._folder / "data", *ports],
+                command,
                 stdout=log,
                 stderr=log,
+                cwd=data,
                 start_new_session=True,
-                env={**os.environ, "HOME": str(self._folder)},
+                env={**os.environ, "HOME": str(self._folder), **own},
             )
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             try:
-                connection = Connection(self.uri, token="", patience=2)
+                connection = Connection(self.uri, token="", patience=20)
                 connection.call("list_collections")
                 connection.close()
                 return

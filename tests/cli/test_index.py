@@ -291,7 +291,9 @@ def test_wrong_usage(
     assert message in result.err
 
 
-def test_another_model_is_refused(proxyhash_command, index: Path, scenes, tmp_path) -> None:
+def test_a_model_that_is_another_or_missing(
+    proxyhash_command, index: Path, small_run: Path, scenes, tmp_path
+) -> None:
     from proxyhash.hashing import HashModel
 
     model = HashModel.load(index / "model")
@@ -306,6 +308,18 @@ def test_another_model_is_refused(proxyhash_command, index: Path, scenes, tmp_pa
     ):
         result = proxyhash_command(*command, "--model", tmp_path / "other")
         assert (result.code, "is not the model that made the codes" in result.err) == (3, True)
+    shutil.rmtree(index / "model")
+    shutil.copytree(tmp_path / "other", index / "model")
+    problems = proxyhash_command("index", "verify", index, "--json").json["problems"]
+    assert problems == [f"{index / 'model'} is not the model that made the codes"]
+    (index / "thumbnails.sqlite3").unlink()
+    shutil.rmtree(index / "model")
+    assert proxyhash_command("index", "delete", index, "000001").code == 0
+    assert proxyhash_command("index", "compact", index).code == 0
+    assert proxyhash_command("index", "snapshot", index, tmp_path / "bare").code == 0
+    assert proxyhash_command("index", "verify", tmp_path / "bare").code == 0
+    add = ["index", "add", index, scenes.root, "--model", small_run, "--thumbnails", "--json"]
+    assert proxyhash_command(*add).json["thumbnails"] == 200
 
 
 def test_thumbnails_hold_nothing_but_small_jpegs(built: Path) -> None:
@@ -315,3 +329,25 @@ def test_thumbnails_hold_nothing_but_small_jpegs(built: Path) -> None:
     assert len(rows) == 200
     assert all(jpeg.startswith(b"\xff\xd8") and len(jpeg) < 50_000 for _, jpeg in rows)
     assert not any(b"Exif" in jpeg for _, jpeg in rows)
+
+
+def test_features_that_belong_to_a_manifest_are_taken_whole(
+    proxyhash_command, scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on precomputed picture features, which fit no part of the manifest."""
+    import numpy as np
+
+    from proxyhash.training.config import read_config
+    from proxyhash.training.run import train
+
+    features = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    np.save(tmp_path / "f.npy", features)
+    values = {"query": 20, "train": 100, "validation": 20, "hidden": [8], "epochs": 1, "threads": 1}
+    run, out = tmp_path / "run", tmp_path / "x.index"
+    sources = {"image_encoder": f"features:{tmp_path / 'f.npy'}", "bits": 8}
+    train(read_config({"data": str(scenes.root), "out": str(run), **sources, **values}))
+    monkeypatch.setattr("proxyhash.serving.build_index.BATCH", 64)
+    build = ["index", "build", run, scenes.root, "--out", out, "--json"]
+    assert proxyhash_command(*build).json["added"] == 200
+    for query in (["--id", "000003"], ["--text", "a red car"]):
+        assert hits(proxyhash_command("search", out, *query, "--json"))

@@ -56,8 +56,6 @@ def _shown(value: object) -> str:
             f"{name} ({_shown(each)})" if isinstance(each, dict) else f"{name} {_shown(each)}"
             for name, each in value.items()
         )
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
     if value is None:
         return "-"
     if isinstance(value, bool):

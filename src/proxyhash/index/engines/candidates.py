@@ -6,13 +6,18 @@ the k-th of them is always known: it is the limit for those to come.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from numba.extending import intrinsic
 
 from proxyhash.codes.kernels import kernel
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Integer: TypeAlias = int | np.integer[Any]
 
 __all__ = ["HELD", "INSIDE", "LAST", "LIMIT", "NONE", "STATES", "WORK", "bare", "keep", "settle"]
 
@@ -45,8 +50,8 @@ def bare(_: Any, array: Any) -> Any:
 
 @kernel
 def keep(
-    code: int,
-    distance: int,
+    code: Integer,
+    distance: Integer,
     starts: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.uint32],
     order: npt.NDArray[np.uint64],
@@ -158,5 +163,5 @@ def _sort(
 
 
 @kernel
-def _rank(row: int, order: npt.NDArray[np.uint64]) -> np.uint64:
+def _rank(row: Integer, order: npt.NDArray[np.uint64]) -> np.uint64:
     return order[row] if order.size else np.uint64(row)

@@ -30,6 +30,7 @@ from proxyhash.index.engines.candidates import (
 )
 
 if TYPE_CHECKING:
+    from proxyhash.index.engines.candidates import Integer
     from proxyhash.index.engines.centres import Words
 
 __all__ = ["ROOM", "search_lists"]
@@ -241,7 +242,7 @@ def _visit(
             size = np.int64(table[current, min(home + limit, bits) + 1]) - at
             if size <= 0 or state[index, HELD] > far.shape[1]:
                 break
-            size = min(size, STRIDE)
+            size = min(size, np.int64(STRIDE))
             least = _compare(queries, index, words, at, size, scratch)
             state[index, WORK] += size
             if least <= limit:
@@ -266,7 +267,7 @@ def _nearest_list(
     spans: npt.NDArray[np.uint16],
     near: npt.NDArray[np.uint16],
     bounds: npt.NDArray[np.uint16],
-) -> int:
+) -> Integer:
     """Fill in each centre's distance and the least one of its codes; return the nearest centre."""
     _compare(queries, index, centres, 0, near.size, near)
     best = np.int64(0x7FFFFFFFFFFFFFFF)
@@ -283,12 +284,12 @@ def _nearest_list(
 @kernel
 def _compare(
     queries: Words,
-    index: int,
+    index: Integer,
     words: Words,
-    start: int,
-    size: int,
+    start: Integer,
+    size: Integer,
     result: npt.NDArray[np.uint16],
-) -> int:
+) -> Integer:
     """Write the distances of `size` codes from row `start` on; return the least of them."""
     # Unsigned indices cannot count from the end, so that these loops can be vectorised. (A slice
     # would do as well, but it counts a reference, which threads would fight over.)
@@ -322,8 +323,8 @@ def _compare(
 def _worth_a_visit(
     near: npt.NDArray[np.uint16],
     bounds: npt.NDArray[np.uint16],
-    limit: int,
-    visited: int,
+    limit: Integer,
+    visited: Integer,
     places: npt.NDArray[np.int64],
     todo: npt.NDArray[np.uint32],
 ) -> int:

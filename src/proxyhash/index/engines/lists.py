@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +95,8 @@ def make_lists(
         table = np.searchsorted(starts, table).astype(np.uint32)
     ends = np.append(table[bits + 1 :: bits + 1], table[-1])[: len(centres), None]
     table = np.hstack([table[:-1].reshape(len(centres), bits + 1), ends])
-    return Lists(*map(frozen, (centres, _spans(table), table, words, starts, rows)))
+    arrays: tuple[npt.NDArray[Any], ...] = (centres, _spans(table), table, words, starts, rows)
+    return Lists(*(frozen(array) for array in arrays))
 
 
 def save_lists(lists: Lists, folder: Path) -> None:

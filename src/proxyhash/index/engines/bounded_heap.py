@@ -99,8 +99,8 @@ def reach(heap: Entries, size: int, radius: int, ties: bool) -> int:
     """
     if size < heap.size:
         return radius
-    farthest = np.int64(heap[0] >> ROW_BITS) - (not ties)
-    return int(min(radius, farthest))
+    farthest = np.int64(heap[0] >> ROW_BITS) - np.int64(not ties)
+    return radius if radius < farthest else int(farthest)
 
 
 @kernel

@@ -92,12 +92,17 @@ def test_a_flipped_byte_is_found_by_verify_and_not_copied(folder, tmp_path, name
         assert saved.verify() == []
 
 
-def test_a_flipped_byte_of_a_payload_is_found_by_verify(folder) -> None:
+def test_a_flipped_byte_of_a_payload_is_found_by_verify(folder, tmp_path) -> None:
     path = data(folder) / "items.sqlite"
     flip(path, path.read_bytes().index(b"text 4711"))
     with Store.open(folder) as store:
         (problem,) = store.verify()
         assert "item '004711': the checksum does not fit" in problem
+    with Store.open(folder, salvage=True) as store:
+        store.snapshot(tmp_path / "saved")
+    with Store.open(tmp_path / "saved") as saved:
+        assert len(saved) == ROWS - 1
+        assert saved.verify() == []
 
 
 @pytest.mark.parametrize(

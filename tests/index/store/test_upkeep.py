@@ -13,6 +13,7 @@ import pytest
 from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.index.store import Store
 from proxyhash.index.store.database import connect, database_errors
+from proxyhash.index.store.header import Header
 
 ROWS = 9000
 QUERY = np.full((3, 8), 0x0F, np.uint8)
@@ -161,6 +162,24 @@ def test_a_compaction_that_fails_at_its_end_goes_on_where_it_counts(folder, monk
     with Store.open(folder) as store:
         assert "later" in store
         assert store.info()["generation"] == 3
+
+
+def test_opening_follows_a_compaction_that_comes_in_between(folder, monkeypatch) -> None:
+    import proxyhash.index.store.folder as module
+
+    stale = [Header.load(folder).with_(generation=1)]
+    load = Header.load
+    with Store.open(folder) as store:
+        expected = store.search(QUERY, k=5)
+    monkeypatch.setattr(
+        module.Header, "load", lambda folder: stale.pop() if stale else load(folder)
+    )
+    generation = module.open_generation(folder, write=False, salvage=False, engine="auto")
+    assert generation.header.generation == 2
+    generation.close()
+    monkeypatch.undo()
+    with Store.open(folder) as store:
+        assert store.search(QUERY, k=5) == expected
 
 
 def test_errors_of_the_database_are_sentences(folder) -> None:

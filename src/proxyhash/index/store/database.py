@@ -8,13 +8,17 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from proxyhash.errors import DataError, ProxyhashError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["connect", "create", "database_errors", "read_header", "transaction"]
+    import numpy.typing as npt
+
+__all__ = ["connect", "create", "database_errors", "read_header", "rows_by_id", "transaction"]
 
 SCHEMA = """
 CREATE TABLE header (json TEXT NOT NULL);
@@ -96,6 +100,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def rows_by_id(connection: sqlite3.Connection) -> npt.NDArray[np.int64]:
+    """Return the rows of all items in the order of their ids, int64 (n,)."""
+    found = connection.execute("SELECT row FROM items ORDER BY id")
+    return np.fromiter((row for (row,) in found), np.int64)
 
 
 def read_header(path: Path) -> Any:

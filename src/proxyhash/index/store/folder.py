@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, ProxyhashError, UsageError
 from proxyhash.index.store import database
 from proxyhash.index.store.disk import disk_errors, sync
 from proxyhash.index.store.generation import Generation, database_path
@@ -88,29 +88,34 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
     Raises:
         DataError: the folder is no index, or damaged.
     """
-    for attempt in range(_ATTEMPTS):
+    attempts = 0
+    while True:
+        attempts += 1
         header = read_header(folder, salvage=salvage)
+        generation = None
         try:
             path = header.generation_folder(folder)
             generation = Generation(path, header, write=write, engine=engine)
-        except DataError:
-            # A writer may have compacted the index between the two lines above.
-            if attempt + 1 < _ATTEMPTS and read_header(folder, salvage=salvage) != header:
-                continue
-            raise
-        try:
             with generation.transaction():
-                if salvage:
-                    hide_damage(generation)
-                else:
-                    generation.check()
-                if write:
-                    generation.roll_back()
-        except BaseException:
-            generation.close()
-            raise
-        break
-    return generation
+                _take_in(generation, write=write, salvage=salvage)
+        except BaseException as error:
+            if generation is not None:
+                generation.close()
+            # A writer may have compacted the index since its header was read.
+            moved = isinstance(error, ProxyhashError) and attempts < _ATTEMPTS
+            if not moved or read_header(folder, salvage=salvage) == header:
+                raise
+        else:
+            return generation
+
+
+def _take_in(generation: Generation, *, write: bool, salvage: bool) -> None:
+    if salvage:
+        hide_damage(generation)
+        return
+    generation.check()
+    if write:
+        generation.roll_back()
 
 
 def switch_generation(folder: Path, old: Generation) -> Header:

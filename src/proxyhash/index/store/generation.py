@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.codes import Codes, code_bytes
+from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.errors import UsageError
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.store import database
@@ -198,14 +198,38 @@ class Generation:
     ) -> list[list[Hit]]:
         """Return the nearest items of each query."""
         rows = self.rows
-        mask = None if rows.have(modality) == rows.count else rows.visible(modality)
-        if filter is not None:
-            matching = self.columns.matching(filter, self.database, rows=rows.count)
-            mask = matching if mask is None else matching & mask
+        mask = self._mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
         found = self.searchers[modality].search(query, rows, k=k, radius=radius, mask=mask)
         return self._hits(found)
+
+    def count_distances(
+        self,
+        query: Codes,
+        *,
+        modality: str,
+        filter: Filter | None,  # noqa: A002
+    ) -> npt.NDArray[np.int64]:
+        """Return how many items lie at distance 0, 1, ..., bits from one code (1, B)."""
+        codes = self.codes[modality].map(self.rows.count)
+        found = distances(query, np.ascontiguousarray(codes))[0]
+        mask = self._mask(modality, filter)
+        seen = found if mask is None else found[mask]
+        return np.bincount(seen, minlength=self.header.bits + 1)
+
+    def _mask(
+        self,
+        modality: str,
+        filter: Filter | None,  # noqa: A002
+    ) -> npt.NDArray[np.bool_] | None:
+        """Return which rows a search looks at, None for all."""
+        rows = self.rows
+        mask = None if rows.have(modality) == rows.count else rows.visible(modality)
+        if filter is not None:
+            matching = self.columns.matching(filter, self.database, rows=rows.count)
+            mask = matching if mask is None else matching & mask
+        return mask
 
     def _hits(self, found: Matches) -> list[list[Hit]]:
         rows = found.rows.tolist()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.row_log import BLOCK_ROWS
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def hide_damage(generation: Generation) -> None:
     for name, blocks in damage.items():
         for block in blocks:
             generation.rows.hide(name, block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
-    ranks = np.array(database.execute("SELECT row FROM items ORDER BY id").fetchall(), np.int64)
-    generation.rows.order[ranks.reshape(-1)] = np.arange(1, len(ranks) + 1, dtype=np.uint64)
+    by_id = rows_by_id(database)
+    generation.rows.order[by_id] = np.arange(1, len(by_id) + 1, dtype=np.uint64)
 
 
 def damaged_blocks(generation: Generation, log: RowLog) -> Iterator[int]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
+    import numpy as np
+    import numpy.typing as npt
+
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
@@ -166,6 +169,26 @@ class Store:
         )
         with self._access.reading() as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    def count_distances(
+        self,
+        codes: Codes,
+        *,
+        modality: str,
+        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+    ) -> npt.NDArray[np.int64]:
+        """Return how many items lie at each distance from a query, int64 (bits + 1,).
+
+        Args:
+            codes: one packed query, uint8 (1, ceil(bits/8)).
+            modality: whose codes are compared.
+            filter: only items whose payload matches.
+        """
+        modality = check_search(
+            codes, k=1, modality=modality, radius=None, bits=self.bits, modalities=self.modalities
+        )
+        with self._access.reading() as generation:
+            return generation.count_distances(codes, modality=modality, filter=filter)
 
     def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
         """Return all items in batches, in the order of their ids.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.errors import DataError
+from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.disk import sync
 from proxyhash.index.store.generation import Generation
 from proxyhash.index.store.id_order import spread
 from proxyhash.index.store.verify import find_problems
-from proxyhash.index.store.writing import append_rows
+from proxyhash.index.store.writing import append_rows, item_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +71,7 @@ def _copy_rows(source: Generation, target: Generation) -> None:
     flags = np.zeros(rows.count, np.uint8)
     for place, name in enumerate(rows.modalities):
         flags |= rows.visible(name).astype(np.uint8) << place
-    found = source.database.execute("SELECT row FROM items ORDER BY id").fetchall()
-    by_id = np.array(found, np.int64).reshape(-1)
+    by_id = rows_by_id(source.database)
     by_id = by_id[flags[by_id] > 0]
     first, step = spread(len(by_id), low=None, high=None)
     labels = np.zeros(rows.count, np.uint64)
@@ -99,6 +99,8 @@ def _items_of(
     found = source.database.execute("SELECT row, id, payload, crc32 FROM items ORDER BY id")
     while batch := found.fetchmany(BATCH):
         batch = [fields for fields in batch if flags[fields[0]] == kind]
+        if source.salvaged:
+            batch = [fields for fields in batch if item_checksum(*fields[1:3]) == fields[3]]
         if batch:
             yield batch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +66,7 @@ def _log_problems(generation: Generation) -> Iterator[str]:
 
 
 def _item_problems(generation: Generation) -> Iterator[str]:
-    rows: list[int] = []
+    rows = array("q")
     damaged = 0
     for row, id_, payload, stored in generation.database.execute(
         "SELECT row, id, payload, crc32 FROM items ORDER BY id"
@@ -77,7 +78,7 @@ def _item_problems(generation: Generation) -> Iterator[str]:
                 yield f"{generation.path}, item {id_!r}: the checksum does not fit"
     if damaged > MAX_NAMED:
         yield f"{generation.path}: {damaged - MAX_NAMED} more items whose checksums do not fit"
-    yield from _row_problems(generation, np.array(rows, np.int64))
+    yield from _row_problems(generation, np.frombuffer(rows, np.int64))
 
 
 def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterator[str]:

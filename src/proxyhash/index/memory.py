@@ -142,7 +142,7 @@ class MemoryIndex:
             "items": len(state.ids),
             "modalities": {name: len(state.columns[name].rows) for name in self.modalities},
             "engine": self.engine,
-            "exact": all(column.engine.exact for column in state.columns.values()),
+            "exact": get_engine(self.engine).exact,
         }
 
     def close(self) -> None:

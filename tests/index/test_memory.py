@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index import Hit, Index, MemoryIndex
+from proxyhash.index.engines.registry import engines
 from proxyhash.index.filters import Contains, Equals, Filter, Not, Range, matches
 
 
@@ -124,6 +125,25 @@ def test_gives_at_most_as_many_hits_as_there_are_items() -> None:
     assert [len(hits) for hits in index.search(codes_of(0, 1), k=4)] == [1, 1]
     assert index.search(np.empty((0, 1), np.uint8), k=4) == []
     assert index.search(codes_of(0), k=4, filter=Equals("no", 1)) == [[]]
+
+
+@pytest.mark.parametrize("engine", sorted(name for name, each in engines().items() if each.exact))
+def test_every_exact_engine_gives_the_same_answers(engine: str) -> None:
+    if engine.startswith("faiss"):
+        pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    draw = np.random.default_rng(0)
+    codes, queries = (draw.integers(0, 4, (n, 8)).astype(np.uint8) for n in (600, 10))
+    names = [str(row * 7919 % 600) for row in range(600)]
+    answers = []
+    for name in ("scan", engine):
+        index = MemoryIndex(bits=64, engine=name)
+        index.add(names, codes, payloads=[{"n": row} for row in range(600)])
+        index.delete(names[:50])
+        index.upsert(names[40:60], codes[:20])
+        answers.append(index.search(queries, k=17))
+        answers.append(index.search(queries, radius=9, filter=Range("n", gt=100)))
+        assert index.info()["exact"] is True
+    assert answers[:2] == answers[2:]
 
 
 def test_behaves_like_a_collection() -> None:

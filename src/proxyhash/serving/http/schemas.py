@@ -153,7 +153,9 @@ class ProxyAnswer(BaseModel):
 class Explanation(BaseModel):
     """What the code of a query says."""
 
-    histogram: list[int] = Field(description="Searched codes at distance 0, 1, ..., bits.")
+    histogram: list[int] = Field(
+        description="Searched codes at distance 0, 1, ..., bits; empty where the index cannot count."
+    )
     cut: int | None = Field(description="Distance of the last hit.")
     proxies: list[ProxyAnswer]
 

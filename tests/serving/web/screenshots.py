@@ -1,0 +1,80 @@
+"""Pictures of the page in the sizes and colours that people have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from tests.serving.web.browser import open_tab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+__all__ = ["take_screenshots"]
+
+
+@dataclass(frozen=True)
+class _View:
+    name: str
+    width: int
+    height: int
+    link: str = ""
+    dark: bool = False
+    opened: bool = False
+    upload: bool = False
+
+
+_VIEWS = (
+    _View("results", 1280, 860, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
+    _View("picture", 1280, 860, "?for=image", dark=True, upload=True),
+    _View("texts", 1600, 1000, "?q=a+cat+under+a+lamp&for=text&labels=cat&labels=lamp&match=all"),
+    _View("detail", 1280, 860, "?q=a+bicycle+by+the+house&for=image", opened=True),
+    _View("start", 768, 900, dark=True),
+    _View("phone", 360, 740, "?q=two+ducks+and+a+boat+by+the+sea&for=image&labels=duck"),
+    _View("error", 360, 740, "?q=qwertz&for=image", dark=True),
+)
+_COLOURS = 128
+
+
+def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: Path) -> list[Path]:
+    """Write `page-*.png` and return their paths.
+
+    Args:
+        browser: what draws them.
+        address: of the service.
+        folder: where they go.
+        picture: what the view of an uploaded picture searches with.
+    """
+    paths = []
+    for view in _VIEWS:
+        with open_tab(
+            browser,
+            width=view.width,
+            height=view.height,
+            dark=view.dark,
+            reduced_motion="reduce",
+            has_touch=view.width < 600,
+        ) as (page, _):
+            page.goto(f"{address}/{view.link}")
+            page.wait_for_selector("#results:not([aria-busy=true]) #content > *")
+            if view.upload:
+                page.set_input_files("#file", str(picture))
+                page.wait_for_url("**/?code=*")
+            if view.opened:
+                page.locator(".open").nth(2).click()
+            page.wait_for_load_state("networkidle")
+            path = folder / f"page-{view.name}.png"
+            _save(page.screenshot(), path)
+            paths.append(path)
+    return paths
+
+
+def _save(png: bytes, path: Path) -> None:
+    """Write a picture in few colours, which makes it a third as large."""
+    image = Image.open(BytesIO(png)).convert("RGB")
+    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)

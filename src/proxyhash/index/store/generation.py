@@ -161,6 +161,15 @@ class Generation:
         found = self.database.execute("SELECT row, id, payload FROM items WHERE id = ?", (id_,))
         return self.as_items(found.fetchall())[0]
 
+    def present(self, ids: Sequence[str]) -> list[IndexItem]:
+        """Return the items under those of the ids that are there."""
+        wanted = json.dumps([id_ for id_ in ids if can_be_id(id_)])
+        found = self.database.execute(
+            "SELECT row, id, payload FROM items WHERE id IN (SELECT value FROM json_each(?))",
+            (wanted,),
+        )
+        return self.as_items(found.fetchall())
+
     def after(self, id_: str, count: int) -> list[IndexItem]:
         """Return the items with the next larger ids."""
         found = self.database.execute(

@@ -154,6 +154,11 @@ class Store:
         with self._access.reading() as generation:
             return generation.get(id)
 
+    def get_present(self, ids: Sequence[str]) -> dict[str, IndexItem]:
+        """Return what is stored under those of the ids that are there, at one moment."""
+        with self._access.reading() as generation:
+            return {item.id: item for item in generation.present(ids)}
+
     def search(
         self,
         codes: Codes,

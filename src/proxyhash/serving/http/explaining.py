@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.index.store import Store
+
 if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
@@ -30,6 +32,8 @@ def explain(
         target: whose codes are searched.
         filter: what limits the search, or None.
     """
-    count = getattr(snapshot.index, "count_distances", None)
-    histogram = [] if count is None else count(code[None], modality=target, filter=filter).tolist()
+    histogram: list[int] = []
+    if isinstance(snapshot.index, Store):
+        counts = snapshot.index.count_distances(code[None], modality=target, filter=filter)
+        histogram = counts.tolist()
     return {"histogram": histogram, "proxies": snapshot.nearest_proxies(code)}

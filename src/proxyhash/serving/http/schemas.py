@@ -154,7 +154,7 @@ class Explanation(BaseModel):
     """What the code of a query says."""
 
     histogram: list[int] = Field(
-        description="Searched codes at distance 0, 1, ..., bits; empty where the index cannot count."
+        description="Searched codes at distance 0, 1, ..., bits; empty where unknown."
     )
     cut: int | None = Field(description="Distance of the last hit.")
     proxies: list[ProxyAnswer]

@@ -13,13 +13,14 @@ from proxyhash.codes import check_codes
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index import parse_filter
 from proxyhash.index.checks import check_search
+from proxyhash.index.store import Store
 from proxyhash.serving.http.encoding import known_code
 from proxyhash.serving.http.errors import ApiError, refusing
 from proxyhash.serving.http.explaining import explain
 from proxyhash.serving.searcher import other_modality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
@@ -221,18 +222,24 @@ class _Search:
         thumbnails = snapshot.thumbnails
         return _Found(
             hits,
-            [_code_of(index, id_, self.target) for id_ in ids],
+            _codes_of(index, ids, self.target),
             thumbnails.present(ids) if thumbnails and ids else set(),
             searched - (itself and searched > 0),
         )
 
 
-def _code_of(index: Index, id_: str, target: Modality) -> str:
-    """Return a hit's code in hex; "" when it was deleted a moment ago."""
-    try:
-        return index.get(id_).codes[target].tobytes().hex()
-    except (UsageError, KeyError):
-        return ""
+def _codes_of(index: Index, ids: Sequence[str], target: Modality) -> list[str]:
+    """Return the codes of hits in hex; "" for one that was deleted a moment ago."""
+    if isinstance(index, Store):
+        items = index.get_present(ids)
+    else:
+        items = {id_: index.get(id_) for id_ in ids if id_ in index}
+    return [
+        items[id_].codes[target].tobytes().hex()
+        if id_ in items and target in items[id_].codes
+        else ""
+        for id_ in ids
+    ]
 
 
 def _target(index: Index, question: Question, target: Modality | None) -> Modality:

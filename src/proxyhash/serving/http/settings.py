@@ -42,7 +42,7 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
-    encode_wait_ms: float = 2.0
+    encode_wait_ms: float = 1.0
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -1,0 +1,220 @@
+"""How fast a service answers, asked over loopback by another process.
+
+    python benchmarks/serving.py RUN                       # a look in some two minutes
+    python benchmarks/serving.py RUN --mixed 600 --json    # the record: ten minutes of mixed load
+
+RUN is a run folder of `proxyhash train` with a bag of words and an image encoder: its model
+encodes, and its collection gives texts and pictures. The index has `--items` random codes.
+
+Text search comes at a fixed rate whether or not earlier answers are there, and its time counts
+from when a request was due, so that a service that stalls cannot hide it. The others ask as fast
+as answers come, from several clients at once. The image search is held against the encoder's own
+rate: the same pictures through `encode_images` in a process of its own, in the same minute. Server
+and clients share the machine: the load average stands beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from http_load import Load, as_fast_as_answered, at_a_rate, multipart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROXYHASH = Path(sys.executable).parent / "proxyhash"
+
+_ENCODER = """
+import json, sys, time
+from pathlib import Path
+from proxyhash.hashing import HashModel
+model = HashModel.load(sys.argv[1])
+pictures = [Path(path).read_bytes() for path in json.load(sys.stdin)]
+model.encode_images(pictures[:32])
+start = time.perf_counter()
+model.encode_images(pictures)
+print(len(pictures) / (time.perf_counter() - start))
+"""
+
+
+def build(run: Path, folder: Path, items: int) -> None:
+    """Write an index of random codes with small payloads, of the run's model."""
+    from proxyhash.hashing import HashModel
+    from proxyhash.index.store import Store
+    from proxyhash.serving.index_folder import IndexFolder
+
+    model = HashModel.load(run / "model")
+    rng = np.random.default_rng(0)
+    with Store.create(folder, bits=model.bits, model=model.fingerprint) as store:
+        for start in range(0, items, 50_000):
+            count = min(50_000, items - start)
+            codes = rng.integers(0, 256, (2, count, -(-model.bits // 8)), np.uint8)
+            ids = [f"{start + place:08}" for place in range(count)]
+            payloads = [{"text": f"text of item {id_}", "labels": ["a"]} for id_ in ids]
+            store.add(ids, {"image": codes[0], "text": codes[1]}, payloads=payloads)
+    IndexFolder(folder).put_model(run / "model")
+
+
+def start(index: Path) -> tuple[subprocess.Popen[str], int]:
+    """Start a service, and return it with its port once requests can come."""
+    process = subprocess.Popen(
+        [PROXYHASH, "serve", index, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    return process, int(line.strip().rpartition(":")[2])
+
+
+def memory(process: subprocess.Popen[str]) -> float:
+    """Return the resident memory of a process in MB."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) / 1024
+
+
+def encoder_rate(run: Path, pictures: list[Path]) -> float:
+    """Return how many pictures a second the encoder takes by itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ENCODER, run / "model"],
+        input=json.dumps([str(path) for path in pictures]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
+class Requests:
+    """Draws requests for one index and one collection.
+
+    Args:
+        items: how many the index has.
+        texts: what is searched for.
+        pictures: files that are searched with.
+        bits: the code length.
+    """
+
+    def __init__(self, items: int, texts: list[str], pictures: list[Path], bits: int) -> None:
+        self.rng = np.random.default_rng(1)
+        self.items, self.texts, self.bits = items, texts, bits
+        self.pictures = [multipart(path.read_bytes()) for path in pictures]
+
+    def text(self) -> tuple[str, str, bytes]:
+        """Return method and address, kind and body of a search by text."""
+        return _json({"text": self.texts[self.rng.integers(len(self.texts))], "target": "image"})
+
+    def id(self) -> tuple[str, str, bytes]:
+        """Return a search by item."""
+        return _json({"id": f"{self.rng.integers(self.items):08}", "target": "text"})
+
+    def code(self) -> tuple[str, str, bytes]:
+        """Return a search by code."""
+        return _json({"code": self.rng.bytes(-(-self.bits // 8)).hex(), "target": "text"})
+
+    def id_or_code(self) -> tuple[str, str, bytes]:
+        """Return a search by item or by code."""
+        return self.id() if self.rng.random() < 0.5 else self.code()
+
+    def image(self) -> tuple[str, str, bytes]:
+        """Return a search by picture."""
+        kind, body = self.pictures[self.rng.integers(len(self.pictures))]
+        return "POST /v1/search/image", kind, body
+
+    def mixed(self) -> tuple[str, str, bytes]:
+        """Return what a page full of people asks."""
+        draw = self.rng.random()
+        if draw < 0.5:
+            return self.text()
+        if draw < 0.8:
+            return self.id_or_code()
+        if draw < 0.9:
+            return self.image()
+        return f"GET /v1/items/{self.rng.integers(self.items):08}", "", b""
+
+
+def _json(body: dict[str, Any]) -> tuple[str, str, bytes]:
+    return "POST /v1/search", "application/json", json.dumps(body).encode()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
+    parser.add_argument("--rate", type=float, default=50, help="text searches a second")
+    parser.add_argument("--clients", type=int, default=16, help="at once, where it is about speed")
+    parser.add_argument("--mixed", type=float, default=20, help="seconds of mixed load")
+    parser.add_argument("--index", type=Path, help="folder to keep the index in, or to find it")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        index = options.index or Path(folder) / "index"
+        if not index.exists():
+            build(options.run, index, options.items)
+        figures = measure(options, index)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, each in figures.items():
+        print(f"{name}: {each}")
+
+
+def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
+    """Return all figures."""
+    from proxyhash.data.run_data import read_run
+
+    run = read_run(options.run)
+    texts = [text for text in run.collection.texts[:2000] if text]
+    pictures = [path for path in run.collection.image_paths[:256] if path]
+    requests = Requests(options.items, texts, pictures, run.codes.bits)
+    process, port = start(index)
+    try:
+        figures: dict[str, Any] = {"items": options.items, "memory_mb": {"begin": memory(process)}}
+
+        def fast(make: Callable[[], Any], clients: int, seconds: float) -> Load:
+            return asyncio.run(as_fast_as_answered(port, make, clients=clients, seconds=seconds))
+
+        fast(requests.mixed, 4, 3)
+        text = at_a_rate(port, requests.text, rate=options.rate, seconds=options.seconds)
+        figures[f"text at {options.rate:g}/s"] = asyncio.run(text).summary()
+        load = fast(requests.id_or_code, options.clients, options.seconds)
+        figures["id or code"] = load.summary()
+        alone = encoder_rate(options.run, pictures)
+        image = fast(requests.image, options.clients, options.seconds).summary()
+        alone = (alone + encoder_rate(options.run, pictures)) / 2
+        figures["image"] = image | {
+            "encoder_alone": round(alone, 1),
+            "share": round(image["per_second"] / alone, 2),
+        }
+        figures["memory_mb"]["before mixed load"] = memory(process)
+        figures["mixed"] = fast(requests.mixed, 8, options.mixed).summary()
+        figures["memory_mb"]["end"] = memory(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    figures["load_average"] = [round(value, 1) for value in os.getloadavg()]
+    figures["cores"] = os.cpu_count()
+    figures["at"] = time.strftime("%Y-%m-%d")
+    return figures
+
+
+if __name__ == "__main__":
+    main()

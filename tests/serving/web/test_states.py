@@ -31,6 +31,38 @@ def test_empty_cards_stand_in_until_the_answer_comes(site: Site) -> None:
     expect(page.locator(".skeleton")).to_have_count(0)
 
 
+def test_the_focus_is_on_the_results_while_they_are_awaited(site: Site) -> None:
+    page = site.open("?q=a+dog&for=image")
+    site.search = site.hold
+    page.locator(".alike").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".skeleton").first).to_be_visible()
+    expect(page.locator("#results")).to_be_focused()
+
+
+def test_a_later_search_wins_over_one_that_is_still_under_way(site: Site) -> None:
+    held: list[Any] = []
+
+    def hold_the_first(route: Any, body: dict[str, Any]) -> None:
+        if body["text"] == "slow":
+            held.append((route, body))
+        else:
+            route.fulfill(json=answer_to(body))
+
+    site.search = hold_the_first
+    page = site.open()
+    page.fill("#words", "slow")
+    page.press("#words", "Enter")
+    expect(page.locator(".skeleton").first).to_be_visible()
+    page.fill("#words", "quick")
+    page.press("#words", "Enter")
+    expect(page.locator(".hit").first).to_contain_text("Hit 0 for quick")
+    route, body = held[0]
+    route.fulfill(json=answer_to(body))
+    page.wait_for_timeout(100)
+    expect(page.locator(".hit").first).to_contain_text("Hit 0 for quick")
+
+
 def test_nothing_found_offers_to_drop_the_labels(site: Site) -> None:
     def found(route: Route, body: dict[str, Any]) -> None:
         empty = {"hits": [], "searched": 0} if "filter" in body else {}

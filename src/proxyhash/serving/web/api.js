@@ -11,10 +11,17 @@ export class ServiceError extends Error {
   }
 }
 
+let ownKey = null; // where the browser forbids storage
+
 export const keyIsSet = () => readKey() !== null;
 
 export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
+  ownKey = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    // it then lasts until the page is left
+  }
 }
 
 export const fetchInfo = () => call("v1/info");
@@ -86,7 +93,11 @@ function seconds(header) {
 }
 
 function readKey() {
-  return sessionStorage.getItem(KEY);
+  try {
+    return sessionStorage.getItem(KEY) ?? ownKey;
+  } catch {
+    return ownKey;
+  }
 }
 
 function authorization() {

@@ -10,7 +10,7 @@ import { watchKeys } from "./keyboard.js";
 import { failure, nothing, welcome } from "./notices.js";
 import { refusal, watchPictures } from "./picture.js";
 import { queryPanel, titleOf } from "./query.js";
-import { between, milliseconds, number, thing } from "./words.js";
+import { between, compared, count, milliseconds, number, thing } from "./words.js";
 
 const PATIENCE = 150; // ms until the old results give way to empty cards
 const REMEMBERED = 20;
@@ -98,13 +98,14 @@ const alike = (modality) => (hit, target) =>
 function showWelcome() {
   $("tools").hidden = current.labels.length === 0; // the start page has no need of them
   document.title = "proxyhash";
-  answered({ status: "", content: welcome(info, (text) => change({ query: { text } })) });
+  show({ status: "", content: welcome(info, (text) => change({ query: { text } })) });
 }
 
 function showAnswer({ answer, roundTrip }) {
-  const { hits, searched, target, query } = answer;
+  const { hits, target, query } = answer;
   const shown = pictures.get(query.code);
   const chosen = current.labels;
+  const amount = count(compared(answer), thing(target)) + (chosen.length ? " with these labels" : "");
   const actions = {
     chosen,
     alike: alike(target),
@@ -112,36 +113,31 @@ function showAnswer({ answer, roundTrip }) {
   };
   document.title = `${titleOf(query, shown)} · proxyhash`;
   const copied = () => { $("status").textContent = "Link copied."; };
-  answered({
+  show({
     panel: queryPanel(answer, { shown, roundTrip, copied }),
     status: hits.length
       ? [
           h("b", {}, `${number(hits.length)} nearest`),
-          ` of ${number(searched)} ${thing(target)}s, ${between(hits.map(({ distance }) => distance))}`,
+          ` of ${amount}, ${between(hits.map(({ distance }) => distance))}`,
           h("span", {}, `, in ${milliseconds(answer.took_ms.total)}`),
         ]
-      : `Nothing found among ${number(searched)} ${thing(target)}s`,
+      : `Nothing found among ${amount}`,
     content: hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] })),
   });
 }
 
 function showFailure(error, retry) {
-  answered({ status: "", content: failure(error, retry), urgent: true });
+  show({ status: "", content: failure(error, retry), urgent: true });
 }
 
 function showWaiting({ target, k }) {
   show({ status: "Searching…", content: skeletons(target, k), busy: true });
 }
 
-/** Show a result; who had the focus on what is gone now has it on the results. */
-function answered(parts) {
-  const lost = document.activeElement;
-  show({ ...parts, busy: false });
-  if (lost && lost !== document.body && !lost.isConnected) $("results").focus({ preventScroll: true });
-}
-
-function show({ panel = null, status, content, busy, urgent = false }) {
+/** Fill the page; who had the focus on what is gone then has it on the results. */
+function show({ panel = null, status, content, busy = false, urgent = false }) {
   const place = $("content");
+  const focused = document.activeElement;
   $("results").setAttribute("aria-busy", String(busy));
   if (!busy) {
     $("query").hidden = panel === null;
@@ -152,6 +148,7 @@ function show({ panel = null, status, content, busy, urgent = false }) {
   if (urgent) place.setAttribute("role", "alert");
   else place.removeAttribute("role");
   place.replaceChildren(content);
+  if (focused && !focused.isConnected) $("results").focus({ preventScroll: true });
 }
 
 function showControls(file = null) {

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { number } from "./words.js";
 
-const FIRST = 10;
+const FIRST = 8;
 let expanded = false;
 
 /** Fill the field set; `changed` is told the labels that are chosen then, and how they join. */

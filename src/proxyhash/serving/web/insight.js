@@ -2,7 +2,7 @@
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { h, s } from "./dom.js";
-import { milliseconds, number, thing } from "./words.js";
+import { compared, count, milliseconds, number, thing } from "./words.js";
 
 const HEIGHT = 34;
 const PROXIES = 6;
@@ -40,8 +40,9 @@ export function insights(answer, roundTrip) {
   ];
 }
 
-function histogram({ explain, bits, target, searched }) {
-  const { histogram: counts, cut } = explain;
+function histogram(answer) {
+  const { bits, target } = answer;
+  const { histogram: counts, cut } = answer.explain;
   // Square roots, since the few near ones matter most and would vanish beside the thousands.
   const most = Math.sqrt(Math.max(1, ...counts));
   const bars = { near: "", rest: "" };
@@ -63,7 +64,7 @@ function histogram({ explain, bits, target, searched }) {
   const say = (distance) => {
     readout.textContent =
       distance === null
-        ? `${number(searched)} ${thing(target)}s` + (cut === null ? "" : `, cut at ${cut}`)
+        ? count(compared(answer), thing(target)) + (cut === null ? "" : `, cut at ${cut}`)
         : `${number(counts[distance] ?? 0)} at distance ${distance}`;
   };
   chart.addEventListener("pointermove", (event) => {

@@ -81,6 +81,8 @@ function keyForm(error, retry) {
     id: "key",
     type: "password",
     required: true,
+    pattern: "\\s*[!-~]+\\s*",
+    title: "Letters, digits and signs of ASCII",
     autocomplete: "off",
     "aria-describedby": "key-hint",
   });

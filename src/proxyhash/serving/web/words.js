@@ -24,6 +24,10 @@ export function milliseconds(value) {
   return `${whole.format(Number(value.toFixed(digits)))} ms`;
 }
 
+/** How many codes were compared: those that the filter let through, where that is known. */
+export const compared = ({ explain, searched }) =>
+  explain ? explain.histogram.reduce((sum, each) => sum + each, 0) : searched;
+
 /** A payload's field as text, or "". */
 export const textOf = (value) => (typeof value === "string" ? value : "");
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from proxyhash.training.history import EpochRecord
     from proxyhash.training.run import RunResult
 
-__all__ = ["DEMO_TEXT", "LEAST_ITEMS", "DemoFolder", "DemoResult", "run_demo"]
+__all__ = [
+    "DEMO_TEXT",
+    "LEAST_ITEMS",
+    "DemoFolder",
+    "DemoResult",
+    "index_demo",
+    "run_demo",
+]
 
 DEMO_TEXT = "two ducks and a boat by the sea"
 """What the demo searches for, in words that captions use."""
@@ -71,6 +79,11 @@ class DemoFolder:
     def page(self) -> Path:
         """The results page."""
         return self.path / "results.html"
+
+    @property
+    def index(self) -> Path:
+        """The index that a service searches."""
+        return self.path / "index"
 
     def claim(self) -> None:
         """Make the folder, or take one that an earlier demo made.
@@ -160,6 +173,25 @@ def run_demo(
     done = DemoResult(demo, collection, reused, result, answers, seconds)
     _write_page(done)
     return done
+
+
+def index_demo(
+    demo: DemoFolder, *, note: Callable[[str], None] = lambda _text: None, track: Track = silent
+) -> Path:
+    """Build the index of a demo's pictures, with its model and thumbnails, and return its folder.
+
+    Args:
+        demo: what `run_demo` wrote.
+        note: told in a sentence what comes next.
+        track: told about everything that takes long.
+    """
+    from proxyhash.serving.build_index import build_index
+
+    note("building an index with thumbnails")
+    if demo.index.is_dir():  # an earlier demo's; its model may have been another
+        shutil.rmtree(demo.index)
+    build_index(demo.run, demo.pictures, demo.index, thumbnails=True, track=track)
+    return demo.index
 
 
 def _pictures(

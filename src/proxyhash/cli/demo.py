@@ -19,7 +19,11 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command(
-        epilog=examples("proxyhash demo", "proxyhash demo --out /tmp/demo --items 1000 --seed 7")
+        epilog=examples(
+            "proxyhash demo",
+            "proxyhash demo --serve",
+            "proxyhash demo --out /tmp/demo --items 1000 --seed 7",
+        )
     )(demo)
 
 
@@ -31,6 +35,12 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Seed of pictures, split and training.", min=0, max=2**31 - 1)
     ] = 0,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Then serve the pictures and open the search page in a browser."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole job on generated pictures, offline: draw, check, train, evaluate, search, show.
@@ -44,6 +54,17 @@ def demo(
         console.emit_json(_to_dict(result))
     else:
         _show(result)
+    if serve:
+        _serve(result)
+
+
+def _serve(result: "DemoResult") -> None:
+    from proxyhash.cli.serve import run_service
+    from proxyhash.demo import index_demo
+    from proxyhash.serving.http import Settings
+
+    index = index_demo(result.folder, note=console.note, track=console.track)
+    run_service(Settings(index=str(index)), port=0, open_page=True)
 
 
 def _show(result: "DemoResult") -> None:

@@ -33,7 +33,7 @@ import numpy as np
 from http_load import Load, as_fast_as_answered, at_a_rate, multipart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 PROXYHASH = Path(sys.executable).parent / "proxyhash"
 
@@ -87,6 +87,14 @@ def memory(process: subprocess.Popen[str]) -> float:
     match = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert match is not None
     return int(match[1]) / 1024
+
+
+def cpu_seconds(process: subprocess.Popen[str]) -> float:
+    """Return the processor time that a process has used."""
+    fields = (
+        Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    )
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def encoder_rate(run: Path, pictures: list[Path]) -> float:
@@ -182,30 +190,35 @@ def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
     from proxyhash.data.run_data import read_run
 
     run = read_run(options.run)
-    texts = [text for text in run.collection.texts[:2000] if text]
+    texts = [text for text in run.collection.texts[:2000] if text and " in " in text]
     pictures = [path for path in run.collection.image_paths[:256] if path]
     requests = Requests(options.items, texts, pictures, run.codes.bits)
     process, port = start(index)
     try:
         figures: dict[str, Any] = {"items": options.items, "memory_mb": {"begin": memory(process)}}
 
-        def fast(make: Callable[[], Any], clients: int, seconds: float) -> Load:
-            return asyncio.run(as_fast_as_answered(port, make, clients=clients, seconds=seconds))
+        def summary(load: Coroutine[Any, Any, Load]) -> dict[str, Any]:
+            before = cpu_seconds(process)
+            done = asyncio.run(load)
+            used = 1000 * (cpu_seconds(process) - before) / max(len(done.times), 1)
+            return done.summary() | {"server_cpu_ms_each": round(used, 2)}
+
+        def fast(make: Callable[[], Any], clients: int, seconds: float) -> dict[str, Any]:
+            return summary(as_fast_as_answered(port, make, clients=clients, seconds=seconds))
 
         fast(requests.mixed, 4, 3)
         text = at_a_rate(port, requests.text, rate=options.rate, seconds=options.seconds)
-        figures[f"text at {options.rate:g}/s"] = asyncio.run(text).summary()
-        load = fast(requests.id_or_code, options.clients, options.seconds)
-        figures["id or code"] = load.summary()
+        figures[f"text at {options.rate:g}/s"] = summary(text)
+        figures["id or code"] = fast(requests.id_or_code, options.clients, options.seconds)
         alone = encoder_rate(options.run, pictures)
-        image = fast(requests.image, options.clients, options.seconds).summary()
+        image = fast(requests.image, options.clients, options.seconds)
         alone = (alone + encoder_rate(options.run, pictures)) / 2
         figures["image"] = image | {
             "encoder_alone": round(alone, 1),
             "share": round(image["per_second"] / alone, 2),
         }
         figures["memory_mb"]["before mixed load"] = memory(process)
-        figures["mixed"] = fast(requests.mixed, 8, options.mixed).summary()
+        figures["mixed"] = fast(requests.mixed, 8, options.mixed)
         figures["memory_mb"]["end"] = memory(process)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -52,19 +52,20 @@ class Encoding:
         options = {
             "most": limits.encode_batch,
             "waiting": limits.waiting,
-            "wait_ms": limits.encode_wait_ms,
         }
         self._texts: MicroBatcher[str, Encoded] = MicroBatcher(
             self._encode_texts,
             name="texts",
+            wait_ms=limits.text_wait_ms,
             observe=metrics.encode_batch.labels("text").observe,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         self._images: MicroBatcher[bytes, Encoded] = MicroBatcher(
             self._encode_images,
             name="images",
+            wait_ms=limits.image_wait_ms,
             observe=metrics.encode_batch.labels("image").observe,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
     @property

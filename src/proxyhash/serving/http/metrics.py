@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,7 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        make = {"registry": self.registry, "namespace": "proxyhash"}
+        make: Any = {"registry": self.registry, "namespace": "proxyhash"}
         self.requests = Counter(
             "requests", "Requests answered.", ["method", "route", "status"], **make
         )
@@ -59,11 +60,14 @@ class Metrics:
     def watch(self, service: Service) -> None:
         """Read gauges from a service whenever they are asked for."""
         for modality in ("image", "text"):
-            self.encode_waiting.labels(modality).set_function(
-                lambda modality=modality: service.snapshot.encoding.waiting[modality]
-            )
+            gauge = self.encode_waiting.labels(modality)
+            gauge.set_function(partial(_waiting, service, modality))
         self.items.set_function(lambda: len(service.snapshot.index))
 
     def text(self) -> bytes:
         """Return all values in the format of Prometheus."""
         return generate_latest(self.registry)
+
+
+def _waiting(service: Service, modality: str) -> int:
+    return service.snapshot.encoding.waiting[modality]

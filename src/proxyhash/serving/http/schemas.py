@@ -31,7 +31,7 @@ Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2048)]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 JsonObject = dict[str, Any]
 
-_ONE_QUERY = {"oneOf": [{"required": [name]} for name in ("text", "id", "code")]}
+_ONE_QUERY: Any = {"oneOf": [{"required": [name]} for name in ("text", "id", "code")]}
 
 
 class _Request(BaseModel):

@@ -71,7 +71,7 @@ async def question_of(snapshot: Snapshot, request: SearchRequest) -> Question:
     assert request.id is not None
     item = await snapshot.run(get_item, snapshot.index, request.id)
     names = cast("tuple[Modality, ...]", ("image", "text"))
-    modality = request.modality or next(name for name in names if name in item.codes)
+    modality: Modality = request.modality or next(name for name in names if name in item.codes)
     if modality not in item.codes:
         raise ApiError(
             422, "invalid_request", f"item {request.id!r} has no {modality}; ask without modality"

@@ -29,7 +29,8 @@ class Limits:
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or pictures that are encoded together.
-        encode_wait_ms: how long the first of them waits for others.
+        text_wait_ms: how long the first of the texts waits for others.
+        image_wait_ms: the same for pictures, which take longer themselves.
     """
 
     k: int = 1000
@@ -42,12 +43,13 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
-    encode_wait_ms: float = 1.0
+    text_wait_ms: float = 1.0
+    image_wait_ms: float = 5.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value <= 0 and each.name != "encode_wait_ms":
+            if value <= 0 and not each.name.endswith("wait_ms"):
                 raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
 
 

@@ -30,8 +30,8 @@ class _View:
 
 
 _VIEWS = (
-    _View("results", 1280, 860, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
-    _View("picture", 1280, 860, "?for=image", dark=True, upload=True),
+    _View("results", 1280, 920, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
+    _View("picture", 1280, 920, "?for=image", dark=True, upload=True),
     _View("texts", 1600, 1000, "?q=a+cat+under+a+lamp&for=text&labels=cat&labels=lamp&match=all"),
     _View("detail", 1280, 860, "?q=a+bicycle+by+the+house&for=image", opened=True),
     _View("start", 768, 900, dark=True),
@@ -39,6 +39,7 @@ _VIEWS = (
     _View("error", 360, 740, "?q=qwertz&for=image", dark=True),
 )
 _FLAT = 24
+_MARKS = ((0xD2, 0x45, 0x1E), (0xEF, 0xA2, 0x87), (0xFF, 0x8A, 0x5C), (0x8A, 0x4B, 0x36))
 
 
 def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: Path) -> list[Path]:
@@ -77,13 +78,14 @@ def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: P
 def _save(png: bytes, path: Path) -> None:
     """Write a picture in 256 colours, which makes it a third as large.
 
-    The page's own colours, which cover the most pixels, stay as they are; what is left of the
-    palette goes to the pictures on it.
+    The page's own colours, which cover the most pixels, and those of bits that differ stay as
+    they are; what is left of the palette goes to the pictures on it.
     """
     image = Image.open(BytesIO(png)).convert("RGB")
     counted = sorted(image.getcolors(image.width * image.height) or (), reverse=True)
-    flat = [channel for _, colour in counted[:_FLAT] for channel in colour]
-    drawn = image.quantize(256 - _FLAT, dither=Image.Dither.NONE).getpalette() or []
+    own = (*_MARKS, *(colour for _, colour in counted[:_FLAT]))
+    flat = [channel for colour in own for channel in colour]
+    drawn = image.quantize(256 - len(own), dither=Image.Dither.NONE).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette(flat + drawn[: 768 - len(flat)])
+    palette.putpalette((flat + drawn)[:768])
     image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)

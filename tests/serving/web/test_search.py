@@ -202,7 +202,7 @@ def test_the_nearest_categories_and_the_times_are_told(site: Site) -> None:
         "all => all.map(r => r.width.baseVal.value)"
     )
     assert shares[0] == pytest.approx(75)  # 8 of the 32 bits that chance would give
-    assert page.locator(".times dd").all_inner_texts() == ["1.3 ms", "0.5 ms", "0.25 ms"]
+    assert page.locator(".times dd").all_inner_texts() == ["1.3 ms", "0.5 ms", "0.3 ms"]
     widths = page.locator(".times rect").evaluate_all("all => all.map(r => r.width.baseVal.value)")
     assert widths == pytest.approx([62.5, 25, 12.5])
 

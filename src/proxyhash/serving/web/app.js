@@ -105,7 +105,7 @@ function showAnswer({ answer, roundTrip }) {
   const { hits, target, query } = answer;
   const shown = pictures.get(query.code);
   const chosen = current.labels;
-  const amount = count(compared(answer), thing(target)) + (chosen.length ? " with these labels" : "");
+  const amount = count(compared(answer), thing(target)) + among(chosen);
   const actions = {
     chosen,
     alike: alike(target),
@@ -125,6 +125,8 @@ function showAnswer({ answer, roundTrip }) {
     content: hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] })),
   });
 }
+
+const among = ({ length }) => ["", " with this label"][length] ?? " with these labels";
 
 function showFailure(error, retry) {
   show({ status: "", content: failure(error, retry), urgent: true });

@@ -18,9 +18,9 @@ export function between(distances) {
   return near === far ? apart(far) : `${near} to ${far} bits apart`;
 }
 
-/** Milliseconds with two digits that count, at most: "0.4 ms", "13 ms". */
+/** Milliseconds as short as they still say something: "0.04 ms", "0.4 ms", "13 ms". */
 export function milliseconds(value) {
-  const digits = value < 0.995 ? 2 : value < 9.95 ? 1 : 0;
+  const digits = value < 0.095 ? 2 : value < 9.95 ? 1 : 0;
   return `${whole.format(Number(value.toFixed(digits)))} ms`;
 }
 

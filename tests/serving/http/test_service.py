@@ -265,3 +265,34 @@ def test_the_page_is_a_table_of_files(client: TestClient) -> None:
     assert script.headers["content-type"].startswith("text/javascript")
     for name in ("nothing.js", "../http/app.py", "%2e%2e/page.css", "", "."):
         assert client.get(f"/web/{name}").status_code == 404
+
+
+def test_a_large_index_counts_its_labels_while_it_serves(
+    client: TestClient, serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.serving.http.snapshot._COUNTED_AT_ONCE", 10)
+    expected = client.get("/v1/info").json()["labels"]
+    large = serve()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not large.get("/v1/info").json()["labels"]:
+        time.sleep(0.01)
+    assert large.get("/v1/info").json()["labels"] == expected
+
+
+def test_counting_ends_with_its_snapshot(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxyhash.serving.http.snapshot._COUNTED_AT_ONCE", 10)
+    go, begun = threading.Event(), threading.Event()
+    items = Store.items
+
+    def slow(self: Store, **options: int) -> Any:
+        begun.set()
+        assert go.wait(10)
+        return items(self, **options)
+
+    monkeypatch.setattr(Store, "items", slow)
+    with open_client(built) as client:
+        assert begun.wait(10)
+        snapshot = client.app.state.service.snapshot  # type: ignore[attr-defined]
+        snapshot._closing = True
+        go.set()
+    assert snapshot.labels == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 _THREADS = 4
 _LABELS = 200
+_COUNTED_AT_ONCE = 50_000
+_BATCH = 500
+_REST = 0.02
 
 
 class Snapshot:
@@ -76,6 +80,7 @@ class Snapshot:
         self.labels: list[dict[str, Any]] = []
         self._limits = limits
         self._waiting = 0
+        self._closing = False
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
 
     @classmethod
@@ -136,23 +141,37 @@ class Snapshot:
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""
+        self._closing = True
         await self.encoding.close()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
         if not self.keep_index:
             await asyncio.to_thread(self.index.close)
 
     def warm_up(self) -> None:
-        """Search once, so that the first request need not wait, and count the labels."""
+        """Search once, so that the first request need not wait, and count the labels.
+
+        A large index counts them while it serves already: some minute a million items.
+        """
         nothing = np.zeros((1, code_bytes(self.index.bits)), np.uint8)
         for modality in self.index.modalities:
             self.index.search(nothing, k=1, modality=modality)
         self.nearest_proxies(nothing[0])
-        self.count_labels()
+        if len(self.index) <= _COUNTED_AT_ONCE:
+            self.count_labels()
+        else:
+            self._threads.submit(self.count_labels, rest=_REST)
 
-    def count_labels(self) -> None:
-        """Count the values of the payload's `labels`, and keep the most frequent ones."""
+    def count_labels(self, *, rest: float = 0.0) -> None:
+        """Count the values of the payload's `labels`, and keep the most frequent ones.
+
+        Args:
+            rest: seconds after each batch of items in which searches need not share the processor.
+        """
         counts: Counter[str] = Counter()
-        for batch in self.index.items():
+        for batch in self.index.items(batch=_BATCH):
+            if self._closing:
+                return
+            time.sleep(rest)
             for item in batch:
                 labels = item.payload.get("labels")
                 if isinstance(labels, list):

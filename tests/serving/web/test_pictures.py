@@ -32,6 +32,15 @@ def test_a_picture_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> 
     expect(page.locator(".asked h2")).to_contain_text("Code ")
 
 
+def test_words_with_the_code_of_a_picture_stay_words(site: Site) -> None:
+    page = site.open()
+    page.set_input_files("#file", files=[PICTURE])
+    page.wait_for_url(re.compile(r"\?code="))
+    site.find("a picture")  # the made-up service gives it the picture's code
+    expect(page.locator(".asked h2")).to_have_text("a picture")
+    expect(page.locator(".asked img")).to_have_count(0)
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_a_picture_can_be_dropped_or_pasted(site: Site, way: str) -> None:
     page = site.open("?q=before&for=text")

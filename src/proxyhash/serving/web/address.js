@@ -5,7 +5,7 @@
  * {code}. Pictures that were uploaded are in no link: their code is.
  */
 
-export const DEFAULT_K = 12;
+const DEFAULT_K = 12;
 export const CHOICES_OF_K = [6, 12, 24, 48, 96];
 const CODE = /^[0-9a-f]+$/i;
 

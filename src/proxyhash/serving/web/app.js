@@ -49,12 +49,16 @@ async function run(wanted, { push = true, file = null } = {}) {
   current = wanted;
   if (push && !file) remember(wanted);
   showControls(file);
-  if (!wanted.query && !file) return showWelcome();
+  if (!wanted.query && !file) {
+    showWelcome();
+    return;
+  }
   const waiting = setTimeout(() => showWaiting(wanted), PATIENCE);
   $("results").setAttribute("aria-busy", "true");
   try {
     const begun = performance.now();
     const answer = await ask(toRequest(wanted), file, own.signal);
+    if (own.signal.aborted) return;
     const found = { answer, roundTrip: performance.now() - begun };
     if (file) keepPicture(answer, file, push);
     if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
@@ -62,11 +66,11 @@ async function run(wanted, { push = true, file = null } = {}) {
     showControls();
     showAnswer(found);
   } catch (error) {
-    if (error.name !== "AbortError") showFailure(error, () => run(wanted, { push: Boolean(file), file }));
+    const again = () => run(wanted, { push: Boolean(file), file });
+    if (!own.signal.aborted) showFailure(error, again);
   } finally {
     clearTimeout(waiting);
   }
-  return undefined;
 }
 
 const change = (part) => run({ ...current, ...part });
@@ -103,7 +107,7 @@ function showWelcome() {
 
 function showAnswer({ answer, roundTrip }) {
   const { hits, target, query } = answer;
-  const shown = pictures.get(query.code);
+  const shown = query.text || query.id ? undefined : pictures.get(query.code);
   const chosen = current.labels;
   const amount = count(compared(answer), thing(target)) + among(chosen);
   const actions = {

@@ -32,7 +32,9 @@ export function queryPanel(answer, { shown, roundTrip, copied }) {
 /** Return what a query is called in a title or a sentence. */
 export function titleOf(query, shown) {
   if (shown) return shown.name;
-  return query.text || (query.id ? `Item ${query.id}` : `Code ${query.code.slice(0, 8)}${query.code.length > 8 ? "…" : ""}`);
+  if (query.text) return query.text;
+  if (query.id) return `Item ${query.id}`;
+  return query.code.length > 8 ? `Code ${query.code.slice(0, 8)}…` : `Code ${query.code}`;
 }
 
 function kindOf(query, shown) {

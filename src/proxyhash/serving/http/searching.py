@@ -70,8 +70,9 @@ async def question_of(snapshot: Snapshot, request: SearchRequest) -> Question:
         return Question("code", None, code)
     assert request.id is not None
     item = await snapshot.run(get_item, snapshot.index, request.id)
-    names = cast("tuple[Modality, ...]", ("image", "text"))
-    modality: Modality = request.modality or next(name for name in names if name in item.codes)
+    modality = request.modality
+    if modality is None:
+        modality = "image" if "image" in item.codes else "text"
     if modality not in item.codes:
         raise ApiError(
             422, "invalid_request", f"item {request.id!r} has no {modality}; ask without modality"

@@ -59,13 +59,12 @@ def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     Shape (n, B) of `uint8` becomes (n, B/8) of `uint64`, or (n, B/4) of `uint32`, and so on.
     Only rows that do not lie side by side in memory are copied.
     """
-    codes = np.require(codes, requirements=["C", "A"])
+    codes = np.ascontiguousarray(codes)
     width = codes.shape[1]
     for word in (np.uint64, np.uint32, np.uint16):
-        size = np.dtype(word).itemsize
-        if width % size == 0:
-            words = np.frombuffer(codes, dtype=word) if codes.size else np.empty(0, word)
-            return np.require(words.reshape(len(codes), width // size), requirements=["A"])
+        if width % np.dtype(word).itemsize == 0:
+            words = codes.view(word)
+            return words if words.flags.aligned else words.copy()
     return codes
 
 

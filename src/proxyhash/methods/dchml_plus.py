@@ -78,8 +78,8 @@ class DchmlPlus(Objective):
     defaults: ClassVar[Mapping[str, Any]] = {
         "posterior": True,
         "learning_rate": 1.5e-3,
-        "batch_size": 96,
-        "input_dropout": 0.5,
+        "batch_size": None,
+        "input_dropout": None,
         "center": True,
         "text_network": {"input_dropout": 0.0, "center": False},
     }

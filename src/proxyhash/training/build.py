@@ -13,6 +13,7 @@ from proxyhash.methods.base import Context, Memory
 from proxyhash.methods.registry import make_objective
 from proxyhash.progress import Track, silent
 from proxyhash.training.average import WeightAverage
+from proxyhash.training.fitting import input_dropout
 from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import make_optimizer
 from proxyhash.training.randomness import derive_seed, seeded
@@ -109,12 +110,15 @@ def _network(
             f"{int(has.sum())} train items have a label and {article} {modality}; at least 2 are "
             "needed"
         )
+    options = config.network_options(modality)
+    if options["input_dropout"] is None:
+        options["input_dropout"] = input_dropout(features.shape[1])
     network = kind(
         features.shape[1],
         config.bits,
         seed=derive_seed(config.seed, _WEIGHTS, number),
         categories=train.labels.shape[1] if config.posterior else 0,
-        **config.network_options(modality),
+        **options,
     )
     network.fit_standardization(features.cpu(), has.cpu())
     return network

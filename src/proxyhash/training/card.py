@@ -109,7 +109,7 @@ def results_table(metrics: Mapping[str, Any]) -> str:
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
     return (
         f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
-        f"of batches of {config.batch_size}; epoch {training['best_epoch']} kept"
+        f"of batches of {training['batch_size']}; epoch {training['best_epoch']} kept"
     )
 
 

@@ -39,8 +39,8 @@ class NetworkOptions(Settings):
     """Activation of the hidden layers."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
-    input_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of features dropped in training."""
+    input_dropout: float | None = Field(default=0.0, ge=0, lt=1)
+    """Share of features dropped in training; none: half, of fewer than 1,024 features fewer."""
     batch_norm: bool = False
     """Batch normalisation of the hidden layers."""
     output_batch_norm: bool = True
@@ -114,8 +114,8 @@ class TrainConfig(NetworkOptions):
 
     epochs: int = Field(default=20, ge=1)
     """Rounds over the train items."""
-    batch_size: int = Field(default=128, ge=2)
-    """Most items a step."""
+    batch_size: int | None = Field(default=128, ge=2)
+    """Most items a step; none: a 48th of the train items, at least 32 and at most 96."""
     patience: int = Field(default=0, ge=0)
     """Epochs without a better validation score after which the run ends early; 0: never."""
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
 from proxyhash.methods.base import Batch, Passes
 from proxyhash.progress import Track, silent
+from proxyhash.training.fitting import batch_size
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
 from proxyhash.training.randomness import seeded
@@ -138,7 +139,7 @@ def _train_epoch(
     state.networks.train()
     state.objective.train()
     state.objective.begin_round(state.memory)
-    steps = list(_steps(train, state.objective.passes, batch_size=config.batch_size))
+    steps = list(_steps(train, state.objective.passes, batch_size=batch_size(config, len(train))))
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):

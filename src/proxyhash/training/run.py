@@ -15,6 +15,7 @@ from proxyhash.methods.registry import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.card import model_card
+from proxyhash.training.fitting import batch_size
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord, cut_history
 from proxyhash.training.interrupt import listen_for_stop
@@ -181,7 +182,8 @@ def _train(
     codes.save(folder.codes)
     result = RunResult(
         folder=folder.path,
-        metrics=evaluations.to_dict() | {"training": _summary(config, state)},
+        metrics=evaluations.to_dict()
+        | {"training": _summary(config, state, items=len(train_rows))},
         epochs=state.epoch,
         best_epoch=state.best.epoch,
         seconds=state.seconds,
@@ -201,11 +203,12 @@ def _resolved(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"settings": settings})
 
 
-def _summary(config: TrainConfig, state: TrainState) -> dict[str, Any]:
+def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str, Any]:
     return {
         "method": config.method,
         "seed": config.seed,
         "epochs": state.epoch,
+        "batch_size": batch_size(config, items),
         "best_epoch": state.best.epoch,
         "validation_map": state.best.score,
         "seconds": round(state.seconds, 3),

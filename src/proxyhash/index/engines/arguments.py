@@ -23,7 +23,9 @@ NO_ORDER: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a read-only view: kernels are compiled once for it, mapped from a file or not."""
-    view = np.require(array, requirements=["C", "A"]).view(np.ndarray)
+    flags = array.flags
+    whole = flags.c_contiguous and flags.aligned
+    view = (array if whole else np.require(array, requirements=["C", "A"])).view(np.ndarray)
     view.setflags(write=False)
     return view
 

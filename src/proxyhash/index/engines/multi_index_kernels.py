@@ -31,9 +31,10 @@ GAVE_UP = -1
 _BUCKET, _ROW_BESIDE, _ROW_FETCHED = 400, 8, 80
 # Buckets, and rows in them, that are read one after the other without a decision in between, so
 # that the memory works on several at once.
-_AHEAD, _WAITING = 32, 128
-# Rows from which on comparing a bucket as a block is faster.
-_BLOCK_ROWS = 16
+_AHEAD, _WAITING = 64, 128
+# Rows of a bucket that are compared as a block, to dismiss them at once; fewer than the least are
+# faster one by one.
+_BLOCK_ROWS, _FEW_ROWS = 256, 16
 
 
 class Probe(NamedTuple):
@@ -172,21 +173,23 @@ def _sift(beside: Words, following: Words, limit: int, bounds: Integers, waiting
     word = following[0]
     for bucket in range(bounds.shape[0]):
         first, last = bounds[bucket, 0], bounds[bucket, 1]
-        block = beside.size and last - first >= _BLOCK_ROWS
-        if block and all_beyond(following, beside, first, last, limit):
-            continue
-        for place in range(first, last):
-            if waits == _WAITING:
-                bounds[bucket, 0] = place
-                return waits
-            waiting[waits] = place
-            if beside.size:
-                near = np.int64(popcount(beside[place] ^ word))
-                waiting[_WAITING + waits] = near
-                waits += int(near <= limit)
-            else:
-                waits += 1
-        bounds[bucket, 0] = bounds[bucket, 1]
+        while first < last:
+            stop = min(first + _BLOCK_ROWS, last)
+            block = beside.size and stop - first >= _FEW_ROWS
+            if not (block and all_beyond(following, beside, first, stop, limit)):
+                for place in range(first, stop):
+                    if waits == _WAITING:
+                        bounds[bucket, 0] = place
+                        return waits
+                    waiting[waits] = place
+                    if beside.size:
+                        near = np.int64(popcount(beside[place] ^ word))
+                        waiting[_WAITING + waits] = near
+                        waits += int(near <= limit)
+                    else:
+                        waits += 1
+            first = stop
+        bounds[bucket, 0] = last
     return waits
 
 

@@ -147,7 +147,7 @@ def test_opening_measures_nothing_anew(tmp_path: Path, monkeypatch: pytest.Monke
     engine = planned()
     codes = draw_codes(300, 64, 0)
     engine.save(tmp_path)
-    monkeypatch.setattr("proxyhash.index.engines.planner.measure", None)
+    monkeypatch.setattr("proxyhash.index.engines.planner.compare", None)
     again = PlannedEngine.load(tmp_path, codes)
     assert again.costs == engine.costs
     assert (again.reason, again.engines) == ("given", ("scan", "clustered"))

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.index.engines.base import Engine
 
-__all__ = ["Cost", "draw_queries", "expected_cost", "measure"]
+__all__ = ["Cost", "compare", "draw_queries", "expected_cost", "measure"]
 
 NEIGHBOURS = (1, 10, 100, 1000)
 """The k that are measured; between them costs are interpolated on logarithmic scales."""
+
+ROUNDS = 2
 
 BATCH = 32
 BUDGET = 0.1
@@ -75,7 +77,7 @@ def measure(
     costs = []
     for kind in kinds:
         for k, radius in kind:
-            alone = _seconds(engine, queries[:1], k, radius, threads)
+            alone = _alone(engine, queries, k, radius, threads)
             single = Cost(engine.name, 1, k, radius, alone)
             size = int(np.clip(BUDGET / single.seconds, 2, len(queries)))
             seconds = _seconds(engine, queries[-size:], k, radius, threads) / size
@@ -84,6 +86,29 @@ def measure(
             if min(single.seconds, together.seconds) > give_up:
                 break
     return costs
+
+
+def compare(engines: Sequence[Engine], queries: Codes, *, threads: int | None = None) -> list[Cost]:
+    """Return the least costs of several engines.
+
+    They are measured in turn, so that what else the machine does meets all of them.
+
+    Args:
+        engines: the scan first; the others are given up where they take twice as long.
+        queries: at least two packed codes.
+        threads: how many threads searches use; default all cores.
+    """
+    least: dict[tuple[str, bool, int | None, int | None], Cost] = {}
+    for _ in range(ROUNDS):
+        give_up = inf
+        for engine in engines:
+            costs = measure(engine, queries, give_up=give_up, threads=threads)
+            if give_up == inf:
+                give_up = 2 * max(cost.seconds for cost in costs)
+            for cost in costs:
+                kind = (cost.engine, cost.batch, cost.k, cost.radius)
+                least[kind] = min(least.get(kind, cost), cost, key=lambda one: one.seconds)
+    return list(least.values())
 
 
 def expected_cost(
@@ -118,6 +143,17 @@ def _interpolate(costs: Sequence[Cost], k: float) -> float:
         return seconds * k / largest
     places, values = zip(*known, strict=True)
     return float(np.exp(np.interp(log(k), np.log(places), np.log(values))))
+
+
+def _alone(
+    engine: Engine, queries: Codes, k: int | None, radius: int | None, threads: int | None
+) -> float:
+    """Return the mean seconds of queries searched one by one: as many as the budget allows."""
+    times: list[float] = []
+    while len(times) < len(queries) and sum(times) < BUDGET / 3:
+        one = queries[len(times) : len(times) + 1]
+        times.append(_seconds(engine, one, k, radius, threads))
+    return sum(times) / len(times)
 
 
 def _seconds(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import Rows, check_known
-from proxyhash.index.engines.costs import Cost, draw_queries, expected_cost, measure
+from proxyhash.index.engines.costs import Cost, compare, draw_queries, expected_cost
 from proxyhash.index.engines.header import read_header, write_header
 from proxyhash.index.engines.registry import get_engine, register_engine
 from proxyhash.index.engines.scan import ScanEngine
@@ -116,15 +116,13 @@ class PlannedEngine:
         if scan.count < max(2, scan_below):
             reason = f"scan: there are {scan.count:,} codes, and {scan_below:,} are scanned at once"
             return cls([scan], [], reason)
-        queries = draw_queries(codes)
-        costs = measure(scan, queries, threads=threads)
-        limit = max(cost.seconds for cost in costs)
-        best: Engine = scan
-        for name in candidates:
-            engine = get_engine(name).build(codes, bits=bits, order=order, threads=threads)
-            costs += measure(engine, queries, give_up=2 * limit, threads=threads)
-            if _merit(costs, name, bits) < _merit(costs, best.name, bits):
-                best = engine
+        others = [
+            get_engine(name).build(codes, bits=bits, order=order, threads=threads)
+            for name in candidates
+        ]
+        engines: list[Engine] = [scan, *others]
+        costs = compare(engines, draw_queries(codes), threads=threads)
+        best = min(engines, key=lambda engine: _merit(costs, engine.name, bits))
         kept = [scan] if best is scan else [scan, best]
         names = {engine.name for engine in kept}
         reason = _explain(costs, best.name, scan.count)

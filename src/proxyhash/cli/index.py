@@ -18,4 +18,4 @@ def register(app: typer.Typer) -> None:
 
 
 for _part in (index_build, index_change, index_look, index_copy):
-    _part.register(commands)
+    _part.add_verbs(commands)

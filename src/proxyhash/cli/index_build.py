@@ -19,14 +19,14 @@ from proxyhash.cli.shared import (
 if TYPE_CHECKING:
     from proxyhash.serving.index_collection import IndexReport
 
-__all__ = ["register"]
+__all__ = ["add_verbs"]
 
 ManifestArgument = Annotated[
     Path, typer.Argument(help="Manifest file or folder of the items.", show_default=False)
 ]
 
 
-def register(commands: typer.Typer) -> None:
+def add_verbs(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     commands.command(
         epilog=examples(

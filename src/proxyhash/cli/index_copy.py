@@ -8,10 +8,10 @@ import typer
 from proxyhash.cli import console
 from proxyhash.cli.shared import IndexArgument, JsonOption, examples
 
-__all__ = ["register"]
+__all__ = ["add_verbs"]
 
 
-def register(commands: typer.Typer) -> None:
+def add_verbs(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     commands.command(
         epilog=examples("proxyhash index snapshot photos.index backup/photos-monday.index")

@@ -6,10 +6,10 @@ from proxyhash.cli import console
 from proxyhash.cli.shared import IndexArgument, JsonOption, examples
 from proxyhash.errors import DataError
 
-__all__ = ["register"]
+__all__ = ["add_verbs"]
 
 
-def register(commands: typer.Typer) -> None:
+def add_verbs(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     commands.command(
         epilog=examples(

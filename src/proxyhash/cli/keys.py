@@ -25,8 +25,8 @@ def register(app: typer.Typer) -> None:
             "proxyhash keys add keys.json page", "proxyhash keys add keys.json loader --write"
         )
     )(add)
-    group.command("list")(list_keys)
-    group.command()(remove)
+    group.command("list", epilog=examples("proxyhash keys list keys.json"))(list_keys)
+    group.command(epilog=examples("proxyhash keys remove keys.json page"))(remove)
     app.add_typer(group, name="keys")
 
 

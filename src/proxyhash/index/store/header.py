@@ -87,7 +87,13 @@ class Header:
             DataError: the folder is no index, its header is damaged or of a newer format.
         """
         path = folder / "header.json"
-        if not path.is_file():
+        try:
+            known = path.is_file()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({error.strerror}): check the permissions and the disk"
+            ) from error
+        if not known:
             raise DataError(
                 f"{folder} is no index folder: it has no header.json; "
                 "`proxyhash index build` makes an index"

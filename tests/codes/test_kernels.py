@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,6 +71,47 @@ def test_what_has_not_begun_is_dropped_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         kernels.run_blocks(work, 1000, threads=2, block=1)
     assert len(begun) < 100
+
+
+def test_callers_may_come_at_once_and_from_within_a_block() -> None:
+    seen = np.zeros((8, 50, 20), int)
+
+    def count(counts: np.ndarray, start: int, stop: int) -> None:
+        counts[start:stop] += 1
+
+    def outer(caller: int) -> None:
+        def middle(start: int, stop: int) -> None:
+            for place in range(start, stop):
+                kernels.run_blocks(partial(count, seen[caller, place]), 20, threads=2, block=3)
+
+        kernels.run_blocks(middle, 50, threads=3, block=4)
+
+    callers = [threading.Thread(target=outer, args=(caller,)) for caller in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert (seen == 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    script = """
+import os, sys
+from proxyhash.codes import kernels
+seen = []
+work = lambda start, stop: seen.extend(range(start, stop))
+kernels.run_blocks(work, 100, threads=2, block=10)
+child = os.fork()
+if not child:
+    kernels.run_blocks(work, 100, threads=2, block=10)
+    os._exit(len(seen))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "200\n"
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

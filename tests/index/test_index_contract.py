@@ -104,6 +104,8 @@ def test_answers_are_the_smallest_by_distance_and_id(backend: Backend) -> None:
                 assert found(hits) == by_loop(items, query, k=k, radius=radius)
                 assert all(hit.payload == items[hit.id][1] for hit in hits)
         for condition in FILTERS:
+            wanted_count = sum(matches(condition, payload) for _, payload in items.values())
+            assert index.count("image", filter=condition) in (wanted_count, None)
             for k, radius in ((6, None), (None, 4)):
                 answers = index.search(codes_of(*queries), k=k, radius=radius, filter=condition)
                 for query, hits in zip(queries, answers, strict=True):
@@ -114,6 +116,7 @@ def test_answers_are_the_smallest_by_distance_and_id(backend: Backend) -> None:
 def test_an_empty_index_answers(backend: Backend) -> None:
     with empty(backend) as index:
         assert len(index) == 0
+        assert index.count("image") == 0
         assert "a" not in index
         assert everything(index) == []
         assert index.search(codes_of(0, 1), k=3) == [[], []]
@@ -139,6 +142,15 @@ def test_items_have_codes_in_one_or_several_modalities(backend: Backend) -> None
         ]
         assert set(index.get("a").codes) == {"image", "text"}
         assert index.get("c").codes["text"].tolist() == codes_of(5)[0].tolist()
+        several = index.get_many(["c", "x", "a", "c"])
+        assert several.keys() == {"a", "c"}
+        assert set(several["a"].codes) == {"image", "text"}
+        assert several["c"].codes["text"].tolist() == codes_of(5)[0].tolist()
+        assert several["a"].payload == {"n": 2}
+        assert index.get_many([]) == {}
+        assert (index.count("image"), index.count("text")) == (2, 3)
+        with pytest.raises(UsageError, match="modality is 'sound'"):
+            index.count("sound")
         info = json.loads(json.dumps(index.info()))
         assert (info["bits"], info["model"], info["items"]) == (BITS, "m1", 3)
 

@@ -8,9 +8,11 @@ does so after a fork.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numba
@@ -94,25 +96,40 @@ def run_blocks(
 ) -> None:
     """Call `work(start, stop)` on consecutive ranges that cover `range(count)`.
 
-    Ranges are at most `block` long. They run on `threads` threads (default: all cores); with one
-    range or one thread, on the caller's own. When one of them fails, or the user presses Ctrl-C,
-    those not yet begun are dropped.
+    Ranges are at most `block` long. They run on `threads` threads (default: all cores), of which
+    the caller's own is one; the others live on between calls, and where other calls keep them
+    busy, the caller does the work itself. When a range fails, or the user presses Ctrl-C, those
+    not yet begun are dropped.
     """
     threads = default_threads() if threads is None else threads
     block = max(1, min(block, -(-count // max(1, threads))))
+    starts = iter(range(0, count, block))
+    stopped = False
 
-    def ranges() -> Iterator[tuple[int, int]]:
-        for start in range(0, count, block):
-            yield start, min(start + block, count)
-
-    if threads <= 1 or count <= block:
-        for start, stop in ranges():
-            work(start, stop)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="proxyhash") as pool:
+    def take() -> None:
+        nonlocal stopped
         try:
-            for done in [pool.submit(work, start, stop) for start, stop in ranges()]:
-                done.result()
+            for start in starts:  # each goes to whichever thread asks next
+                if stopped:
+                    return
+                work(start, min(start + block, count))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stopped = True
             raise
+
+    helpers = min(threads, -(-count // block)) - 1
+    futures = [_pool(threads - 1).submit(take) for _ in range(helpers)]
+    take()
+    for future in futures:
+        if not future.cancel():
+            future.result()
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that live on: starting them anew takes longer than many a search."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="proxyhash")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of the threads

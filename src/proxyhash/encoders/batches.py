@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["encode_batches", "worker_threads"]
+__all__ = ["encode_batches", "use_one_torch_thread", "worker_threads"]
 
 Row = TypeVar("Row")
 
@@ -47,7 +47,17 @@ def encode_batches(
         return
     threads = min(worker_threads(), len(positions))
     batches = np.array_split(positions, max(-(-len(positions) // batch_size), threads))
-    with _one_torch_thread_each() as start, ThreadPoolExecutor(threads, initializer=start) as pool:
+    if len(batches) == 1 or threads == 1:  # sooner done than handed to another thread
+        for batch in batches:
+            with _torch_threads_kept():
+                use_one_torch_thread()
+                done = list(encode(batch))
+            yield from zip(batch.tolist(), done, strict=True)
+        return
+    with (
+        _torch_threads_kept(),
+        ThreadPoolExecutor(threads, initializer=use_one_torch_thread) as pool,
+    ):
         running: deque[tuple[NDArray[np.int64], Future[Iterable[Row]]]] = deque()
         try:
             waiting = iter(batches)
@@ -76,15 +86,23 @@ def worker_threads() -> int:
     return os.cpu_count() or 1
 
 
+def use_one_torch_thread() -> None:
+    """Tell torch, where it is loaded, that this thread is one of several that use it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.get_num_threads()  # a thread's first look takes whatever another thread set last
+        torch.set_num_threads(1)
+
+
 @contextmanager
-def _one_torch_thread_each() -> Iterator[Callable[[], None]]:
-    """Yield what each worker thread calls first; the caller's number comes back at the end."""
+def _torch_threads_kept() -> Iterator[None]:
+    """Let torch have as many threads for the caller after the block as before."""
     torch = sys.modules.get("torch")
     if torch is None:
-        yield lambda: None
+        yield
         return
     before = torch.get_num_threads()
     try:
-        yield lambda: torch.set_num_threads(1)
+        yield
     finally:
         torch.set_num_threads(before)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 
 from proxyhash.codes import CodeFile, binarize, code_bytes
@@ -16,19 +15,13 @@ from proxyhash.data import Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError, check_option
+from proxyhash.hashing.blocks import block_logits, sign_logits
 from proxyhash.hashing.model_folder import SavedEncoder, SavedModel, read_model, write_model
 from proxyhash.hashing.networks import HashingNetwork
 from proxyhash.hashing.proxies import Proxies
 from proxyhash.progress import Track, silent
 
 __all__ = ["HashModel"]
-
-BLOCK_ROWS = 64
-"""Items that go through a network together, always: the last block is filled up with zeros.
-
-How a matrix product is rounded depends on the number of rows, so in blocks of one size the code of
-an item does not depend on what else is encoded with it.
-"""
 
 
 class HashModel:
@@ -120,27 +113,7 @@ class HashModel:
         Raises:
             UsageError: the model has no such network, or the features are of another width.
         """
-        network = self._network(modality)
-        if features.shape[1] != network.dim_in:
-            raise UsageError(
-                f"{modality} features have {features.shape[1]} columns; this model takes "
-                f"{network.dim_in}: use the encoder it was trained with"
-            )
-        device = next(network.parameters()).device
-        logits = np.empty((len(features), self.bits), np.float32)
-        was_training = network.training
-        network.eval()
-        try:
-            with torch.inference_mode():
-                for start in range(0, len(features), BLOCK_ROWS):
-                    rows = features[start : start + BLOCK_ROWS]
-                    block = torch.zeros(BLOCK_ROWS, network.dim_in)
-                    block[: len(rows)] = torch.from_numpy(np.array(rows))
-                    values = network.logits(block.to(device))[: len(rows)]
-                    logits[start : start + BLOCK_ROWS] = values.cpu().numpy()
-        finally:
-            network.train(was_training)
-        return logits
+        return block_logits(self._network(modality), features, modality=modality)
 
     def encode_features(
         self, features: Float32[np.ndarray, "n d"], *, modality: Modality
@@ -151,7 +124,8 @@ class HashModel:
             UsageError: as `logits`.
             DataError: a row of the features is not finite.
         """
-        return binarize(self.logits(features, modality=modality))
+        logits = sign_logits(self._network(modality), features, modality=modality)
+        return binarize(logits)
 
     def encode_images(
         self, images: Sequence[Any], *, batch_size: int = 64, track: Track = silent

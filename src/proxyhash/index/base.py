@@ -75,6 +75,19 @@ class Index(Protocol):
         """
         ...
 
+    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
+        """Return what is stored under those of the ids that are there, by id."""
+        ...
+
+    def count(
+        self,
+        modality: str,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> int | None:
+        """Return how many items a search of a modality compares; None where it cannot be told."""
+        ...
+
     def search(
         self,
         codes: Codes,

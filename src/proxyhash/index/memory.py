@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.index.checks import check_items, check_modalities, check_search
 from proxyhash.index.engines.registry import get_engine
 from proxyhash.index.hit import Hit
@@ -96,6 +96,23 @@ class MemoryIndex:
         if id not in state.rows:
             raise UsageError(f"no item {id!r} in the index")
         return state.item(state.rows[id])
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
+        """Return what is stored under those of the ids that are there; see `Index.get_many`."""
+        state = self._state
+        return {id_: state.item(state.rows[id_]) for id_ in ids if id_ in state.rows}
+
+    def count(
+        self,
+        modality: str,
+        *,
+        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+    ) -> int:
+        """Return how many items a search of a modality compares; see `Index.count`."""
+        check_option("modality", modality, self.modalities)
+        state = self._state
+        rows = state.columns[modality].rows
+        return len(rows) if filter is None else int(state.matching(filter, rows).sum())
 
     def search(
         self,

@@ -43,7 +43,7 @@ def test_what_arrives_while_a_batch_is_encoded_goes_together() -> None:
     sizes: list[int] = []
 
     async def main() -> list[int]:
-        batcher = MicroBatcher(work, name="numbers", most=4, wait_ms=0, observe=sizes.append)
+        batcher = MicroBatcher(work, name="numbers", most=4, observe=sizes.append)
         first = asyncio.create_task(batcher.submit(0))
         await until_it_works(work)
         rest = [asyncio.create_task(batcher.submit(number)) for number in range(1, 7)]
@@ -60,27 +60,36 @@ def test_what_arrives_while_a_batch_is_encoded_goes_together() -> None:
     assert len(work.threads) == 1
 
 
-def test_the_first_waits_a_moment_for_others() -> None:
+def test_workers_share_what_waits() -> None:
     work = Work()
-    work.go.set()
+    prepared: list[int] = []
 
     async def main() -> None:
-        batcher = MicroBatcher(work, name="numbers", wait_ms=50)
-        first = asyncio.create_task(batcher.submit(1))
-        await asyncio.sleep(0.005)
-        assert (await batcher.submit(2), await first) == (4, 2)
-        assert await batcher.submit(3) == 6
+        batcher = MicroBatcher(
+            work, name="numbers", workers=2, prepare=lambda: prepared.append(threading.get_ident())
+        )
+        first = [asyncio.create_task(batcher.submit(number)) for number in (0, 1)]
+        while len(work.batches) < 2:
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(batcher.submit(number)) for number in range(2, 10)]
+        await asyncio.sleep(0)
+        work.go.set()
+        assert await asyncio.gather(*first, *rest) == [2 * number for number in range(10)]
         await batcher.close()
 
     asyncio.run(main())
-    assert work.batches == [[1, 2], [3]]
+    assert sorted(work.batches[:2]) == [[0], [1]]
+    assert work.batches[2] == [2, 3, 4, 5]
+    assert sum(map(len, work.batches)) == 10
+    assert set(prepared) == work.threads
+    assert len(prepared) == 2
 
 
 def test_a_full_queue_refuses_until_somebody_leaves() -> None:
     work = Work()
 
     async def main() -> None:
-        batcher = MicroBatcher(work, name="numbers", waiting=2, wait_ms=0)
+        batcher = MicroBatcher(work, name="numbers", waiting=2)
         first = asyncio.create_task(batcher.submit(0))
         await until_it_works(work)
         rest = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
@@ -103,30 +112,43 @@ def test_a_full_queue_refuses_until_somebody_leaves() -> None:
 
 def test_a_bad_input_does_not_spoil_the_others() -> None:
     work = Work()
-    work.go.set()
 
     async def main() -> list[object]:
-        batcher = MicroBatcher(work, name="numbers", wait_ms=5)
+        batcher = MicroBatcher(work, name="numbers")
+        first = asyncio.create_task(batcher.submit(0))
+        await until_it_works(work)
         tasks = [asyncio.create_task(batcher.submit(number)) for number in (1, -2, 3)]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+        work.go.set()
+        results = await asyncio.gather(first, *tasks, return_exceptions=True)
         await batcher.close()
         return list(results)
 
-    one, two, three = asyncio.run(main())
-    assert (one, three) == (2, 6)
+    zero, one, two, three = asyncio.run(main())
+    assert work.batches[:2] == [[0], [1, -2, 3]]
+    assert (zero, one, three) == (0, 2, 6)
     assert isinstance(two, DataError)
     assert str(two) == "-2 is negative"
 
 
 def test_an_unexpected_error_reaches_everybody_and_the_queue_lives_on() -> None:
+    begun, go = threading.Event(), threading.Event()
+
     def work(numbers: Sequence[int]) -> list[int]:
+        begun.set()
+        assert go.wait(10)
         return [10 // number for number in numbers]
 
     async def main() -> None:
-        batcher = MicroBatcher(work, name="numbers", wait_ms=5)
+        batcher = MicroBatcher(work, name="numbers")
+        first = asyncio.create_task(batcher.submit(1))
+        await asyncio.to_thread(begun.wait)
         tasks = [asyncio.create_task(batcher.submit(number)) for number in (0, 5)]
+        await asyncio.sleep(0)
+        go.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [ZeroDivisionError, ZeroDivisionError]
+        assert await first == 10
         assert await batcher.submit(2) == 5
         await batcher.close()
 
@@ -137,7 +159,7 @@ def test_one_who_leaves_while_encoded_misses_nothing() -> None:
     work = Work()
 
     async def main() -> None:
-        batcher = MicroBatcher(work, name="numbers", wait_ms=0)
+        batcher = MicroBatcher(work, name="numbers")
         first = asyncio.create_task(batcher.submit(1))
         await until_it_works(work)
         first.cancel()

@@ -41,7 +41,7 @@ __all__ = ["ScanEngine", "scan"]
 _UNIT_WORDS = 2**29
 _UNIT_QUERIES = 64
 # Rows of one query are spread over threads where starting them takes less than the scan.
-_SPLIT_WORDS = 2**17
+_SPLIT_WORDS = 2**20
 _FEW_QUERIES = 8
 # From this k, and this part of the allowed rows, on a heap takes longer than counting distances.
 _LARGE_K, _LARGE_PART = 256, 64

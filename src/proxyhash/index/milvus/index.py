@@ -241,6 +241,26 @@ class MilvusIndex:
             raise UsageError(f"no item {id!r} in the index")
         return to_item(rows)
 
+    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
+        """Return what is stored under those of the ids that are there; see `Index.get_many`."""
+        keys = [to_key(id_) for id_ in dict.fromkeys(ids)]
+        found = {name: part.rows(keys) for name, part in self._collections.items()}
+        rows = ([(name, of[key]) for name, of in found.items() if key in of] for key in keys)
+        return {item.id: item for item in map(to_item, filter(None, rows))}
+
+    def count(
+        self,
+        modality: str,
+        *,
+        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+    ) -> int | None:
+        """Return how many items a search of a modality compares, None with a filter.
+
+        What a filter lets through is decided on what Milvus sends back, and that is not everything.
+        """
+        check_option("modality", modality, self.modalities)
+        return self._collections[modality].count() if filter is None else None
+
     def search(
         self,
         codes: Codes,

@@ -45,6 +45,9 @@ INSERT INTO state VALUES (0, 0, 0);
 
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
+    # Items are looked up one by one all over the file; a map finds a page without a system call.
+    # SQLite bounds the size by itself, and reads what lies beyond.
+    "PRAGMA mmap_size = 68719476736",
     "PRAGMA cache_size = -65536",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",

@@ -193,7 +193,7 @@ class Generation:
 
     def gather(self, modality: str, rows: npt.NDArray[np.int64]) -> Codes:
         """Return a copy of the codes in some rows."""
-        codes: Codes = np.ascontiguousarray(self.codes[modality].map(self.rows.count)[rows])
+        codes: Codes = self.codes[modality].map(self.rows.count)[rows]
         return codes
 
     def search(
@@ -213,6 +213,11 @@ class Generation:
         found = self.searchers[modality].search(query, rows, k=k, radius=radius, mask=mask)
         return self._hits(found)
 
+    def count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
+        """Return how many items a search of a modality compares."""
+        mask = self._mask(modality, filter)
+        return self.rows.count if mask is None else int(mask.sum())
+
     def count_distances(
         self,
         query: Codes,
@@ -222,7 +227,7 @@ class Generation:
     ) -> npt.NDArray[np.int64]:
         """Return how many items lie at distance 0, 1, ..., bits from one code (1, B)."""
         codes = self.codes[modality].map(self.rows.count)
-        found = distances(query, np.ascontiguousarray(codes))[0]
+        found = distances(query, codes)[0]
         mask = self._mask(modality, filter)
         seen = found if mask is None else found[mask]
         return np.bincount(seen, minlength=self.header.bits + 1)

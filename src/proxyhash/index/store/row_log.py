@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,12 +52,14 @@ class RowLog:
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing; {NEXT_STEP}") from error
         self._salvaged: npt.NDArray[Any] | None = None
+        self._mapped: npt.NDArray[Any] = np.empty((0, width), self._dtype)
 
     def close(self) -> None:
         """Close the file; arrays that map it stay usable."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+            self._mapped = self._mapped[:0]
 
     def whole_rows(self) -> int:
         """Return how many rows the file has room for."""
@@ -109,9 +112,10 @@ class RowLog:
         if self._salvaged is not None:
             return self._salvaged[:rows]
         self.check(rows)  # touching a page behind the end of a file would end the process
-        if not rows:
-            return np.empty((0, self._width), self._dtype)
-        return np.memmap(self.path, self._dtype, mode="r", shape=(rows, self._width))
+        if rows > len(self._mapped):
+            mapped = mmap(self._file, rows * self._row_bytes, access=ACCESS_READ)
+            self._mapped = np.frombuffer(mapped, self._dtype).reshape(rows, self._width)
+        return self._mapped[:rows]
 
     def salvage(self, rows: int) -> None:
         """Read what there is into memory, with zeros for what is lost; the file is left alone."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
-from proxyhash.errors import UsageError
+from proxyhash.errors import UsageError, check_option
 from proxyhash.index.checks import check_items, check_modalities, check_search
 from proxyhash.index.store.access import Access, Mode
 from proxyhash.index.store.disk import disk_errors
@@ -154,7 +154,7 @@ class Store:
         with self._access.reading() as generation:
             return generation.get(id)
 
-    def get_present(self, ids: Sequence[str]) -> dict[str, IndexItem]:
+    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
         """Return what is stored under those of the ids that are there, at one moment."""
         with self._access.reading() as generation:
             return {item.id: item for item in generation.present(ids)}
@@ -174,6 +174,17 @@ class Store:
         )
         with self._access.reading() as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    def count(
+        self,
+        modality: str,
+        *,
+        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+    ) -> int:
+        """Return how many items a search of a modality compares; see `Index.count`."""
+        check_option("modality", modality, self.modalities)
+        with self._access.reading() as generation:
+            return generation.count(modality, filter)
 
     def count_distances(
         self,

@@ -1,7 +1,7 @@
 """Micro-batching: what several requests want encoded at one moment goes through together.
 
-A network takes hardly longer for sixty texts than for one. So while a worker thread is busy with
-one batch, requests gather for the next, and under load batches grow instead of the waiting time.
+A network takes hardly longer for sixty texts than for one. So while all workers are busy, requests
+gather for the next batch, and under load batches grow instead of the waiting time.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from proxyhash.errors import ProxyhashError
@@ -24,16 +25,17 @@ Output = TypeVar("Output")
 
 
 class MicroBatcher(Generic[Input, Output]):
-    """One worker thread, and a bounded queue in front of it.
+    """Worker threads, and a bounded queue in front of them.
 
     Args:
-        work: gets inputs and returns as many outputs; runs in the thread. Where it raises an error
+        work: gets inputs and returns as many outputs; runs in a worker. Where it raises an error
             of this package for several inputs, they are tried one by one, so that a bad one does
             not spoil the others.
         name: what messages and metrics call it.
         most: inputs that go through together.
         waiting: inputs in the queue; more are refused.
-        wait_ms: how long the first input waits for others when the worker is free.
+        workers: threads that take batches; each takes its share of what waits.
+        prepare: called once in each of them before its first batch.
         observe: told the size of every batch.
     """
 
@@ -44,17 +46,19 @@ class MicroBatcher(Generic[Input, Output]):
         name: str,
         most: int = 64,
         waiting: int = 256,
-        wait_ms: float = 2.0,
+        workers: int = 1,
+        prepare: Callable[[], None] = lambda: None,
         observe: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self._work = work
         self._most = most
         self._limit = waiting
-        self._wait = wait_ms / 1000
         self._observe = observe
         self._queue: deque[tuple[Input, asyncio.Future[Output]]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._runner: asyncio.Task[None] | None = None
+        self._lock = Lock()
+        self._workers = workers
+        self._running = 0
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=prepare)
         self.name = name
 
     @property
@@ -71,46 +75,40 @@ class MicroBatcher(Generic[Input, Output]):
             ApiError: 503, the queue is full.
             ProxyhashError: what `work` raised about this input.
         """
-        if len(self._queue) >= self._limit:
-            self._forget_cancelled()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Output] = loop.create_future()
+        with self._lock:
             if len(self._queue) >= self._limit:
-                raise busy(f"too many {self.name} wait to be encoded; try again in a second")
-        future: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
-        self._queue.append((input_, future))
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
+                self._forget_cancelled()
+                if len(self._queue) >= self._limit:
+                    raise busy(f"too many {self.name} wait to be encoded; try again in a second")
+            self._queue.append((input_, future))
+            another = self._running < self._workers
+            self._running += another
+        if another:
+            self._threads.submit(self._drain, loop)
         return await future
 
     async def close(self) -> None:
-        """Finish what is in the queue and end the thread."""
-        if self._runner is not None:
-            await self._runner
-        self._thread.shutdown(wait=False)
+        """Finish what is in the queue and end the threads."""
+        await asyncio.to_thread(self._threads.shutdown)
 
-    async def _run(self) -> None:
-        """Encode until the queue is empty."""
-        try:
-            if self._wait and len(self._queue) < self._most:
-                await asyncio.sleep(self._wait)
-            while self._queue:
-                self._forget_cancelled()
-                some = [self._queue.popleft() for _ in range(min(self._most, len(self._queue)))]
-                if some:
-                    await self._encode(some)
-        finally:
-            self._runner = None
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Encode until the queue is empty; in a worker, which does not wait for the event loop."""
+        while some := self._take():
+            outputs = self._outputs([input_ for input_, _ in some])
+            loop.call_soon_threadsafe(_deliver, [future for _, future in some], outputs)
 
-    async def _encode(self, some: list[tuple[Input, asyncio.Future[Output]]]) -> None:
-        self._observe(len(some))
-        loop = asyncio.get_running_loop()
-        results = await loop.run_in_executor(self._thread, self._outputs, [one for one, _ in some])
-        for (_, future), result in zip(some, results, strict=True):
-            if future.done():  # its client has gone
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+    def _take(self) -> list[tuple[Input, asyncio.Future[Output]]]:
+        """Return a worker's share of what waits; without any, the worker is done."""
+        with self._lock:
+            self._forget_cancelled()
+            share = min(self._most, -(-len(self._queue) // self._workers))
+            some = [self._queue.popleft() for _ in range(share)]
+            self._running -= not some
+        if some:
+            self._observe(len(some))
+        return some
 
     def _outputs(self, inputs: list[Input]) -> Sequence[Output | Exception]:
         try:
@@ -125,3 +123,15 @@ class MicroBatcher(Generic[Input, Output]):
     def _forget_cancelled(self) -> None:
         if any(future.done() for _, future in self._queue):
             self._queue = deque(pair for pair in self._queue if not pair[1].done())
+
+
+def _deliver(
+    futures: Sequence[asyncio.Future[Output]], outputs: Sequence[Output | Exception]
+) -> None:
+    for future, output in zip(futures, outputs, strict=True):
+        if future.done():  # its client has gone
+            continue
+        if isinstance(output, Exception):
+            future.set_exception(output)
+        else:
+            future.set_result(output)

@@ -1,4 +1,9 @@
-"""The model's two micro-batchers: texts and pictures in, codes out."""
+"""The model's two micro-batchers: texts and pictures in, codes out.
+
+Pictures take a core a batch, as many batches at once as there are cores: all are busy as long as
+pictures wait, while a batch on all cores waits for the slowest before the next begins. Texts take
+so little that one thread is enough.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxyhash.data.images import check_image
+from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
 from proxyhash.errors import UsageError
 from proxyhash.serving.http.batching import MicroBatcher
 from proxyhash.serving.http.errors import ApiError, refusing
@@ -49,23 +55,21 @@ class Encoding:
     def __init__(self, model: HashModel | None, *, limits: Limits, metrics: Metrics) -> None:
         self._model = model
         self._limits = limits
-        options = {
-            "most": limits.encode_batch,
-            "waiting": limits.waiting,
-        }
         self._texts: MicroBatcher[str, Encoded] = MicroBatcher(
             self._encode_texts,
             name="texts",
-            wait_ms=limits.text_wait_ms,
+            most=limits.encode_batch,
+            waiting=limits.waiting,
             observe=metrics.encode_batch.labels("text").observe,
-            **options,
         )
         self._images: MicroBatcher[bytes, Encoded] = MicroBatcher(
             self._encode_images,
             name="images",
-            wait_ms=limits.image_wait_ms,
+            most=limits.encode_batch,
+            waiting=limits.waiting,
+            workers=worker_threads(),
+            prepare=use_one_torch_thread,
             observe=metrics.encode_batch.labels("image").observe,
-            **options,
         )
 
     @property

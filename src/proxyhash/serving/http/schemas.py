@@ -166,7 +166,7 @@ class SearchAnswer(BaseModel):
     query: QueryAnswer
     bits: int
     target: Modality
-    searched: int
+    searched: int | None
     hits: list[HitAnswer]
     took_ms: Milliseconds
     explain: Explanation | None

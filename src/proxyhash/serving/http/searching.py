@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -13,7 +13,7 @@ from proxyhash.codes import check_codes
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index import parse_filter
 from proxyhash.index.checks import check_search
-from proxyhash.index.store import Store
+from proxyhash.index.filters import matches
 from proxyhash.serving.http.encoding import known_code
 from proxyhash.serving.http.errors import ApiError, refusing
 from proxyhash.serving.http.explaining import explain
@@ -42,6 +42,7 @@ class Question:
         code: packed code, uint8 (ceil(bits/8),).
         text: the text, where there is one.
         id: the item, where it is one.
+        payload: what is stored beside the item.
         encode_ms: how long it took to know the code.
     """
 
@@ -50,6 +51,7 @@ class Question:
     code: Codes
     text: str | None = None
     id: str | None = None
+    payload: Mapping[str, object] = field(default_factory=dict)
     encode_ms: float = 0.0
 
 
@@ -77,7 +79,7 @@ async def question_of(snapshot: Snapshot, request: SearchRequest) -> Question:
         raise ApiError(
             422, "invalid_request", f"item {request.id!r} has no {modality}; ask without modality"
         )
-    return Question("id", modality, item.codes[modality], id=request.id)
+    return Question("id", modality, item.codes[modality], id=request.id, payload=item.payload)
 
 
 async def answer(
@@ -167,7 +169,7 @@ class _Found:
     hits: list[Hit]
     codes: list[str]
     pictured: set[str]
-    searched: int
+    searched: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,24 +219,22 @@ class _Search:
                 f"more than {self.most} items are within {self.radius} bits; give k or a smaller "
                 "radius",
             )
-        counts = index.info().get("modalities")
-        searched = counts[self.target] if isinstance(counts, dict) else len(index)
+        searched = index.count(self.target, filter=self.filter)
+        if searched and itself and (not self.filter or matches(self.filter, question.payload)):
+            searched -= 1
         ids = [hit.id for hit in hits]
         thumbnails = snapshot.thumbnails
         return _Found(
             hits,
             _codes_of(index, ids, self.target),
             thumbnails.present(ids) if thumbnails and ids else set(),
-            searched - (itself and searched > 0),
+            searched,
         )
 
 
 def _codes_of(index: Index, ids: Sequence[str], target: Modality) -> list[str]:
     """Return the codes of hits in hex; "" for one that was deleted a moment ago."""
-    if isinstance(index, Store):
-        items = index.get_present(ids)
-    else:
-        items = {id_: index.get(id_) for id_ in ids if id_ in index}
+    items = index.get_many(ids)
     return [
         items[id_].codes[target].tobytes().hex()
         if id_ in items and target in items[id_].codes

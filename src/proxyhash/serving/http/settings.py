@@ -29,9 +29,6 @@ class Limits:
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or pictures that are encoded together.
-        text_wait_ms: how long the first of the texts waits for others; while a batch is encoded
-            they gather for the next one anyway.
-        image_wait_ms: the same for pictures, which take longer themselves.
     """
 
     k: int = 1000
@@ -44,13 +41,11 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
-    text_wait_ms: float = 0.0
-    image_wait_ms: float = 5.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value <= 0 and not each.name.endswith("wait_ms"):
+            if value <= 0:
                 raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
 
 

@@ -10,7 +10,7 @@ import { watchKeys } from "./keyboard.js";
 import { failure, nothing, welcome } from "./notices.js";
 import { refusal, watchPictures } from "./picture.js";
 import { queryPanel, titleOf } from "./query.js";
-import { between, compared, count, milliseconds, number, thing } from "./words.js";
+import { between, compared, milliseconds, number, thing } from "./words.js";
 
 const PATIENCE = 150; // ms until the old results give way to empty cards
 const REMEMBERED = 20;
@@ -109,7 +109,7 @@ function showAnswer({ answer, roundTrip }) {
   const { hits, target, query } = answer;
   const shown = query.text || query.id ? undefined : pictures.get(query.code);
   const chosen = current.labels;
-  const amount = count(compared(answer), thing(target)) + among(chosen);
+  const amount = compared(answer) + among(chosen);
   const actions = {
     chosen,
     alike: alike(target),

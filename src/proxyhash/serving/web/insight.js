@@ -2,7 +2,7 @@
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { h, s } from "./dom.js";
-import { compared, count, milliseconds, number, thing } from "./words.js";
+import { compared, milliseconds, number, thing } from "./words.js";
 
 const HEIGHT = 34;
 const PROXIES = 6;
@@ -34,7 +34,7 @@ export function codeFigure(answer) {
 export function insights(answer, roundTrip) {
   const { explain } = answer;
   return [
-    explain ? histogram(answer) : null,
+    explain?.histogram.length ? histogram(answer) : null,
     explain?.proxies?.length ? proxies(answer) : null,
     times(answer.took_ms, roundTrip),
   ];
@@ -64,7 +64,7 @@ function histogram(answer) {
   const say = (distance) => {
     readout.textContent =
       distance === null
-        ? count(compared(answer), thing(target)) + (cut === null ? "" : `, cut at ${cut}`)
+        ? compared(answer) + (cut === null ? "" : `, cut at ${cut}`)
         : `${number(counts[distance] ?? 0)} at distance ${distance}`;
   };
   chart.addEventListener("pointermove", (event) => {

@@ -24,9 +24,9 @@ export function milliseconds(value) {
   return `${whole.format(Number(value.toFixed(digits)))} ms`;
 }
 
-/** How many codes were compared: those that the filter let through, where that is known. */
-export const compared = ({ explain, searched }) =>
-  explain ? explain.histogram.reduce((sum, each) => sum + each, 0) : searched;
+/** What was compared: "1,000 photos"; "the photos" where the index cannot count behind a filter. */
+export const compared = ({ searched, target }) =>
+  searched === null ? `the ${thing(target)}s` : count(searched, thing(target));
 
 /** A payload's field as text, or "". */
 export const textOf = (value) => (typeof value === "string" ? value : "");

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range, matches
 from proxyhash.index.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 FIELDS = st.sampled_from(["a", 'quote " and .', "$.b[0]"])
 EDGES = st.sampled_from(
@@ -78,3 +85,46 @@ def test_replaced_payloads_are_not_found(tmp_path) -> None:
         assert [hit.id for hit in store.search(query, k=9, filter=Equals("n", 1))[0]] == ["b"]
         store.delete(["b"])
         assert store.search(query, k=9, filter=Equals("n", 1)) == [[]]
+
+
+def test_members_of_lists_are_counted_as_items_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.index.store.columns.BATCH", 3)
+    payloads: list[dict[str, object]] = [
+        {"labels": ["a", "b", "a"]},
+        {"labels": "a"},
+        {},
+        {"labels": ["b", 1, True, 1.0]},
+        {"labels": []},
+        {"labels": ["a", ["b"], None]},
+        {"labels": ["b"]},
+    ]
+
+    def counts(store: Store) -> list[tuple[object, int]]:
+        for _ in range(10):
+            found = store.count_members("labels")
+            if found is not None:
+                return sorted([pair for pair in found if pair[1]], key=repr)
+        raise AssertionError("the field was not read within ten calls")
+
+    ids = [f"i{number}" for number in range(7)]
+    with Store.create(tmp_path / "index", bits=8, modalities=("image", "text")) as store:
+        assert counts(store) == []
+        store.add(ids[:4], {"text": np.zeros((4, 1), np.uint8)}, payloads=payloads[:4])
+        store.add(ids[4:], {"image": np.zeros((3, 1), np.uint8)}, payloads=payloads[4:])
+        assert store.count_members("labels") is None
+        assert counts(store) == sorted(
+            [("a", 2), ("b", 3), (1, 1), (True, 1), (1.0, 1), (None, 1)], key=repr
+        )
+        before = store.changes
+        store.delete(["i0"])
+        store.upsert(["i6"], {"text": np.zeros((1, 1), np.uint8)}, payloads=[{"labels": ["c"]}])
+        assert store.changes != before
+        assert counts(store) == sorted(
+            [("a", 1), ("b", 1), ("c", 1), (1, 1), (True, 1), (1.0, 1), (None, 1)], key=repr
+        )
+        before = store.changes
+        store.compact()
+        assert store.changes != before
+        assert ("b", 1) in counts(store)

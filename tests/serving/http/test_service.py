@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -267,32 +268,45 @@ def test_the_page_is_a_table_of_files(client: TestClient) -> None:
         assert client.get(f"/web/{name}").status_code == 404
 
 
-def test_a_large_index_counts_its_labels_while_it_serves(
-    client: TestClient, serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proxyhash.serving.http.snapshot._COUNTED_AT_ONCE", 10)
-    expected = client.get("/v1/info").json()["labels"]
-    large = serve()
+def until_counted(client: TestClient, expected: list[Any]) -> None:
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not large.get("/v1/info").json()["labels"]:
+    while time.monotonic() < deadline and client.get("/v1/info").json()["labels"] != expected:
         time.sleep(0.01)
-    assert large.get("/v1/info").json()["labels"] == expected
+    assert client.get("/v1/info").json()["labels"] == expected
+
+
+def test_labels_are_counted_in_parts_while_it_serves(
+    built: Built, serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.index.store.columns.BATCH", 7)
+    counts = Counter(label for item in built.collection.items for label in item.labels)
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    until_counted(serve(), [{"name": name, "count": count} for name, count in ordered])
 
 
 def test_counting_ends_with_its_snapshot(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxyhash.serving.http.snapshot._COUNTED_AT_ONCE", 10)
-    go, begun = threading.Event(), threading.Event()
-    items = Store.items
+    parts = []
 
-    def slow(self: Store, **options: int) -> Any:
-        begun.set()
-        assert go.wait(10)
-        return items(self, **options)
+    def never(self: Store, field: str) -> None:
+        parts.append(field)
 
-    monkeypatch.setattr(Store, "items", slow)
+    monkeypatch.setattr(Store, "count_members", never)
     with open_client(built) as client:
-        assert begun.wait(10)
-        snapshot = client.app.state.service.snapshot  # type: ignore[attr-defined]
-        snapshot._closing = True
-        go.set()
-    assert snapshot.labels == []
+        assert client.get("/v1/info").json()["labels"] == []
+        while not parts:
+            time.sleep(0.001)
+    counted = len(parts)
+    time.sleep(0.05)
+    assert len(parts) == counted
+
+
+def test_labels_that_cannot_be_counted_are_left_out(
+    built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Store, field: str) -> None:
+        raise DataError(f"{field} are broken")
+
+    monkeypatch.setattr(Store, "count_members", broken)
+    with open_client(built) as client:
+        info = client.get("/v1/info")
+        assert (info.status_code, info.json()["labels"]) == (200, [])

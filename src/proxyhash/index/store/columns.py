@@ -82,6 +82,18 @@ class Column:
         mask: Mask = places[self._rows.values]
         return mask
 
+    def count_members(self, alive: Mask) -> list[tuple[object, int]]:
+        """Return the members of lists, each with how many of the rows have it.
+
+        Args:
+            alive: which rows count, bool (count,).
+        """
+        lists, members = np.unique(self._pairs.values.reshape(-1, 2), axis=0).T
+        with_list = np.bincount(self._rows.values[alive], minlength=self._scalars.count)
+        counts = np.zeros(len(self._members.values), np.int64)
+        np.add.at(counts, members, with_list[lists])
+        return list(zip(self._members.values, counts.tolist(), strict=True))
+
 
 class Columns:
     """The fields that filters asked for so far.
@@ -110,6 +122,24 @@ class Columns:
         for first, fields in behind.items():
             self._read(fields, database, first=first, rows=rows)
         return self._mask(filter, rows)
+
+    def count_members(
+        self, field: str, database: sqlite3.Connection, *, alive: Mask
+    ) -> list[tuple[object, int]] | None:
+        """Return the members of the lists in a field, each with how many rows have it.
+
+        Reads `BATCH` rows a call at most, and returns None until all are read.
+
+        Args:
+            field: of the payloads.
+            database: within a transaction that sees these rows.
+            alive: which rows count, bool (rows,).
+        """
+        column = self._columns.setdefault(field, Column())
+        if column.count < len(alive):
+            stop = min(len(alive), column.count + BATCH)
+            self._read([field], database, first=column.count, rows=stop)
+        return None if column.count < len(alive) else column.count_members(alive)
 
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
         match filter:

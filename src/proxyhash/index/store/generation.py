@@ -218,6 +218,15 @@ class Generation:
         mask = self._mask(modality, filter)
         return self.rows.count if mask is None else int(mask.sum())
 
+    def count_members(self, field: str) -> list[tuple[object, int]] | None:
+        """Return the members of the lists in a field, each with how many items have it.
+
+        None while more is to be read: a call takes a moment only.
+        """
+        visible = [self.rows.visible(name) for name in self.rows.modalities]
+        alive = np.logical_or.reduce(visible)
+        return self.columns.count_members(field, self.database, alive=alive)
+
     def count_distances(
         self,
         query: Codes,

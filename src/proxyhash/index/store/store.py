@@ -186,6 +186,21 @@ class Store:
         with self._access.reading() as generation:
             return generation.count(modality, filter)
 
+    def count_members(self, field: str) -> list[tuple[object, int]] | None:
+        """Return the values in the lists of a payload field, each with how many items have it.
+
+        None while the field is still to be read: a call reads a part, for about .05 s, so that
+        searches can come in between. Call again.
+        """
+        with self._access.reading() as generation:
+            return generation.count_members(field)
+
+    @property
+    def changes(self) -> tuple[int, int]:
+        """Generation and number of the last change: the same as long as nothing changed."""
+        with self._access.reading() as generation:
+            return generation.header.generation, generation.rows.change
+
     def count_distances(
         self,
         codes: Codes,

@@ -38,6 +38,11 @@ class Values:
             self._values.append(value)
         return number
 
+    @property
+    def values(self) -> list[object]:
+        """The values, by their numbers."""
+        return self._values
+
     def meet(self, condition: Equals | Range) -> npt.NDArray[np.bool_]:
         """Return which values meet a condition, bool (number of values,)."""
         if isinstance(condition, Equals):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -14,6 +12,7 @@ import numpy as np
 from proxyhash.codes import code_bytes, distances, pack
 from proxyhash.serving.http.encoding import Encoding
 from proxyhash.serving.http.errors import busy
+from proxyhash.serving.http.labels import Labels
 from proxyhash.serving.index_folder import IndexFolder
 from proxyhash.serving.index_searcher import IndexSearcher
 
@@ -33,10 +32,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 4
-_LABELS = 200
-_COUNTED_AT_ONCE = 50_000
-_BATCH = 500
-_REST = 0.02
 
 
 class Snapshot:
@@ -77,10 +72,9 @@ class Snapshot:
         self.proxies: Codes | None = None
         if model is not None and model.proxies is not None:
             self.proxies = pack(model.proxies.codes > 0)
-        self.labels: list[dict[str, Any]] = []
+        self.labels = Labels(index)
         self._limits = limits
         self._waiting = 0
-        self._closing = False
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
 
     @classmethod
@@ -141,43 +135,18 @@ class Snapshot:
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""
-        self._closing = True
         await self.encoding.close()
+        await self.labels.close()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
         if not self.keep_index:
             await asyncio.to_thread(self.index.close)
 
     def warm_up(self) -> None:
-        """Search once, so that the first request need not wait, and count the labels.
-
-        A large index counts them while it serves already: some minute a million items.
-        """
+        """Search once, so that the first request need not wait."""
         nothing = np.zeros((1, code_bytes(self.index.bits)), np.uint8)
         for modality in self.index.modalities:
             self.index.search(nothing, k=1, modality=modality)
         self.nearest_proxies(nothing[0])
-        if len(self.index) <= _COUNTED_AT_ONCE:
-            self.count_labels()
-        else:
-            self._threads.submit(self.count_labels, rest=_REST)
-
-    def count_labels(self, *, rest: float = 0.0) -> None:
-        """Count the values of the payload's `labels`, and keep the most frequent ones.
-
-        Args:
-            rest: seconds after each batch of items in which searches need not share the processor.
-        """
-        counts: Counter[str] = Counter()
-        for batch in self.index.items(batch=_BATCH):
-            if self._closing:
-                return
-            time.sleep(rest)
-            for item in batch:
-                labels = item.payload.get("labels")
-                if isinstance(labels, list):
-                    counts.update({label for label in labels if isinstance(label, str)})
-        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        self.labels = [{"name": name, "count": count} for name, count in ordered[:_LABELS]]
 
     def nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
         """Return the categories whose proxies are nearest to a code, the alphabet deciding ties."""

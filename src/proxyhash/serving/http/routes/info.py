@@ -38,7 +38,7 @@ async def info(request: Request) -> FastJson:
                     "image_encoder": snapshot.encoding.kind("image"),
                     "text_encoder": snapshot.encoding.kind("text"),
                 },
-                "labels": snapshot.labels,
+                "labels": await snapshot.labels.latest(),
                 "limits": {
                     "k": limits.k,
                     "text": limits.text,

@@ -176,6 +176,29 @@ def test_a_copy_is_an_index_of_its_own(proxyhash_command, index: Path, tmp_path,
     assert proxyhash_command("index", "info", target, "--json").json["thumbnails"] == 200
 
 
+def test_what_is_readable_of_a_damaged_index_can_be_saved(
+    proxyhash_command, index: Path, tmp_path: Path
+) -> None:
+    (index / "header.json").write_bytes(b"")
+    (database,) = index.glob("generation-*/items.sqlite")
+    content = database.read_bytes()
+    place = content.rindex(b"000007")
+    database.write_bytes(content[:place] + b"00000!" + content[place + 6 :])
+    refused = proxyhash_command("index", "snapshot", index, tmp_path / "copy")
+    assert refused.code == 3
+    assert "`proxyhash index snapshot INDEX ANOTHER --salvage`" in refused.err
+    saved = proxyhash_command("index", "snapshot", index, tmp_path / "copy", "--salvage", "--json")
+    assert saved.code == 0, saved.err
+    assert (saved.json["items"], saved.json["lost"]) == (199, 1)
+    assert proxyhash_command("index", "verify", tmp_path / "copy").code == 0
+    more = proxyhash_command("index", "snapshot", index, tmp_path / "more", "--salvage")
+    assert "199 items copied" in more.out
+    assert "1 could not be read" in more.out
+    missing = proxyhash_command("index", "snapshot", tmp_path / "no", tmp_path / "x", "--salvage")
+    assert missing.code == 3
+    assert str(tmp_path / "no") in missing.err
+
+
 def test_info_is_a_table_and_json(proxyhash_command, built: Path) -> None:
     described = proxyhash_command("index", "info", built, "--json").json
     assert described["items"] == described["modalities"]["image"] == described["thumbnails"] == 200

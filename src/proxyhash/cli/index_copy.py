@@ -14,7 +14,10 @@ __all__ = ["add_verbs"]
 def add_verbs(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     commands.command(
-        epilog=examples("proxyhash index snapshot photos.index backup/photos-monday.index")
+        epilog=examples(
+            "proxyhash index snapshot photos.index backup/photos-monday.index",
+            "proxyhash index snapshot damaged.index rest.index --salvage",
+        )
     )(snapshot)
     commands.command(
         epilog=examples(
@@ -30,6 +33,12 @@ def snapshot(
     folder: Annotated[
         Path, typer.Argument(help="Folder of the copy; new, or empty.", show_default=False)
     ],
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage", help="Copy what is readable of a damaged index; leave out the rest."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy an index folder as it is now, while others read and write it.
@@ -38,11 +47,14 @@ def snapshot(
     """
     from proxyhash.serving.manage_index import snapshot_index
 
-    snapshot_index(index, folder)
+    there, copied = snapshot_index(index, folder, salvage=salvage)
     if as_json:
-        console.emit_json({"index": index, "snapshot": str(folder)})
+        console.emit_json(
+            {"index": index, "snapshot": str(folder), "items": copied, "lost": there - copied}
+        )
     else:
-        console.out(f"{index}: copied to {folder}")
+        lost = f"; {there - copied:,} could not be read" if there > copied else ""
+        console.out(f"{index}: {copied:,} items copied to {folder}{lost}")
 
 
 def copy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import InterruptedRunError, UsageError
@@ -13,7 +14,6 @@ from proxyhash.serving.index_folder import IndexFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from proxyhash.progress import Track
 
@@ -79,12 +79,24 @@ def compact_index(uri: str) -> tuple[int, int]:
     return before, folder.nbytes
 
 
-def snapshot_index(uri: str, target: Path) -> None:
-    """Write an index as it is now to another folder, while others read and write it."""
-    folder = _folder(uri, "snapshot")
-    with Store.open(folder.path) as store:
+def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> tuple[int, int]:
+    """Write an index as it is now to another folder, while others read and write it.
+
+    Args:
+        uri: the index folder.
+        target: new, or empty.
+        salvage: copy what is readable of a damaged index, and leave out the rest.
+
+    Returns:
+        how many items there were, and how many of them were copied.
+    """
+    folder = IndexFolder(Path(uri)) if salvage else _folder(uri, "snapshot")
+    with Store.open(folder.path, salvage=salvage) as store:
         store.snapshot(target)
+        there = len(store)
     folder.copy_to(target)
+    with Store.open(target) as copy:
+        return there, len(copy)
 
 
 def copy_index(source: str, target: str, *, track: Track) -> CopyReport:

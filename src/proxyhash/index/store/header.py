@@ -158,5 +158,5 @@ def _checksum(content: dict[str, Any]) -> str:
 def _damaged(path: Path, why: str) -> DataError:
     return DataError(
         f"{path} is damaged: {why}; put back a snapshot, or save what is readable with "
-        "Store.open(FOLDER, salvage=True).snapshot(ANOTHER)"
+        "`proxyhash index snapshot INDEX ANOTHER --salvage`"
     )

@@ -162,5 +162,5 @@ def _bytes(rows: npt.NDArray[Any]) -> memoryview:
 
 NEXT_STEP = (
     "put back a snapshot, or save what is readable with "
-    "Store.open(FOLDER, salvage=True).snapshot(ANOTHER)"
+    "`proxyhash index snapshot INDEX ANOTHER --salvage`"
 )

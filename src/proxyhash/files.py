@@ -100,6 +100,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path} cannot be read: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # too long a number, too deep a nesting
+        raise DataError(f"{path}: not JSON that can be read ({error})") from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -226,3 +227,9 @@ def test_depth_and_length_are_limited() -> None:
     parse_filter({"and": [condition] * (MAX_CONDITIONS - 1)})
     with pytest.raises(UsageError, match=f"more than {MAX_CONDITIONS} conditions"):
         parse_filter({"and": [condition] * MAX_CONDITIONS})
+
+
+@pytest.mark.parametrize("value", [reduce(lambda inner, _: [inner], range(2000), 0), [10**5000]])
+def test_a_value_that_cannot_be_shown_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match="too large to show"):
+        parse_filter({"field": "a", "eq": value})

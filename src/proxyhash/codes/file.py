@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from collections import Counter
@@ -37,7 +38,18 @@ _FIELDS = {
 
 # What reading a file that is no archive, or was cut or altered, can raise (an archive with a
 # password raises RuntimeError).
-_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    SystemError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,10 @@ class CodeFile:
         if len(set(self.ids)) != len(self.ids):
             twice = Counter(self.ids).most_common(1)[0][0]
             raise DataError(f"field 'ids' holds {twice!r} twice; ids must be different")
+        try:
+            "".join(self.ids).encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError("field 'ids' holds what is not valid Unicode") from None
 
     def _check_modality(self, modality: Literal["image", "text"]) -> None:
         codes, present = self.of(modality), self.has(modality)
@@ -188,9 +204,12 @@ def _check_header(stream: Any, name: str, kinds: str, dimensions: int, *, size: 
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except (ValueError, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
+        raise
+    except Exception as error:  # numpy's reader of headers raises nearly any
         raise DataError(f"field {name!r} is not a numpy array that can be read") from error
     if dtype.kind not in kinds or len(shape) != dimensions:
         raise DataError(f"field {name!r} has type {dtype} and shape {shape}")
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != size - stream.tell():
+    fits = int(np.prod(shape, dtype=object)) * dtype.itemsize == size - stream.tell()
+    if not fits or dtype.itemsize == 0 or any(not 0 <= side < 2**63 for side in shape):
         raise DataError(f"field {name!r} claims shape {shape}, which its content does not fill")

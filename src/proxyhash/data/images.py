@@ -24,8 +24,8 @@ MAX_PIXELS = 64_000_000
 """Pictures with more pixels are refused before they are decoded: 64 million take 192 MB as RGB."""
 
 # Raster formats with a signature. The rest of what Pillow knows stays closed to strangers' files:
-# EPS, for one, would start Ghostscript.
-_FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+# EPS, for one, would start Ghostscript. ICO would decode a picture before its size can be checked.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -249,5 +249,8 @@ def _within(found: object, bounds: Range) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = "null" if value is None else ascii(value)
+    try:
+        text = "null" if value is None else ascii(value)
+    except (RecursionError, ValueError):  # nests too deep, or has a number of thousands of digits
+        text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 40 else text[:37] + "..."

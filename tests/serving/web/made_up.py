@@ -90,7 +90,7 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
     ]
     histogram = [0] * (BITS + 1)
     for each in range(20, 50):
-        histogram[each] = 10 + each  # 1,335 in all
+        histogram[each] = 10 + each  # 1,000 in all
     return {
         "query": {
             "kind": kind,

@@ -78,6 +78,28 @@ def test_nothing_found_offers_to_drop_the_labels(site: Site) -> None:
     assert site.address == "?q=a+dog&for=image&match=all"
 
 
+@pytest.mark.parametrize("hits", [None, 0])
+def test_an_index_that_does_not_count_is_shown_without_numbers(
+    site: Site, hits: int | None
+) -> None:
+    def found(route: Route, body: dict[str, Any]) -> None:
+        answer = answer_to(body)
+        answer |= {"searched": None, "hits": answer["hits"][:hits]}
+        answer["explain"] |= {
+            "histogram": [],
+            "cut": None if hits == 0 else answer["explain"]["cut"],
+        }
+        route.fulfill(json=answer)
+
+    site.search = found
+    page = site.open("?q=a+dog&for=image&labels=kite")
+    expect(page.locator("#hits > li")).to_have_count(12 if hits is None else hits)
+    expect(page.locator(".histogram")).to_have_count(0)
+    expect(page.locator("body")).not_to_contain_text(re.compile(r"\b(null|NaN|undefined)\b"))
+    if hits is None:
+        expect(page.get_by_role("status")).to_contain_text("12 nearest of the pictures")
+
+
 @pytest.mark.parametrize(
     ("status", "title"),
     [(422, "That cannot be searched"), (500, "Something broke"), (413, "That cannot be searched")],

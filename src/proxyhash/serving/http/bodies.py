@@ -21,7 +21,7 @@ _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"[{", b"]}", ord('"'), ord("\\")
 
 
 def json_depth(body: bytes) -> int:
-    """Return how deep lists and objects nest in a JSON text, without decoding it.
+    """Return how deep lists and objects nest in a JSON text in UTF-8, without decoding it.
 
     Example:
         >>> json_depth(b'{"a": [1, "[[["]}')
@@ -57,7 +57,9 @@ class _BoundedRequest(Request):
                 422, "too_deep", f"the body nests lists and objects more than {most} deep"
             )
         try:
-            value = json.loads(body, parse_constant=_refuse_constant)
+            # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
+            # can be hidden.
+            value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
             # A lone surrogate, written as "\ud800", is no text; nothing behind this could store it.
             json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from proxyhash.codes import code_bytes
+from proxyhash.codes.bits import MAX_BITS
 from proxyhash.data import Modality
 
 __all__ = [
@@ -27,7 +29,7 @@ __all__ = [
     "Upserted",
 ]
 
-Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2048)]
+Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 JsonObject = dict[str, Any]
 

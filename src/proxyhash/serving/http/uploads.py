@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Upload", "read_upload", "upload_body"]
 
 _OPTIONS_BYTES = 64_000
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Upload:
 class _InMemory(MultiPartParser):
     spool_max_size = 2**31  # the body is bounded already; nothing goes to the disk
 
+    def close(self) -> None:
+        """Let go of all files, that of a part without an end among them."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
 
 async def read_upload(request: Request) -> Upload:
     """Return the picture and the options of a multipart body.
@@ -42,10 +49,14 @@ async def read_upload(request: Request) -> Upload:
         ApiError: 415, it is no multipart body; 400 or 422, a part is missing, unknown or bad; 413,
             the picture is too large.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
         raise ApiError(
             415, "unsupported_media", "send multipart/form-data with the picture as `image`"
         )
+    # Python knows codecs that take long, or that make what is no text.
+    if parameters.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise ApiError(415, "unsupported_media", "send the form's texts as UTF-8")
     parser = _InMemory(
         request.headers, request.stream(), max_files=1, max_fields=1, max_part_size=_OPTIONS_BYTES
     )
@@ -57,6 +68,7 @@ async def read_upload(request: Request) -> Upload:
         content, options = await _parts(form)
     finally:
         await form.close()
+        parser.close()
     limits = request.app.state.service.settings.limits
     if len(content) > limits.upload_bytes:
         raise ApiError(

@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 import time
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,19 @@ def test_reload_of_the_same_folder_keeps_its_one_writer(
             time.sleep(0.1)
             assert client.delete("/v1/items/000001", headers=write).status_code == 200
             assert client.post("/v1/search", json={"text": "a duck"}).status_code == 200
+
+
+def test_a_reload_lets_go_of_the_old_model(serve: Callable[..., TestClient], keys: Keys) -> None:
+    client = serve(keys=keys.path, write=False)
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    model = weakref.ref(service.snapshot.model)
+    network = weakref.ref(service.snapshot.model.text_network)  # type: ignore[union-attr]
+    write = bearer(keys.write)
+    assert client.post("/v1/admin/reload", headers=write).json() == {"status": "reloaded"}
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and (model() or network()):
+        time.sleep(0.01)
+    assert (model(), network()) == (None, None)
 
 
 def test_a_reload_that_fails_changes_nothing(built: Built, index_copy: Path, keys: Keys) -> None:

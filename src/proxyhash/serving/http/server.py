@@ -14,6 +14,7 @@ import uvicorn
 from proxyhash.errors import UsageError
 from proxyhash.serving.http.app import create_app
 from proxyhash.serving.http.errors import ApiError
+from proxyhash.serving.http.garbage import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,7 @@ def serve(
         timeout_graceful_shutdown=int(service.settings.limits.seconds) + 1,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    settle()
     with listener:
         _Server(config, service, lambda: started(address)).run(sockets=[listener])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError
 from proxyhash.serving.http.errors import ApiError, busy
+from proxyhash.serving.http.garbage import settle
 from proxyhash.serving.http.keys import KeyFile
 from proxyhash.serving.http.metrics import Metrics
 from proxyhash.serving.http.snapshot import Snapshot
@@ -93,6 +94,7 @@ class Service:
             task = asyncio.create_task(_retire(old))
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
+            task.add_done_callback(lambda _: settle())  # when nothing holds the old model any more
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""

@@ -19,7 +19,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -91,9 +90,10 @@ def labels(port: int) -> list[object]:
 
 def memory(process: subprocess.Popen[str]) -> dict[str, int]:
     """Return the memory of a process in MB: its own, and pages of mapped files beside it."""
-    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     return {
-        name: int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) // 1024  # type: ignore[index]
+        name: int(status[field].split()[0]) // 1024
         for name, field in (("own", "RssAnon"), ("of_files", "RssFile"))
     }
 

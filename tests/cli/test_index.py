@@ -194,6 +194,11 @@ def test_what_is_readable_of_a_damaged_index_can_be_saved(
     more = proxyhash_command("index", "snapshot", index, tmp_path / "more", "--salvage")
     assert "199 items copied" in more.out
     assert "1 could not be read" in more.out
+    (index / "thumbnails.sqlite3").write_bytes(b"no database")
+    bare = proxyhash_command("index", "snapshot", index, tmp_path / "bare", "--salvage")
+    assert bare.code == 0
+    assert "thumbnails.sqlite3 is damaged" in bare.err
+    assert proxyhash_command("index", "verify", tmp_path / "bare").code == 0
     missing = proxyhash_command("index", "snapshot", tmp_path / "no", tmp_path / "x", "--salvage")
     assert missing.code == 3
     assert str(tmp_path / "no") in missing.err

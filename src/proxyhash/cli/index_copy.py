@@ -1,5 +1,6 @@
 """`proxyhash index snapshot` and `index copy`: an index in another place."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,14 +48,14 @@ def snapshot(
     """
     from proxyhash.serving.manage_index import snapshot_index
 
-    there, copied = snapshot_index(index, folder, salvage=salvage)
+    report = snapshot_index(index, folder, salvage=salvage)
     if as_json:
-        console.emit_json(
-            {"index": index, "snapshot": str(folder), "items": copied, "lost": there - copied}
-        )
-    else:
-        lost = f"; {there - copied:,} could not be read" if there > copied else ""
-        console.out(f"{index}: {copied:,} items copied to {folder}{lost}")
+        console.emit_json({"index": index, "snapshot": str(folder), **asdict(report)})
+        return
+    lost = f"; {report.lost:,} could not be read" if report.lost else ""
+    console.out(f"{index}: {report.items:,} items copied to {folder}{lost}")
+    if report.problem:
+        console.note(f"left out: {report.problem}")
 
 
 def copy(

@@ -36,20 +36,10 @@ _FIELDS = {
     "model": ("U", 0),
 }
 
-# What reading a file that is no archive, or was cut or altered, can raise (an archive with a
-# password raises RuntimeError).
-_DAMAGE = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-    SystemError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
+# What reading a file that is no archive, or was cut or altered, can raise: the archive, and what
+# makes arrays of its members (an archive with a password raises RuntimeError).
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+_DAMAGE = (*_UNREADABLE, RuntimeError, ValueError, OverflowError, MemoryError, SystemError)
 
 
 @dataclass(frozen=True)
@@ -204,7 +194,7 @@ def _check_header(stream: Any, name: str, kinds: str, dimensions: int, *, size: 
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, _, dtype = read(stream)
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError):
+    except _UNREADABLE:
         raise
     except Exception as error:  # numpy's reader of headers raises nearly any
         raise DataError(f"field {name!r} is not a numpy array that can be read") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import InterruptedRunError, UsageError
+from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.index.copy import CopyReport, copy_between
 from proxyhash.index.open import open_index
 from proxyhash.index.store import Store
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from proxyhash.progress import Track
 
 __all__ = [
+    "SnapshotReport",
     "compact_index",
     "copy_index",
     "delete_items",
@@ -79,24 +81,43 @@ def compact_index(uri: str) -> tuple[int, int]:
     return before, folder.nbytes
 
 
-def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> tuple[int, int]:
+@dataclass(frozen=True)
+class SnapshotReport:
+    """What a snapshot has.
+
+    Attributes:
+        items: how many items were copied.
+        lost: how many could not be read.
+        problem: what is wrong with the model or the thumbnails and kept them from being copied
+            whole, a sentence; "" when nothing is.
+    """
+
+    items: int
+    lost: int
+    problem: str
+
+
+def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> SnapshotReport:
     """Write an index as it is now to another folder, while others read and write it.
 
     Args:
         uri: the index folder.
         target: new, or empty.
         salvage: copy what is readable of a damaged index, and leave out the rest.
-
-    Returns:
-        how many items there were, and how many of them were copied.
     """
     folder = IndexFolder(Path(uri)) if salvage else _folder(uri, "snapshot")
     with Store.open(folder.path, salvage=salvage) as store:
         store.snapshot(target)
         there = len(store)
-    folder.copy_to(target)
+    problem = ""
+    try:
+        folder.copy_to(target)
+    except DataError as error:
+        if not salvage:
+            raise
+        problem = str(error)
     with Store.open(target) as copy:
-        return there, len(copy)
+        return SnapshotReport(len(copy), there - len(copy), problem)
 
 
 def copy_index(source: str, target: str, *, track: Track) -> CopyReport:

@@ -40,7 +40,7 @@ __all__ = ["ScanEngine", "scan"]
 # How much a thread does between two looks at Ctrl-C, in words compared: about a tenth of a second.
 _UNIT_WORDS = 2**29
 _UNIT_QUERIES = 64
-# Rows of one query are spread over threads where starting them takes less than the scan.
+# Rows of one query are spread over threads where waking them takes less than the scan.
 _SPLIT_WORDS = 2**20
 _FEW_QUERIES = 8
 # From this k, and this part of the allowed rows, on a heap takes longer than counting distances.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,9 @@ settings.load_profile("proxyhash")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Keep caches inside the test run and pretrained models off the network."""
+    """Keep caches inside the test run and pretrained models off the network; let Ctrl-C work."""
+    # Whoever was started in the background ignores Ctrl-C, and so would every process of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROXYHASH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")

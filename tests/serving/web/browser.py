@@ -38,8 +38,9 @@ def open_chromium() -> Iterator[Browser]:
     executable = find_chromium()
     if executable is None:
         pytest.skip("needs Chromium (apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=list(_FLAGS))
         try:

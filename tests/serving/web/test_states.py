@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.serving.web.made_up import answer_to, failure
+from tests.serving.web.made_up import ADDRESS, answer_to, failure
 
 if TYPE_CHECKING:
     from playwright.sync_api import Route
@@ -29,6 +29,46 @@ def test_empty_cards_stand_in_until_the_answer_comes(site: Site) -> None:
     expect(page.locator("#hits > li")).to_have_count(12)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
     expect(page.locator(".skeleton")).to_have_count(0)
+
+
+def test_what_is_asked_before_the_service_has_said_what_it_offers_is_done_then(site: Site) -> None:
+    site.info_answer = site.hold
+    page = site.page
+    page.goto(ADDRESS)
+    page.fill("#words", "early")
+    page.press("#words", "Enter")
+    page.get_by_role("radio", name="Texts").check(force=True)
+    route, _ = site.held.pop()
+    assert site.bodies == []
+    route.fulfill(json=site.info)
+    expect(page.locator("#hits.texts > li").first).to_contain_text("Hit 0 for early")
+    assert site.address == "?q=early&for=text"
+
+
+def test_a_picture_given_before_the_service_has_said_what_it_offers_is_searched_with(
+    site: Site,
+) -> None:
+    site.info_answer = site.hold
+    page = site.page
+    page.goto(ADDRESS)
+    page.set_input_files(
+        "#file", files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"early"}]
+    )
+    route, _ = site.held.pop()
+    route.fulfill(json=site.info)
+    expect(page.locator("#hits > li")).to_have_count(12)
+    assert site.bodies[0]["image"] == b"early"
+
+
+def test_words_typed_before_the_service_has_said_what_it_offers_stay(site: Site) -> None:
+    site.info_answer = site.hold
+    page = site.page
+    page.goto(ADDRESS)
+    page.fill("#words", "half a sen")
+    route, _ = site.held.pop()
+    route.fulfill(json=site.info)
+    expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator("#words")).to_have_value("half a sen")
 
 
 def test_the_focus_is_on_the_results_while_they_are_awaited(site: Site) -> None:

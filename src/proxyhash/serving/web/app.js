@@ -18,6 +18,7 @@ const REMEMBERED = 20;
 let info = null;
 let current = null;
 let running = null;
+const early = []; // what was asked before the service had said what it offers
 const pictures = new Map(); // what was uploaded, by its code
 const answers = new Map(); // what was found, by its address, so that Back is immediate
 
@@ -27,8 +28,19 @@ async function start() {
   } catch (error) {
     return showFailure(error, start);
   }
+  const typed = $("words").value;
   offerChoices();
-  return visit();
+  current = readAddress(new URLSearchParams(location.search), info);
+  if (early.length) return early.splice(0).forEach((action) => action());
+  const shown = visit();
+  if (typed) $("words").value = typed;
+  return shown;
+}
+
+/** Act now, or as soon as the service has said what it offers. */
+function whenReady(action) {
+  if (info) action();
+  else early.push(action);
 }
 
 /** Show what the address says. */
@@ -76,7 +88,6 @@ async function run(wanted, { push = true, file = null } = {}) {
 const change = (part) => run({ ...current, ...part });
 
 function searchPicture(file) {
-  if (!info) return;
   const why = info.model.image_encoder
     ? refusal(file, info.limits.upload_bytes)
     : "This model has no image encoder. Search with words.";
@@ -213,7 +224,7 @@ function listen() {
   $("search").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = $("words").value.trim();
-    if (info && text) change({ query: { text } });
+    if (text) whenReady(() => change({ query: { text } }));
   });
   $("home").addEventListener("click", (event) => {
     if (!info || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -224,11 +235,11 @@ function listen() {
     event.preventDefault(); // no "#results" in links
     $("results").focus();
   });
-  $("target").addEventListener("change", (event) => change({ target: event.target.value }));
+  $("target").addEventListener("change", ({ target }) => whenReady(() => change({ target: target.value })));
   $("k").addEventListener("change", () => change({ k: Number($("k").value) }));
   $("detail").addEventListener("click", ({ target }) => { if (target === $("detail")) target.close(); });
   addEventListener("popstate", () => { if (info) visit(); });
-  watchPictures(searchPicture);
+  watchPictures((file) => whenReady(() => searchPicture(file)));
   watchKeys();
 }
 

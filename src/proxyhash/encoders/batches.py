@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from proxyhash.encoders.heap import keep_freed_memory
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -45,6 +47,7 @@ def encode_batches(
     """
     if len(positions) == 0:
         return
+    keep_freed_memory()
     threads = min(worker_threads(), len(positions))
     batches = np.array_split(positions, max(-(-len(positions) // batch_size), threads))
     if len(batches) == 1 or threads == 1:  # sooner done than handed to another thread

@@ -145,15 +145,15 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """Return the features of one batch of prepared pictures."""
         import torch
 
-        from proxyhash.encoders.transformers_adapter import image_features
-
         with torch.inference_mode():
-            return image_features(self._backbone, self.pixels(prepared)).float().cpu().numpy()
+            return self._network(self.pixels(prepared)).float().cpu().numpy()
 
     def _open_preprocessing(self, folder: Path) -> None:
+        from proxyhash.encoders.picture_network import PictureNetwork
         from proxyhash.encoders.transformers_adapter import PictureProcessor
 
         self._processor = PictureProcessor(folder)
+        self._network = PictureNetwork(self._backbone)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
 

@@ -33,6 +33,7 @@ __all__ = [
     "Tokenizer",
     "image_features",
     "load_backbone",
+    "quiet",
     "restore_backbone",
     "text_features",
 ]
@@ -74,7 +75,7 @@ def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> B
     Raises:
         ModelError: transformers cannot load it, or weights are missing.
     """
-    with _quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
+    with quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
         config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
         module, report = transformers.AutoModel.from_pretrained(
             folder,
@@ -116,7 +117,7 @@ def restore_backbone(
     Raises:
         ModelError: the weights do not fit the configuration.
     """
-    with _quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
+    with quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
         config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
         module = transformers.AutoModel.from_config(
             config, dtype=torch.float32, trust_remote_code=False
@@ -164,7 +165,7 @@ class PictureProcessor:
     """
 
     def __init__(self, folder: Path) -> None:
-        with _quiet(), _as_model_error(folder):
+        with quiet(), _as_model_error(folder):
             # torchvision's backend, where that is installed, gives other pixels than Pillow's.
             self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
                 folder, backend="pil", **_SAFE
@@ -239,7 +240,7 @@ class Tokenizer:
     """A model's own tokenizer, cutting at `max_tokens` and padding to the longest of a batch."""
 
     def __init__(self, folder: Path, *, max_tokens: int | None) -> None:
-        with _quiet(), _as_model_error(folder):
+        with quiet(), _as_model_error(folder):
             config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **_SAFE)
         if self._tokenizer.pad_token is None:
@@ -292,7 +293,7 @@ def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) ->
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No loading bars and no reports about unused heads, which are expected here."""
     verbosity, bars = (
         transformers_logging.get_verbosity(),

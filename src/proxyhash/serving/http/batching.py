@@ -1,7 +1,8 @@
-"""Micro-batching: what several requests want encoded at one moment goes through together.
+"""Micro-batching: what several requests want done at one moment is done together.
 
-A network takes hardly longer for sixty texts than for one. So while all workers are busy, requests
-gather for the next batch, and under load batches grow instead of the waiting time.
+A network takes hardly longer for sixty texts than for one, and a scan for sixty queries. So while
+all workers are busy, requests gather for the next batch, and under load batches grow instead of the
+waiting time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from proxyhash.errors import ProxyhashError
 from proxyhash.serving.http.errors import busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
 __all__ = ["MicroBatcher"]
 
@@ -28,25 +29,29 @@ class MicroBatcher(Generic[Input, Output]):
     """Worker threads, and a bounded queue in front of them.
 
     Args:
-        work: gets inputs and returns as many outputs; runs in a worker. Where it raises an error
-            of this package for several inputs, they are tried one by one, so that a bad one does
-            not spoil the others.
+        work: gets inputs and returns as many outputs, or errors in their place; runs in a worker.
+            Where it raises an error of this package for several inputs, they are tried one by one,
+            so that a bad one does not spoil the others.
         name: what messages and metrics call it.
         most: inputs that go through together.
         waiting: inputs in the queue; more are refused.
-        workers: threads that take batches; each takes its share of what waits.
+        workers: threads that take batches.
+        share: whether each takes its share of what waits, or all that fits a batch.
+        alike: a batch has inputs of which this is equal; default any.
         prepare: called once in each of them before its first batch.
         observe: told the size of every batch.
     """
 
     def __init__(
         self,
-        work: Callable[[Sequence[Input]], Sequence[Output]],
+        work: Callable[[Sequence[Input]], Sequence[Output | Exception]],
         *,
         name: str,
         most: int = 64,
         waiting: int = 256,
         workers: int = 1,
+        share: bool = True,
+        alike: Callable[[Input], Hashable] = lambda _input: None,
         prepare: Callable[[], None] = lambda: None,
         observe: Callable[[int], None] = lambda _size: None,
     ) -> None:
@@ -57,7 +62,10 @@ class MicroBatcher(Generic[Input, Output]):
         self._queue: deque[tuple[Input, asyncio.Future[Output]]] = deque()
         self._lock = Lock()
         self._workers = workers
+        self._parts = workers if share else 1
+        self._alike = alike
         self._running = 0
+        self._calling = False
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=prepare)
         self.name = name
 
@@ -81,33 +89,55 @@ class MicroBatcher(Generic[Input, Output]):
             if len(self._queue) >= self._limit:
                 self._forget_cancelled()
                 if len(self._queue) >= self._limit:
-                    raise busy(f"too many {self.name} wait to be encoded; try again in a second")
+                    raise busy(f"too many {self.name} wait; try again in a second")
             self._queue.append((input_, future))
-            another = self._running < self._workers
-            self._running += another
-        if another:
-            self._threads.submit(self._drain, loop)
+        if not self._calling:  # those who come at the same moment are let in before a worker looks
+            self._calling = True
+            loop.call_soon(self._call, loop)
         return await future
 
     async def close(self) -> None:
         """Finish what is in the queue and end the threads."""
         await asyncio.to_thread(self._threads.shutdown)
 
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._calling = False
+        self._wake(loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let one more worker look, where something waits and not all are at work."""
+        with self._lock:
+            another = bool(self._queue) and self._running < self._workers
+            self._running += another
+        if another:
+            self._threads.submit(self._drain, loop)
+
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Encode until the queue is empty; in a worker, which does not wait for the event loop."""
+        """Work until the queue is empty; in a worker, which does not wait for the event loop."""
         while some := self._take():
+            self._wake(loop)  # for what this one leaves
             outputs = self._outputs([input_ for input_, _ in some])
             loop.call_soon_threadsafe(_deliver, [future for _, future in some], outputs)
 
     def _take(self) -> list[tuple[Input, asyncio.Future[Output]]]:
-        """Return a worker's share of what waits; without any, the worker is done."""
+        """Return the next batch; without any, the worker is done."""
         with self._lock:
             self._forget_cancelled()
-            share = min(self._most, -(-len(self._queue) // self._workers))
-            some = [self._queue.popleft() for _ in range(share)]
+            some = self._next()
             self._running -= not some
         if some:
             self._observe(len(some))
+        return some
+
+    def _next(self) -> list[tuple[Input, asyncio.Future[Output]]]:
+        """Take those out of the queue that are like the first."""
+        if not self._queue:
+            return []
+        kind = self._alike(self._queue[0][0])
+        alike = [pair for pair in self._queue if self._alike(pair[0]) == kind]
+        some = alike[: min(self._most, -(-len(alike) // self._parts))]
+        taken = {id(pair) for pair in some}
+        self._queue = deque(pair for pair in self._queue if id(pair) not in taken)
         return some
 
     def _outputs(self, inputs: list[Input]) -> Sequence[Output | Exception]:

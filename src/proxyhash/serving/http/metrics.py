@@ -50,6 +50,9 @@ class Metrics:
         self.encode_batch = Histogram(
             "encode_batch", "Inputs encoded together.", ["modality"], buckets=_SIZES, **make
         )
+        self.search_batch = Histogram(
+            "search_batch", "Searches done together.", buckets=_SIZES, **make
+        )
         self.encode_waiting = Gauge(
             "encode_waiting", "Inputs that wait to be encoded.", ["modality"], **make
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -62,7 +62,7 @@ class _Exchange:
         self.key = ""
         self.start = time.perf_counter()
         given = self.headers.get("x-request-id", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope["request_id"] = self.id
 
     async def run(self, app: ASGIApp) -> None:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 
 from proxyhash.codes import check_codes
-from proxyhash.errors import UsageError, check_option
-from proxyhash.index import parse_filter
-from proxyhash.index.checks import check_search
-from proxyhash.index.filters import matches
+from proxyhash.errors import UsageError
 from proxyhash.serving.http.encoding import known_code
 from proxyhash.serving.http.errors import ApiError, refusing
 from proxyhash.serving.http.explaining import explain
-from proxyhash.serving.searcher import other_modality
+from proxyhash.serving.http.finding import Search
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
-    from proxyhash.index import Hit, Index, IndexItem
+    from proxyhash.index import Index, IndexItem
     from proxyhash.serving.http.schemas import SearchOptions, SearchRequest
     from proxyhash.serving.http.settings import Settings
     from proxyhash.serving.http.snapshot import Snapshot
@@ -41,8 +38,7 @@ class Question:
         modality: which side of the model made the code; None for a code of unknown origin.
         code: packed code, uint8 (ceil(bits/8),).
         text: the text, where there is one.
-        id: the item, where it is one.
-        payload: what is stored beside the item.
+        item: the item, where it is one.
         encode_ms: how long it took to know the code.
     """
 
@@ -50,8 +46,7 @@ class Question:
     modality: Modality | None
     code: Codes
     text: str | None = None
-    id: str | None = None
-    payload: Mapping[str, object] = field(default_factory=dict)
+    item: IndexItem | None = None
     encode_ms: float = 0.0
 
 
@@ -79,7 +74,7 @@ async def question_of(snapshot: Snapshot, request: SearchRequest) -> Question:
         raise ApiError(
             422, "invalid_request", f"item {request.id!r} has no {modality}; ask without modality"
         )
-    return Question("id", modality, item.codes[modality], id=request.id, payload=item.payload)
+    return Question("id", modality, item.codes[modality], item=item)
 
 
 async def answer(
@@ -92,8 +87,15 @@ async def answer(
     """
     start = time.perf_counter()
     with refusing():
-        search = _Search.of(snapshot.index, question, options, most=settings.limits.k)
-    found = await snapshot.run(search.run, snapshot)
+        search = Search.of(
+            snapshot.index,
+            question.code,
+            options,
+            modality=question.modality,
+            item=question.item,
+            most=settings.limits.k,
+        )
+    found = await snapshot.find(search)
     search_ms = 1000 * (time.perf_counter() - start)
     explanation = None
     if options.explain:
@@ -106,7 +108,7 @@ async def answer(
             "kind": question.kind,
             "modality": question.modality,
             "text": question.text,
-            "id": question.id,
+            "id": question.item.id if question.item else None,
             "code": question.code.tobytes().hex(),
         },
         "bits": snapshot.index.bits,
@@ -162,91 +164,3 @@ def get_item(index: Index, id_: str) -> IndexItem:
 def visible(payload: Mapping[str, object], settings: Settings) -> dict[str, object]:
     """Return a payload without what answers leave out, such as where the picture's file lies."""
     return {name: value for name, value in payload.items() if name not in settings.hidden}
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    hits: list[Hit]
-    codes: list[str]
-    pictured: set[str]
-    searched: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """A search whose options have been checked."""
-
-    question: Question
-    target: Modality
-    k: int | None
-    radius: int | None
-    filter: Any
-    most: int
-
-    @classmethod
-    def of(cls, index: Index, question: Question, options: SearchOptions, *, most: int) -> _Search:
-        target = _target(index, question, options.target)
-        if options.k is not None and options.k > most:
-            raise UsageError(f"k is {options.k}; {most} is the most that this service returns")
-        check_search(
-            question.code[None],
-            k=options.k,
-            modality=target,
-            radius=options.radius,
-            bits=index.bits,
-            modalities=index.modalities,
-        )
-        condition = None if options.filter is None else parse_filter(options.filter)
-        return cls(question, target, options.k, options.radius, condition, most)
-
-    def run(self, snapshot: Snapshot) -> _Found:
-        """Search; in a thread."""
-        index, question = snapshot.index, self.question
-        itself = question.id is not None and question.modality == self.target
-        (hits,) = index.search(
-            question.code[None],
-            k=(self.most + 1 if self.k is None else self.k) + itself,
-            modality=self.target,
-            radius=self.radius,
-            filter=self.filter,
-        )
-        if itself:
-            hits = [hit for hit in hits if hit.id != question.id][: self.k]
-        if len(hits) > self.most:
-            raise ApiError(
-                422,
-                "too_many_hits",
-                f"more than {self.most} items are within {self.radius} bits; give k or a smaller "
-                "radius",
-            )
-        searched = index.count(self.target, filter=self.filter)
-        if searched and itself and (not self.filter or matches(self.filter, question.payload)):
-            searched -= 1
-        ids = [hit.id for hit in hits]
-        thumbnails = snapshot.thumbnails
-        return _Found(
-            hits,
-            _codes_of(index, ids, self.target),
-            thumbnails.present(ids) if thumbnails and ids else set(),
-            searched,
-        )
-
-
-def _codes_of(index: Index, ids: Sequence[str], target: Modality) -> list[str]:
-    """Return the codes of hits in hex; "" for one that was deleted a moment ago."""
-    items = index.get_many(ids)
-    return [
-        items[id_].codes[target].tobytes().hex()
-        if id_ in items and target in items[id_].codes
-        else ""
-        for id_ in ids
-    ]
-
-
-def _target(index: Index, question: Question, target: Modality | None) -> Modality:
-    names = cast("tuple[Modality, ...]", index.modalities)
-    if target is None:
-        wanted = "image" if question.modality is None else other_modality(question.modality)
-        target = wanted if wanted in names else names[0]
-    check_option("target", target, names)
-    return target

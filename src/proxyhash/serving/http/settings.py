@@ -29,6 +29,7 @@ class Limits:
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or pictures that are encoded together.
+        search_batch: searches that are done together.
     """
 
     k: int = 1000
@@ -41,6 +42,7 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
+    search_batch: int = 64
 
     def __post_init__(self) -> None:
         for each in fields(self):

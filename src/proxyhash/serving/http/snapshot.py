@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from proxyhash.codes import code_bytes, distances, pack
+from proxyhash.serving.http.batching import MicroBatcher
 from proxyhash.serving.http.encoding import Encoding
 from proxyhash.serving.http.errors import busy
+from proxyhash.serving.http.finding import Found, Search, find
 from proxyhash.serving.http.labels import Labels
 from proxyhash.serving.index_folder import IndexFolder
 from proxyhash.serving.index_searcher import IndexSearcher
@@ -76,6 +80,16 @@ class Snapshot:
         self._limits = limits
         self._waiting = 0
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
+        self._searches: MicroBatcher[Search, Found] = MicroBatcher(
+            partial(find, index, thumbnails),
+            name="searches",
+            most=limits.search_batch,
+            waiting=limits.waiting,
+            workers=_THREADS,
+            share=False,
+            alike=attrgetter("kind"),
+            observe=metrics.search_batch.observe,
+        )
 
     @classmethod
     def open(cls, settings: Settings, *, metrics: Metrics, old: Snapshot | None = None) -> Snapshot:
@@ -133,9 +147,18 @@ class Snapshot:
         finally:
             self._waiting -= 1
 
+    async def find(self, search: Search) -> Found:
+        """Search, together with what others search for in the same way at the same moment.
+
+        Raises:
+            ApiError: 422, it finds more than an answer has room for; 503, too many wait.
+        """
+        return await self._searches.submit(search)
+
     async def close(self) -> None:
         """Finish what is under way and close the index."""
         await self.encoding.close()
+        await self._searches.close()
         await self.labels.close()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
         if not self.keep_index:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Coroutine
+from itertools import groupby, islice
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from proxyhash.serving.http.errors import ApiError, FastJson
 from proxyhash.serving.http.routes.shared import errors, log, make_router, service_of
-from proxyhash.serving.http.schemas import BatchAnswer, BatchRequest, SearchAnswer, SearchRequest
+from proxyhash.serving.http.schemas import (
+    BatchAnswer,
+    BatchRequest,
+    SearchAnswer,
+    SearchOptions,
+    SearchRequest,
+)
 from proxyhash.serving.http.searching import Question, answer, question_of
 from proxyhash.serving.http.service import Service
 from proxyhash.serving.http.snapshot import Snapshot
 from proxyhash.serving.http.uploads import read_upload, upload_body
 
 __all__ = ["router"]
+
+T = TypeVar("T")
 
 router = make_router("search")
 
@@ -46,9 +56,7 @@ async def search_image(request: Request) -> FastJson:
         encoded = await snapshot.encoding.image(upload.image)
         took = 1000 * (time.perf_counter() - start)
         question = Question("image", "image", encoded.code, encode_ms=took)
-        found = await answer(snapshot, question, upload.options, settings=service.settings)
-        _observe(service, found)
-        return FastJson(found)
+        return FastJson(await _found(service, snapshot, question, upload.options))
 
 
 @router.post("/search/batch", response_model=BatchAnswer, responses=errors(400, 404, 422))
@@ -61,26 +69,27 @@ async def search_batch(request: Request, batch: BatchRequest) -> FastJson:
             422, "invalid_request", f"{len(batch.queries)} queries are given; {most} are the most"
         )
     async with service.lease() as snapshot:
-        # All texts are encoded together, then the index is asked for one after the other: a batch
-        # must not take all threads from single searches.
-        work = [question_of(snapshot, query) for query in batch.queries]
-        questions = await _all(work)
-        results = []
-        for question, query in zip(questions, batch.queries, strict=True):
-            found = await answer(snapshot, question, query, settings=service.settings)
-            _observe(service, found)
-            results.append(found)
+        # All texts are encoded together; then those that ask alike, one group after the other: a
+        # batch must not take all threads from single searches, nor all room from others.
+        questions = await _all([question_of(snapshot, query) for query in batch.queries])
+        pairs = zip(questions, batch.queries, strict=True)
+        results: list[dict[str, Any]] = []
+        for _, group in groupby(pairs, key=lambda pair: _options_of(pair[1])):
+            while alike := list(islice(group, service.settings.limits.search_batch)):
+                work = [_found(service, snapshot, question, query) for question, query in alike]
+                results += await _all(work)
         return FastJson({"results": results})
 
 
 async def _answer(service: Service, snapshot: Snapshot, query: SearchRequest) -> dict[str, Any]:
-    question = await question_of(snapshot, query)
-    found = await answer(snapshot, question, query, settings=service.settings)
-    _observe(service, found)
-    return found
+    return await _found(service, snapshot, await question_of(snapshot, query), query)
 
 
-async def _all(work: list[Any]) -> list[Question]:
+def _options_of(query: SearchRequest) -> str:
+    return query.model_dump_json(include=set(SearchOptions.model_fields))
+
+
+async def _all(work: list[Coroutine[Any, Any, T]]) -> list[T]:
     """Return all results; the first error cancels the rest."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
@@ -90,6 +99,10 @@ async def _all(work: list[Any]) -> list[Question]:
             task.cancel()
 
 
-def _observe(service: Service, found: dict[str, Any]) -> None:
+async def _found(
+    service: Service, snapshot: Snapshot, question: Question, options: SearchOptions
+) -> dict[str, Any]:
+    found = await answer(snapshot, question, options, settings=service.settings)
     for stage in ("encode", "search"):
         service.metrics.stages.labels(stage).observe(found["took_ms"][stage] / 1000)
+    return found

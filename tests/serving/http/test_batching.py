@@ -85,6 +85,71 @@ def test_workers_share_what_waits() -> None:
     assert len(prepared) == 2
 
 
+def test_what_comes_at_one_moment_goes_together_at_once() -> None:
+    work = Work()
+    work.go.set()
+
+    async def main() -> list[int]:
+        batcher = MicroBatcher(work, name="numbers", workers=3, share=False)
+        results = await asyncio.gather(*(batcher.submit(number) for number in range(5)))
+        await batcher.close()
+        return list(results)
+
+    assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+    assert work.batches == [[0, 1, 2, 3, 4]]
+
+
+def test_only_what_is_alike_goes_together_and_the_oldest_goes_first() -> None:
+    work = Work()
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", alike=lambda number: number % 3, most=3)
+        first = asyncio.create_task(batcher.submit(0))
+        await until_it_works(work)
+        rest = [asyncio.create_task(batcher.submit(number)) for number in range(1, 13)]
+        await asyncio.sleep(0)
+        work.go.set()
+        assert await asyncio.gather(first, *rest) == [2 * number for number in range(13)]
+        await batcher.close()
+
+    asyncio.run(main())
+    assert work.batches == [[0], [1, 4, 7], [2, 5, 8], [3, 6, 9], [10], [11], [12]]
+
+
+def test_another_worker_takes_what_is_not_alike_meanwhile() -> None:
+    work = Work()
+
+    async def main() -> None:
+        batcher = MicroBatcher(
+            work, name="numbers", workers=2, share=False, alike=lambda number: number % 2
+        )
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
+        while len(work.batches) < 2:  # both wait for `go`
+            await asyncio.sleep(0.001)
+        assert batcher.waiting == 0
+        work.go.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
+
+    asyncio.run(main())
+    assert sorted(work.batches) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_work_can_answer_one_of_several_with_an_error() -> None:
+    async def main() -> list[object]:
+        batcher: MicroBatcher[int, int] = MicroBatcher(
+            lambda numbers: [n or KeyError("zero") for n in numbers], name="numbers"
+        )
+        tasks = [batcher.submit(number) for number in (1, 0, 2)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await batcher.close()
+        return list(results)
+
+    one, error, two = asyncio.run(main())
+    assert (one, two) == (1, 2)
+    assert isinstance(error, KeyError)
+
+
 def test_a_full_queue_refuses_until_somebody_leaves() -> None:
     work = Work()
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from proxyhash.hashing import HashModel
+from proxyhash.index.open import open_index
 from proxyhash.serving import IndexSearcher
+from proxyhash.serving.http.errors import ApiError
+from proxyhash.serving.http.finding import Found, Search, find
+from proxyhash.serving.http.schemas import SearchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from starlette.testclient import TestClient
 
+    from proxyhash.codes import Codes
     from tests.serving.http.conftest import Built
 
 
@@ -158,6 +164,74 @@ def test_a_batch_answers_like_single_searches(client: TestClient) -> None:
             del answer["took_ms"]
         assert found == single
     assert client.post("/v1/search/batch", json={"queries": []}).json() == {"results": []}
+
+
+def test_searches_that_come_together_find_what_they_find_alone(
+    client: TestClient, built: Built
+) -> None:
+    label = next(item.labels[0] for item in built.collection.items if item.labels)
+    options: list[dict[str, Any]] = [
+        {},
+        {"k": 3},
+        {"k": None, "radius": 5},
+        {"target": "text"},
+        {"filter": {"field": "labels", "contains": label}},
+        {"filter": {"not": {"field": "labels", "contains": label}}, "explain": True},
+    ]
+    queries: list[dict[str, Any]] = [
+        *({"id": f"{number:06}", "modality": "text"} for number in range(6)),
+        *({"code": f"{number * 9001 % 65536:04x}"} for number in range(6)),
+        {"text": "a duck"},
+    ]
+    bodies = [query | option for option in options for query in queries]
+
+    def search(body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = client.post("/v1/search", json=body).json()
+        del answer["took_ms"]
+        return answer
+
+    alone = [search(body) for body in bodies]
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(search, bodies)) == alone
+
+
+def test_a_batch_that_asks_alike_is_one_search(serve: Callable[..., TestClient]) -> None:
+    client = serve(limits={"search_batch": 8, "waiting": 8})
+    alike = [{"code": f"{number:04x}", "target": "text", "k": 2} for number in range(20)]
+    other = {"code": "00ff", "target": "image"}
+    answer = client.post("/v1/search/batch", json={"queries": [*alike, other]})
+    assert answer.status_code == 200
+    lines = client.get("/metrics").text.splitlines()
+    assert "proxyhash_search_batch_count 4.0" in lines  # 8 + 8 + 4 and the other
+    assert "proxyhash_search_batch_sum 21.0" in lines
+
+
+def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) -> None:
+    options = SearchOptions.model_validate({"k": None, "radius": 4, "target": "image"})
+    with open_index(str(built.index)) as index:
+        item = index.get("000001")
+
+        def search(code: Codes, *, itself: bool = False, most: int = 10) -> Search:
+            return Search.of(
+                index,
+                code,
+                options,
+                modality="image" if itself else None,
+                item=item if itself else None,
+                most=most,
+            )
+
+        (near,) = index.search(item.codes["image"][None], modality="image", radius=4)
+        assert len(near) > 1
+        crowded = search(item.codes["image"], most=len(near) - 1)
+        far = search(~item.codes["image"], most=len(near) - 1)
+        refused, found = find(index, None, [crowded, far])
+        assert isinstance(refused, ApiError)
+        assert isinstance(found, Found)
+        (itself,) = find(index, None, [search(item.codes["image"], itself=True, most=200)])
+        assert isinstance(itself, Found)
+        assert [hit.id for hit in itself.hits] == [hit.id for hit in near if hit.id != item.id]
+        assert itself.searched == len(index) - 1
 
 
 def test_payloads_come_without_the_path_of_the_picture(client: TestClient, built: Built) -> None:

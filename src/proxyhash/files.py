@@ -42,11 +42,15 @@ def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed and renamed over `path`.
 
     The temporary file keeps the suffix of `path`, for libraries that look at it. When the block
     raises, the temporary file is removed and the old file stays as it was.
+
+    Args:
+        path: what is written.
+        private: whether only its owner may read it, from its first moment on.
 
     Raises:
         OSError: the file cannot be written; where room is lacking, names `path` and the next step.
@@ -61,9 +65,10 @@ def write_atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            if not private:  # as which it was made
+                umask = os.umask(0)
+                os.umask(umask)
+                temporary.chmod(0o666 & ~umask)
             temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.files import read_json, write_text
+from proxyhash.files import read_json, write_atomic
 
 __all__ = ["SCOPES", "Key", "KeyFile"]
 
@@ -127,8 +127,8 @@ class KeyFile:
 
     def _write(self) -> None:
         text = json.dumps({"keys": [asdict(key) for key in self.keys]}, indent=2) + "\n"
-        write_text(self.path, text)
-        self.path.chmod(0o600)
+        with write_atomic(self.path, private=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _hash(secret: str) -> str:

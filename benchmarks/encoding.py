@@ -7,9 +7,9 @@ Three ways through the same MobileNetV2 on the same cores, taken in turn so that
 machine does meets all of them:
 
 * *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
-* *bare, two pictures a core*: the same on two pictures at a time, a stream for each core, which is
-  how the encoder runs the model, and the fastest way of running it that we know;
-* *from files*: `encoder.encode(paths)`: reading, decoding, resizing, model.
+* *bare, two pictures a core*: the same on two pictures at a time, a stream for each core;
+* *from files*: `encoder.encode(paths)`: reading, decoding, resizing, and the model as before, but
+  recorded, so that the streams do not wait for each other in the interpreter.
 
 The ratios are medians over the repeats; each is taken within a repeat. Processor time is given too,
 because on a machine that others use as well it says more than the clock. Decoding alone is what one

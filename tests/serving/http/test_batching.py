@@ -234,3 +234,17 @@ def test_one_who_leaves_while_encoded_misses_nothing() -> None:
         await batcher.close()
 
     asyncio.run(main())
+
+
+def test_closing_finishes_what_came_a_moment_ago() -> None:
+    work = Work()
+    work.go.set()
+
+    async def main() -> None:
+        batcher = MicroBatcher(work, name="numbers", workers=2, alike=lambda number: number)
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in range(3)]
+        await asyncio.sleep(0)  # they wait, and no worker has looked yet
+        await batcher.close()
+        assert await asyncio.gather(*tasks) == [0, 2, 4]
+
+    asyncio.run(main())

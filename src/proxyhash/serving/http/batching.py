@@ -66,6 +66,7 @@ class MicroBatcher(Generic[Input, Output]):
         self._alike = alike
         self._running = 0
         self._calling = False
+        self._closed = False
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name, initializer=prepare)
         self.name = name
 
@@ -98,6 +99,9 @@ class MicroBatcher(Generic[Input, Output]):
 
     async def close(self) -> None:
         """Finish what is in the queue and end the threads."""
+        self._wake(asyncio.get_running_loop())  # for who came a moment ago
+        with self._lock:
+            self._closed = True
         await asyncio.to_thread(self._threads.shutdown)
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -107,9 +111,9 @@ class MicroBatcher(Generic[Input, Output]):
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let one more worker look, where something waits and not all are at work."""
         with self._lock:
-            another = bool(self._queue) and self._running < self._workers
-            self._running += another
-        if another:
+            if not self._queue or self._running == self._workers or self._closed:
+                return
+            self._running += 1
             self._threads.submit(self._drain, loop)
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:

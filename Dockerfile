@@ -5,11 +5,11 @@
 #         -v ./keys.json:/run/secrets/keys.json:ro proxyhash
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY src src
 # The CPU build of torch: without it pip fetches several GB of CUDA libraries.
 RUN python -m venv /opt/proxyhash \
-    && /opt/proxyhash/bin/pip install --no-cache-dir \
+    && /opt/proxyhash/bin/pip install --no-cache-dir -c constraints.txt \
         --extra-index-url https://download.pytorch.org/whl/cpu ".[serve,milvus]"
 
 FROM python:3.12-slim-bookworm

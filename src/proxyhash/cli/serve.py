@@ -46,8 +46,17 @@ def serve(
     ] = 8080,
     keys: Annotated[
         Path | None,
-        typer.Option(help="File of keys, made by `proxyhash keys add`.", metavar="FILE"),
+        typer.Option(
+            help="File of keys, made by `proxyhash keys add`. With it, reading needs one, too.",
+            metavar="FILE",
+        ),
     ] = None,
+    open_reads: Annotated[
+        bool,
+        typer.Option(
+            "--open-reads", help="On this machine's own address, let reading go without a key."
+        ),
+    ] = False,
     write: Annotated[
         bool, typer.Option("--write", help="Let keys of scope write change items.")
     ] = False,
@@ -85,6 +94,7 @@ def serve(
         write=write,
         keys=keys,
         host=host,
+        open_reads=open_reads,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         log_queries=log_queries,
         limits=Limits(upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),

@@ -102,6 +102,29 @@ def test_a_service_without_keys_stays_on_its_machine(built: object, tmp_path: Pa
         Limits(k=0)
 
 
+def test_keys_close_reading_too_as_a_proxy_on_this_machine_wants_it(
+    serve: Callable[..., TestClient], keys: Keys
+) -> None:
+    behind_proxy = serve(keys=keys.path)
+    by_name = {"Host": "search.example"}
+    assert behind_proxy.get("/v1/info", headers=by_name).status_code == 401
+    search = {"url": "/v1/search", "json": {"code": "00ff"}}
+    assert behind_proxy.post(**search).status_code == 401
+    assert behind_proxy.post(**search, headers=by_name | bearer(keys.read)).status_code == 200
+    assert behind_proxy.get("/healthz", headers=by_name).status_code == 200
+
+
+def test_reading_can_be_left_open_on_this_machine_alone(
+    serve: Callable[..., TestClient], keys: Keys
+) -> None:
+    client = serve(keys=keys.path, open_reads=True)
+    assert client.get("/v1/info").status_code == 200
+    assert client.get("/v1/info", headers={"Host": "search.example"}).status_code == 421
+    assert client.delete("/v1/items/000001").status_code == 401
+    with pytest.raises(UsageError, match="reading cannot be open"):
+        Settings(index="x", host="0.0.0.0", keys=keys.path, open_reads=True)
+
+
 def test_a_page_from_elsewhere_cannot_reach_it_under_its_own_name(
     client: TestClient, serve: Callable[..., TestClient], keys: Keys
 ) -> None:

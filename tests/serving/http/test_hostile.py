@@ -170,7 +170,9 @@ class Maker:
 
 
 def test_a_thousand_hostile_requests(index_copy: Path, keys: Keys) -> None:
-    with running(index_copy, "--keys", keys.path, "--write", "--seconds", 10) as server:
+    with running(
+        index_copy, "--keys", keys.path, "--write", "--open-reads", "--seconds", 10
+    ) as server:
         statuses = _fire(server)
         assert all(status < 500 for status in statuses), statuses
         assert statuses[200] > COUNT // 50

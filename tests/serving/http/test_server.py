@@ -219,7 +219,7 @@ def test_killed_while_writing_it_loses_nothing_that_it_acknowledged(
 def test_a_full_disk_refuses_writes_and_goes_on_reading(index_copy: Path, keys: Keys) -> None:
     largest = max(path.stat().st_size for path in index_copy.rglob("*"))
     statuses, stored = [], []
-    with running(index_copy, "--keys", keys.path, "--write") as server:
+    with running(index_copy, "--keys", keys.path, "--write", "--open-reads") as server:
         # No file may grow beyond this: what a full disk does to a writer.
         limit = (largest + 40_000, largest + 40_000)
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limit)

@@ -96,7 +96,9 @@ def test_reload_takes_another_index_in_without_dropping_a_request(
         store.delete(["000000"])
     current = tmp_path / "current"
     current.symlink_to(tmp_path / "one")
-    with open_client(built, index=str(current), keys=keys.path, write=True) as client:
+    with open_client(
+        built, index=str(current), keys=keys.path, write=True, open_reads=True
+    ) as client:
         service: Service = client.app.state.service  # type: ignore[attr-defined]
         old = service.snapshot
         go, begun = threading.Event(), threading.Event()
@@ -134,7 +136,9 @@ def test_reload_takes_another_index_in_without_dropping_a_request(
 def test_reload_of_the_same_folder_keeps_its_one_writer(
     built: Built, index_copy: Path, keys: Keys
 ) -> None:
-    with open_client(built, index=str(index_copy), keys=keys.path, write=True) as client:
+    with open_client(
+        built, index=str(index_copy), keys=keys.path, write=True, open_reads=True
+    ) as client:
         write = bearer(keys.write)
         for _ in range(2):
             assert client.post("/v1/admin/reload", headers=write).status_code == 200
@@ -157,7 +161,7 @@ def test_a_reload_lets_go_of_the_old_model(serve: Callable[..., TestClient], key
 
 
 def test_a_reload_that_fails_changes_nothing(built: Built, index_copy: Path, keys: Keys) -> None:
-    with open_client(built, index=str(index_copy), keys=keys.path) as client:
+    with open_client(built, index=str(index_copy), keys=keys.path, open_reads=True) as client:
         aside = index_copy.with_name("aside")
         index_copy.rename(aside)
         answer = client.post("/v1/admin/reload", headers=bearer(keys.write))

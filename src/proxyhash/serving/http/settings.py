@@ -60,9 +60,10 @@ class Settings:
         model: run or model folder; None for the copy in the index.
         device: where the model runs.
         write: whether items can be changed over HTTP, always with a key.
-        keys: file of key hashes, see `KeyFile`; None for a service without keys.
+        keys: file of key hashes, see `KeyFile`; None for a service without keys. With it, reading
+            needs a key too.
         host: address that the service listens on.
-        open_reads: whether reading needs no key; None for yes on loopback, no elsewhere.
+        open_reads: whether reading on loopback needs no key although there are keys.
         allowed_hosts: names that a request may call the service by; empty for any. A service that
             is open to read on loopback answers to loopback names and these only, so that a page
             from elsewhere cannot reach it under a name of its own (DNS rebinding).
@@ -77,7 +78,7 @@ class Settings:
     write: bool = False
     keys: Path | None = None
     host: str = "127.0.0.1"
-    open_reads: bool | None = None
+    open_reads: bool = False
     allowed_hosts: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ("image",)
     log_queries: bool = False
@@ -90,6 +91,11 @@ class Settings:
                 "one with `proxyhash keys add FILE NAME`, then give --keys FILE (or listen on "
                 "127.0.0.1)"
             )
+        if self.open_reads and not is_loopback(self.host):
+            raise UsageError(
+                f"{self.host} can be reached from other machines, so reading cannot be open; leave "
+                "--open-reads out, or listen on 127.0.0.1 behind a proxy that lets people in"
+            )
         if self.write and self.keys is None:
             raise UsageError(
                 "changing items needs a key: make one with `proxyhash keys add FILE NAME --write`, "
@@ -99,12 +105,12 @@ class Settings:
     @property
     def reads_are_open(self) -> bool:
         """Whether reading needs no key."""
-        return is_loopback(self.host) if self.open_reads is None else self.open_reads
+        return is_loopback(self.host) and (self.keys is None or self.open_reads)
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names that a request may call the service by; empty for any."""
-        if self.reads_are_open and is_loopback(self.host):
+        if self.reads_are_open:
             return ("localhost", "127.0.0.1", "[::1]", self.host, *self.allowed_hosts)
         return self.allowed_hosts
 

@@ -73,10 +73,17 @@ def _versions() -> list[Check]:
 
 
 def _package(package: str) -> Check:
-    try:
-        return Check(package, "ok", metadata.version(package))
-    except metadata.PackageNotFoundError:
+    version = _version(package)
+    if version is None:
         return Check(package, "failed", "not installed", f"pip install {package}")
+    return Check(package, "ok", version)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _extras() -> list[Check]:
@@ -89,11 +96,12 @@ def _extras() -> list[Check]:
 
 def _extra(extra: str, packages: list[str]) -> Check:
     name = f"extra {extra}"
-    missing = [package for package in packages if find_spec(package) is None]
+    versions = {package: _version(package) for package in packages}
+    missing = [package for package, version in versions.items() if version is None]
     if missing:
         command = f"pip install 'proxyhash[{extra}]'"
         return Check(name, "warning", f"not installed: {', '.join(missing)}", command)
-    return Check(name, "ok", ", ".join(f"{each} {metadata.version(each)}" for each in packages))
+    return Check(name, "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _requirements() -> list[tuple[str, str | None]]:

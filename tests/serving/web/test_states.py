@@ -217,9 +217,10 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_only(site: Site) -> None:
 
     site.info_answer = guarded
     page = site.open("?q=a+dog&for=image")
-    expect(page.get_by_role("alert")).to_contain_text("This service needs a key.")
+    expect(page.get_by_role("alert")).to_contain_text("Whoever runs this service can give you one.")
     page.get_by_label("Key").fill("wrong")
     page.get_by_role("button", name="Use this key").click()
+    expect(page.get_by_role("alert")).to_contain_text("This key is not valid")
     expect(page.get_by_label("Key")).to_have_value("")
     page.get_by_label("Key").fill("s3cret")
     page.keyboard.press("Enter")

@@ -1,7 +1,7 @@
 /** What stands in place of results: the start, nothing found, and errors with a way on. */
 
 import { bitGrid } from "./bits.js";
-import { setKey } from "./api.js";
+import { keyIsSet, setKey } from "./api.js";
 import { h, icon } from "./dom.js";
 import { count } from "./words.js";
 
@@ -93,8 +93,7 @@ function keyForm(error, retry) {
   };
   return notice({
     sign: "key",
-    title: error.status === 401 ? "A key is needed" : "This key may not do that",
-    text: error.message,
+    ...aboutKey(error),
     request: error.request,
     actions: [
       h("form", { class: "key", onsubmit: submit },
@@ -102,6 +101,16 @@ function keyForm(error, retry) {
         h("small", { id: "key-hint" }, "Kept in this tab until it is closed.")),
     ],
   });
+}
+
+// The service's own sentence about a missing key speaks to programs.
+function aboutKey({ status, message }) {
+  if (status === 403) return { title: "This key may not do that", text: message };
+  if (keyIsSet()) {
+    const text = "The service does not know it. Look whether all of it is there, or ask for a new one.";
+    return { title: "This key is not valid", text };
+  }
+  return { title: "A key is needed", text: "Whoever runs this service can give you one." };
 }
 
 function notice({ sign, title, text, request = "", actions, after = null }) {

@@ -16,6 +16,7 @@ from proxyhash.data.scenes import generate_scenes
 from tests.serving.web.browser import open_tab
 from tests.serving.web.screenshots import take_screenshots
 from tests.serving.web.served import build, serve
+from tests.shared_data import shared_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from proxyhash.data import Collection
 
 pytestmark = pytest.mark.slow
-
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "flickr8k"
 
 
 @pytest.fixture(scope="module")
@@ -194,15 +193,14 @@ def test_screenshots_show_every_size(
 
 @pytest.mark.shared
 def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
-    if not SHARED.is_dir():
-        pytest.skip(f"needs {SHARED}")
-    lines = (SHARED / "items.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    shared = shared_path("data/flickr8k")
+    lines = (shared / "items.jsonl").read_text(encoding="utf-8").splitlines()[:300]
     data = tmp_path / "photos"
     (data / "images").mkdir(parents=True)
     (data / "items.jsonl").write_text("\n".join(lines), encoding="utf-8")
     for line in lines:
         name = json.loads(line)["image"]
-        shutil.copy(SHARED / name, data / name)
+        shutil.copy(shared / name, data / name)
     index = build(data, tmp_path, image_encoder="descriptor")
     picture = read_collection(data).image_paths[3]
     assert picture is not None

@@ -85,22 +85,25 @@ def test_pictures_of_another_size_go_layer_by_layer(tmp_path: Path) -> None:
 
 
 class Odd(nn.Module):
-    """Adds what depends on the number of pictures in a way that no record can know."""
+    """Does something with the number of pictures that no record of one picture can know."""
 
-    def __init__(self, *, fails: bool) -> None:
+    def __init__(self, way: str) -> None:
         super().__init__()
-        self.fails = fails
+        self.way = way
 
     def get_image_features(self, pixel_values: torch.Tensor) -> Any:
-        if self.fails and torch.jit.is_tracing():
+        count = len(pixel_values)
+        if self.way == "refuses" and torch.jit.is_tracing():
             raise ValueError("not to be recorded")
-        return pixel_values.mean(dim=(2, 3)) + float(len(pixel_values))
+        if self.way == "reshapes":
+            pixel_values = pixel_values.reshape(int(count), 3, 32, 32)
+        return pixel_values.mean(dim=(2, 3)) + float(count)
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_what_a_record_would_change_goes_layer_by_layer(fails: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["adds", "reshapes", "refuses"])
+def test_what_a_record_would_change_goes_layer_by_layer(way: str, tmp_path: Path) -> None:
     backbone = load_backbone(tiny_models.save_clip(tmp_path), modality="image")
-    network = PictureNetwork(replace(backbone, module=Odd(fails=fails)))
+    network = PictureNetwork(replace(backbone, module=Odd(way)))
     for count in (40, 1, 5):
         pixels = noise(count)
         wanted = pixels.mean(dim=(2, 3)) + count

@@ -64,16 +64,15 @@ def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return image_features(backbone, pixels)
 
+    one = pixels[:1]
+    trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
     try:
         with quiet(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, with nothing in its place
             trace: Any = torch.jit.trace
-            program = trace(Forward().eval(), pixels[:1], check_trace=False)
+            program = trace(Forward().eval(), one, check_trace=False)
+        same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
     except Exception as error:  # what cannot be recorded raises nearly any type
         _LOG.debug("the network cannot be recorded: %s", error)
         return None
-    one = pixels[:1]
-    for trial in (pixels, torch.cat([one, one.flip(-1), one.flip(-2)])):
-        if not torch.equal(program(trial), image_features(backbone, trial)):
-            return None
-    return program
+    return program if same else None

@@ -71,6 +71,19 @@ def test_words_typed_before_the_service_has_said_what_it_offers_stay(site: Site)
     expect(page.locator("#words")).to_have_value("half a sen")
 
 
+def test_words_typed_while_results_are_awaited_stay(site: Site) -> None:
+    page = site.open()
+    site.search = site.hold
+    page.fill("#words", "slow")
+    page.press("#words", "Enter")
+    expect(page.locator(".skeleton").first).to_be_visible()
+    page.fill("#words", "slow and fur")
+    route, body = site.held.pop()
+    route.fulfill(json=answer_to(body))
+    expect(page.locator("#hits > li")).to_have_count(12)
+    expect(page.locator("#words")).to_have_value("slow and fur")
+
+
 def test_the_focus_is_on_the_results_while_they_are_awaited(site: Site) -> None:
     page = site.open("?q=a+dog&for=image")
     site.search = site.hold

@@ -39,7 +39,7 @@ class Found:
     Attributes:
         hits: the nearest items.
         codes: of the hits, in hex; "" for one that was deleted a moment ago.
-        pictured: ids of hits that have a thumbnail.
+        pictured: ids that have a thumbnail, of these hits and of those found together with them.
         searched: how many items were compared, None where the index cannot tell.
     """
 
@@ -108,10 +108,10 @@ class Search:
             bits=index.bits,
             modalities=index.modalities,
         )
+        filter_ = None if options.filter is None else parse_filter(options.filter)
         asker = item if modality == target else None
         # By its text, for as values 1, 1.0 and true are the same, and filters tell them apart.
         kind = (target, options.k, options.radius, asker is None, repr(options.filter))
-        filter_ = None if options.filter is None else parse_filter(options.filter)
         return cls(code, target, options.k, options.radius, filter_, asker, most, kind)
 
 
@@ -170,7 +170,7 @@ def _found(
     return Found(
         hits,
         [codes.get(hit.id, "") for hit in hits],
-        {hit.id for hit in hits if hit.id in pictured},
+        pictured,
         compared,
     )
 

@@ -30,8 +30,10 @@ async function start() {
   }
   const typed = $("words").value;
   offerChoices();
-  current = readAddress(new URLSearchParams(location.search), info);
-  if (early.length) return early.splice(0).forEach((action) => action());
+  if (early.length) {
+    current = readAddress(new URLSearchParams(location.search), info);
+    return early.splice(0).forEach((action) => action());
+  }
   const shown = visit();
   if (typed) $("words").value = typed;
   return shown;
@@ -75,7 +77,7 @@ async function run(wanted, { push = true, file = null } = {}) {
     if (file) keepPicture(answer, file, push);
     if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
     answers.set(writeAddress(current), found);
-    showControls();
+    if (file) showControls(); // only then: what was typed meanwhile stays
     showAnswer(found);
   } catch (error) {
     const again = () => run(wanted, { push: Boolean(file), file });

@@ -1,16 +1,10 @@
-"""Whole runs on the drawn scenes: what is in the folder, and that a broken run ends the same."""
+"""Whole runs on the drawn scenes: what is in the folder."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,7 +13,7 @@ import torch
 from proxyhash.codes import CodeFile
 from proxyhash.data import Split, read_collection
 from proxyhash.encoders import load_encoder
-from proxyhash.errors import DataError, InterruptedRunError, ModelError, UsageError
+from proxyhash.errors import DataError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.methods.registry import method_settings
 from proxyhash.training import read_config, train
@@ -27,33 +21,7 @@ from proxyhash.training import run as run_module
 from proxyhash.training.history import read_history
 from proxyhash.training.machine import use_precision
 from proxyhash.training.prepare import prepare
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-SMALL = {
-    "bits": 16,
-    "hidden": [32],
-    "epochs": 3,
-    "batch_size": 32,
-    "query": 30,
-    "train": 110,
-    "validation": 20,
-    "threads": 1,
-}
-
-
-def config_of(data, out, **values):
-    return read_config({**SMALL, "data": str(data), "out": str(out), **values})
-
-
-@pytest.fixture(scope="module")
-def finished(scenes, tmp_path_factory):
-    """A run folder and its result; do not write into it."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    records = []
-    result = train(config_of(scenes.root, folder), report=records.append)
-    return folder, result, records
+from tests.training.runs import assert_same_run, config_of, rewrite
 
 
 def test_the_folder_holds_everything(finished):
@@ -131,50 +99,6 @@ def test_the_card_says_what_it_is_without_the_machine(finished, scenes):
     assert str(scenes.root.parent) not in card
 
 
-def test_an_interrupted_run_ends_bit_identically(finished, scenes, tmp_path, monkeypatch):
-    whole, result, _ = finished
-    config = config_of(scenes.root, tmp_path / "parts")
-
-    def interrupt(record):
-        if record.epoch == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(InterruptedRunError, match="2 of 3 epochs are saved"):
-        train(config, report=interrupt)
-    assert not (tmp_path / "parts" / "metrics.json").exists()
-    torch.manual_seed(7)
-    resumed = train(config, resume=True)
-    assert_same_run(whole, tmp_path / "parts")
-    assert resumed.metrics["map"] == result.metrics["map"]
-
-
-def test_a_method_that_ends_a_run_by_itself_resumes_bit_identically(scenes, tmp_path):
-    options = {"method": "dchml-plus", "settings": {"refit": 20}}
-    train(config_of(scenes.root, tmp_path / "whole", **options))
-    config = config_of(scenes.root, tmp_path / "parts", **options)
-
-    def interrupt(record):
-        if record.epoch == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(InterruptedRunError):
-        train(config, report=interrupt)
-    train(config, resume=True)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-    model = HashModel.load(tmp_path / "whole" / "model")
-    assert model.proxies is not None
-    assert model.proxies.origin == "phnet"
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("codes.npz", "split.json", "model/networks.safetensors"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    left, right = (read_history(folder / "history.jsonl") for folder in (one, other))
-    assert [(r.epoch, r.terms, r.validation) for r in left] == [
-        (r.epoch, r.terms, r.validation) for r in right
-    ]
-
-
 def test_prepared_inputs_and_no_checkpoints_change_nothing(finished, scenes, tmp_path):
     config = config_of(scenes.root, tmp_path / "run")
     result = train(config, prepared=prepare(config), checkpoints=False)
@@ -182,53 +106,6 @@ def test_prepared_inputs_and_no_checkpoints_change_nothing(finished, scenes, tmp
     assert not (result.folder / "checkpoints").exists()
     with pytest.raises(ValueError, match="without checkpoints"):
         train(config, resume=True, checkpoints=False)
-
-
-def test_a_finished_run_resumed_is_the_same_run(finished, scenes, tmp_path):
-    whole, result, _ = finished
-    copy = tmp_path / "moved"  # and it may lie elsewhere by now
-    shutil.copytree(whole, copy)
-    again = train(config_of(scenes.root, copy), resume=True)
-    assert_same_run(whole, copy)
-    assert again.metrics["map"] == result.metrics["map"]
-
-
-def test_more_epochs_equal_an_unbroken_run(scenes, tmp_path):
-    regime = {"lr_schedule": "constant", "dropout": 0.2, "ema": 0.9}
-    train(config_of(scenes.root, tmp_path / "whole", **regime, epochs=4))
-    train(config_of(scenes.root, tmp_path / "parts", **regime, epochs=2))
-    train(config_of(scenes.root, tmp_path / "parts", **regime, epochs=4), resume=True)
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-
-
-PROCESS = """
-import sys
-from proxyhash.cli import main
-sys.argv = ["proxyhash", "train", *sys.argv[1:]]
-main()
-"""
-
-
-def start(data: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    values = {**SMALL, "epochs": 40, "hidden": 32}
-    keys = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(data), "--out", str(out), *keys, *options],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_epochs(out: Path, count: int, process: subprocess.Popen[str]) -> None:
-    history = out / "history.jsonl"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if history.exists() and history.read_text().count("\n") >= count:
-            return
-        time.sleep(0.005)
-    process.kill()
-    pytest.fail(f"no {count} epochs: {process.communicate()[1]}")
 
 
 def test_a_closed_form_gives_an_ordinary_run(scenes, tmp_path):
@@ -242,101 +119,6 @@ def test_a_closed_form_gives_an_ordinary_run(scenes, tmp_path):
     assert HashModel.load(tmp_path / "whole" / "model").method == "cca-itq"
     (tmp_path / "whole" / "metrics.json").unlink()
     assert train(config, resume=True).metrics["map"] == result.metrics["map"]
-
-
-@pytest.mark.slow
-def test_killed_and_terminated_processes_continue_to_the_same_end(scenes, tmp_path):
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    train(config_of(scenes.root, unbroken, epochs=40))
-
-    killed = start(scenes.root, broken)
-    wait_for_epochs(broken, 2, killed)
-    killed.kill()
-    killed.communicate()
-    done = len(read_history(broken / "history.jsonl"))
-    assert 2 <= done < 40
-
-    stopped = start(scenes.root, broken, "--resume")
-    wait_for_epochs(broken, done + 2, stopped)
-    stopped.send_signal(signal.SIGTERM)
-    _, error = stopped.communicate(timeout=300)
-    assert stopped.returncode == 130, error
-    assert f"proxyhash train --resume --out {broken}" in error
-
-    last = subprocess.run(
-        [sys.executable, "-c", PROCESS, "--resume", "--out", str(broken)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert last.returncode == 0, last.stderr
-    assert_same_run(unbroken, broken)
-
-
-def test_a_taken_folder_is_refused_and_can_be_overwritten(finished, scenes, tmp_path):
-    whole, _, _ = finished
-    taken = tmp_path / "taken"
-    shutil.copytree(whole, taken)
-    with pytest.raises(UsageError, match="continue it with --resume, replace it with --overwrite"):
-        train(config_of(scenes.root, taken))
-    result = train(config_of(scenes.root, taken, seed=5, epochs=1), overwrite=True)
-    assert result.epochs == 1
-    assert json.loads((taken / "config.json").read_text())["seed"] == 5
-    assert len(read_history(taken / "history.jsonl")) == 1
-
-
-def test_a_resume_with_other_settings_names_them(finished, scenes):
-    whole, _, _ = finished
-    with pytest.raises(UsageError, match=r"bits \(32 instead of 16\)"):
-        train(config_of(scenes.root, whole, bits=32), resume=True)
-
-
-def test_resume_without_a_run_starts_one(scenes, tmp_path):
-    result = train(config_of(scenes.root, tmp_path / "new", epochs=1), resume=True)
-    assert result.epochs == 1
-
-
-def test_a_run_stopped_before_its_first_checkpoint_starts_again(finished, scenes, tmp_path):
-    whole, _, _ = finished
-    for name in ("config.json", "split.json"):
-        shutil.copy(whole / name, tmp_path / name)
-    train(config_of(scenes.root, tmp_path), resume=True)
-    assert_same_run(whole, tmp_path)
-
-
-def test_a_failed_start_leaves_an_older_run_alone(finished, scenes, tmp_path):
-    whole, _, _ = finished
-    copy = tmp_path / "copy"
-    shutil.copytree(whole, copy)
-    with pytest.raises(UsageError, match="encoder"):
-        train(config_of(scenes.root, copy, image_encoder="descripter"), overwrite=True)
-    assert_same_run(whole, copy)
-    assert (copy / "metrics.json").exists()
-
-
-def rewrite(scenes, folder, change):
-    """Write a manifest beside the scenes' pictures with every item changed by `change`."""
-    lines = (scenes.root / "items.jsonl").read_text().splitlines()
-    items = [json.loads(line) for line in lines]
-    for position, item in enumerate(items):
-        change(position, item)
-    shutil.copytree(scenes.root, folder)
-    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    return folder
-
-
-def test_a_resume_on_changed_data_is_refused(scenes, tmp_path):
-    data = rewrite(scenes, tmp_path / "data", lambda *_: None)
-    out = tmp_path / "run"
-    train(config_of(data, out, epochs=1, lr_schedule="constant"))
-    text = (data / "items.jsonl").read_text()
-    (data / "items.jsonl").write_text(text.replace(" a ", " one ", 1))
-    with pytest.raises(ModelError, match="the collection changed since"):
-        train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)
-    (data / "items.jsonl").write_text("".join(text.splitlines(keepends=True)[:-5]))
-    with pytest.raises(DataError):
-        train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)
 
 
 def test_items_with_gaps_take_part_with_what_they_have(scenes, tmp_path):

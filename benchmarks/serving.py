@@ -55,9 +55,9 @@ print(3 * len(pictures) / (time.perf_counter() - start))
 
 def build(run: Path, folder: Path, items: int) -> None:
     """Write an index of random codes with small payloads, of the run's model."""
+    from proxyhash.catalog.folder import IndexFolder
     from proxyhash.hashing import HashModel
     from proxyhash.index.store import Store
-    from proxyhash.serving.index_folder import IndexFolder
 
     model = HashModel.load(run / "model")
     rng = np.random.default_rng(0)

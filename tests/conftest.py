@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Before anything imports these rooms, so that jaxtyping's shapes are checked on every call.
-install_import_hook(["proxyhash.losses", "proxyhash.hashing"], "beartype.beartype")
+install_import_hook(
+    ["proxyhash.losses", "proxyhash.networks", "proxyhash.proxies", "proxyhash.hashing"],
+    "beartype.beartype",
+)
 
 # A busy two-core machine makes honest tests slow now and then; that is not a failure.
 settings.register_profile(
@@ -49,7 +52,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     """A generated picture set of 200 items; do not write into its folder."""
-    from proxyhash.data.scenes import generate_scenes
+    from proxyhash.datasets.scenes import generate_scenes
 
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
 

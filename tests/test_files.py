@@ -20,7 +20,7 @@ import numpy as np, torch
 from pathlib import Path
 from proxyhash.encoders.folder import write_arrays
 from proxyhash.files import write_bytes
-from proxyhash.hashing.tensors import write_tensors
+from proxyhash.networks.tensors import write_tensors
 
 path = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

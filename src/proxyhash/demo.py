@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxyhash.data import Collection
-    from proxyhash.serving import Answer, RunSearcher
+    from proxyhash.search import Answer, RunSearcher
     from proxyhash.training.history import EpochRecord
     from proxyhash.training.run import RunResult
 
@@ -162,7 +162,7 @@ def run_demo(
     collection, reused = _pictures(demo, items=items, seed=seed, note=note, track=track)
     result = _train(demo, seed=seed, note=note, report=report, track=track)
     note("searching with a text and with a picture")
-    from proxyhash.serving import RunSearcher
+    from proxyhash.search import RunSearcher
 
     searcher = RunSearcher.open(demo.run)
     answers = (
@@ -185,7 +185,7 @@ def index_demo(
         note: told in a sentence what comes next.
         track: told about everything that takes long.
     """
-    from proxyhash.serving.build_index import build_index
+    from proxyhash.catalog.build import build_index
 
     note("building an index with thumbnails")
     if demo.index.is_dir():  # an earlier demo's; its model may have been another
@@ -200,7 +200,7 @@ def _pictures(
     """Draw and check the pictures, unless the same ones are there."""
     from proxyhash.data import read_collection
     from proxyhash.data.check import check_collection
-    from proxyhash.data.scenes import generate_scenes
+    from proxyhash.datasets.scenes import generate_scenes
 
     recipe = {"items": items, "seed": seed, "version": __version__}
     if demo.holds(recipe):
@@ -254,7 +254,7 @@ def _query_picture(searcher: RunSearcher) -> Path:
 
 
 def _write_page(done: DemoResult) -> None:
-    from proxyhash.serving.page import write_page
+    from proxyhash.search.page import write_page
 
     figures = done.run.metrics["map"]
     write_page(

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import time
 
-from proxyhash.benchmarks import cells_of, read_suite
-from tests.benchmarks.conftest import write_suite
+from proxyhash.bench import cells_of, read_suite
+from tests.bench.conftest import write_suite
 from tests.cli.conftest import PROXYHASH
 
 

@@ -11,8 +11,8 @@ from scipy.io import savemat
 
 from proxyhash.cli.data_convert import KINDS
 from proxyhash.data import Split, draw_split, read_collection
-from proxyhash.data.converters import CONVERTERS
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
+from proxyhash.datasets import CONVERTERS
 from tests.data.builders import write_jsonl
 
 if TYPE_CHECKING:

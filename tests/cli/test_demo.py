@@ -9,7 +9,7 @@ import pytest
 from proxyhash import demo
 from proxyhash.demo import DemoFolder, DemoResult
 from proxyhash.files import read_json
-from proxyhash.serving import RunSearcher
+from proxyhash.search import RunSearcher
 from proxyhash.training.run import RunResult
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def built(small_run: Path, scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index over the 200 scenes; do not write into it."""
-    from proxyhash.serving.build_index import build_index
+    from proxyhash.catalog.build import build_index
 
     folder = tmp_path_factory.mktemp("indexes") / "scenes.index"
     build_index(small_run, scenes.root, folder, thumbnails=True)
@@ -254,7 +254,7 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(
     out = tmp_path / "x.index"
     build = ["index", "build", small_run, scenes.root, "--out", out]
     with monkeypatch.context() as patch:
-        patch.setattr("proxyhash.serving.index_collection.put_codes", interrupt)
+        patch.setattr("proxyhash.catalog.ingest.put_codes", interrupt)
         result = proxyhash_command(*build)
     assert result.code == 130
     assert "0 of 200 items are stored: `proxyhash index add`" in result.err
@@ -262,7 +262,7 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(
     assert (result.code, f"index add {out} {scenes.root}" in result.err) == (2, True)
     assert proxyhash_command("index", "add", out, scenes.root, "--json").json["added"] == 200
     with monkeypatch.context() as patch:
-        patch.setattr("proxyhash.serving.manage_index.copy_between", interrupt)
+        patch.setattr("proxyhash.catalog.manage.copy_between", interrupt)
         result = proxyhash_command("index", "copy", out, tmp_path / "y.index")
     assert (result.code, "the same command again" in result.err) == (130, True)
 
@@ -374,7 +374,7 @@ def test_features_that_belong_to_a_manifest_are_taken_whole(
     run, out = tmp_path / "run", tmp_path / "x.index"
     sources = {"image_encoder": f"features:{tmp_path / 'f.npy'}", "bits": 8}
     train(read_config({"data": str(scenes.root), "out": str(run), **sources, **values}))
-    monkeypatch.setattr("proxyhash.serving.build_index.BATCH", 64)
+    monkeypatch.setattr("proxyhash.catalog.build.BATCH", 64)
     build = ["index", "build", run, scenes.root, "--out", out, "--json"]
     assert proxyhash_command(*build).json["added"] == 200
     for query in (["--id", "000003"], ["--text", "a red car"]):

@@ -34,7 +34,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         )
         service.snapshot.index.close()
 
-    monkeypatch.setattr("proxyhash.serving.http.server.serve", serve)
+    monkeypatch.setattr("proxyhash.service.server.serve", serve)
     monkeypatch.setattr("webbrowser.open", lambda url: calls.append({"opened": url}))
     return calls
 

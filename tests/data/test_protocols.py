@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxyhash.data import Collection, Item, draw_split
-from proxyhash.data.converters import CONVERTERS
 from proxyhash.data.protocols import PROTOCOLS, VERSIONS, get_protocol
+from proxyhash.datasets import CONVERTERS
 from proxyhash.errors import DataError, UsageError
 
 

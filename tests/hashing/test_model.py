@@ -15,7 +15,9 @@ from PIL import Image
 from proxyhash.codes import unpack
 from proxyhash.encoders import BagOfWords, FeatureCache
 from proxyhash.errors import DataError, UsageError
-from proxyhash.hashing import HashModel, IHNet, Proxies
+from proxyhash.hashing import HashModel
+from proxyhash.networks import IHNet
+from proxyhash.proxies import Proxies
 from tests.hashing.tiny_encoder import BITS, TinyPixels, build_model
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from proxyhash.encoders import BagOfWords
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.files import write_json
-from proxyhash.hashing import HashModel, Proxies
+from proxyhash.hashing import HashModel
+from proxyhash.proxies import Proxies
 from tests.hashing.tiny_encoder import TinyPixels, build_model
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ import torch
 from proxyhash.data.images import open_image
 from proxyhash.encoders import BagOfWords, BatchEncoder, EncoderRequest, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
-from proxyhash.hashing import HashModel, IHNet, Proxies, THNet
+from proxyhash.hashing import HashModel
+from proxyhash.networks import IHNet, THNet
+from proxyhash.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

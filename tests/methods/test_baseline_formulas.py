@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from proxyhash.hashing.proxies import pairwise_distances
-from proxyhash.methods.base import Context
-from proxyhash.methods.centers import hash_centers
 from proxyhash.methods.hyp2 import reference_tau
 from proxyhash.methods.label_codes import deal_bits
 from proxyhash.methods.registry import make_objective
+from proxyhash.methods.shared.centers import hash_centers
+from proxyhash.methods.shared.objective import Context
+from proxyhash.proxies.proxies import pairwise_distances
 from proxyhash.training.config import read_config
 from tests.losses import reference as losses
 from tests.methods.reference import sign

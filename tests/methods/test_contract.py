@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from proxyhash.codes import binarize
 from proxyhash.errors import UsageError
 from proxyhash.evaluation import mean_average_precision
-from proxyhash.methods.base import Objective
 from proxyhash.methods.registry import get_method, method_settings, methods, register_method
+from proxyhash.methods.shared.objective import Objective
 from proxyhash.training.config import read_config
 from tests.methods.toy import (
     BITS,

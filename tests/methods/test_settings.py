@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.settings import Settings, read_settings
+from proxyhash.methods.shared.settings import Settings, read_settings
 
 
 class Oven(Settings):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxyhash.hashing.networks import IHNet, THNet
-from proxyhash.methods.base import Batch, Context, Memory, Objective
 from proxyhash.methods.registry import get_method, make_objective
-from proxyhash.methods.rows import Rows
+from proxyhash.methods.shared.objective import Batch, Context, Memory, Objective
+from proxyhash.methods.shared.rows import Rows
+from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.networks import Networks
 
 BITS = 16

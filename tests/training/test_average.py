@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.average import WeightAverage
 from proxyhash.training.networks import Networks
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.tensors import write_tensors
+from proxyhash.networks.tensors import write_tensors
 from proxyhash.training import checkpoint
 from proxyhash.training.build import build_state
 from proxyhash.training.checkpoint import read_checkpoint, write_checkpoint

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from proxyhash.errors import DivergedError, InterruptedRunError, ModelError
-from proxyhash.methods.base import ALTERNATING, JOINT
 from proxyhash.methods.dcmh import Dcmh
+from proxyhash.methods.shared.objective import ALTERNATING, JOINT
 from proxyhash.training import loop
 from proxyhash.training.checkpoint import read_checkpoint
 from proxyhash.training.folder import RunFolder

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.config import read_config
 from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import (

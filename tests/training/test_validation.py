@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from proxyhash.hashing.networks import IHNet, THNet
+from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.networks import Networks
 from proxyhash.training.rows import take_rows
 from proxyhash.training.validation import validation_scores

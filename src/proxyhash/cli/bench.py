@@ -11,8 +11,8 @@ from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
-    from proxyhash.benchmarks import Cell, Suite
-    from proxyhash.benchmarks.results import Results
+    from proxyhash.bench import Cell, Suite
+    from proxyhash.bench.results import Results
 
 __all__ = ["register"]
 
@@ -85,9 +85,9 @@ def bench(
     Every cell is a run folder below OUT/cells. A finished cell is not run again, so a suite that
     was stopped goes on where it was. Cells that fail are named at the end.
     """
-    from proxyhash.benchmarks import cells_of, read_suite
-    from proxyhash.benchmarks.report import write_report
-    from proxyhash.benchmarks.results import read_results
+    from proxyhash.bench import cells_of, read_suite
+    from proxyhash.bench.report import write_report
+    from proxyhash.bench.results import read_results
 
     whole = read_suite(suite)
     part = whole.narrowed(
@@ -130,7 +130,7 @@ def bench(
 
 def _fill(part: "Suite", out: Path, **options: Any) -> list[str]:
     """Fill the open cells; return what failed, in words."""
-    from proxyhash.benchmarks import fill_suite
+    from proxyhash.bench import fill_suite
 
     filled = fill_suite(part, out, note=console.note, track=console.track, **options)
     return [f"  {each.cell.name}: {each.error}" for each in filled.failed]
@@ -161,7 +161,7 @@ def _list(cells: "list[Cell]", *, as_json: bool) -> None:
 
 
 def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
-    from proxyhash.benchmarks.tables import COLUMNS, heading, table_rows
+    from proxyhash.bench.tables import COLUMNS, heading, table_rows
 
     figures = [heading(*column) for column in COLUMNS]
     for data in part.data:
@@ -187,7 +187,7 @@ def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
 
 
 def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:
-    from proxyhash.benchmarks.tables import COLUMNS, heading, table_rows
+    from proxyhash.bench.tables import COLUMNS, heading, table_rows
 
     figures = [heading(*column) for column in COLUMNS]
     return {

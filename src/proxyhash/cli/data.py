@@ -219,7 +219,7 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a picture set with captions and labels: no download, the same on every machine."""
-    from proxyhash.data.scenes import generate_scenes
+    from proxyhash.datasets.scenes import generate_scenes
 
     refuse_overwriting(folder, force=force)
     collection = generate_scenes(folder, items=items, seed=seed, size=size, track=console.track)

@@ -57,9 +57,9 @@ def convert(
     Picture files stay where they are; the manifest names them by their paths from --out. A pair
     is left out only where --version says so.
     """
-    from proxyhash.data.convert import convert_data_set
-    from proxyhash.data.converters import ConvertOptions
     from proxyhash.data.protocols import PROTOCOLS
+    from proxyhash.datasets import ConvertOptions
+    from proxyhash.datasets.convert import convert_data_set
 
     refuse_overwriting(out, force=force)
     options = ConvertOptions(version=version, images=images, captions=captions)

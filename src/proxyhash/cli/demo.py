@@ -61,7 +61,7 @@ def demo(
 def _serve(result: "DemoResult") -> None:
     from proxyhash.cli.serve import run_service
     from proxyhash.demo import index_demo
-    from proxyhash.serving.http import Settings
+    from proxyhash.service import Settings
 
     index = index_demo(result.folder, note=console.note, track=console.track)
     run_service(Settings(index=str(index)), port=0, open_page=True)

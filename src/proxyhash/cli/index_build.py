@@ -17,7 +17,7 @@ from proxyhash.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from proxyhash.serving.index_collection import IndexReport
+    from proxyhash.catalog.ingest import IndexReport
 
 __all__ = ["add_verbs"]
 
@@ -75,7 +75,7 @@ def build(
     manifest as payload. What was stored when the work is stopped stays; `index add` with the same
     manifest goes on.
     """
-    from proxyhash.serving.build_index import build_index
+    from proxyhash.catalog.build import build_index
 
     start = time.perf_counter()
     report = build_index(
@@ -114,7 +114,7 @@ def add(
     Items that are stored with the same codes and payload are left alone, so running it again, or
     after a stop, costs little.
     """
-    from proxyhash.serving.build_index import add_to_index
+    from proxyhash.catalog.build import add_to_index
 
     start = time.perf_counter()
     report = add_to_index(

@@ -42,7 +42,7 @@ def delete(
 
     The room on disk is given back by `index compact`.
     """
-    from proxyhash.serving.manage_index import delete_items
+    from proxyhash.catalog.manage import delete_items
 
     wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
     if not wanted:
@@ -60,7 +60,7 @@ def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
 
     Takes the room of the index once more until it is done; others read on meanwhile.
     """
-    from proxyhash.serving.manage_index import compact_index
+    from proxyhash.catalog.manage import compact_index
 
     before, after = compact_index(index)
     if as_json:

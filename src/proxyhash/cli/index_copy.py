@@ -46,7 +46,7 @@ def snapshot(
 
     The copy is an index of its own, compacted, with model and thumbnails.
     """
-    from proxyhash.serving.manage_index import snapshot_index
+    from proxyhash.catalog.manage import snapshot_index
 
     report = snapshot_index(index, folder, salvage=salvage)
     if as_json:
@@ -72,7 +72,7 @@ def copy(
     A copy that was stopped goes on when the same command is given again. Between folders, model
     and thumbnails come along; elsewhere searching by text or picture needs --model.
     """
-    from proxyhash.serving.manage_index import copy_index
+    from proxyhash.catalog.manage import copy_index
 
     report = copy_index(source, target, track=console.track)
     if as_json:

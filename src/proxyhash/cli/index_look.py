@@ -22,7 +22,7 @@ def add_verbs(commands: typer.Typer) -> None:
 
 def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Print what an index is and holds: items, bits, model, size, and how it is searched."""
-    from proxyhash.serving.manage_index import describe_index
+    from proxyhash.catalog.manage import describe_index
 
     described = describe_index(index)
     if as_json:
@@ -35,7 +35,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
 
 def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Read all of an index folder and compare checksums; exit code 3 when something is wrong."""
-    from proxyhash.serving.manage_index import verify_index
+    from proxyhash.catalog.manage import verify_index
 
     problems = verify_index(index)
     if as_json:

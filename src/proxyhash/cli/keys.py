@@ -40,7 +40,7 @@ def add(
 
     A service takes it in at the next reload (SIGHUP).
     """
-    from proxyhash.serving.http.keys import KeyFile
+    from proxyhash.service.keys import KeyFile
 
     keys = KeyFile.read(file) if file.exists() else KeyFile(file)
     scope = "write" if write else "read"
@@ -54,7 +54,7 @@ def add(
 
 def list_keys(file: FileArgument, as_json: JsonOption = False) -> None:
     """Print who has a key and what it allows."""
-    from proxyhash.serving.http.keys import KeyFile
+    from proxyhash.service.keys import KeyFile
 
     keys = KeyFile.read(file).keys
     rows = [{"name": key.name, "scope": key.scope, "created": key.created} for key in keys]
@@ -66,7 +66,7 @@ def list_keys(file: FileArgument, as_json: JsonOption = False) -> None:
 
 def remove(file: FileArgument, name: NameArgument) -> None:
     """Take a key away; a service refuses it from the next reload (SIGHUP) on."""
-    from proxyhash.serving.http.keys import KeyFile
+    from proxyhash.service.keys import KeyFile
 
     KeyFile.read(file).remove(name)
     console.note(f"{name} has no key any more")

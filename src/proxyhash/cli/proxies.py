@@ -12,7 +12,7 @@ from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
-    from proxyhash.hashing import Proxies
+    from proxyhash.proxies import Proxies
 
 __all__ = ["register"]
 
@@ -58,7 +58,7 @@ def proxies(
     The larger the smallest distance, the more wrong bits a code may have and still be nearest to
     its own category. Beside it stands the Plotkin bound, which no set of C codes can exceed.
     """
-    from proxyhash.hashing.make_proxies import make_proxies
+    from proxyhash.proxies.make_proxies import make_proxies
 
     check_option("kind", kind, ("codebook", "phnet"))
     if out is not None and out.suffix not in (".npz", ".csv"):

@@ -11,7 +11,7 @@ from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.data import Modality
-    from proxyhash.serving import Answer, Searcher
+    from proxyhash.search import Answer, Searcher
 
 __all__ = ["register", "show_answer"]
 
@@ -147,7 +147,7 @@ def show_answer(answer: "Answer") -> None:
 
 def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
     """Write the page of one answer."""
-    from proxyhash.serving.page import write_page
+    from proxyhash.search.page import write_page
 
     name, model = Path(searcher.name).name, searcher.index.model[:12]
     write_page(
@@ -160,7 +160,7 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
 
 
 def _open(where: str, *, data: Path | None, model: Path | None, device: str) -> "Searcher":
-    from proxyhash.serving import IndexSearcher, RunSearcher
+    from proxyhash.search import IndexSearcher, RunSearcher
 
     if IndexSearcher.recognises(where):
         if data is not None:

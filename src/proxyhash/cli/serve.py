@@ -9,7 +9,7 @@ from proxyhash.cli import console
 from proxyhash.cli.shared import DeviceOption, examples
 
 if TYPE_CHECKING:
-    from proxyhash.serving.http import Settings
+    from proxyhash.service import Settings
 
 __all__ = ["register", "run_service"]
 
@@ -85,7 +85,7 @@ def serve(
     Listens on this machine only unless told otherwise. SIGHUP opens index, model and keys anew
     without dropping a request; SIGTERM and Ctrl-C finish what is under way.
     """
-    from proxyhash.serving.http import Limits, Settings
+    from proxyhash.service import Limits, Settings
 
     settings = Settings(
         index=index,
@@ -104,9 +104,9 @@ def serve(
 
 def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
     """Open what the settings name and serve it until a signal comes."""
-    from proxyhash.serving.http import Service
-    from proxyhash.serving.http.logs import log_as_json
-    from proxyhash.serving.http.server import serve as serve_http
+    from proxyhash.service import Service
+    from proxyhash.service.logs import log_as_json
+    from proxyhash.service.server import serve as serve_http
 
     service = Service(settings)
 

@@ -15,11 +15,11 @@ from proxyhash.data import Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError, check_option
-from proxyhash.hashing.blocks import block_logits, sign_logits
 from proxyhash.hashing.model_folder import SavedEncoder, SavedModel, read_model, write_model
-from proxyhash.hashing.networks import HashingNetwork
-from proxyhash.hashing.proxies import Proxies
+from proxyhash.networks.blocks import block_logits, sign_logits
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.progress import Track, silent
+from proxyhash.proxies.proxies import Proxies
 
 __all__ = ["HashModel"]
 

@@ -26,9 +26,9 @@ from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_json
 from proxyhash.hashing.folders import replace_folder
-from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
-from proxyhash.hashing.proxies import Proxies
-from proxyhash.hashing.tensors import read_tensors, write_tensors
+from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
+from proxyhash.networks.tensors import read_tensors, write_tensors
+from proxyhash.proxies.proxies import Proxies
 
 __all__ = ["FORMAT", "SavedEncoder", "SavedModel", "read_model", "write_model"]
 

@@ -8,16 +8,16 @@ import torch
 from pydantic import Field
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.canonical import canonical_directions
-from proxyhash.methods.closed_form import ClosedFormObjective, Projection
-from proxyhash.methods.itq import itq_rotation
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.canonical import canonical_directions
+from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
+from proxyhash.methods.shared.itq import itq_rotation
+from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from proxyhash.data.item import Modality
-    from proxyhash.methods.base import Context
-    from proxyhash.methods.rows import Rows
+    from proxyhash.methods.shared.objective import Context
+    from proxyhash.methods.shared.rows import Rows
 
 __all__ = ["CcaItq", "CcaItqSettings"]
 

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 
 from proxyhash.losses import bit_cross_entropy, log_cosh_quantization
-from proxyhash.methods.base import Batch, Context, sign
-from proxyhash.methods.centers import CenterObjective
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.centers import CenterObjective
+from proxyhash.methods.shared.objective import Batch, Context, sign
+from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import data_softmax, margin_dynamic_softmax
-from proxyhash.methods.data_proxies import learn_data_proxies
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.schedule import ScheduledObjective, ScheduleSettings
+from proxyhash.methods.shared.data_proxies import learn_data_proxies
+from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 from proxyhash.progress import Track, silent
+from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from proxyhash.data.item import Modality
-    from proxyhash.hashing.networks import HashingNetwork
-    from proxyhash.methods.base import Batch, Context
-    from proxyhash.methods.rows import Rows
+    from proxyhash.methods.shared.objective import Batch, Context
+    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = ["Daph", "DaphSettings"]
 

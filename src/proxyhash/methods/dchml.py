@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax
-from proxyhash.methods.base import Batch, Context, other, sign
-from proxyhash.methods.proxies import ProxyObjective, ProxySettings
 from proxyhash.methods.registry import register_method
+from proxyhash.methods.shared.objective import Batch, Context, other, sign
+from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
 
 if TYPE_CHECKING:
     from torch import Tensor

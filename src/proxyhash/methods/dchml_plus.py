@@ -9,20 +9,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from proxyhash.errors import UsageError
-from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
-from proxyhash.methods.base import Batch, Context, Objective, sign
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.objective import Batch, Context, Objective, sign
+from proxyhash.methods.shared.settings import Settings
 from proxyhash.progress import Track, silent
+from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.data.item import Modality
-    from proxyhash.hashing.networks import HashingNetwork
-    from proxyhash.hashing.posterior import PosteriorPHNet
-    from proxyhash.methods.rows import Rows
+    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.networks.hashing_network import HashingNetwork
+    from proxyhash.networks.posterior import PosteriorPHNet
 
 __all__ = ["DchmlPlus", "DchmlPlusSettings"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from proxyhash.losses import bit_uncertainty, contrastive
-from proxyhash.methods.base import Batch, Context, Objective
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.objective import Batch, Context, Objective
+from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from proxyhash.losses import bit_balance, pairwise_likelihood, quantization
-from proxyhash.methods.base import Batch, Context, other
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.schedule import ScheduledObjective, ScheduleSettings
+from proxyhash.methods.shared.objective import Batch, Context, other
+from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 
 if TYPE_CHECKING:
     from torch import Tensor

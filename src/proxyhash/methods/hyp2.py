@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from proxyhash.hashing.linear_codes import griesmer_bound
-from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import irrelevant_pairs, proxy_hinge
-from proxyhash.methods.base import Batch, Context, Objective, sign
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.objective import Batch, Context, Objective, sign
+from proxyhash.methods.shared.settings import Settings
+from proxyhash.proxies.linear_codes import griesmer_bound
+from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from proxyhash.hashing.proxies import Proxies
 from proxyhash.losses import bit_cross_entropy
-from proxyhash.methods.base import Batch, Context, Objective
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.objective import Batch, Context, Objective
+from proxyhash.methods.shared.settings import Settings
+from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,14 @@ from pydantic import Field
 from torch.nn import functional
 
 from proxyhash.losses import cosine_softmax
-from proxyhash.methods.centers import CenterObjective
 from proxyhash.methods.registry import register_method
-from proxyhash.methods.settings import Settings
+from proxyhash.methods.shared.centers import CenterObjective
+from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.methods.base import Batch, Context
+    from proxyhash.methods.shared.objective import Batch, Context
 
 __all__ = ["OrthoHash", "OrthoHashSettings"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.losses import partial_softmax
-from proxyhash.methods.proxies import ProxyObjective, ProxySettings
 from proxyhash.methods.registry import register_method
+from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.methods.base import Batch, Context
+    from proxyhash.methods.shared.objective import Batch, Context
 
 __all__ = ["Psldh", "PsldhSettings"]
 

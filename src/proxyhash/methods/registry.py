@@ -12,8 +12,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxyhash.errors import check_option
-from proxyhash.methods.base import Context, Objective
-from proxyhash.methods.settings import Settings, read_settings
+from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

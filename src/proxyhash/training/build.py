@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxyhash.errors import UsageError
-from proxyhash.hashing.networks import HashingNetwork, IHNet, THNet
-from proxyhash.methods.base import Context, Memory
 from proxyhash.methods.registry import make_objective
+from proxyhash.methods.shared.objective import Context, Memory
+from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
 from proxyhash.progress import Track, silent
 from proxyhash.training.average import WeightAverage
 from proxyhash.training.fitting import input_dropout

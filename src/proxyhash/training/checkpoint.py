@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.errors import ModelError
-from proxyhash.hashing.tensors import read_tensors, write_tensors
+from proxyhash.networks.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from proxyhash.data.protocols import get_protocol
 from proxyhash.errors import UsageError
 from proxyhash.methods.registry import get_method
-from proxyhash.methods.settings import Settings, read_settings
+from proxyhash.methods.shared.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def _widths(value: Any) -> Any:
 
 
 class NetworkOptions(Settings):
-    """The layers of a hashing network; see `proxyhash.hashing.networks.HashingNetwork`."""
+    """The layers of a hashing network; see `proxyhash.networks.hashing_network.HashingNetwork`."""
 
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_widths)] = (1024,)
     """Widths of the hidden layers, "4096,4096" for two; "linear" for none."""

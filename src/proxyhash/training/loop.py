@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
-from proxyhash.methods.base import Batch, Passes
+from proxyhash.methods.shared.objective import Batch, Passes
 from proxyhash.progress import Track, silent
 from proxyhash.training.fitting import batch_size
 from proxyhash.training.history import EpochRecord, append_record

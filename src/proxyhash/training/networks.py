@@ -8,7 +8,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from proxyhash.data.item import Modality
-    from proxyhash.hashing.networks import HashingNetwork
+    from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = ["Networks"]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from proxyhash.methods.rows import Rows
+from proxyhash.methods.shared.rows import Rows
 
 if TYPE_CHECKING:
     from proxyhash.encoders.base import Features

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from proxyhash.methods.base import Memory, Objective
+    from proxyhash.methods.shared.objective import Memory, Objective
     from proxyhash.training.average import WeightAverage
     from proxyhash.training.networks import Networks
 

@@ -8,7 +8,7 @@ import torch
 
 from proxyhash.codes import Codes, binarize
 from proxyhash.evaluation.evaluator import mean_average_precision
-from proxyhash.methods.base import other
+from proxyhash.methods.shared.objective import other
 
 if TYPE_CHECKING:
     import numpy as np

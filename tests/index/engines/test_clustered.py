@@ -9,8 +9,8 @@ import pytest
 
 from proxyhash.codes import distances, pack, unpack
 from proxyhash.errors import DataError
-from proxyhash.index.engines.centres import as_long_words, assign, choose_centres
-from proxyhash.index.engines.clustered import ClusteredEngine
+from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered.engine import ClusteredEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_many_queries_at_once(
     kind: str, search: dict[str, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxyhash.index.engines.clustered._CACHE_BYTES", 0)
+    monkeypatch.setattr("proxyhash.index.engines.clustered.engine._CACHE_BYTES", 0)
     codes, query = draw_codes(900, 32, 0, kind=kind), draw_codes(60, 32, 1, kind=kind)
     order = np.random.default_rng(0).permutation(900).astype(np.uint64)
     mask = np.random.default_rng(1).random(900) < 0.8

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import DataError
-from proxyhash.index.engines import multi_index
-from proxyhash.index.engines.multi_index import MultiIndexEngine
+from proxyhash.index.engines.multi_index import engine as multi_index
+from proxyhash.index.engines.multi_index.engine import MultiIndexEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_memory_stays_within_its_promise(economy: bool) -> None:
 
 
 def test_more_than_24_bits_of_rows_need_a_longer_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = "proxyhash.index.engines.multi_index_tables._pointer_bytes"
+    tables = "proxyhash.index.engines.multi_index.tables._pointer_bytes"
     codes = draw_codes(50_000, 64, 0, kind="clustered")
     expected = as_answer(MultiIndexEngine.build(codes, bits=64).search(codes[:20], k=5))
     monkeypatch.setattr(tables, lambda count: 4)

@@ -11,10 +11,10 @@ import pytest
 from proxyhash.codes import pack
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_json
-from proxyhash.index.engines.clustered import ClusteredEngine
-from proxyhash.index.engines.costs import Cost, draw_queries, expected_cost, measure
-from proxyhash.index.engines.planner import PlannedEngine
-from proxyhash.index.engines.scan import ScanEngine
+from proxyhash.index.engines.auto.costs import Cost, draw_queries, expected_cost, measure
+from proxyhash.index.engines.auto.engine import PlannedEngine
+from proxyhash.index.engines.clustered.engine import ClusteredEngine
+from proxyhash.index.engines.scan.engine import ScanEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_opening_measures_nothing_anew(tmp_path: Path, monkeypatch: pytest.Monke
     engine = planned()
     codes = draw_codes(300, 64, 0)
     engine.save(tmp_path)
-    monkeypatch.setattr("proxyhash.index.engines.planner.compare", None)
+    monkeypatch.setattr("proxyhash.index.engines.auto.engine.compare", None)
     again = PlannedEngine.load(tmp_path, codes)
     assert again.costs == engine.costs
     assert (again.reason, again.engines) == ("given", ("scan", "clustered"))

@@ -13,7 +13,7 @@ import pytest
 from proxyhash.codes import top_k
 from proxyhash.errors import UsageError
 from proxyhash.index.engines import get_engine, register_engine, registry
-from proxyhash.index.engines.scan import ScanEngine
+from proxyhash.index.engines.scan.engine import ScanEngine
 
 
 @pytest.mark.parametrize("bits", [32, 64, 128, 192])
@@ -56,7 +56,7 @@ def test_the_widest_codes_there_are() -> None:
 def test_ctrl_c_ends_a_long_batch_within_a_second() -> None:
     script = """
 import numpy as np
-from proxyhash.index.engines.scan import ScanEngine
+from proxyhash.index.engines.scan.engine import ScanEngine
 rng = np.random.default_rng(0)
 codes = rng.integers(0, 256, (2_000_000, 8), dtype=np.uint8)
 engine = ScanEngine.build(codes, bits=64)

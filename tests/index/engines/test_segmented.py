@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_json
 from proxyhash.index.engines.registry import get_engine
-from proxyhash.index.engines.segmented import SegmentedEngine
+from proxyhash.index.engines.segmented.engine import SegmentedEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:

@@ -53,14 +53,12 @@ def get_engine(name: str) -> type[Engine]:
 
 @cache
 def _load_engines() -> None:
-    from proxyhash.index.engines import (  # noqa: F401  (each registers itself)
-        clustered,
-        faiss_engines,
-        multi_index,
-        planner,
-        scan,
-        segmented,
-    )
+    import proxyhash.index.engines.auto.engine
+    import proxyhash.index.engines.clustered.engine
+    import proxyhash.index.engines.faiss.engine
+    import proxyhash.index.engines.multi_index.engine
+    import proxyhash.index.engines.scan.engine
+    import proxyhash.index.engines.segmented.engine  # noqa: F401  (each registers itself)
 
     for entry in entry_points(group="proxyhash.engines"):
         entry.load()

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import DataError
-from proxyhash.index.engines.segmented import SegmentedEngine
+from proxyhash.index.engines.segmented.engine import SegmentedEngine
 from proxyhash.index.store.saved import check_sizes, note_files
 
 if TYPE_CHECKING:

@@ -1,0 +1,162 @@
+"""A cell: one method at one code length with one seed on one data set, and its folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.bench.suite import slug
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import read_json
+from proxyhash.methods.registry import method_settings
+from proxyhash.training import TrainConfig, read_config
+from proxyhash.training.resume import FREE_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.bench.suite import DataSet, Suite, Variant
+
+__all__ = ["Cell", "cells_of", "collection_path"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run of a suite.
+
+    Attributes:
+        data: name of the data set.
+        method: name of the variant.
+        bits: code length.
+        seed: of split, weights and order.
+        config: the run's configuration, with every setting of its method.
+    """
+
+    data: str
+    method: str
+    bits: int
+    seed: int
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """What messages call it: "flickr8k, dchml, 64 bits, seed 0"."""
+        return f"{self.data}, {self.method}, {self.bits} bits, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.config.out)
+
+    @property
+    def record(self) -> Path:
+        """What it took; the last file that is written, so a cell that has it is finished."""
+        return self.folder / "cell.json"
+
+    @property
+    def average_precision(self) -> Path:
+        """The average precision of every query."""
+        return self.folder / "average_precision.npz"
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.record.is_file()
+
+    @cached_property
+    def changes(self) -> tuple[str, ...]:
+        """What the suite now says otherwise than a finished cell was made with, in words."""
+        if not self.finished:
+            return ()
+        try:
+            stored = _resolved(read_json(self.folder / "config.json"))
+        except (DataError, UsageError) as error:
+            return (f"its config.json cannot be used ({error})",)
+        return tuple(_differences(stored.to_dict(), self.config.to_dict()))
+
+    @property
+    def state(self) -> str:
+        """One of "done", "changed", "unfinished" and "open"."""
+        if self.finished:
+            return "changed" if self.changes else "done"
+        return "unfinished" if self.folder.exists() else "open"
+
+    def clear(self) -> None:
+        """Remove what an earlier run left.
+
+        Raises:
+            UsageError: the folder holds something else than a run.
+        """
+        if not self.folder.exists():
+            return
+        known = {"config.json", "split.json", "history.jsonl", "metrics.json", "codes.npz"}
+        if not any((self.folder / name).is_file() for name in known):
+            raise UsageError(f"{self.folder} holds no run, so it is left alone; move it away")
+        self.record.unlink(missing_ok=True)  # first, so that no half removed cell looks finished
+        shutil.rmtree(self.folder)
+
+
+def cells_of(suite: Suite, out: Path) -> list[Cell]:
+    """Return every cell, those that learn from the same items one after the other.
+
+    Raises:
+        UsageError: an option or setting cannot be used; names the data set and method.
+    """
+    return [
+        _cell(suite, out, data=data, variant=variant, bits=bits, seed=seed)
+        for data in suite.data
+        for seed in suite.seeds
+        for bits in suite.bits
+        for variant in suite.variants
+    ]
+
+
+def collection_path(data: DataSet, out: Path) -> Path:
+    """Return where a data set's collection lies, or will lie once it was made."""
+    return data.path or out / "data" / slug(data.name)
+
+
+def _cell(
+    suite: Suite, out: Path, *, data: DataSet, variant: Variant, bits: int, seed: int
+) -> Cell:
+    folder = out / "cells" / slug(data.name) / slug(variant.name) / str(bits) / f"s{seed}"
+    values: dict[str, Any] = {**suite.options, **data.options, **variant.options}
+    for key in ("settings", "text_network"):
+        levels = (suite.options, data.options, variant.options)
+        parts = [options[key] for options in levels if key in options]
+        if parts:
+            values[key] = {name: value for part in parts for name, value in dict(part).items()}
+    fixed = {
+        "data": str(collection_path(data, out)),
+        "out": str(folder),
+        "method": variant.method,
+        "bits": bits,
+        "seed": seed,
+    }
+    try:
+        config = _resolved({**values, **fixed})
+    except UsageError as error:
+        raise UsageError(f"data set {data.name!r}, method {variant.name!r}: {error}") from error
+    return Cell(data=data.name, method=variant.name, bits=bits, seed=seed, config=config)
+
+
+def _resolved(values: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration with every setting of its method, as training writes it."""
+    config = read_config(values)
+    settings = method_settings(config.method, config.settings).model_dump(mode="json")
+    return config.model_copy(update={"settings": settings})
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    found = []
+    for key, value in wanted.items():
+        if key in FREE_KEYS or stored.get(key) == value:
+            continue
+        if key == "settings":
+            found += _differences(stored[key], value)
+        else:
+            found.append(f"{key} is {value!r}, was {stored.get(key)!r}")
+    return found

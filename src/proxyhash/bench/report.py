@@ -1,0 +1,100 @@
+"""Everything that is written about a suite, always made from the finished cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxyhash.bench.page import render_report
+from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, png_bytes
+from proxyhash.bench.results import CROSS_MODAL
+from proxyhash.bench.significance import compare
+from proxyhash.bench.suite import slug
+from proxyhash.bench.tables import (
+    cells_csv,
+    significance_csv,
+    table_csv,
+    table_markdown,
+)
+from proxyhash.data import read_collection
+from proxyhash.errors import DataError, MissingExtraError
+from proxyhash.evaluation.report import DIRECTION_WORDS
+from proxyhash.files import write_bytes
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxyhash.bench.results import Results
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    results: Results,
+    out: Path,
+    *,
+    note: Callable[[str], None] = lambda _text: None,
+    track: Track = silent,
+) -> list[Path]:
+    """Write tables, plots and the page of a suite into `out` and return their paths.
+
+    `report.html` is the whole in one file, `cells.csv` has one line a cell; each data set has a
+    folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots.
+
+    Args:
+        results: the finished cells, at least one.
+        out: where to write.
+        note: told when there are no plots, since matplotlib is missing.
+        track: told of every data set.
+    """
+    written: list[Path] = []
+
+    def write(path: Path, content: str | bytes) -> None:
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
+        written.append(path)
+
+    comparisons, figures, classes = {}, {}, {}
+    for name in track([each.name for each in results.suite.data], "report"):
+        if not any(each.cell.data == name for each in results.measured):
+            continue
+        folder = out / "report" / slug(name)
+        comparisons[name] = compare(results, name)
+        classes[name] = _classes(results, name)
+        write(folder / "table.md", table_markdown(results, name) + "\n")
+        write(folder / "table.csv", table_csv(results, name))
+        write(folder / "significance.csv", significance_csv(comparisons[name]))
+        try:
+            figures[name] = _draw(results, name, folder, write)
+        except MissingExtraError as error:
+            note(f"no plots: {error}")
+    write(out / "cells.csv", cells_csv(results))
+    page = render_report(results, comparisons=comparisons, figures=figures, classes=classes)
+    write(out / "report.html", page)
+    return written
+
+
+def _draw(
+    results: Results, name: str, folder: Path, write: Callable[[Path, bytes], None]
+) -> list[tuple[str, str]]:
+    """Write the plots of a data set as PNG; return them as SVG with their captions."""
+    drawn = []
+    for direction in CROSS_MODAL:
+        for stem, draw, caption in (
+            ("bits", bits_figure, "mAP@all by code length; bars: one deviation over the seeds."),
+            ("curve", curve_figure, "Mean over seeds; drawn where 5 % of queries get anything."),
+        ):
+            canvas = draw(results, name, direction)
+            write(folder / f"{stem}-{direction.replace('_', '-')}.png", png_bytes(canvas))
+            label = f"{name}, {DIRECTION_WORDS[direction]}: {caption}"
+            drawn.append((figure_svg(canvas, label=label), caption))
+    return drawn
+
+
+def _classes(results: Results, name: str) -> tuple[str, ...]:
+    """Return the names of the categories, or none when the collection is not there any more."""
+    config = next(each.cell.config for each in results.measured if each.cell.data == name)
+    try:
+        return read_collection(config.data, on_bad_item="skip").classes
+    except DataError:
+        return ()

@@ -1,0 +1,150 @@
+"""What the finished cells of a suite say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.errors import DataError
+from proxyhash.evaluation.report import Spread, spread
+from proxyhash.files import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from proxyhash.bench.cell import Cell
+    from proxyhash.bench.suite import Suite
+
+__all__ = ["CROSS_MODAL", "GALLERIES", "Measured", "Results", "read_results"]
+
+GALLERIES = ("literature", "strict")
+CROSS_MODAL = ("image_to_text", "text_to_image")
+"""The directions that the tables show; the cells have all four."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished cell.
+
+    Attributes:
+        cell: which.
+        config: its config.json.
+        metrics: its metrics.json.
+        record: its cell.json: seconds, memory, machine.
+    """
+
+    cell: Cell
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    record: dict[str, Any]
+
+    def map(self, gallery: str, direction: str) -> float | None:
+        """Return the mAP; None where the gallery is empty or no query counts."""
+        part = self.metrics if gallery == "literature" else self.metrics["strict"]
+        value: float | None = part["map"][direction] if part else None
+        return value
+
+    def average_precision(self, gallery: str, direction: str) -> npt.NDArray[np.float32] | None:
+        """Return the AP of every query, float32 (q,), NaN where it does not count; None without.
+
+        Raises:
+            DataError: the file is damaged; names it.
+        """
+        found: npt.NDArray[np.float32] | None = self._arrays.get(f"{gallery}/{direction}")
+        return found
+
+    def queries(self) -> npt.NDArray[np.str_]:
+        """Return the ids of the queries, (q,), in the order of `average_precision`.
+
+        Raises:
+            DataError: the file is damaged; names it.
+        """
+        found: npt.NDArray[np.str_] = self._arrays["queries"]
+        return found
+
+    @cached_property
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        path = self.cell.average_precision
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be read ({error}); remove {path.parent} and run the suite again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Results:
+    """The finished cells of a suite, and how many there should be."""
+
+    suite: Suite
+    measured: tuple[Measured, ...]
+    expected: int
+
+    def of(self, *, data: str, method: str, bits: int) -> list[Measured]:
+        """Return the seeds of one row of a table, in order."""
+        return self._rows.get((data, method, bits), [])
+
+    def spread(
+        self, gallery: str, direction: str, *, data: str, method: str, bits: int
+    ) -> Spread | None:
+        """Return mean and deviation of an mAP over the seeds; None without any figure."""
+        seeds = self.of(data=data, method=method, bits=bits)
+        found = [each.map(gallery, direction) for each in seeds]
+        figures = [value for value in found if value is not None]
+        return spread(figures) if figures else None
+
+    def best(self, gallery: str, direction: str, *, data: str, bits: int) -> str | None:
+        """Return the method with the largest mean."""
+        return self.leader(
+            gallery, direction, data=data, bits=bits, among=[v.name for v in self.suite.variants]
+        )
+
+    def leader(
+        self, gallery: str, direction: str, *, data: str, bits: int, among: Iterable[str]
+    ) -> str | None:
+        """Return the method with the largest mean among some; None where none has a figure."""
+        means = {}
+        for method in among:
+            found = self.spread(gallery, direction, data=data, method=method, bits=bits)
+            if found:
+                means[method] = found.mean
+        return max(means, key=means.__getitem__) if means else None
+
+    @property
+    def baselines(self) -> list[str]:
+        """The methods that are not ours."""
+        return [each.name for each in self.suite.variants if each.name not in self.suite.ours]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str, int], list[Measured]]:
+        rows: dict[tuple[str, str, int], list[Measured]] = {}
+        for each in self.measured:
+            key = (each.cell.data, each.cell.method, each.cell.bits)
+            rows.setdefault(key, []).append(each)
+        return rows
+
+
+def read_results(suite: Suite, cells: Sequence[Cell]) -> Results:
+    """Return what the finished ones among `cells` measured.
+
+    Raises:
+        DataError: a file of a finished cell is missing or damaged; names it.
+    """
+    measured = [
+        Measured(
+            cell=cell,
+            config=read_json(cell.folder / "config.json"),
+            metrics=read_json(cell.folder / "metrics.json"),
+            record=read_json(cell.record),
+        )
+        for cell in cells
+        if cell.finished
+    ]
+    return Results(suite, tuple(measured), len(cells))

@@ -1,0 +1,190 @@
+"""A whole benchmark: data sets made and encoded once, cells filled side by side."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.bench.cell import cells_of, collection_path
+from proxyhash.bench.machine import peak_memory, share_machine
+from proxyhash.bench.pool import fill_cells
+from proxyhash.errors import DataError, InterruptedRunError, UsageError
+from proxyhash.progress import Track, silent
+from proxyhash.training.interrupt import listen_for_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from proxyhash.bench.cell import Cell
+    from proxyhash.bench.suite import DataSet, Suite
+    from proxyhash.bench.worker import Outcome
+    from proxyhash.training import TrainConfig
+
+__all__ = ["Filled", "fill_suite"]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a call did.
+
+    Attributes:
+        cells: every cell of the suite.
+        trained: how many were filled now.
+        failed: those that failed, with the reason.
+    """
+
+    cells: tuple[Cell, ...]
+    trained: int
+    failed: tuple[Outcome, ...]
+
+
+def fill_suite(
+    suite: Suite,
+    out: Path,
+    *,
+    processes: int | None = None,
+    memory: float | None = None,
+    keep_models: bool = False,
+    rerun_changed: bool = False,
+    note: Callable[[str], None] = lambda _text: None,
+    track: Track = silent,
+) -> Filled:
+    """Fill the cells of a suite that are not finished.
+
+    Args:
+        suite: what to measure.
+        out: where the cells lie.
+        processes: workers side by side; None: one a core, as far as the memory goes.
+        memory: GiB that everything may take; None: three quarters of what is available.
+        keep_models: keep the model folders of new cells (tens of MB each).
+        rerun_changed: fill finished cells anew whose configuration the suite changed.
+        note: told in a sentence what comes next.
+        track: told of every cell.
+
+    Raises:
+        UsageError: the suite cannot be configured, or finished cells were made otherwise.
+        DataError: a data set is missing or cannot be read.
+        InterruptedRunError: Ctrl-C or SIGTERM; finished cells are kept.
+    """
+    cells = cells_of(suite, out)
+    changed = [cell for cell in cells if cell.state == "changed"]
+    if changed and not rerun_changed:
+        raise UsageError(_changed_words(changed))
+    todo = [cell for cell in cells if cell.state != "done"]
+    if not todo:
+        return Filled(tuple(cells), 0, ())
+    for data in suite.data:
+        if any(cell.data == data.name for cell in todo):
+            check_data(data, out)
+    sizes = [_warm(data, out, todo, note, track) for data in suite.data]
+    share = share_machine(
+        processes=processes,
+        memory=memory,
+        features=max(size[0] for size in sizes),
+        parameters=max(size[1] for size in sizes),
+        taken=peak_memory(),
+    )
+    note(f"{len(todo):,} of {len(cells):,} cells to fill, in {share.reason}")
+    failed: list[Outcome] = []
+    trained = 0
+    with listen_for_stop() as stop:
+        filling = fill_cells(todo, share=share, keep_models=keep_models, stop=stop, note=note)
+        with closing(filling) as outcomes:
+            for outcome in track(outcomes, f"cells of {suite.name}", len(todo)):
+                if outcome.error:
+                    failed.append(outcome)
+                    note(f"failed: {outcome.cell.name}: {outcome.error}")
+                else:
+                    trained += 1
+    if trained + len(failed) < len(todo):
+        raise InterruptedRunError(
+            f"stopped with {len(cells) - len(todo) + trained} of {len(cells)} cells finished; run "
+            "the same command again to go on"
+        )
+    return Filled(tuple(cells), trained, tuple(failed))
+
+
+def check_data(data: DataSet, out: Path) -> None:
+    """Check that a data set is there, or can be made.
+
+    Raises:
+        DataError: "data set 'flickr8k' is missing: there is no /data/flickr8k; ...".
+    """
+    path = collection_path(data, out)
+    needed = data.convert or (None if data.generate else path)
+    if path.exists() or needed is None or needed.exists():
+        return
+    raise DataError(
+        f"data set {data.name!r} is missing: there is no {needed}; put it there, change the path "
+        "in the suite, or name the other data sets with --only"
+    )
+
+
+def _warm(
+    data: DataSet,
+    out: Path,
+    todo: Sequence[Cell],
+    note: Callable[[str], None],
+    track: Track,
+) -> tuple[int, int]:
+    """Make a data set and fill the feature cache; return bytes of features and of weights."""
+    from proxyhash.encoders import FeatureCache
+    from proxyhash.training.prepare import prepare
+
+    wanted = {
+        (cell.config.image_encoder, cell.config.text_encoder): cell.config
+        for cell in todo
+        if cell.data == data.name
+    }
+    sizes = [(0, 0)]
+    for config in wanted.values():
+        _make(data, collection_path(data, out), note, track)
+        prepared = prepare(config, cache=FeatureCache(), track=track)
+        image, text = prepared.encoded.image.values, prepared.encoded.text.values
+        widths = {"image": image.shape[1], "text": text.shape[1]}
+        sizes.append((image.nbytes + text.nbytes, 4 * _parameters(config, widths)))
+    return max(sizes)
+
+
+def _make(data: DataSet, path: Path, note: Callable[[str], None], track: Track) -> None:
+    """Convert or draw a data set that is not there yet."""
+    if path.exists() or (data.convert is None and data.generate is None):
+        return
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    if data.convert is not None:
+        from proxyhash.datasets.convert import convert_data_set
+
+        note(f"converting {data.name}")
+        convert_data_set(data.convert, partial)
+    else:
+        from proxyhash.datasets.scenes import generate_scenes
+
+        note(f"drawing {data.generate:,} scenes for {data.name}")
+        generate_scenes(partial, items=data.generate or 0, size=64, track=track)
+    partial.replace(path)  # whole or not at all
+
+
+def _parameters(config: TrainConfig, widths: dict[Any, int]) -> int:
+    total = 0
+    for modality, width in widths.items():
+        layers = [width, *config.network_options(modality)["hidden"], config.bits]
+        total += sum(a * b + 3 * b for a, b in pairwise(layers))
+    return total
+
+
+def _changed_words(changed: Sequence[Cell]) -> str:
+    lines = [f"  {cell.name}: {'; '.join(cell.changes[:4])}" for cell in changed[:5]]
+    more = [f"  and {len(changed) - 5} more"] if len(changed) > 5 else []
+    count = f"{len(changed)} finished cell{'s were' if len(changed) > 1 else ' was'}"
+    return "\n".join(
+        [
+            f"{count} made with other settings than the suite and this version now have:",
+            *lines,
+            *more,
+            "make them anew with --rerun-changed, or choose another --out",
+        ]
+    )

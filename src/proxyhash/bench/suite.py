@@ -1,0 +1,246 @@
+"""A suite: which methods are compared, at which bits, over which seeds, on which data sets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from proxyhash.errors import UsageError, check_option
+from proxyhash.methods.registry import get_method
+from proxyhash.methods.shared.settings import Settings, read_settings
+from proxyhash.training import TrainConfig
+from proxyhash.training.sources import read_config_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["DataSet", "Suite", "Variant", "read_suite"]
+
+FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard")
+"""Keys of a run's configuration that the suite itself decides, so that no option names them."""
+
+_PATHS = ("image_encoder", "text_encoder", "split_file")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: a method, and what it is run with.
+
+    Attributes:
+        name: what the tables call it.
+        method: a name from the method registry.
+        options: keys of the training configuration that are its own, `settings` among them.
+    """
+
+    name: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set.
+
+    Attributes:
+        name: what the tables call it.
+        path: the collection; None for one that is made below the output folder.
+        convert: the published files that `data convert` is run on first.
+        generate: how many scenes are drawn first.
+        options: keys of the training configuration that are its own.
+    """
+
+    name: str
+    path: Path | None
+    convert: Path | None
+    generate: int | None
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Methods x bits x seeds x data sets.
+
+    Attributes:
+        name: what the report calls it.
+        variants: the methods, in the order of the tables.
+        bits: code lengths.
+        seeds: each draws its own split and weights, the same for all methods.
+        data: the data sets.
+        options: keys of the training configuration for all runs.
+        ours: names of the variants that are tested against the best of the others.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    bits: tuple[int, ...]
+    seeds: tuple[int, ...]
+    data: tuple[DataSet, ...]
+    options: Mapping[str, Any]
+    ours: tuple[str, ...]
+
+    def narrowed(
+        self,
+        *,
+        data: Iterable[str] = (),
+        methods: Iterable[str] = (),
+        bits: Iterable[int] = (),
+        seeds: Iterable[int] = (),
+    ) -> Suite:
+        """Return the part of the suite that is named; what is not given stays whole.
+
+        Raises:
+            UsageError: a name is not in the suite.
+        """
+        chosen = set(methods) or {each.name for each in self.variants}
+        return replace(
+            self,
+            variants=_chosen("method", self.variants, methods),
+            bits=_numbers("bits", self.bits, bits),
+            seeds=_numbers("seeds", self.seeds, seeds),
+            data=_chosen("data set", self.data, data),
+            ours=tuple(name for name in self.ours if name in chosen),
+        )
+
+
+class _DataTable(Settings):
+    name: Annotated[str, Field(min_length=1)]
+    path: str | None = None
+    convert: str | None = None
+    generate: Annotated[int, Field(ge=1)] | None = None
+
+
+class _MethodTable(Settings):
+    name: Annotated[str, Field(min_length=1)]
+    method: str | None = None
+
+
+class _SuiteFile(Settings):
+    name: str = ""
+    bits: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+    ours: list[str] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read a suite from a TOML file; relative paths in it count from the file's folder.
+
+    Raises:
+        UsageError: the file cannot be read, a key or method is unknown, a value cannot be used, or
+            a name is there twice.
+    """
+    path = Path(path)
+    file = read_settings(_SuiteFile, read_config_file(path), owner=f"suite {path}")
+    folder = path.absolute().parent
+    variants = tuple(_variant(each) for each in file.methods)
+    data = tuple(_data_set(each, folder) for each in file.data)
+    names = [each.name for each in variants]
+    for what, found in (
+        ("method", [slug(name) for name in names]),
+        ("data set", [slug(each.name) for each in data]),
+        ("bits", file.bits),
+        ("seed", file.seeds),
+    ):
+        _check_unique(what, found)
+    for name in file.ours:
+        check_option("ours", name, names)
+    return Suite(
+        name=file.name or path.stem,
+        variants=variants,
+        bits=tuple(file.bits),
+        seeds=tuple(file.seeds),
+        data=data,
+        options=_located(_checked(file.options, "[options]"), folder),
+        ours=tuple(file.ours),
+    )
+
+
+def slug(name: str) -> str:
+    """Return a name as a folder's: "dchml, PHNet" is "dchml-phnet"."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "x"
+
+
+def _variant(given: str | dict[str, Any]) -> Variant:
+    table = {"name": given} if isinstance(given, str) else given
+    own, options = _parted(table, _MethodTable)
+    read = read_settings(_MethodTable, own, owner="a method of the suite")
+    method = read.method or read.name
+    get_method(method)  # says which there are
+    return Variant(read.name, method, _checked(options, f"method {read.name!r}"))
+
+
+def _data_set(table: dict[str, Any], folder: Path) -> DataSet:
+    own, options = _parted(table, _DataTable)
+    read = read_settings(_DataTable, own, owner="[[data]]")
+    if read.convert is not None and read.generate is not None:
+        raise UsageError(f"data set {read.name!r} names both convert and generate; give one")
+    if read.path is None and read.convert is None and read.generate is None:
+        raise UsageError(f"data set {read.name!r} needs a path, convert or generate")
+    return DataSet(
+        name=read.name,
+        path=None if read.path is None else _absolute(read.path, folder),
+        convert=None if read.convert is None else _absolute(read.convert, folder),
+        generate=read.generate,
+        options=_located(_checked(options, f"data set {read.name!r}"), folder),
+    )
+
+
+def _parted(
+    table: Mapping[str, Any], kind: type[Settings]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the keys of a table that are `kind`'s own, and the others."""
+    own = {key: value for key, value in table.items() if key in kind.model_fields}
+    return own, {key: value for key, value in table.items() if key not in own}
+
+
+def _checked(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Check the names of options; their values are checked when the runs are configured."""
+    for key in options:
+        if key in FIXED:
+            raise UsageError(f"{where} names {key!r}, which the suite itself decides")
+        check_option(f"an option of {where}", key, set(TrainConfig.model_fields) - set(FIXED))
+    return options
+
+
+def _located(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Make paths that count from the suite's folder absolute; names and hub ids stay."""
+    found = dict(options)
+    for key in _PATHS:
+        value = found.get(key)
+        if isinstance(value, str) and (key == "split_file" or _is_path(value, folder)):
+            found[key] = str(_absolute(value, folder))
+    return found
+
+
+def _is_path(spec: str, folder: Path) -> bool:
+    return spec.startswith(("./", "../", "~", "/")) or (folder / spec).is_dir()
+
+
+def _absolute(path: str, folder: Path) -> Path:
+    return Path(path).expanduser() if path.startswith("~") else (folder / path).resolve()
+
+
+def _check_unique(what: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise UsageError(f"the suite has the {what} {value!r} twice")
+
+
+def _chosen(what: str, every: tuple[Any, ...], names: Iterable[str]) -> tuple[Any, ...]:
+    wanted = [check_option(what, name, [each.name for each in every]) for name in names]
+    return tuple(each for each in every if each.name in wanted) if wanted else every
+
+
+def _numbers(what: str, every: tuple[int, ...], chosen: Iterable[int]) -> tuple[int, ...]:
+    wanted = tuple(chosen)
+    for number in wanted:
+        if number not in every:
+            known = ", ".join(map(str, every))
+            raise UsageError(f"{what} {number} is not in the suite; it has {known}")
+    return tuple(number for number in every if number in wanted) if wanted else every

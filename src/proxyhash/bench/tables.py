@@ -1,0 +1,144 @@
+"""The measured tables: Markdown and CSV for each data set, and every cell on a line of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.bench.results import CROSS_MODAL, GALLERIES
+from proxyhash.evaluation.report import DIRECTION_WORDS, markdown_table, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from proxyhash.bench.results import Measured, Results
+    from proxyhash.bench.significance import Comparison
+
+__all__ = ["Row", "cells_csv", "significance_csv", "table_csv", "table_markdown", "table_rows"]
+
+_SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
+
+COLUMNS = tuple((gallery, direction) for gallery in GALLERIES for direction in CROSS_MODAL)
+"""The figures of a row."""
+
+Row = dict[str, Any]
+"""bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds, "best": set."""
+
+
+def heading(gallery: str, direction: str) -> str:
+    """Return "literature I→T"."""
+    return f"{gallery} {_SHORT[direction]}"
+
+
+def table_rows(results: Results, data: str) -> list[Row]:
+    """Return one row for each bits and method of a data set that has a finished cell."""
+    rows = []
+    for bits in results.suite.bits:
+        best = {column: results.best(*column, data=data, bits=bits) for column in COLUMNS}
+        for method in (each.name for each in results.suite.variants):
+            seeds = results.of(data=data, method=method, bits=bits)
+            if not seeds:
+                continue
+            row: Row = {"bits": bits, "method": method, "seeds": len(seeds)}
+            for column in COLUMNS:
+                row[heading(*column)] = results.spread(*column, data=data, method=method, bits=bits)
+            row["seconds"] = spread(each.metrics["training"]["seconds"] for each in seeds).mean
+            row["best"] = {heading(*column) for column in COLUMNS if best[column] == method}
+            rows.append(row)
+    return rows
+
+
+def table_markdown(results: Results, data: str) -> str:
+    """Return the table of a data set; the best figure of each code length is bold."""
+    figures = [heading(*column) for column in COLUMNS]
+    lines = []
+    for row in table_rows(results, data):
+        cells = []
+        for name in figures:
+            text = "-" if row[name] is None else str(row[name])
+            cells.append(f"**{text}**" if name in row["best"] else text)
+        lines.append([row["bits"], row["method"], *cells, f"{row['seconds']:.1f}", row["seeds"]])
+    columns = ["bits", "method", *figures, "seconds", "seeds"]
+    return markdown_table(columns, lines, right=[each for each in columns if each != "method"])
+
+
+def table_csv(results: Results, data: str) -> str:
+    """Return the same table for programs: mean and standard deviation in columns of their own."""
+    lines = []
+    for row in table_rows(results, data):
+        line = {key: row[key] for key in ("bits", "method", "seeds")}
+        for gallery, direction in COLUMNS:
+            found = row[heading(gallery, direction)]
+            line[f"{gallery}_{direction}_mean"] = found and found.mean
+            line[f"{gallery}_{direction}_deviation"] = found and found.deviation
+        lines.append(line | {"training_seconds": row["seconds"]})
+    return _csv(lines)
+
+
+def cells_csv(results: Results) -> str:
+    """Return every finished cell with all its figures, one a line."""
+    return _csv([_cell_line(each) for each in results.measured])
+
+
+def significance_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return every comparison of ours with the best baseline, one a line."""
+    return _csv(
+        [
+            {
+                "bits": each.bits,
+                "gallery": each.gallery,
+                "direction": each.direction,
+                "method": each.method,
+                "baseline": each.baseline,
+                "difference_mean": each.seeds.mean,
+                "difference_deviation": each.seeds.deviation,
+                "seeds": each.seeds.count,
+                "p_seeds": each.p_seeds,
+                "queries": each.queries,
+                "p_queries": each.p_queries,
+            }
+            for each in comparisons
+        ]
+    )
+
+
+def _cell_line(each: Measured) -> dict[str, Any]:
+    cell, training = each.cell, each.metrics["training"]
+    line: dict[str, Any] = {
+        "data": cell.data,
+        "method": cell.method,
+        "objective": cell.config.method,
+        "bits": cell.bits,
+        "seed": cell.seed,
+        "best_epoch": training["best_epoch"],
+        "validation_map": training["validation_map"],
+        "training_seconds": training["seconds"],
+        "seconds": each.record["seconds"],
+        "peak_memory": each.record["peak_memory"],
+    }
+    for gallery in GALLERIES:
+        part = each.metrics if gallery == "literature" else each.metrics["strict"]
+        for direction in DIRECTION_WORDS:
+            found = part["directions"][direction] if part else {}
+            for name, value in _flat(found):
+                line[f"{gallery}_{direction}_{name}"] = value
+    return line
+
+
+def _flat(values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}_{key}", each) for key, each in value.items())
+        else:
+            yield name, value
+
+
+def _csv(lines: Sequence[dict[str, Any]]) -> str:
+    """Return CSV; a column that only some lines have is empty in the others."""
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()

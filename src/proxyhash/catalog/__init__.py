@@ -1,0 +1,1 @@
+"""An index with its model and thumbnails: build, ingest, change and copy."""

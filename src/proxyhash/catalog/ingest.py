@@ -1,0 +1,200 @@
+"""From a manifest to the items of an index, batch by batch."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.catalog.code_rows import put_codes
+from proxyhash.catalog.thumbnails import jpeg_thumbnail
+from proxyhash.data import Collection
+from proxyhash.encoders.batches import worker_threads
+from proxyhash.errors import DataError, InterruptedRunError
+from proxyhash.index.checks import copy_json
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from proxyhash.catalog.thumbnail_store import ThumbnailStore
+    from proxyhash.codes import CodeFile
+    from proxyhash.data import Item, Modality
+    from proxyhash.encoders import FeatureCache
+    from proxyhash.hashing import HashModel
+    from proxyhash.index import Index
+
+__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "index_collection"]
+
+BATCH = 512
+"""Items that are encoded and then stored together; what Ctrl-C loses at most."""
+
+THUMBNAIL_EDGE = 256
+"""Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
+
+_MODALITIES: tuple[Modality, ...] = ("image", "text")
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What became of the items of a manifest.
+
+    Attributes:
+        added: stored under new ids.
+        replaced: stored in place of other codes or another payload.
+        unchanged: stored like this already.
+        without_code: have nothing that the model encodes; not stored.
+        thumbnails: made and stored.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    without_code: int = 0
+    thumbnails: int = 0
+
+    def __add__(self, other: IndexReport) -> IndexReport:
+        ours, theirs = asdict(self), asdict(other)
+        return IndexReport(**{name: ours[name] + theirs[name] for name in ours})
+
+    @property
+    def stored(self) -> int:
+        """How many of the items the index holds."""
+        return self.added + self.replaced + self.unchanged
+
+
+def index_collection(
+    index: Index,
+    model: HashModel,
+    collection: Collection,
+    *,
+    thumbnails: ThumbnailStore | None = None,
+    cache: FeatureCache | None = None,
+    on_bad_item: str = "fail",
+    track: Track = silent,
+    batch: int = BATCH,
+) -> IndexReport:
+    """Encode the items of a collection and store them; those that are stored so are left alone.
+
+    A payload has `text`, `image` (the path as the manifest has it) and `labels`, and every other
+    key of the manifest. Takes the memory of one batch beside the index and the manifest.
+
+    Args:
+        index: open for writing, of this model.
+        model: makes the codes.
+        collection: the items.
+        thumbnails: where small pictures go, or None for none.
+        cache: of features.
+        on_bad_item: "fail" at a picture that cannot be read, or "skip" it: the item counts as
+            having none.
+        track: told of every item.
+        batch: items that are stored together.
+
+    Raises:
+        InterruptedRunError: Ctrl-C; says how to go on.
+        ImageError: a picture cannot be read.
+        DataError: a payload is no JSON; batches before are stored.
+    """
+    report = IndexReport()
+    work = _Work(index, model, thumbnails, cache, on_bad_item)
+    try:
+        for items in _batches(collection.items, batch, track):
+            report += work.store(Collection.of(collection.path, items))
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"stopped by Ctrl-C; {report.stored:,} of {len(collection):,} items are stored: "
+            "`proxyhash index add` with the same manifest goes on from there"
+        ) from None
+    return report
+
+
+def _batches(items: Sequence[Item], size: int, track: Track) -> Iterator[list[Item]]:
+    """Cut items into batches; an item counts as done when the next one is asked for."""
+    waiting: list[Item] = []
+    for place, item in enumerate(track(items, "indexing items", len(items)), start=1):
+        waiting.append(item)
+        if len(waiting) == size or place == len(items):
+            yield waiting
+            waiting = []
+
+
+@dataclass(frozen=True)
+class _Work:
+    index: Index
+    model: HashModel
+    thumbnails: ThumbnailStore | None
+    cache: FeatureCache | None
+    on_bad_item: str
+
+    def store(self, collection: Collection) -> IndexReport:
+        codes = self.model.encode_collection(
+            collection, cache=self.cache, on_bad_item=self.on_bad_item
+        )
+        payloads = [_payload(item, collection) for item in collection.items]
+        coded = codes.has_image | codes.has_text
+        there = np.array([id_ in self.index for id_ in codes.ids], np.bool_)
+        same = np.zeros(len(codes), np.bool_)
+        for row in np.flatnonzero(coded & there).tolist():
+            same[row] = self._is_stored(codes, row, payloads[row])
+        made = self._make_thumbnails(collection, coded, same)
+        put_codes(
+            self.index.upsert, codes, np.flatnonzero(coded & ~same), payload_of=payloads.__getitem__
+        )
+        return IndexReport(
+            added=int((coded & ~there).sum()),
+            replaced=int((coded & there & ~same).sum()),
+            unchanged=int(same.sum()),
+            without_code=int((~coded).sum()),
+            thumbnails=made,
+        )
+
+    def _is_stored(self, codes: CodeFile, row: int, payload: object) -> bool:
+        item = self.index.get(codes.ids[row])
+        own = {name: codes.of(name)[row] for name in _MODALITIES if codes.has(name)[row]}
+        return (
+            own.keys() == item.codes.keys()
+            and all((item.codes[name] == code).all() for name, code in own.items())
+            and item.payload == payload
+        )
+
+    def _make_thumbnails(
+        self, collection: Collection, coded: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_]
+    ) -> int:
+        """Before the items themselves, so that an item that is stored lacks nothing."""
+        if self.thumbnails is None:
+            return 0
+        ids, paths = collection.ids, collection.image_paths
+        present = self.thumbnails.present(ids)
+        rows = [row for row in np.flatnonzero(coded) if not same[row] or ids[row] not in present]
+        with ThreadPoolExecutor(worker_threads()) as pool:
+            pictures = pool.map(_thumbnail, [paths[row] for row in rows])
+        found = dict(zip((ids[row] for row in rows), pictures, strict=True))
+        made = {id_: jpeg for id_, jpeg in found.items() if jpeg is not None}
+        self.thumbnails.put(made)
+        self.thumbnails.delete([id_ for id_ in found if id_ not in made and id_ in present])
+        return len(made)
+
+
+def _payload(item: Item, collection: Collection) -> dict[str, object]:
+    value: dict[str, Any] = {
+        **item.payload,
+        "text": item.text,
+        "image": item.image,
+        "labels": list(item.labels),
+    }
+    place = f"{collection.path}, row {item.row}, item {item.id!r}: the payload"
+    try:
+        copied = copy_json(value, place=place)
+    except DataError as error:
+        raise DataError(f"{error}; change it in the manifest, or leave its key out") from error
+    assert isinstance(copied, dict)
+    return copied
+
+
+def _thumbnail(path: Path | None) -> bytes | None:
+    return None if path is None else jpeg_thumbnail(path, edge=THUMBNAIL_EDGE)

@@ -1,0 +1,150 @@
+"""Looking after an index folder: model and thumbnails follow what happens to the items."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyhash.catalog.folder import IndexFolder
+from proxyhash.errors import DataError, InterruptedRunError, UsageError
+from proxyhash.index.copy import CopyReport, copy_between
+from proxyhash.index.open import open_index
+from proxyhash.index.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxyhash.progress import Track
+
+__all__ = [
+    "SnapshotReport",
+    "compact_index",
+    "copy_index",
+    "delete_items",
+    "describe_index",
+    "snapshot_index",
+    "verify_index",
+]
+
+_AT_ONCE = 10_000
+
+
+def delete_items(uri: str, ids: Sequence[str], *, track: Track) -> int:
+    """Remove items and their thumbnails; return how many there were of them.
+
+    Raises:
+        ProxyhashError: another process is writing the index.
+    """
+    folder, deleted = IndexFolder.at(uri), 0
+    starts = range(0, len(ids), _AT_ONCE)
+    with closing(open_index(uri, write=True)) as index:
+        for start in track(starts, "deleting items", len(starts)):
+            some = ids[start : start + _AT_ONCE]
+            deleted += index.delete(some)
+            if folder is not None and folder.thumbnails is not None:
+                folder.thumbnails.delete(some)
+    return deleted
+
+
+def describe_index(uri: str) -> dict[str, object]:
+    """Return what an index is and holds: JSON values."""
+    with closing(open_index(uri)) as index:
+        info = index.info()
+    folder = IndexFolder.at(uri)
+    if folder is not None:
+        stored = folder.thumbnails
+        info |= {
+            "model_copy": folder.model is not None,
+            "thumbnails": 0 if stored is None else len(stored),
+            "bytes": folder.nbytes,
+        }
+    return info
+
+
+def verify_index(uri: str) -> list[str]:
+    """Read everything in an index folder and return what is wrong, a sentence each."""
+    folder = _folder(uri, "verify")
+    with Store.open(folder.path) as store:
+        return [*store.verify(), *folder.check(store)]
+
+
+def compact_index(uri: str) -> tuple[int, int]:
+    """Give back the room of what was deleted; return the bytes on disk before and after."""
+    folder = _folder(uri, "compact")
+    before = folder.nbytes
+    with Store.open(folder.path, write=True) as store:
+        store.compact()
+        if folder.thumbnails is not None:
+            folder.thumbnails.compact(keep=store.__contains__)
+    return before, folder.nbytes
+
+
+@dataclass(frozen=True)
+class SnapshotReport:
+    """What a snapshot has.
+
+    Attributes:
+        items: how many items were copied.
+        lost: how many could not be read.
+        problem: what is wrong with the model or the thumbnails and kept them from being copied
+            whole, a sentence; "" when nothing is.
+    """
+
+    items: int
+    lost: int
+    problem: str
+
+
+def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> SnapshotReport:
+    """Write an index as it is now to another folder, while others read and write it.
+
+    Args:
+        uri: the index folder.
+        target: new, or empty.
+        salvage: copy what is readable of a damaged index, and leave out the rest.
+    """
+    folder = IndexFolder(Path(uri)) if salvage else _folder(uri, "snapshot")
+    with Store.open(folder.path, salvage=salvage) as store:
+        store.snapshot(target)
+        there = len(store)
+    problem = ""
+    try:
+        folder.copy_to(target)
+    except DataError as error:
+        if not salvage:
+            raise
+        problem = str(error)
+    with Store.open(target) as copy:
+        return SnapshotReport(len(copy), there - len(copy), problem)
+
+
+def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
+    """Copy an index to another place of whatever kind, with what belongs to it between folders.
+
+    Raises:
+        UsageError: the target holds something else.
+        DataError: source and target differ after the copy.
+        InterruptedRunError: Ctrl-C; the same call goes on.
+    """
+    try:
+        report = copy_between(source, target, track=track)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            "stopped by Ctrl-C; give the same command again to go on from there"
+        ) from None
+    here, there = IndexFolder.at(source), IndexFolder.at(target)
+    if here is not None and there is not None:
+        here.copy_to(there.path)
+    return report
+
+
+def _folder(uri: str, verb: str) -> IndexFolder:
+    folder = IndexFolder.at(uri)
+    if folder is None:
+        raise UsageError(
+            f"{uri} is no index folder; `index {verb}` is for those, and a Milvus server has tools "
+            "of its own"
+        )
+    return folder

@@ -1,0 +1,337 @@
+"""A service over HTTP, used as if its index were here."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import numpy as np
+
+from proxyhash.codes import code_bytes
+from proxyhash.errors import DataError, ProxyhashError, UsageError, require_extra
+from proxyhash.index.checks import check_items, check_search
+from proxyhash.index.filters import filter_to_json
+from proxyhash.index.hit import Hit, IndexItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from proxyhash.codes import Codes
+    from proxyhash.data import Modality
+    from proxyhash.index.filters import Filter
+
+__all__ = ["Client"]
+
+_LONGEST_WAIT = 30.0
+
+
+class Client:
+    """A service elsewhere; its `search`, `get`, `upsert` and `delete` are those of an `Index`.
+
+    Payloads come without what the service hides, such as the paths of pictures. Threads may share a
+    client.
+
+    Args:
+        url: of the service, such as "http://127.0.0.1:8080".
+        key: what `proxyhash keys add` printed, where the service asks for one.
+        timeout: seconds that an answer may take.
+        retries: how often a request is sent again when the service has no room (503), each time
+            after as long as the service says.
+
+    Example:
+        >>> client = Client("http://127.0.0.1:8080")  # doctest: +SKIP
+        >>> client.search_text("two dogs in the snow", k=3)  # doctest: +SKIP
+        [Hit(id='3385593926', distance=5, payload={...}), ...]
+    """
+
+    def __init__(
+        self, url: str, *, key: str | None = None, timeout: float = 60.0, retries: int = 5
+    ) -> None:
+        self._connection = _Connection(url, key=key, timeout=timeout, retries=retries)
+
+    @property
+    def bits(self) -> int:
+        """The code length."""
+        return int(self._facts["bits"])
+
+    @property
+    def model(self) -> str:
+        """Fingerprint of the model that made the codes."""
+        return str(self._facts["model"]["fingerprint"])
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What an item may have a code of."""
+        return tuple(self._facts["modalities"])
+
+    def search(
+        self,
+        codes: Codes,
+        *,
+        k: int | None = None,
+        modality: str | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002 -- the index's word
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query, ordered by (distance, id); see `Index.search`.
+
+        Raises:
+            UsageError: as `Index.search`; or more hits are asked for than the service returns.
+        """
+        modality = check_search(
+            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
+        )
+        options = _options(k=k, target=modality, radius=radius, filter=filter)
+        most = self._facts["limits"]["batch"]
+        hits: list[list[Hit]] = []
+        for start in range(0, len(codes), most):
+            queries = [{"code": code.tobytes().hex()} | options for code in codes[start:][:most]]
+            answer = self._post("/v1/search/batch", {"queries": queries})
+            hits += [_hits(each) for each in answer["results"]]
+        return hits
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> list[Hit]:
+        """Return the items nearest to a text; see `Searcher.search_text`."""
+        options = _options(k=k, target=target, radius=radius, filter=filter)
+        return _hits(self._post("/v1/search", {"text": text} | options))
+
+    def search_id(
+        self,
+        id: str,  # noqa: A002
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> list[Hit]:
+        """Return the items nearest to one that is stored; see `Searcher.search_id`."""
+        options = _options(k=k, target=target, radius=radius, filter=filter)
+        return _hits(self._post("/v1/search", {"id": id} | options))
+
+    def search_image(
+        self,
+        image: str | Path | bytes,
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> list[Hit]:
+        """Return the items nearest to a picture file, which is sent; see `Searcher.search_image`.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        options = json.dumps(_options(k=k, target=target, radius=radius, filter=filter))
+        return _hits(
+            self._send(
+                "POST",
+                "/v1/search/image",
+                files={"image": ("image", _content(image))},
+                data={"options": options},
+            )
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Codes:
+        """Return packed codes of texts, uint8 (n, ceil(bits/8))."""
+        most = self._facts["limits"]["batch"]
+        found: list[str] = []
+        for start in range(0, len(texts), most):
+            some = list(texts[start : start + most])
+            found += self._post("/v1/encode", {"texts": some})["codes"]
+        return self._codes(found)
+
+    def encode_image(self, image: str | Path | bytes) -> Codes:
+        """Return the packed code of a picture file, uint8 (1, ceil(bits/8))."""
+        files = {"image": ("image", _content(image))}
+        return self._codes(self._send("POST", "/v1/encode/image", files=files)["codes"])
+
+    def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the index's word
+        """Return what is stored under an id; see `Index.get`."""
+        answer = self._send("GET", _item(id))
+        codes = {name: self._codes([code])[0] for name, code in answer["codes"].items()}
+        return IndexItem(answer["id"], codes, answer["payload"])
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        *,
+        payloads: Sequence[Mapping[str, object]] | None = None,
+    ) -> None:
+        """Store items in place of whatever was stored under their ids; see `Index.upsert`.
+
+        More items than the service takes at once go in several requests, each all or nothing.
+        """
+        ids, codes, payloads = check_items(
+            ids, codes, payloads, bits=self.bits, modalities=self.modalities
+        )
+        items = [
+            {
+                "id": id_,
+                "codes": {name: rows[row].tobytes().hex() for name, rows in codes.items()},
+                "payload": payloads[row],
+            }
+            for row, id_ in enumerate(ids)
+        ]
+        most = self._facts["limits"]["batch"]
+        for start in range(0, len(items), most):
+            self._post("/v1/items", {"items": items[start : start + most]})
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove items and return how many there were of them; see `Index.delete`."""
+        wanted = list(dict.fromkeys(ids))
+        most = self._facts["limits"]["batch"]
+        return sum(
+            self._post("/v1/items/delete", {"ids": wanted[start : start + most]})["deleted"]
+            for start in range(0, len(wanted), most)
+        )
+
+    def info(self) -> dict[str, Any]:
+        """Return what the service is and holds."""
+        return dict(self._send("GET", "/v1/info"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def __contains__(self, id: object, /) -> bool:  # noqa: A002
+        """Whether something is stored under this id."""
+        if not isinstance(id, str) or not id:
+            return False
+        return bool(self._connection.request("GET", _item(id)).status_code == 200)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return int(self.info()["items"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return self.info()
+
+    def _send(self, method: str, path: str, **body: Any) -> Any:
+        return self._connection.send(method, path, **body)
+
+    def _post(self, path: str, body: Any) -> Any:
+        return self._send("POST", path, json=body)
+
+    def _codes(self, texts: Iterable[str]) -> Codes:
+        rows = [np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts]
+        return np.array(rows, np.uint8).reshape(len(rows), code_bytes(self.bits))
+
+
+def _options(
+    *,
+    k: int | None,
+    target: str | None,
+    radius: int | None,
+    filter: Filter | None,  # noqa: A002
+) -> dict[str, Any]:
+    return {
+        "k": k,
+        "target": target,
+        "radius": radius,
+        "filter": None if filter is None else filter_to_json(filter),
+    }
+
+
+def _hits(answer: Mapping[str, Any]) -> list[Hit]:
+    return [Hit(hit["id"], hit["distance"], hit["payload"]) for hit in answer["hits"]]
+
+
+def _item(id_: str) -> str:
+    return f"/v1/items/{quote(id_, safe='')}"
+
+
+def _content(image: str | Path | bytes) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise DataError(f"{image} cannot be read: {error.strerror}") from error
+
+
+class _Connection:
+    """Sends requests and turns answers into values or errors of this package.
+
+    Args:
+        url: of the service.
+        key: sent with every request, or None.
+        timeout: seconds that an answer may take.
+        retries: how often a request is sent again after a 503.
+    """
+
+    def __init__(self, url: str, *, key: str | None, timeout: float, retries: int) -> None:
+        httpx = require_extra("httpx", extra="serve", purpose="the client of a service")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.url = url.rstrip("/")
+        self._retries = retries
+        self._failures = (httpx.HTTPError, httpx.InvalidURL)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+
+    def send(self, method: str, path: str, **body: Any) -> Any:
+        """Return the decoded answer to a request.
+
+        Raises:
+            UsageError: the service refuses it, with the service's sentence.
+            ProxyhashError: the service cannot be reached, has no room or failed.
+        """
+        answer = self.request(method, path, **body)
+        if answer.status_code < 300:
+            return answer.json()
+        try:
+            error = answer.json()["error"]
+            message = f"{error['message']} (request {error['request_id']})"
+        except (ValueError, KeyError, TypeError):
+            message = f"the answer is {answer.status_code}; is this a proxyhash service?"
+        kind = UsageError if 400 <= answer.status_code < 500 else ProxyhashError
+        raise kind(f"{self.url}: {message}")
+
+    def request(self, method: str, path: str, **body: Any) -> Any:
+        """Return the answer to a request, whatever it is, once the service has room for it.
+
+        Raises:
+            ProxyhashError: the service cannot be reached.
+        """
+        for attempt in range(self._retries + 1):
+            try:
+                answer = self._http.request(method, path, **body)
+            except self._failures as error:
+                raise ProxyhashError(
+                    f"{self.url} does not answer ({error or type(error).__name__}); is the "
+                    "service running, and is this its address?"
+                ) from error
+            if answer.status_code != 503 or attempt == self._retries:
+                break
+            time.sleep(_seconds(answer.headers.get("retry-after")))
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+
+def _seconds(retry_after: str | None) -> float:
+    try:
+        return min(max(float(retry_after or 1), 0.05), _LONGEST_WAIT)
+    except ValueError:
+        return 1.0

@@ -1,0 +1,86 @@
+"""What can be drawn: each category is a function and a line of facts about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxyhash.datasets.scenes.colours import RGB
+    from proxyhash.datasets.scenes.dice import Dice
+    from proxyhash.datasets.scenes.pen import Pen
+
+__all__ = ["THINGS", "Look", "Thing", "thing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one thing looks in one picture.
+
+    Attributes:
+        colour: the main colour, that a caption may name.
+        accent: another colour, for the smaller parts.
+        indoors: whether the thing stands in a room.
+        dice: for the rest.
+    """
+
+    colour: RGB
+    accent: RGB
+    indoors: bool
+    dice: Dice
+
+
+Drawing: TypeAlias = "Callable[[Pen, Look], None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One category.
+
+    Attributes:
+        name: the label.
+        draw: fills the pen's frame; what stands, stands at y = 0.5.
+        colours: names of its typical colours.
+        size: width of the frame, as a share of the picture's width, from and to.
+        tilt: degrees it may lean to either side.
+        flock: how many of it may be drawn together.
+        turns: whether it may face either side.
+    """
+
+    name: str
+    draw: Drawing
+    colours: tuple[str, ...]
+    size: tuple[float, float]
+    tilt: float
+    flock: int
+    turns: bool
+
+
+THINGS: dict[str, Thing] = {}
+"""Every category by its label."""
+
+
+def thing(
+    *,
+    colours: str,
+    size: tuple[float, float],
+    tilt: float = 4.0,
+    flock: int = 1,
+    turns: bool = True,
+) -> Callable[[Drawing], Drawing]:
+    """Make the decorated function the drawing of the category that it is named after.
+
+    Raises:
+        ValueError: there is one of that name.
+    """
+
+    def register(draw: Drawing) -> Drawing:
+        name = draw.__name__
+        if name in THINGS:
+            raise ValueError(f"there already is a drawing of {name!r}")
+        THINGS[name] = Thing(name, draw, tuple(colours.split()), size, tilt, flock, turns)
+        return draw
+
+    return register

@@ -1,0 +1,1 @@
+"""The planner: picks the fastest exact engine by measurement."""

@@ -1,0 +1,255 @@
+"""An engine that measures the others on its codes, keeps the best, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from proxyhash.errors import DataError
+from proxyhash.files import read_json, write_json
+from proxyhash.index.engines.arguments import Rows, check_known
+from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
+from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.registry import get_engine, register_engine
+from proxyhash.index.engines.scan.engine import ScanEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Self
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from proxyhash.codes import Codes
+    from proxyhash.index.engines.base import Engine, Matches
+
+__all__ = ["Choice", "PlannedEngine"]
+
+CANDIDATES = ("clustered", "multi_index")
+WORTH_IT = 0.8
+"""An engine that takes more than this part of the scan's time is not kept for being faster."""
+
+SCAN_BELOW = 4096
+"""So few codes are scanned in microseconds."""
+
+_SAMPLED = 4096  # entries of a mask that tell how much of it is allowed
+_REMEMBERED = 1024  # choices, which take as long as a short search
+_COPIED = 8  # the scan copies the allowed rows first where fewer than one in so many are
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which engine a search goes to, and why.
+
+    Attributes:
+        engine: its name.
+        reason: one sentence with the numbers.
+        seconds: the expected seconds a query, by engine.
+    """
+
+    engine: str
+    reason: str
+    seconds: dict[str, float]
+
+
+@register_engine
+class PlannedEngine:
+    """Exact search by the engine that is expected to be the fastest for the codes and the search.
+
+    Beside the scan it keeps the one engine that was fastest on queries drawn from the codes. Each
+    search goes to one of the two, by costs measured when it was built.
+
+    Attributes:
+        bits: the code length.
+        count: how many rows it holds.
+        reason: why the engines that it holds were kept.
+        costs: what was measured.
+    """
+
+    name: ClassVar[str] = "auto"
+    exact: ClassVar[bool] = True
+
+    def __init__(self, engines: Sequence[Engine], costs: Sequence[Cost], reason: str) -> None:
+        self.bits, self.count = engines[0].bits, engines[0].count
+        self.reason = reason
+        self.costs = tuple(costs)
+        self._engines = {engine.name: engine for engine in engines}
+        self._chosen: dict[tuple[bool, int | None, int | None, float], str] = {}
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Return the names of the engines it holds, the scan first."""
+        return tuple(self._engines)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the engines it holds, in bytes; what they share counts for each."""
+        return sum(engine.nbytes for engine in self._engines.values())
+
+    @classmethod
+    def build(
+        cls,
+        codes: Codes,
+        *,
+        bits: int,
+        order: npt.NDArray[np.uint64] | None = None,
+        candidates: Sequence[str] = CANDIDATES,
+        scan_below: int = SCAN_BELOW,
+        threads: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return the engine over codes uint8 (n, ceil(bits/8)); see `Engine.build`.
+
+        Args:
+            codes: packed codes.
+            bits: the code length.
+            order: uint64 (n,), or None for the order of the rows.
+            candidates: names of the exact engines to measure beside the scan.
+            scan_below: fewer codes are scanned, and nothing is built or measured.
+            threads: how many threads build and measure; default all cores.
+            options: none.
+        """
+        check_known(cls.name, options)
+        scan = ScanEngine.build(codes, bits=bits, order=order)
+        if scan.count < max(2, scan_below):
+            reason = f"scan: there are {scan.count:,} codes, and {scan_below:,} are scanned at once"
+            return cls([scan], [], reason)
+        others = [
+            get_engine(name).build(codes, bits=bits, order=order, threads=threads)
+            for name in candidates
+        ]
+        engines: list[Engine] = [scan, *others]
+        costs = compare(engines, draw_queries(codes), threads=threads)
+        best = min(engines, key=lambda engine: _merit(costs, engine.name, bits))
+        kept = [scan] if best is scan else [scan, best]
+        names = {engine.name for engine in kept}
+        reason = _explain(costs, best.name, scan.count)
+        return cls(kept, [cost for cost in costs if cost.engine in names], reason)
+
+    def search(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        radius: int | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+        threads: int | None = None,
+    ) -> Matches:
+        """Return the nearest rows of each query; see `Engine.search`."""
+        share = 1.0
+        if mask is not None and mask.size:
+            share = float(mask[:: max(1, mask.size // _SAMPLED)].mean())
+        kind = (len(query) > 1, k, radius, share)
+        engine = self._chosen.get(kind)
+        if engine is None:
+            engine = self.plan(queries=len(query), k=k, radius=radius, share=share).engine
+            if len(self._chosen) < _REMEMBERED:
+                self._chosen[kind] = engine
+        return self._engines[engine].search(query, k=k, radius=radius, mask=mask, threads=threads)
+
+    def plan(
+        self, *, queries: int = 1, k: int | None = None, radius: int | None = None, share: float = 1
+    ) -> Choice:
+        """Return which engine a search goes to, and why.
+
+        Args:
+            queries: how many are searched at once.
+            k: at most this many rows a query, or None.
+            radius: no row farther than this, or None.
+            share: of the rows, those that the mask allows.
+        """
+        seconds = self._fastest(queries=queries, k=k, radius=radius, share=share)
+        name = min(seconds, key=seconds.__getitem__)
+        if len(seconds) == 1:
+            return Choice(name, self.reason, seconds)
+        others = ", ".join(
+            f"{other} {_readable(cost)}" for other, cost in seconds.items() if other != name
+        )
+        reason = f"{name}: about {_readable(seconds[name])} a query; {others}"
+        return Choice(name, reason, seconds)
+
+    def save(self, folder: Path) -> None:
+        """Write what was measured, and each engine into a folder of its name."""
+        for name, engine in self._engines.items():
+            (folder / name).mkdir()
+            engine.save(folder / name)
+        plan = {
+            "engines": list(self._engines),
+            "reason": self.reason,
+            "costs": [asdict(cost) for cost in self.costs],
+        }
+        write_json(folder / "plan.json", plan)
+        write_header(folder, engine=self.name, bits=self.bits, count=self.count)
+
+    @classmethod
+    def load(
+        cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
+    ) -> Self:
+        """Return the engine over the same codes and order, nothing measured anew."""
+        header = read_header(folder, engine=cls.name, codes=codes)
+        Rows(codes, bits=header["bits"], order=order)
+        plan = read_json(folder / "plan.json")
+        try:
+            costs = [Cost(**cost) for cost in plan["costs"]]
+            names, reason = list(plan["engines"]), str(plan["reason"])
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{folder / 'plan.json'} is no plan; build the engine again") from error
+        engines = [get_engine(name).load(folder / name, codes, order=order) for name in names]
+        return cls(engines, costs, reason)
+
+    def _fastest(
+        self, *, queries: int, k: int | None, radius: int | None, share: float
+    ) -> dict[str, float]:
+        """Return the expected seconds a query, by engine."""
+        impossible = (k is None and radius is None) or (k is not None and k < 1)
+        if len(self._engines) == 1 or impossible:  # any engine says what is wrong
+            return dict.fromkeys(self._engines, 0.0)
+        seconds = {}
+        for name in self._engines:
+            costs = [cost for cost in self.costs if cost.engine == name]
+            if name == ScanEngine.name:
+                seconds[name] = expected_cost(costs, queries=queries, k=10, radius=None)
+                if _COPIED * share < 1:
+                    seconds[name] *= _COPIED * share
+            else:
+                seconds[name] = expected_cost(
+                    costs, queries=queries, k=k, radius=radius, share=share
+                )
+        return seconds
+
+
+def _merit(costs: Sequence[Cost], name: str, bits: int) -> tuple[float, float]:
+    """Return what is to be small in the engine kept beside the scan.
+
+    That is the time for 10 neighbours, unless the scan takes no longer; then for near duplicates.
+    """
+    nearest = _typical(costs, name, k=10)
+    scan = _typical(costs, ScanEngine.name, k=10)
+    return min(nearest, WORTH_IT * scan), _typical(costs, name, radius=bits // 32)
+
+
+def _typical(
+    costs: Sequence[Cost], name: str, *, k: int | None = None, radius: int | None = None
+) -> float:
+    """Return an engine's seconds a query: the geometric mean of alone and in a batch."""
+    own = [cost for cost in costs if cost.engine == name]
+    seconds = [expected_cost(own, queries=queries, k=k, radius=radius) for queries in (1, 2)]
+    return sqrt(seconds[0] * seconds[1])
+
+
+def _explain(costs: Sequence[Cost], best: str, count: int) -> str:
+    times = {
+        name: _readable(_typical(costs, name, k=10))
+        for name in dict.fromkeys(cost.engine for cost in costs)
+    }
+    told = ", ".join(f"{name} {time}" for name, time in times.items())
+    return f"{best}, beside the scan: for 10 neighbours out of {count:,} codes a query took {told}"
+
+
+def _readable(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"

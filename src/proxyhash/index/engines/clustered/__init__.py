@@ -1,0 +1,1 @@
+"""Exact search through clusters of codes."""

@@ -1,0 +1,204 @@
+"""An exact engine for codes that lie in clusters: lists around centres, left out only by proof."""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from proxyhash.codes.kernels import run_blocks
+from proxyhash.index.engines.arguments import Rows, check_known, read_search
+from proxyhash.index.engines.base import Matches
+from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered.lists import Lists, load_lists, make_lists, save_lists
+from proxyhash.index.engines.clustered.search import ROOM, search_lists
+from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.join import join_queries
+from proxyhash.index.engines.registry import register_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    import numpy.typing as npt
+
+    from proxyhash.codes import Codes
+
+__all__ = ["ClusteredEngine"]
+
+MAX_CENTRES = 2048
+"""More would take longer to compare with than they save."""
+
+# How much a thread does between two looks at Ctrl-C, in codes: a tenth of a second at most.
+_UNIT_CODES = 2**29
+_UNIT_QUERIES = 128
+_UNIT_FEW = 8  # queries without k: what they find may be much
+_FEW_QUERIES = 8  # so few share no lists worth mentioning
+_UNIT_ROOM = 2**20  # candidates of all queries together
+_CACHE_BYTES = 2**24
+
+
+@register_engine
+class ClusteredEngine:
+    """Exact search that compares only the codes which the triangle inequality does not exclude.
+
+    Codes lie in lists around centres, equal ones stored once; in a list by their distance from its
+    centre. The nearest list is searched first. A code x of the list around c can be within the
+    k-th distance t found so far only where |d(q, c) - d(c, x)| <= t: a run of the list, and mostly
+    an empty one where codes come in clusters. Random codes are nearly all compared.
+
+    Attributes:
+        bits: the code length.
+        count: how many rows it holds.
+        lists: the codes as they are laid out.
+    """
+
+    name: ClassVar[str] = "clustered"
+    exact: ClassVar[bool] = True
+
+    def __init__(self, lists: Lists, *, bits: int, order: npt.NDArray[np.uint64]) -> None:
+        self.bits = bits
+        self.count = len(lists.rows)
+        self.lists = lists
+        self._order = order
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its copy of the codes, the rows and the order, in bytes."""
+        return self.lists.nbytes + int(self._order.nbytes)
+
+    @classmethod
+    def build(
+        cls,
+        codes: Codes,
+        *,
+        bits: int,
+        order: npt.NDArray[np.uint64] | None = None,
+        centres: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Return an engine over codes uint8 (n, ceil(bits/8)), which are copied.
+
+        Args:
+            codes: packed codes.
+            bits: the code length.
+            order: uint64 (n,), all different; ties go to the smaller one. Default: the row.
+            centres: how many, where the codes are that various; default the square root of twice
+                their number, at most 2,048.
+            seed: of the draw of the centres, which changes the speed and never the answers.
+            threads: how many threads to use; default all cores.
+            options: none.
+        """
+        check_known(cls.name, options)
+        rows = Rows(codes, bits=bits, order=order)
+        if centres is None:
+            centres = min(MAX_CENTRES, isqrt(2 * len(codes)))
+        middle = choose_centres(codes, count=max(1, centres), seed=seed, threads=threads)
+        lists = make_lists(codes, middle, bits=bits, order=rows.order, threads=threads)
+        return cls(lists, bits=bits, order=rows.order)
+
+    def search(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        radius: int | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+        threads: int | None = None,
+    ) -> Matches:
+        """Return the nearest rows of each query; see `Engine.search`."""
+        return self._search(query, k=k, radius=radius, mask=mask, threads=threads)[0]
+
+    def work(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        radius: int | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Return how many codes and centres each query is compared with, int64 (q,)."""
+        return self._search(query, k=k, radius=radius, mask=mask, threads=None)[1]
+
+    def save(self, folder: Path) -> None:
+        """Write the lists and what they are; see `Engine.save`."""
+        save_lists(self.lists, folder)
+        write_header(folder, engine=self.name, bits=self.bits, count=self.count)
+
+    @classmethod
+    def load(
+        cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
+    ) -> Self:
+        """Return the engine over the same codes and order; see `Engine.load`."""
+        header = read_header(folder, engine=cls.name, codes=codes)
+        rows = Rows(codes, bits=header["bits"], order=order)
+        return cls(load_lists(folder, rows=rows.count), bits=rows.bits, order=rows.order)
+
+    def _search(
+        self,
+        query: Codes,
+        *,
+        k: int | None,
+        radius: int | None,
+        mask: npt.NDArray[np.bool_] | None,
+        threads: int | None,
+    ) -> tuple[Matches, npt.NDArray[np.int64]]:
+        given = read_search(
+            query, bits=self.bits, count=self.count, k=k, radius=radius, mask=mask, threads=threads
+        )
+        queries = as_long_words(query)
+        sequence: npt.NDArray[np.int64] | None = None
+        if len(query) > _FEW_QUERIES and self.lists.words.nbytes > _CACHE_BYTES:
+            # Neighbours visit the same lists, which are read from memory once for all of them.
+            nearest_list, _ = assign(queries, self.lists.centres, threads=given.threads)
+            sequence = np.argsort(nearest_list, kind="stable")
+            queries = queries[sequence]
+        counts, compared = np.zeros((2, len(query)), np.int64)
+        parts: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]] = {}
+        lists = self.lists
+
+        nearest = given.k if given.limited else 0
+
+        def work(start: int, stop: int) -> None:
+            room = ROOM + 2 * nearest
+            while start not in parts or counts[start:stop].max() > room:
+                room *= 1 if start not in parts else 4
+                parts[start] = search_lists(
+                    queries[start:stop],
+                    lists.centres,
+                    lists.spans,
+                    lists.table,
+                    lists.words,
+                    lists.starts,
+                    lists.rows,
+                    self._order,
+                    given.mask,
+                    nearest,
+                    given.radius,
+                    room,
+                    sequence is not None,
+                    counts[start:stop],
+                    compared[start:stop],
+                )
+
+        most = min(_UNIT_QUERIES, _UNIT_ROOM // (ROOM + 2 * nearest)) if nearest else _UNIT_FEW
+        block = max(1, min(most, _UNIT_CODES // max(1, len(lists.words))))
+        run_blocks(work, len(query), threads=given.threads, block=block)
+        offsets = np.zeros(len(query) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        nothing = (np.empty(0, np.int64), np.empty(0, np.uint16))
+        found = [parts[start] for start in sorted(parts)] or [nothing]
+        rows, distances = (
+            found[0]
+            if len(found) == 1
+            else (np.concatenate(columns) for columns in zip(*found, strict=True))
+        )
+        matches = Matches(offsets, rows, distances)
+        if sequence is None:
+            return matches, compared
+        back = np.empty(len(query), np.int64)
+        back[sequence] = compared
+        return join_queries([(sequence, matches)]), back

@@ -1,0 +1,1 @@
+"""FAISS indexes behind the engine interface."""

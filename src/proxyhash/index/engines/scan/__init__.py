@@ -1,0 +1,1 @@
+"""Linear scan over all codes."""

@@ -1,0 +1,1 @@
+"""One engine over the segments of a growing store."""

@@ -1,0 +1,1 @@
+"""What several methods share: the objective, its settings, schedules and proxies."""

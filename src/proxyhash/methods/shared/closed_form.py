@@ -1,0 +1,71 @@
+"""Methods without training: linear networks whose weights are computed before the first epoch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from proxyhash.methods.shared.objective import Batch, Objective, Passes
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data.item import Modality
+    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.networks.hashing_network import HashingNetwork
+
+__all__ = ["ClosedFormObjective", "Projection"]
+
+Projection = tuple[Tensor, Tensor]
+"""(d,) mean m and (d, K) weights W, float64 on the CPU: the logits are (x - m) W."""
+
+
+class ClosedFormObjective(Objective):
+    """An unsupervised method that only projects: it has no passes and no loss.
+
+    Its one "epoch" takes no step; it is there to be validated and saved like any other.
+    """
+
+    passes: Passes = ()
+    supervised = False
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "hidden": (),
+        "dropout": 0.0,
+        "output_batch_norm": False,
+        "epochs": 1,
+    }
+
+    @abstractmethod
+    def projections(self, train: Rows) -> Mapping[Modality, Projection]:
+        """Return the projection of each modality.
+
+        Args:
+            train: The train items on the CPU, float64, standardised where the networks do that.
+        """
+
+    @torch.no_grad()
+    def begin_run(
+        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+    ) -> None:
+        """Fill the one layer of each network."""
+        rows = type(train)(
+            image=networks["image"].standardized(train.image).double().cpu(),
+            text=networks["text"].standardized(train.text).double().cpu(),
+            has_image=train.has_image.cpu(),
+            has_text=train.has_text.cpu(),
+            labels=train.labels.cpu(),
+        )
+        found = self.projections(rows)
+        for modality in track(list(found), f"fill {len(found)} networks"):
+            mean, weights = found[modality]
+            (layer,) = (part for part in networks[modality].layers if isinstance(part, nn.Linear))
+            layer.weight.copy_(weights.T)
+            layer.bias.copy_(-mean @ weights)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return no term: there is no pass to ask for one."""
+        return {}

@@ -1,0 +1,212 @@
+"""The networks that turn features into bits: one for images, one for texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from proxyhash.errors import UsageError, check_option
+from proxyhash.networks.posterior import PosteriorPHNet
+
+__all__ = ["ACTIVATIONS", "HashingNetwork", "IHNet", "THNet"]
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class HashingNetwork(nn.Module):
+    """Features (n, d) to outputs (n, K) in (-1, 1), whose signs are the code.
+
+    The layers are, in order: standardisation, input dropout, then for each hidden width a linear
+    map, batch normalisation, activation and dropout, then the linear map to K bits, its batch
+    normalisation, and tanh. What is switched off is left out. With `categories`, the linear map
+    goes to one logit a category instead, and a `PosteriorPHNet` turns their probabilities into
+    bits.
+
+    Args:
+        dim_in: width d of the features.
+        bits: code length K.
+        hidden: widths of the hidden layers; empty makes the network linear.
+        dropout: share of hidden units dropped in training.
+        input_dropout: share of features dropped in training.
+        batch_norm: normalise the hidden layers over the batch.
+        activation: one of `ACTIVATIONS`.
+        standardize: bring every feature to mean 0 and deviation 1 over the items given to
+            `fit_standardization`; pooled picture features and word counts differ by orders of
+            magnitude otherwise.
+        center: bring every feature to mean 0 and, by one factor for all, their mean square to 1:
+            features keep their relative weight, and learning does not depend on the encoder's
+            unit. `standardize` goes before it.
+        categories: number of categories C that are predicted on the way to the bits; 0: none are.
+        output_batch_norm: normalise the logits of each bit over the batch, without learned scale
+            and shift, so that every bit is set for about half of the items (Hoe et al., "One
+            Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
+            NeurIPS 2021).
+        seed: makes the first weights; equal seeds give equal weights.
+
+    Attributes:
+        config: every argument but the seed, as JSON values; `from_config` builds the network
+            again, for `load_state_dict` to fill.
+
+    Raises:
+        UsageError: an argument is out of its range; the sentence names it.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        dim_in: int,
+        bits: int,
+        *,
+        hidden: Sequence[int] = (1024,),
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        standardize: bool = False,
+        center: bool = False,
+        categories: int = 0,
+        output_batch_norm: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, width in [("dim_in", dim_in), ("bits", bits), *(("hidden", h) for h in hidden)]:
+            if width < 1:
+                raise UsageError(f"{name} is {width}; a layer needs a width of at least 1")
+        for name, share in [("dropout", dropout), ("input_dropout", input_dropout)]:
+            if not 0 <= share < 1:
+                raise UsageError(f"{name} is {share}; it must be at least 0 and below 1")
+        check_option("activation", activation, ACTIVATIONS)
+        self.config: dict[str, Any] = {
+            "dim_in": dim_in,
+            "bits": bits,
+            "hidden": list(hidden),
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "batch_norm": batch_norm,
+            "activation": activation,
+            "standardize": standardize,
+            "center": center,
+            "categories": categories,
+            "output_batch_norm": output_batch_norm,
+        }
+        layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
+        width = dim_in
+        for hidden_width in hidden:
+            layers.append(nn.Linear(width, hidden_width))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(hidden_width))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            width = hidden_width
+        layers.append(nn.Linear(width, categories or bits))
+        if output_batch_norm and not categories:
+            layers.append(nn.BatchNorm1d(bits, affine=False))
+        self.layers = nn.Sequential(*layers)
+        self.phnet = PosteriorPHNet(categories, bits, seed=seed) if categories else None
+        if standardize or center:
+            self.register_buffer("mean", torch.zeros(dim_in))
+            self.register_buffer("scale", torch.ones(dim_in))
+        self._draw_weights(torch.Generator().manual_seed(seed))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> HashingNetwork:
+        """Return a network of the given `config`, its weights still to be loaded."""
+        return cls(**config)
+
+    @property
+    def bits(self) -> int:
+        """Code length K."""
+        return int(self.config["bits"])
+
+    @property
+    def dim_in(self) -> int:
+        """Width of the features."""
+        return int(self.config["dim_in"])
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Return the values before tanh; a bit is 1 where they are above 0."""
+        logits: Tensor = self.layers(self.standardized(features))
+        return logits if self.phnet is None else self.phnet(logits)
+
+    def category_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return one logit a category, its sigmoid the probability that the item has it.
+
+        Raises:
+            UsageError: the network predicts no categories.
+        """
+        if self.phnet is None:
+            raise UsageError(
+                "this network goes to its bits without predicting categories; train with the "
+                "option posterior on, or build it with categories=C"
+            )
+        logits: Tensor = self.layers(self.standardized(features))
+        return logits
+
+    def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Return what the first layer takes: the features, standardised or centred if asked."""
+        return (features - self.mean) * self.scale if self._shifts else features
+
+    @property
+    def _shifts(self) -> bool:
+        return bool(self.config["standardize"] or self.config["center"])
+
+    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Return the outputs h = tanh(logits)."""
+        return torch.tanh(self.logits(features))
+
+    @torch.no_grad()
+    def fit_standardization(
+        self, features: Float[Tensor, "n d"], present: Bool[Tensor, " n"] | None = None
+    ) -> None:
+        """Take mean and deviation of every feature from these items, as far as they are used.
+
+        A feature that is the same for all items is only centred.
+
+        Args:
+            features: features of the train items alone.
+            present: items that have this modality; the zero rows of the others do not count.
+        """
+        if not self._shifts:
+            return
+        rows = (features if present is None else features[present]).double()
+        if not len(rows):
+            raise UsageError(
+                "no train item has this modality, so its features cannot be standardised; "
+                "give a train split with both modalities or turn standardize and center off"
+            )
+        self.mean.copy_(rows.mean(dim=0))
+        deviation = rows.std(dim=0, correction=0)
+        # A sum of equal floats may leave a deviation of rounding errors.
+        deviation[deviation <= 1e-6 * rows.abs().amax(dim=0)] = 0
+        if not self.config["standardize"]:
+            deviation[:] = deviation.square().mean().sqrt()
+        self.scale.copy_(torch.where(deviation == 0, 1.0, 1.0 / deviation.clamp(min=1e-30)))
+
+    def _draw_weights(self, generator: torch.Generator) -> None:
+        """Draw torch's own first weights for linear maps, from this generator alone."""
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+                bound = 1 / math.sqrt(layer.in_features)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+class IHNet(HashingNetwork):
+    """The image hashing network."""
+
+
+class THNet(HashingNetwork):
+    """The text hashing network."""

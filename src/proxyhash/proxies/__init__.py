@@ -1,0 +1,17 @@
+"""Proxies: the binary codes of the classes that training aims at, from codebooks or learned."""
+
+from __future__ import annotations
+
+from proxyhash.proxies.affinity import affinity_proxies
+from proxyhash.proxies.assignment import assign_by_cooccurrence
+from proxyhash.proxies.codebooks import hadamard_codebook, make_codebook, search_codebook
+from proxyhash.proxies.proxies import Proxies
+
+__all__ = [
+    "Proxies",
+    "affinity_proxies",
+    "assign_by_cooccurrence",
+    "hadamard_codebook",
+    "make_codebook",
+    "search_codebook",
+]

@@ -1,0 +1,134 @@
+"""Proxies that are as alike as their categories: a code of the labels' own geometry.
+
+Codewords that all lie equally far apart treat a pair of categories that often meet like a pair
+that never does. Here the cosine of two proxies imitates how often their categories meet.
+
+The price is the minimum distance: categories that always meet, such as a kind and its only sort,
+end a bit or two apart. Short codes gain most; with many nested categories and long codes, where
+there is room for all, compare with a codebook.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from proxyhash.errors import UsageError
+from proxyhash.networks.threads import one_thread
+from proxyhash.proxies.assignment import cooccurrence
+from proxyhash.proxies.proxies import Proxies, check_room
+
+__all__ = ["affinity_proxies", "target_cosines"]
+
+LARGEST_COSINE = 0.75
+"""Categories that always meet still get proxies K/8 bits apart."""
+
+RESTARTS = 8
+SWEEPS = 100
+
+
+def target_cosines(
+    labels: Bool[np.ndarray, "n c"], *, strength: float = 2.0
+) -> Float64[np.ndarray, "c c"]:
+    """Return the cosine that the proxies of each pair of categories should have.
+
+        t_ij = min(0.75, strength * n_ij / sqrt(n_i n_j))
+
+    0, a right angle, for categories that never meet.
+    """
+    return np.minimum(LARGEST_COSINE, strength * cooccurrence(labels))
+
+
+@one_thread()
+def affinity_proxies(
+    labels: Bool[np.ndarray, "n c"], bits: int, *, seed: int = 0, strength: float = 2.0
+) -> Proxies:
+    """Return proxies whose cosines follow the co-occurrence of their categories, in seconds.
+
+    Minimises sum_{i < j} (p_i . p_j / K - t_ij)^2 over signs by seeded bit-flip descent; see
+    `target_cosines` for t. An item with several labels then finds a code near all their proxies.
+
+    Args:
+        labels: multi-hot labels of the train items, (n, C).
+        bits: code length K.
+        seed: of the descent.
+        strength: how much nearer related proxies are; 0 asks for right angles alone.
+
+    Raises:
+        UsageError: the codes are too few to give every category its own.
+    """
+    classes = labels.shape[1]
+    check_room(classes, bits)
+    if strength < 0:
+        raise UsageError(f"strength is {strength}; it must be at least 0")
+    target = bits * target_cosines(labels, strength=strength)
+    best_cost, best = np.inf, np.ones((classes, bits))
+    for restart in range(RESTARTS):
+        rng = np.random.default_rng([seed, restart])
+        words = rng.choice(np.array([-1.0, 1.0]), size=(classes, bits))
+        _descend(words, target, rng)
+        _part_equal_words(words, target)
+        cost = _cost(words, target)
+        if cost < best_cost:
+            best_cost, best = cost, words
+    return Proxies(codes=best.astype(np.int8), origin="affinity")
+
+
+def _cost(words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"]) -> float:
+    error = words @ words.T - target
+    np.fill_diagonal(error, 0)
+    return float(np.square(error).sum())
+
+
+def _changes(
+    words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"], i: int
+) -> Float64[np.ndarray, " k"]:
+    """Return the change in the cost of word i for the flip of each of its bits.
+
+    A flip of bit k moves the product with word j by -2 x_jk, where x_jk = p_ik p_jk, so the squared
+    error e_j^2 changes by 4 - 4 e_j x_jk.
+    """
+    error = words @ words[i] - target[i]
+    error[i] = 0
+    change: np.ndarray = 4 * (len(words) - 1) - 4 * (error @ words) * words[i]
+    return change
+
+
+def _descend(
+    words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"], rng: np.random.Generator
+) -> None:
+    """Flip, in place, the best bit of one word after another until no flip lowers the cost."""
+    for _ in range(SWEEPS):
+        flipped = False
+        for i in map(int, rng.permutation(len(words))):
+            change = _changes(words, target, i)
+            k = int(change.argmin())
+            if change[k] < -1e-6:
+                words[i, k] *= -1
+                flipped = True
+        if not flipped:
+            return
+
+
+def _part_equal_words(
+    words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"]
+) -> None:
+    """Flip, in place, the cheapest bit of every word that an earlier category has already."""
+    taken: set[bytes] = set()
+    for i in range(len(words)):
+        if _key(words[i]) in taken:
+            for k in np.argsort(_changes(words, target, i), kind="stable"):
+                words[i, k] *= -1
+                if _key(words[i]) not in taken:
+                    break
+                words[i, k] *= -1
+            else:
+                raise UsageError(
+                    f"{len(words)} categories crowd {words.shape[1]} bits so much that two of them "
+                    "would share a proxy; use more bits, or the proxies 'codebook'"
+                )
+        taken.add(_key(words[i]))
+
+
+def _key(word: Float64[np.ndarray, " k"]) -> bytes:
+    return np.packbits(word > 0).tobytes()

@@ -1,0 +1,136 @@
+"""Which codeword goes to which category: related categories get near ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, Num
+
+from proxyhash.errors import UsageError
+from proxyhash.networks.threads import one_thread
+from proxyhash.proxies.proxies import Proxies, pairwise_distances
+
+__all__ = ["assign_by_cooccurrence", "assignment_cost", "cooccurrence"]
+
+
+def cooccurrence(labels: Bool[np.ndarray, "n c"]) -> Float64[np.ndarray, "c c"]:
+    """Return how often two categories meet: n_ij / sqrt(n_i n_j), from 0 to 1, diagonal 0.
+
+    A category that no item carries meets no other.
+    """
+    indicator = labels.astype(np.float64)
+    together = indicator.T @ indicator
+    counts = np.maximum(together.diagonal(), 1)
+    related: np.ndarray = together / np.sqrt(np.outer(counts, counts))
+    np.fill_diagonal(related, 0)
+    return related
+
+
+def assignment_cost(proxies: Proxies, related: Num[np.ndarray, "c c"]) -> float:
+    """Return sum_{i < j} related_ij * distance(p_i, p_j)."""
+    return float((related * pairwise_distances(proxies.codes)).sum() / 2)
+
+
+@one_thread()
+def assign_by_cooccurrence(
+    proxies: Proxies, labels: Bool[np.ndarray, "n c"], *, seed: int = 0
+) -> Proxies:
+    """Return the same codewords, given to the categories so that related ones lie near.
+
+    Minimises sum_{i < j} n_ij / sqrt(n_i n_j) * distance(p_i, p_j) by a seeded tabu search over
+    exchanges of two codewords. An item with two labels then finds a code near both proxies, and
+    opposite codewords go to categories that never meet.
+
+    Args:
+        proxies: codewords, C of them.
+        labels: multi-hot labels of the train items, (n, C).
+        seed: of the search.
+
+    Raises:
+        UsageError: the labels are of another number of categories.
+    """
+    if labels.shape[1] != proxies.classes:
+        raise UsageError(
+            f"labels of {labels.shape[1]} categories do not fit {proxies.classes} proxies; "
+            "make the proxies for the categories of the collection"
+        )
+    related = cooccurrence(labels)
+    if proxies.classes < 2 or not related.any():
+        return proxies
+    order = _assign(related, pairwise_distances(proxies.codes).astype(np.float64), seed=seed)
+    return proxies.reordered(order)
+
+
+def _assign(
+    related: Float64[np.ndarray, "c c"],
+    distances: Float64[np.ndarray, "c c"],
+    *,
+    seed: int,
+    restarts: int = 3,
+) -> Int64[np.ndarray, " c"]:
+    """Return the codeword of each category, of the lowest cost met.
+
+    Source: the tabu search for quadratic assignment of Taillard, Parallel Computing 17 (1991).
+    """
+    classes = len(related)
+    rng = np.random.default_rng(seed)
+    steps = min(20 * classes, 2000)
+    best, best_cost = np.arange(classes), (related * distances).sum()
+    for _ in range(restarts):
+        order = rng.permutation(classes)
+        cost = (related * distances[order][:, order]).sum()
+        state = _Exchanges(related, distances[order][:, order])
+        tabu_until = np.zeros((classes, classes), np.int64)  # category x codeword
+        for step in range(steps):
+            change = state.changes()
+            back = tabu_until[:, order]  # of category r taking the codeword of s
+            forbidden = (back > step) & (step < back.T)
+            # A forbidden exchange is welcome when it leads to the best cost yet.
+            change[forbidden & (cost + change >= best_cost)] = np.inf
+            r, s = np.unravel_index(int(change.argmin()), change.shape)
+            if not np.isfinite(change[r, s]):
+                break
+            cost += change[r, s]
+            tabu_until[[r, s], order[[r, s]]] = step + rng.integers(classes // 2 + 1, classes + 2)
+            state.exchange(int(r), int(s))
+            order[[r, s]] = order[[s, r]]
+            if cost < best_cost - 1e-9:
+                best_cost, best = cost, order.copy()
+    return best
+
+
+class _Exchanges:
+    """The change in cost of every exchange of two codewords, kept up to date in O(C^2).
+
+    With A the relation, B the distances in the order of the categories, and M = A B, exchanging
+    the codewords of r and s changes the cost by 2 (M_rs + M_sr - M_rr - M_ss + 2 A_rs B_rs).
+    """
+
+    def __init__(
+        self, related: Float64[np.ndarray, "c c"], distances: Float64[np.ndarray, "c c"]
+    ) -> None:
+        self._related = related
+        self._distances = distances
+        self._product = related @ distances
+
+    def changes(self) -> Float64[np.ndarray, "c c"]:
+        """Return the change of each exchange; infinite on and below the diagonal."""
+        own = self._product.diagonal()
+        change: np.ndarray = 2 * (
+            self._product
+            + self._product.T
+            - own[:, None]
+            - own[None, :]
+            + 2 * self._related * self._distances
+        )
+        change[np.tril_indices(len(change))] = np.inf
+        return change
+
+    def exchange(self, r: int, s: int) -> None:
+        """Exchange the codewords of two categories."""
+        pair, swapped = [r, s], [s, r]
+        self._product += np.outer(
+            self._related[:, s] - self._related[:, r], self._distances[r] - self._distances[s]
+        )
+        self._product[:, pair] = self._product[:, swapped]
+        self._distances[pair] = self._distances[swapped]
+        self._distances[:, pair] = self._distances[:, swapped]

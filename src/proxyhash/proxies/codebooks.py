@@ -1,0 +1,152 @@
+"""Codebooks: proxies that are known to lie far apart, from coding theory or a search.
+
+PHNet's closest proxies are much nearer to each other than they need to be. At 64 bits and 80
+categories it reaches a minimum distance of about 21, where a Hadamard matrix gives 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int8, UInt8
+
+from proxyhash.errors import UsageError
+from proxyhash.networks.threads import one_thread
+from proxyhash.proxies.hadamard import hadamard, next_hadamard_order
+from proxyhash.proxies.kerdock import KERDOCK_LENGTHS, kerdock
+from proxyhash.proxies.linear_codes import extended_bch, search_generator, span
+from proxyhash.proxies.local_search import search_words
+from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.selection import choose_words, set_energy
+
+__all__ = [
+    "LARGEST_CODEBOOK",
+    "Code",
+    "candidate_codes",
+    "hadamard_codebook",
+    "make_codebook",
+    "search_codebook",
+]
+
+LARGEST_CODEBOOK = 4096
+"""Most categories a codebook is made for."""
+
+LARGEST_POOL = 1024
+"""Most words that a choice is made from; a larger code is thinned at random first."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Words to choose proxies from.
+
+    Attributes:
+        words: (M, K) of -1 and +1, at least as many as there are categories.
+        origin: "hadamard", "kerdock", "linear", "bch" or "search".
+    """
+
+    words: Int8[np.ndarray, "words k"]
+    origin: str
+
+
+@one_thread()
+def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
+    """Return the best proxies among all `candidate_codes`, in a second or two.
+
+    The largest minimum distance wins; among equals the lowest `set_energy`: no opposite words as
+    long as there are others, and balanced bits. Which word goes to which category means nothing
+    yet; see `assign_by_cooccurrence`.
+
+    Args:
+        classes: number of categories C, at most 4096.
+        bits: code length K.
+        seed: of the searches and choices; equal seeds give equal proxies.
+
+    Raises:
+        UsageError: the codes are too few for the categories, or the categories too many.
+    """
+    check_room(classes, bits)
+    if classes > LARGEST_CODEBOOK:
+        raise UsageError(
+            f"a codebook for {classes} categories was asked for; the largest is for "
+            f"{LARGEST_CODEBOOK}: use the proxies 'phnet'"
+        )
+    books = [
+        _choose(code, classes, seed=seed) for code in candidate_codes(classes, bits, seed=seed)
+    ]
+    return max(books, key=lambda book: (book.minimum_distance, -set_energy(book.codes)))
+
+
+@one_thread()
+def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
+    """Return rows of a Hadamard matrix and their negatives, at distance K/2 or more.
+
+    Where K is not the order of a matrix, the last columns of the next larger one are cut off, which
+    costs one bit of distance each.
+
+    Raises:
+        UsageError: there are more categories than rows and negatives.
+    """
+    check_room(classes, bits)
+    code = _hadamard_code(classes, bits)
+    if code is None:
+        raise UsageError(
+            f"{classes} categories of {bits} bits have no Hadamard codebook "
+            f"(at most {2 * next_hadamard_order(bits)}); use make_codebook, or more bits"
+        )
+    return _choose(code, classes, seed=seed)
+
+
+@one_thread()
+def search_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
+    """Return proxies found by bit-flip local search; see `search_words`."""
+    check_room(classes, bits)
+    return _choose(_search_code(classes, bits, seed=seed), classes, seed=seed)
+
+
+def candidate_codes(classes: int, bits: int, *, seed: int) -> Iterator[Code]:
+    """Yield every code of at least C words worth a try at K bits."""
+    code = _hadamard_code(classes, bits)
+    if code is not None:
+        yield code
+    if bits in KERDOCK_LENGTHS and 2 * bits < classes <= bits**2:
+        yield Code(_signs(kerdock(bits)), "kerdock")
+    dimension = max(1, (classes - 1).bit_length())
+    if dimension <= 9:
+        generator = search_generator(bits, dimension, seed=seed)
+    else:
+        generator = search_generator(bits, dimension, seed=seed, restarts=1, steps=20)
+        rows = extended_bch(bits, dimension)
+        if rows is not None:
+            yield Code(_signs(span(rows)), "bch")
+    yield Code(_signs(span(generator)), "linear")
+    # Beyond this the codes above are better and the search is slow.
+    if classes <= 2 * bits:
+        yield _search_code(classes, bits, seed=seed)
+
+
+def _hadamard_code(classes: int, bits: int) -> Code | None:
+    matrix = hadamard(next_hadamard_order(bits))
+    if matrix is None or classes > 2 * len(matrix):
+        return None
+    return Code(np.concatenate([matrix, -matrix])[:, :bits], "hadamard")
+
+
+def _search_code(classes: int, bits: int, *, seed: int) -> Code:
+    restarts = 8 if classes * bits <= 100 * 128 else 1
+    return Code(search_words(classes, bits, seed=seed, restarts=restarts), "search")
+
+
+def _signs(words: UInt8[np.ndarray, "words k"]) -> Int8[np.ndarray, "words k"]:
+    """Return -1 for bit 0 and +1 for bit 1."""
+    return (2 * words.astype(np.int8) - 1).astype(np.int8)
+
+
+def _choose(code: Code, classes: int, *, seed: int) -> Proxies:
+    words = code.words
+    room = max(classes, LARGEST_POOL)
+    if len(words) > room:
+        keep = np.random.default_rng(seed).choice(len(words), size=room, replace=False)
+        words = words[np.sort(keep)]
+    return Proxies(codes=choose_words(words, classes, seed=seed), origin=code.origin)

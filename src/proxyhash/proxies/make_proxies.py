@@ -1,0 +1,60 @@
+"""One function for every kind of proxies, as settings name them."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+
+from proxyhash.errors import UsageError, check_option
+from proxyhash.proxies.affinity import affinity_proxies
+from proxyhash.proxies.assignment import assign_by_cooccurrence
+from proxyhash.proxies.codebooks import make_codebook
+from proxyhash.proxies.phnet import learn_phnet
+from proxyhash.proxies.proxies import Proxies
+
+__all__ = ["ASSIGNMENTS", "PROXY_KINDS", "make_proxies"]
+
+PROXY_KINDS = ("affinity", "codebook", "phnet")
+ASSIGNMENTS = ("cooccurrence", "none")
+
+
+def make_proxies(
+    kind: str,
+    *,
+    classes: int,
+    bits: int,
+    seed: int = 0,
+    assignment: str = "none",
+    labels: Bool[np.ndarray, "n c"] | None = None,
+) -> Proxies:
+    """Return the proxies of `classes` categories.
+
+    Args:
+        kind: "phnet", learned as in the paper; "codebook", from coding theory or a search; or
+            "affinity", whose distances follow the co-occurrence of categories.
+        classes: number of categories C.
+        bits: code length K.
+        seed: equal seeds give equal proxies.
+        assignment: "none", or "cooccurrence" to give related categories near proxies; "affinity"
+            does so by itself.
+        labels: labels of the train items, (n, C), which "affinity" and "cooccurrence" need.
+
+    Raises:
+        UsageError: a name is unknown, labels are missing, or the codes are too few.
+    """
+    check_option("proxies", kind, PROXY_KINDS)
+    check_option("assignment", assignment, ASSIGNMENTS)
+    if kind == "affinity":
+        return affinity_proxies(_needed(labels, "proxies 'affinity'"), bits, seed=seed)
+    make = learn_phnet if kind == "phnet" else make_codebook
+    proxies = make(classes, bits, seed=seed)
+    if assignment == "none":
+        return proxies
+    labels = _needed(labels, "assignment 'cooccurrence'")
+    return assign_by_cooccurrence(proxies, labels, seed=seed)
+
+
+def _needed(labels: np.ndarray | None, what: str) -> np.ndarray:
+    if labels is None:
+        raise UsageError(f"{what} needs the labels of the train items")
+    return labels

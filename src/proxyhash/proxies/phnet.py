@@ -1,0 +1,117 @@
+"""PHNet: the network that learns a discriminative code for every category."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from proxyhash.errors import UsageError
+from proxyhash.losses import bit_balance, proxy_separation, quantization
+from proxyhash.networks.hashing_network import HashingNetwork
+from proxyhash.networks.threads import one_thread
+from proxyhash.proxies.proxies import Proxies, check_room
+
+__all__ = ["PHNet", "learn_phnet", "phnet_loss"]
+
+
+class PHNet(nn.Module):
+    """One-hot categories to relaxed proxies c in (-1, 1)^K: C -> hidden, ReLU -> K, tanh.
+
+    The hidden layer is normalised over the categories, which are one batch: without that, first
+    outputs resemble each other and the quantisation term freezes them before they part.
+
+    Args:
+        classes: number of categories C.
+        bits: code length K.
+        hidden: width of the hidden layer, 512 to 4096 in the reference.
+        seed: makes the first weights.
+    """
+
+    def __init__(self, classes: int, bits: int, *, hidden: int = 512, seed: int = 0) -> None:
+        super().__init__()
+        self.network = HashingNetwork(
+            classes, bits, hidden=(hidden,), batch_norm=classes > 1, seed=seed
+        )
+        self.register_buffer("categories", torch.eye(classes), persistent=False)
+
+    def forward(self) -> Float[Tensor, "c k"]:
+        """Return the relaxed proxies of all categories."""
+        outputs: Tensor = self.network(self.categories)
+        return outputs
+
+
+def phnet_loss(
+    outputs: Float[Tensor, "c k"], *, alpha: float = 0.05, beta: float = 1.0
+) -> Float[Tensor, ""]:
+    """Return what PHNet minimises.
+
+        L = (1/C^2) * sum_ij max(0, c_i . c_j - K * [i = j])^2
+          + alpha * ||sum_i c_i||^2 / C + beta * sum_i ||sign(c_i) - c_i||^2 / C
+
+    Source: arXiv 2011.03451, as in the authors' released code.
+    """
+    codes = _signs(outputs.detach())
+    return (
+        proxy_separation(outputs)
+        + alpha * bit_balance(outputs)
+        + beta * quantization(outputs, codes)
+    )
+
+
+def learn_phnet(
+    classes: int,
+    bits: int,
+    *,
+    seed: int = 0,
+    hidden: int = 512,
+    alpha: float = 0.05,
+    beta: float = 1.0,
+    steps: int = 300,
+    learning_rate: float = 1e-2,
+) -> Proxies:
+    """Return the signs of a PHNet trained on all categories at once, with Adam.
+
+    The weight of the quantisation rises from 0 to beta over the first four fifths of the steps, so
+    that signs settle after the proxies have parted. Takes less than a second, on one thread, so
+    equal arguments give equal proxies however many cores there are.
+
+    Args:
+        classes: number of categories C.
+        bits: code length K.
+        seed: makes the network's first weights, the only randomness.
+        hidden: width of the hidden layer.
+        alpha: weight of the bit balance.
+        beta: weight of the quantisation; the paper sweeps 0 to 10.
+        steps: updates of all weights.
+        learning_rate: step size of Adam.
+
+    Raises:
+        UsageError: the codes are too few for the categories, or two categories ended with the
+            same proxy.
+    """
+    check_room(classes, bits)
+    if steps < 1:
+        raise UsageError(f"steps is {steps}; PHNet needs at least 1 step")
+    with one_thread(), torch.enable_grad():
+        net = PHNet(classes, bits, hidden=hidden, seed=seed)
+        optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
+        for step in range(steps):
+            optimizer.zero_grad()
+            risen = min(1.0, 1.25 * step / steps)
+            loss = phnet_loss(net(), alpha=alpha, beta=risen * beta)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        codes = _signs(net().detach())
+    proxies = Proxies(codes=codes.to(torch.int8).numpy(), origin="phnet")
+    if proxies.minimum_distance == 0:
+        raise UsageError(
+            f"PHNet gave the same {bits}-bit proxy to two of {classes} categories; "
+            "use more bits, another seed, or the proxies 'codebook'"
+        )
+    return proxies
+
+
+def _signs(outputs: Tensor) -> Tensor:
+    """Return -1 and +1; 0 counts as -1, as in packed codes, where bit 1 means above 0."""
+    return torch.where(outputs > 0, 1.0, -1.0).to(outputs.dtype)

@@ -1,0 +1,145 @@
+"""A page of search results in one file: no script, no address but `data:`, everything escaped."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyhash.catalog.thumbnails import Thumbnails
+from proxyhash.files import write_text
+from proxyhash.search.bit_strip import MAX_STRIP_BITS, bit_strip
+from proxyhash.search.document import render_document
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from proxyhash.catalog.thumbnails import StoredThumbnails
+    from proxyhash.codes import Codes
+    from proxyhash.index import Hit
+    from proxyhash.search.answer import Answer, Query
+
+__all__ = ["render_page", "write_page"]
+
+_LEGEND = (
+    '<p class="legend" aria-hidden="true"><span><i class="on"></i>bit 1</span>'
+    '<span><i class="off"></i>bit 0</span>'
+    '<span><i class="far"></i>differs from the query</span></p>'
+)
+
+
+def write_page(
+    path: str | os.PathLike[str],
+    answers: Sequence[Answer],
+    *,
+    title: str,
+    figures: Mapping[str, str] | None = None,
+    footer: str = "",
+    stored: StoredThumbnails | None = None,
+) -> None:
+    """Write the page of `render_page` atomically, UTF-8."""
+    page = render_page(answers, title=title, figures=figures, footer=footer, stored=stored)
+    write_text(path, page)
+
+
+def render_page(
+    answers: Sequence[Answer],
+    *,
+    title: str,
+    figures: Mapping[str, str] | None = None,
+    footer: str = "",
+    stored: StoredThumbnails | None = None,
+) -> str:
+    """Return one self-contained HTML page: a section an answer, with thumbnails inside.
+
+    Args:
+        answers: the searches to show.
+        title: what the page is about.
+        figures: large numbers above the answers, by what they measure.
+        footer: small print.
+        stored: thumbnails of the items; without it they are made from the paths that items name.
+    """
+    thumbnails = Thumbnails(stored=stored)
+    stats = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in (figures or {}).items()
+    )
+    sections = "".join(_section(answer, thumbnails) for answer in answers)
+    parts = (
+        f"<header><h1>proxyhash</h1><p>{escape(title)}</p></header>",
+        f'<dl class="figures">{stats}</dl>' if stats else "",
+        f"<main>\n{sections}</main>",
+        f"<footer>{escape(footer)}</footer>" if footer else "",
+    )
+    return render_document(
+        title=title,
+        style=files("proxyhash.search").joinpath("page.css").read_text(encoding="utf-8"),
+        body="\n".join(part for part in parts if part),
+    )
+
+
+def _section(answer: Answer, thumbnails: Thumbnails) -> str:
+    hits = "".join(
+        _hit(hit, code, answer, thumbnails)
+        for hit, code in zip(answer.hits, answer.codes, strict=True)
+    )
+    found = f"{len(answer.hits)} nearest of {answer.searched:,} {answer.target}s"
+    legend = _LEGEND if answer.hits and answer.bits <= MAX_STRIP_BITS else ""
+    return (
+        f'<section class="{answer.target}s">\n{_query(answer.query, answer.bits, thumbnails)}'
+        f'<div class="found"><p>{found}</p>{legend}</div>\n'
+        f'<ol class="hits">\n{hits}</ol>\n</section>\n'
+    )
+
+
+def _query(query: Query, bits: int, thumbnails: Thumbnails) -> str:
+    kind = f"Searching with {'an' if query.modality == 'image' else 'a'} {query.modality}"
+    if query.id is not None:
+        kind += f" of the collection, item {query.id}"
+    picture = ""
+    if query.modality == "image" and query.image is not None:
+        alt = f"The query: {query.text or query.image.name}"
+        picture = _picture(query.id, query.image, alt, thumbnails)
+    heading = query.text or (query.image.name if query.image else f"item {query.id}")
+    return (
+        f'<div class="query">{picture}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
+        f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
+    )
+
+
+def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
+    text = str(hit.payload.get("text") or "")
+    image = hit.payload.get("image")
+    labels = hit.payload.get("labels")
+    picture = ""
+    if image:
+        picture = _picture(hit.id, Path(str(image)), text or f"Item {hit.id}", thumbnails)
+    elif answer.target == "image":
+        picture = _missing("no picture")
+    names = (
+        "".join(f"<li>{escape(str(name))}</li>" for name in labels)
+        if isinstance(labels, list)
+        else ""
+    )
+    apart = {0: "identical code", 1: "1 bit apart"}.get(hit.distance, f"{hit.distance} bits apart")
+    return (
+        f'<li class="hit">{picture}<div class="about">'
+        f'<p class="near"><b>{apart}</b><span title="{escape(hit.id)}">{escape(hit.id)}</span></p>'
+        f"{bit_strip(code, bits=answer.bits, query=answer.query.code)}"
+        + (f'<p class="text">{escape(text)}</p>' if text else "")
+        + (f'<ul class="labels" aria-label="Labels">{names}</ul>' if names else "")
+        + "</div></li>\n"
+    )
+
+
+def _picture(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str:
+    address = thumbnails.of(path) if id_ is None else thumbnails.of_item(id_, path)
+    if address is None:
+        return _missing("picture not available")
+    return f'<img src="{address}" alt="{escape(alt)}">'
+
+
+def _missing(why: str) -> str:
+    return f'<div class="missing" role="img" aria-label="{why}">{why}</div>'

@@ -1,0 +1,154 @@
+"""What surrounds every request: an id, a name check, a key, a time limit, a log line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from proxyhash.service.access import check_access
+from proxyhash.service.errors import ApiError, error_response
+from proxyhash.service.receiving import BoundedBody
+from proxyhash.service.security import security_headers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from proxyhash.service.service import Service
+
+__all__ = ["Surroundings"]
+
+_LOG = logging.getLogger("proxyhash.service")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT_GONE = 499
+"""The status that logs and metrics show where the client left before its answer; as in nginx."""
+
+
+class Surroundings:
+    """ASGI middleware around the whole app.
+
+    Args:
+        app: what answers.
+        service: whose keys, limits and metrics count.
+    """
+
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        await _Exchange(self.service, scope, receive, send).run(self.app)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self.service = service
+        self.scope = scope
+        self.headers = Headers(scope=scope)
+        self.body = BoundedBody(receive, self._most_bytes())
+        self._send = send
+        self.status = 0
+        self.key = ""
+        self.start = time.perf_counter()
+        given = self.headers.get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        scope["request_id"] = self.id
+
+    async def run(self, app: ASGIApp) -> None:
+        self.service.metrics.under_way.inc()
+        try:
+            await self._guarded(app)
+        finally:
+            self.body.stop()
+            self.service.metrics.under_way.dec()
+            self._record()
+
+    async def _guarded(self, app: ASGIApp) -> None:
+        """Let the app answer, or answer for it."""
+        limit = self.service.settings.limits.seconds
+        try:
+            key = check_access(self.service, self.scope, self.headers)
+            self.key = key.name if key else ""
+            self.body.check_announced(self.headers.get("content-length"))
+            async with asyncio.timeout(limit):
+                await app(self.scope, self.body.receive, self.send)
+        except ApiError as error:
+            await self._fail(error.status_code, error.code, str(error.detail), error.headers)
+        except TimeoutError:
+            if self.body.complete:
+                message = f"no answer within {limit:g} s; ask for less or try again"
+                await self._fail(504, "timeout", message)
+            else:
+                message = f"the body did not arrive within {limit:g} s; send less"
+                await self._fail(408, "timeout", message, {"Connection": "close"})
+        except asyncio.CancelledError:
+            if not self.body.gone:
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            self.status = self.status or CLIENT_GONE
+        except Exception:
+            _LOG.exception("unexpected error", extra={"request_id": self.id})
+            await self._fail(
+                500, "internal", "something unexpected went wrong; the log has it under this id"
+            )
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.id
+            for name, value in security_headers(self.scope["path"]).items():
+                headers.setdefault(name, value)
+        elif not message.get("more_body"):
+            self.body.stop()
+        await self._send(message)
+
+    async def _fail(self, status: int, code: str, message: str, headers: Any = None) -> None:
+        if self.status:  # the answer has begun; all that is left is to break it off
+            return
+        answer = error_response(
+            status, code, message, request_id=self.id, headers=dict(headers or {})
+        )
+        await answer(self.scope, self.body.receive, self.send)
+
+    def _most_bytes(self) -> int:
+        limits = self.service.settings.limits
+        if self.headers.get("content-type", "").lower().startswith("multipart/"):
+            return limits.upload_bytes + 100_000  # the picture and what surrounds it
+        return limits.json_bytes
+
+    def _record(self) -> None:
+        seconds = time.perf_counter() - self.start
+        route = getattr(self.scope.get("route"), "path", "(none)")
+        method = self.scope["method"]
+        method = method if method in _METHODS else "(other)"
+        self.service.metrics.requests.labels(method, route, str(self.status)).inc()
+        self.service.metrics.seconds.labels(route).observe(seconds)
+        client = self.scope.get("client")
+        extra = {
+            "request_id": self.id,
+            "method": method,
+            "route": route,
+            "status": self.status,
+            "ms": round(1000 * seconds, 2),
+            "client": client[0] if client else None,
+            "key": self.key or None,
+        } | self.scope.get("log", {})
+        level = logging.ERROR if self.status >= 500 and self.status != 503 else logging.INFO
+        _LOG.log(level, "request", extra=extra)
+
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}

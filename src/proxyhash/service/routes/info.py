@@ -1,0 +1,84 @@
+"""What the service is, and whether it is well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from proxyhash import __version__
+from proxyhash.service.errors import FastJson, busy
+from proxyhash.service.routes.shared import errors, make_router, service_of
+from proxyhash.service.schemas import Info, Status
+
+__all__ = ["probes", "router"]
+
+router = make_router("info")
+probes = APIRouter(tags=["probes"])
+
+
+@router.get("/info", response_model=Info, responses=errors())
+async def info(request: Request) -> FastJson:
+    """Say what the index holds, which model made it, and what a request may ask for."""
+    service = service_of(request)
+    limits = service.settings.limits
+    async with service.lease() as snapshot:
+        index = await snapshot.run(snapshot.index.info)
+        return FastJson(
+            {
+                "version": __version__,
+                "bits": snapshot.index.bits,
+                "items": index["items"],
+                "modalities": index["modalities"],
+                "model": {
+                    "fingerprint": snapshot.index.model,
+                    "image_encoder": snapshot.encoding.kind("image"),
+                    "text_encoder": snapshot.encoding.kind("text"),
+                },
+                "labels": await snapshot.labels.latest(),
+                "limits": {
+                    "k": limits.k,
+                    "text": limits.text,
+                    "upload_bytes": limits.upload_bytes,
+                    "batch": limits.batch,
+                },
+                "writable": service.settings.write,
+                "proxies": snapshot.proxies is not None,
+                "engine": _engine(index),
+            }
+        )
+
+
+@probes.get("/healthz", response_model=Status)
+async def healthz() -> FastJson:
+    """Say that the process is alive."""
+    return FastJson({"status": "ok"})
+
+
+@probes.get("/readyz", response_model=Status, responses=errors())
+async def readyz(request: Request) -> FastJson:
+    """Say whether requests can come."""
+    service = service_of(request)
+    if not service.ready:
+        raise busy("the service is shutting down", seconds=5)
+    return FastJson({"status": "ready"})
+
+
+@probes.get("/metrics", response_class=PlainTextResponse, responses=errors(json=False))
+async def metrics(request: Request) -> Response:
+    """Give the counters in the text format of Prometheus."""
+    service = service_of(request)
+    async with service.lease() as snapshot:
+        text = await snapshot.run(service.metrics.text)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _engine(index: Mapping[str, object]) -> str:
+    """Return the names of what searches, as an index tells them in `info`."""
+    engines = index.get("engines", index.get("engine"))
+    each = list(engines.values()) if isinstance(engines, dict) else [engines]
+    names = {str(one.get("engine")) if isinstance(one, dict) else str(one) for one in each if one}
+    return ", ".join(sorted(names)) or str(index.get("kind", ""))

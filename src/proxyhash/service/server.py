@@ -1,0 +1,118 @@
+"""Running the app: one process, one event loop, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from proxyhash.errors import UsageError
+from proxyhash.service.app import create_app
+from proxyhash.service.errors import ApiError
+from proxyhash.service.garbage import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from proxyhash.service.service import Service
+
+__all__ = ["serve"]
+
+_LOG = logging.getLogger("proxyhash.service")
+_BACKLOG = 1024
+
+
+def serve(
+    service: Service,
+    *,
+    port: int = 8080,
+    started: Callable[[str], None] = lambda _address: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way; SIGHUP reloads.
+
+    Args:
+        service: what is served, and on which host.
+        port: 0 for any that is free.
+        started: told the address once requests can come.
+
+    Raises:
+        UsageError: the port is taken, or the host is none of this machine.
+    """
+    host = service.settings.host
+    listener = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        create_app(service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(service.settings.limits.seconds) + 1,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    settle()
+    with listener:
+        _Server(config, service, lambda: started(address)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, service: Service, started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._tell = started
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order; at a second signal, at once. Either way the process ends by itself."""
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):
+            with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        _LOG.info("serving", extra={"items": len(self._service.snapshot.index)})
+        self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        _LOG.info("shutting down")
+        await super().shutdown(sockets)
+        _LOG.info("stopped")
+
+    def _reload(self) -> None:
+        task = asyncio.create_task(self._reload_quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(ApiError):  # the log has it
+            await self._service.reload()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(
+            f"the service cannot listen on {host}, port {port} ({error}); choose another with "
+            "--port or --host"
+        ) from error
+    return listener

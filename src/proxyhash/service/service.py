@@ -1,0 +1,109 @@
+"""The running service: which snapshot is served, who may do what, and how one succeeds another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from proxyhash.errors import ProxyhashError
+from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.garbage import settle
+from proxyhash.service.keys import KeyFile
+from proxyhash.service.metrics import Metrics
+from proxyhash.service.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxyhash.service.settings import Settings
+
+__all__ = ["Service"]
+
+_LOG = logging.getLogger("proxyhash.service")
+
+
+class Service:
+    """Everything that requests share.
+
+    Args:
+        settings: how the service is run.
+        snapshot: what is served first; default what the settings name.
+
+    Raises:
+        ModelError: the model is not the one that made the codes of the index.
+        DataError: the index or the keys cannot be read.
+    """
+
+    def __init__(self, settings: Settings, *, snapshot: Snapshot | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.keys = KeyFile.read(settings.keys) if settings.keys else None
+        self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
+        self._reloading = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+        self.ready = True
+        self.metrics.watch(self)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is served now; take a `lease` to work on it."""
+        return self._snapshot
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Snapshot]:
+        """Let a request work on the snapshot, which stays open until it is done."""
+        if not self.ready:
+            raise busy("the service is shutting down; try another one", seconds=5)
+        snapshot = self._snapshot
+        snapshot.users += 1
+        try:
+            yield snapshot
+        finally:
+            snapshot.users -= 1
+
+    async def reload(self) -> None:
+        """Open keys, index and model anew and serve them; where that fails, nothing changes.
+
+        Requests that are under way finish on what they began with.
+
+        Raises:
+            ApiError: 409, what is there now cannot be served; the log says why.
+        """
+        async with self._reloading:
+            old = self._snapshot
+            try:
+                keys = KeyFile.read(self.settings.keys) if self.settings.keys else None
+                new = await asyncio.to_thread(
+                    Snapshot.open, self.settings, metrics=self.metrics, old=old
+                )
+            except (ProxyhashError, OSError) as error:
+                self.metrics.reloads.labels("failed").inc()
+                _LOG.error("reload failed", extra={"error": str(error)})
+                raise ApiError(
+                    409,
+                    "reload_failed",
+                    "the index or model cannot be served; the service goes on with what it has, "
+                    "and its log says what is wrong",
+                ) from error
+            self.keys = keys
+            self._snapshot = new
+            self.metrics.reloads.labels("done").inc()
+            _LOG.info("reloaded")
+            task = asyncio.create_task(_retire(old))
+            self._retired.add(task)
+            task.add_done_callback(self._retired.discard)
+            task.add_done_callback(lambda _: settle())  # when nothing holds the old model any more
+
+    async def close(self) -> None:
+        """Finish what is under way and close the index."""
+        self.ready = False
+        await asyncio.gather(*self._retired)
+        await _retire(self._snapshot)
+
+
+async def _retire(snapshot: Snapshot) -> None:
+    while snapshot.users:
+        await asyncio.sleep(0.02)
+    await snapshot.close()

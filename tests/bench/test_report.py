@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+
+import pytest
+
+from proxyhash.bench import cells_of, read_suite
+from proxyhash.bench.results import read_results
+from proxyhash.bench.tables import table_markdown
+
+
+def test_table_figures_are_those_of_the_metrics(filled):
+    _, out, _ = filled
+    with (out / "report" / "scenes" / "table.csv").open(encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["dchml", "dcmh, wide"]
+    for name, slug in (("dchml", "dchml"), ("dcmh, wide", "dcmh-wide")):
+        folder = out / "cells" / "scenes" / slug / "16"
+        metrics = [json.loads((folder / f"s{s}" / "metrics.json").read_text()) for s in (0, 1)]
+        for direction in ("image_to_text", "text_to_image"):
+            for gallery, parts in (
+                ("literature", metrics),
+                ("strict", [each["strict"] for each in metrics]),
+            ):
+                values = [part["map"][direction] for part in parts]
+                key = f"{gallery}_{direction}"
+                assert float(rows[name][f"{key}_mean"]) == pytest.approx(sum(values) / 2)
+                spread = statistics.stdev(values)
+                assert float(rows[name][f"{key}_deviation"]) == pytest.approx(spread)
+
+
+def test_the_best_of_each_column_is_bold(filled):
+    path, out, _ = filled
+    suite = read_suite(path)
+    table = table_markdown(read_results(suite, cells_of(suite, out)), "scenes")
+    columns = list(zip(*(re.split(r" \| ", line) for line in table.splitlines()[2:]), strict=True))
+    for column in columns[2:6]:
+        bold = [cell for cell in column if "**" in cell]
+        means = [float(re.search(r"0\.\d+", cell)[0]) for cell in column]
+        assert len(bold) == 1
+        assert means[column.index(bold[0])] == max(means)
+
+
+def test_cells_have_a_line_each(filled):
+    _, out, _ = filled
+    with (out / "cells.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (method, seed) for seed in "01" for method in ("dchml", "dcmh, wide")
+    ]
+    assert all(float(row["strict_text_to_text_map"]) > 0 for row in rows)
+
+
+def test_the_page_asks_for_nothing_outside(filled):
+    _, out, _ = filled
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]|<script|<link(?! rel=\"icon\" href=\"data:,\")", page)
+    assert "default-src 'none'" in page
+    assert set(re.findall(r'href="([^#"]*)', page)) <= {"", "data:,"}
+    assert page.count("<figure>") == page.count("<svg") == 4
+    for words in ("Published elsewhere, not measured here", "dcmh, wide", "[24]", "umbrella"):
+        assert words in page
+
+
+def test_plots_and_comparisons_lie_beside_the_table(filled):
+    _, out, _ = filled
+    names = {path.name for path in (out / "report" / "scenes").iterdir()}
+    assert names == {
+        *("table.md", "table.csv", "significance.csv"),
+        *("bits-image-to-text.png", "bits-text-to-image.png"),
+        *("curve-image-to-text.png", "curve-text-to-image.png"),
+    }
+
+
+def test_without_matplotlib_there_is_a_report_without_plots(filled, tmp_path, monkeypatch):
+    import sys
+
+    from proxyhash.bench.report import write_report
+
+    path, out, _ = filled
+    suite = read_suite(path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    notes = []
+    write_report(read_results(suite, cells_of(suite, out)), tmp_path, note=notes.append)
+    assert "proxyhash[plots]" in notes[0]
+    assert "<svg" not in (tmp_path / "report.html").read_text(encoding="utf-8")

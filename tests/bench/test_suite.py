@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxyhash.bench import cells_of, read_suite
+from proxyhash.errors import UsageError
+
+LEAST = 'bits = [16]\nseeds = [0]\nmethods = ["dchml"]\n[[data]]\nname = "a"\npath = "here"\n'
+RUNS = Path(__file__).parents[2] / "runs"
+
+
+def suite_of(folder, text):
+    path = folder / "some.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_suite(path)
+
+
+def test_relative_paths_count_from_the_suite(tmp_path):
+    (tmp_path / "model").mkdir()
+    options = 'image_encoder = "model"\ntext_encoder = "bow"\n'
+    suite = suite_of(tmp_path, LEAST + options)
+    assert suite.name == "some"
+    config = cells_of(suite, tmp_path / "out")[0].config
+    assert config.data == str(tmp_path / "here")
+    assert config.image_encoder == str(tmp_path / "model")
+    assert config.text_encoder == "bow"
+
+
+def test_nearer_options_win_and_settings_are_merged(tmp_path):
+    text = """
+bits = [16, 32]
+seeds = [0, 1]
+methods = ["dchml", { name = "own", method = "dchml", epochs = 3, settings = { eta = 0.5 } }]
+[options]
+epochs = 7
+batch_size = 64
+settings = { gamma = 0.9 }
+[[data]]
+name = "a"
+path = "here"
+batch_size = 32
+"""
+    cells = cells_of(suite_of(tmp_path, text), tmp_path / "out")
+    assert len(cells) == 8
+    assert len({cell.folder for cell in cells}) == 8
+    plain, own = cells[:2]
+    assert (plain.config.epochs, own.config.epochs) == (7, 3)
+    assert (plain.config.batch_size, own.config.batch_size) == (32, 32)
+    assert (own.config.settings["eta"], own.config.settings["gamma"]) == (0.5, 0.9)
+    assert own.folder == tmp_path / "out" / "cells" / "a" / "own" / "16" / "s0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"dchml"', '"dchlm"'), "must be one of .*dchml"),
+        (('"dchml"', '"dchml", "dchml"'), "the method 'dchml' twice"),
+        (("[16]", "[16, 16]"), "the bits 16 twice"),
+        (("[0]", "[3, 3]"), "the seed 3 twice"),
+        (("seeds", "sedes"), "unknown setting 'sedes'"),
+        (('"here"', '"here"\nepoch = 3'), "did you mean 'epochs'"),
+        (('"here"', '"here"\nseed = 3'), "which the suite itself decides"),
+        (('path = "here"', ""), "needs a path, convert or generate"),
+        (('"here"', '"here"\ngenerate = 9\nconvert = "x"'), "both convert and generate"),
+        (('"here"', '"here"\n[[data]]\nname = "A"\npath = "x"'), "the data set 'a' twice"),
+        (("bits =", 'ours = ["x"]\nbits ='), "ours is 'x'"),
+        (("bits =", "bits"), "is not valid"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        suite_of(tmp_path, LEAST.replace(*change))
+
+
+def test_values_are_checked_before_anything_runs(tmp_path):
+    suite = suite_of(tmp_path, LEAST + "epochs = 0\n")
+    with pytest.raises(UsageError, match="data set 'a', method 'dchml': setting epochs is 0"):
+        cells_of(suite, tmp_path)
+    settings = LEAST.replace('"dchml"', '{ name = "dchml", settings = { etta = 1 } }')
+    with pytest.raises(UsageError, match="did you mean 'eta'"):
+        cells_of(suite_of(tmp_path, settings), tmp_path)
+
+
+def test_a_suite_can_be_narrowed(tmp_path):
+    text = LEAST.replace('"dchml"', '"dchml", "dcmh"').replace("[16]", "[16, 32]")
+    suite = suite_of(tmp_path, 'ours = ["dchml"]\n' + text)
+    part = suite.narrowed(methods=["dcmh"], bits=[32])
+    assert [each.name for each in part.variants] == ["dcmh"]
+    assert (part.bits, part.seeds, part.ours) == ((32,), (0,), ())
+    with pytest.raises(UsageError, match="bits 64 is not in the suite; it has 16, 32"):
+        suite.narrowed(bits=[64])
+    with pytest.raises(UsageError, match="did you mean 'dcmh'"):
+        suite.narrowed(methods=["dcm"])
+
+
+def test_the_demo_suite_can_be_read():
+    suite = read_suite(RUNS / "demo.toml")
+    assert len(cells_of(suite, Path("out"))) == 24

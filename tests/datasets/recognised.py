@@ -1,0 +1,17 @@
+"""Which converters take a folder for theirs: exactly one should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxyhash.datasets import CONVERTERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["recognised_by"]
+
+
+def recognised_by(path: Path) -> list[str]:
+    """Return the names of all converters that recognise `path`."""
+    return [name for name, converter in CONVERTERS.items() if converter.recognises(path)]

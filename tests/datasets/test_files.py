@@ -1,0 +1,66 @@
+"""Files are found and read within bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash.datasets import files
+from proxyhash.datasets.files import find_below, need_below, read_bytes, text_lines
+from proxyhash.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_the_least_deep_is_found_whatever_the_case(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "b" / "tags.txt")
+    shallow = put(tmp_path / "z" / "Tags.TXT")
+    assert find_below(tmp_path, "tags.txt") == shallow
+    assert find_below(tmp_path, "B") == tmp_path / "a" / "b"
+    assert find_below(tmp_path, "none.txt") is None
+    assert find_below(shallow, "tags.txt") is None
+
+
+def test_four_folders_deep_and_no_deeper(tmp_path: Path) -> None:
+    found = put(tmp_path / "1" / "2" / "3" / "4" / "here.txt")
+    put(tmp_path / "1" / "2" / "3" / "4" / "5" / "deeper.txt")
+    assert need_below(tmp_path, "here.txt", what="a file") == found
+    with pytest.raises(DataError, match=r"has no deeper\.txt \(a file\), nor have the folders"):
+        need_below(tmp_path, "deeper.txt", what="a file")
+
+
+def test_the_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        put(tmp_path / str(number) / "file.txt")
+    monkeypatch.setattr(files, "_MAX_FOLDERS", 3)
+    assert find_below(tmp_path, "file.txt") == tmp_path / "0" / "file.txt"
+    assert find_below(tmp_path, "other.txt") is None
+
+
+def test_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"\xef\xbb\xbffirst\r\n\n caf\xc3\xa9\ncaf\xe9")
+    assert list(text_lines(path)) == ["first", "", "café", "café"]
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 8)
+    path.write_bytes(b"1234567\n123456789\n")
+    with pytest.raises(DataError, match=r"lines\.txt, line 2: longer than 8 bytes"):
+        list(text_lines(path))
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.txt cannot be read: No such file"):
+        list(text_lines(tmp_path / "none.txt"))
+    with pytest.raises(DataError, match=r"none\.txt cannot be read: No such file"):
+        read_bytes(tmp_path / "none.txt", limit=5)
+    (tmp_path / "large").write_bytes(b"123456")
+    assert read_bytes(tmp_path / "large", limit=6) == b"123456"
+    with pytest.raises(DataError, match="large is larger than 5 bytes"):
+        read_bytes(tmp_path / "large", limit=5)

@@ -1,0 +1,162 @@
+"""Hashing networks: shapes, the order of layers, repeatable weights, standardisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from proxyhash.errors import UsageError
+from proxyhash.networks.hashing_network import ACTIVATIONS, HashingNetwork, IHNet, THNet
+
+EVERYTHING: dict[str, Any] = {
+    "hidden": (9, 7),
+    "dropout": 0.5,
+    "input_dropout": 0.2,
+    "batch_norm": True,
+    "activation": "gelu",
+    "standardize": True,
+    "output_batch_norm": True,
+}
+WITH_CATEGORIES: dict[str, Any] = {"center": True, "categories": 4}
+
+
+def _features(items: int = 12, width: int = 5) -> torch.Tensor:
+    return torch.randn(items, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, WITH_CATEGORIES])
+def test_outputs_are_tanh_of_the_logits(options: dict[str, Any]) -> None:
+    network = HashingNetwork(5, 16, **options).eval()
+    outputs = network(_features())
+    assert outputs.shape == (12, 16)
+    assert outputs.abs().max() < 1
+    torch.testing.assert_close(outputs, network.logits(_features()).tanh())
+    assert (network.dim_in, network.bits) == (5, 16)
+
+
+def test_without_hidden_layers_it_is_linear() -> None:
+    network = HashingNetwork(5, 3, hidden=())
+    weight, bias = network.parameters()
+    torch.testing.assert_close(network.logits(_features()), _features() @ weight.T + bias)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_one_hidden_layer_by_hand(activation: str) -> None:
+    network = HashingNetwork(5, 3, hidden=(4,), activation=activation)
+    first, first_bias, second, second_bias = network.parameters()
+    hidden = getattr(torch.nn.functional, activation)(_features() @ first.T + first_bias)
+    torch.testing.assert_close(network.logits(_features()), hidden @ second.T + second_bias)
+
+
+def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_to_others() -> None:
+    torch.manual_seed(1)
+    first = HashingNetwork(5, 16, seed=7)
+    torch.manual_seed(2)
+    second = HashingNetwork(5, 16, seed=7)
+    other = HashingNetwork(5, 16, seed=8)
+    for a, b, c in zip(*(net.parameters() for net in (first, second, other)), strict=True):
+        assert a.equal(b)
+        assert not a.equal(c)
+
+
+@pytest.mark.parametrize("kind", [IHNet, THNet])
+def test_config_and_state_rebuild_the_network(kind: type[HashingNetwork]) -> None:
+    network = kind(5, 16, **EVERYTHING, seed=3)
+    network.fit_standardization(_features())
+    network(_features())  # moves the running statistics of the batch normalisation
+    again = kind.from_config(network.config)
+    again.load_state_dict(network.state_dict())
+    assert again.config == network.config
+    assert again.eval()(_features()).equal(network.eval()(_features()))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    network = HashingNetwork(5, 16, dropout=0.5)
+    assert not network(_features()).equal(network(_features()))
+    network.eval()
+    assert network(_features()).equal(network(_features()))
+
+
+def test_output_batch_norm_balances_the_bits() -> None:
+    network = HashingNetwork(5, 16, output_batch_norm=True)
+    logits = network.logits(_features() + 100)
+    torch.testing.assert_close(logits.mean(dim=0), torch.zeros(16), atol=1e-4, rtol=0)
+
+
+def test_standardisation_uses_present_rows_and_keeps_constant_features_finite() -> None:
+    features = _features() * torch.tensor([1.0, 1e3, 1e-3, 1.0, 1.0]) + 5
+    features[:, 3] = 0.1
+    features[-1] = 0
+    present = torch.arange(12) < 11
+    network = HashingNetwork(5, 8, standardize=True)
+    network.fit_standardization(features, present)
+    scaled = (features[present] - network.mean) * network.scale
+    torch.testing.assert_close(scaled.mean(dim=0), torch.zeros(5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        scaled.std(dim=0, correction=0), torch.tensor([1.0, 1, 1, 0, 1]), atol=1e-3, rtol=0
+    )
+    assert network(features).isfinite().all()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 300.0])
+def test_centring_brings_features_of_any_unit_to_one_scale(unit: float) -> None:
+    features = unit * (_features() * torch.tensor([1.0, 2, 3, 0, 5]) + 7)
+    network = HashingNetwork(5, 8, center=True)
+    network.fit_standardization(features)
+    centered = (features - features.mean(dim=0)).numpy()
+    by_hand = centered / np.sqrt((centered**2).mean())
+    np.testing.assert_allclose(network.standardized(features).numpy(), by_hand, atol=1e-4)
+
+
+def test_centring_equal_items_makes_zeros() -> None:
+    network = HashingNetwork(5, 8, center=True)
+    features = torch.full((4, 5), 0.1)
+    network.fit_standardization(features)
+    assert network.standardized(features).abs().max() < 1e-6
+
+
+def test_categories_are_predicted_on_the_way() -> None:
+    network = HashingNetwork(5, 8, categories=3, output_batch_norm=True).eval()
+    logits = network.category_logits(_features())
+    assert logits.shape == (12, 3)
+    assert network.phnet is not None
+    assert (network.logits(_features()) == network.phnet(logits)).all()
+    by_hand = network.phnet.layers(4 * torch.sigmoid(logits) - 1)
+    torch.testing.assert_close(network.logits(_features()), by_hand)
+
+
+def test_a_network_without_categories_says_so() -> None:
+    with pytest.raises(UsageError, match="without predicting categories"):
+        HashingNetwork(5, 8).category_logits(_features())
+
+
+def test_standardisation_needs_an_item() -> None:
+    with pytest.raises(UsageError, match="no train item has this modality"):
+        HashingNetwork(5, 8, standardize=True).fit_standardization(torch.zeros(0, 5))
+
+
+def test_without_the_option_standardisation_leaves_no_trace() -> None:
+    network = HashingNetwork(5, 8)
+    network.fit_standardization(_features())
+    assert "mean" not in network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "sentence"),
+    [
+        ((0, 8), {}, "dim_in is 0"),
+        ((5, 0), {}, "bits is 0"),
+        ((5, 8), {"hidden": (4, 0)}, "hidden is 0"),
+        ((5, 8), {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ((5, 8), {"input_dropout": -0.1}, "input_dropout is -0.1"),
+        ((5, 8), {"activation": "relo"}, "did you mean 'relu'"),
+    ],
+)
+def test_bad_arguments_are_named(
+    arguments: tuple[int, int], options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        HashingNetwork(*arguments, **options)

@@ -1,0 +1,214 @@
+"""Searching on the page: what it asks the service for, and what it makes of the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.service.web.made_up import answer_to, distance
+
+if TYPE_CHECKING:
+    from tests.service.web.made_up import Site
+
+
+def test_the_start_page_says_what_is_there_and_offers_words(site: Site) -> None:
+    page = site.open()
+    expect(page.locator(".welcome h2")).to_be_visible()
+    expect(page.locator(".lead")).to_contain_text("64 bits")
+    expect(page.locator(".lead")).to_contain_text("1,000 pictures and 900 texts")
+    page.get_by_role("button", name="boat", exact=True).click()
+    site.settle()
+    assert site.bodies == [{"text": "boat", "target": "image", "k": 12, "explain": True}]
+    assert site.address == "?q=boat&for=image"
+
+
+def test_words_find_cards_with_text_labels_distance_and_alt_text(site: Site) -> None:
+    page = site.open()
+    site.find("a dog")
+    cards = page.locator("#hits > li")
+    expect(cards).to_have_count(12)
+    expect(cards.first).to_contain_text("Hit 0 for a dog")
+    expect(cards.first.locator(".labels li")).to_have_text(["dog", "snow"])
+    expect(cards.first.get_by_role("img")).to_have_attribute("alt", "Hit 0 for a dog")
+    expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 1)
+    expect(page.get_by_role("status")).to_contain_text("12 nearest of 1,000 pictures")
+    assert page.title() == "a dog · proxyhash"
+
+
+def test_grids_show_the_codes_and_mark_exactly_the_bits_that_differ(site: Site) -> None:
+    page = site.open("?q=codes&for=image&k=6")
+    answer = answer_to(site.bodies[0])
+    query = answer["query"]["code"]
+    grids = page.evaluate(GRIDS)
+    assert len(grids) == 1 + 6
+    codes = [query, *(hit["code"] for hit in answer["hits"])]
+    for grid, code in zip(grids, codes, strict=True):
+        bits, wanted = f"{int(code, 16):064b}", f"{int(query, 16):064b}"
+        for place in range(64):
+            name = ("on" if bits[place] == "1" else "off") + (
+                "" if bits[place] == wanted[place] else " far"
+            )
+            assert grid[f"{place % 8} {place // 8}"] == name
+    shown = page.locator(".hit .near b").all_inner_texts()
+    assert shown == [f"{distance(code, query)} bits apart" for code in codes[1:]]
+
+
+GRIDS = """() => [...document.querySelectorAll(".bits")].map(grid => Object.fromEntries(
+  [...grid.querySelectorAll("path")].flatMap(path =>
+    [...path.getAttribute("d").matchAll(/M(\\d+) (\\d+)h/g)].map(([, x, y]) =>
+      [`${x} ${y}`, path.getAttribute("class")]))))"""
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32, 48, 60, 128, 256])
+def test_codes_of_every_length_are_unpacked_as_the_library_does(site: Site, bits: int) -> None:
+    import numpy as np
+
+    from proxyhash.codes import pack
+
+    wanted = np.random.default_rng(bits).integers(0, 2, (1, bits)).astype(bool)
+    code = pack(wanted)[0].tobytes().hex()
+    page = site.open()
+    found = page.evaluate(
+        "async ([code, bits]) => { const { toBits, bitGrid } = await import('/web/bits.js');"
+        " return [toBits(code, bits), bitGrid(code, bits).innerHTML]; }",
+        [code, bits],
+    )
+    assert found[0] == wanted[0].astype(int).tolist()
+    assert found[1].count("M") == bits
+
+
+def test_targets_switch_and_texts_come_as_cards(site: Site) -> None:
+    page = site.open("?q=a+dog&for=image")
+    page.get_by_role("radio", name="Texts").check(force=True)
+    site.settle()
+    assert site.bodies[-1]["target"] == "text"
+    assert site.address == "?q=a+dog&for=text"
+    expect(page.locator("#hits.texts > li")).to_have_count(12)
+    expect(page.get_by_role("status")).to_contain_text("1,000 texts")
+
+
+def test_a_modality_that_the_index_lacks_cannot_be_chosen(site: Site) -> None:
+    site.info["modalities"] = {"image": 0, "text": 900}
+    page = site.open("?q=a+dog&for=image")
+    assert site.bodies[-1]["target"] == "text"
+    expect(page.get_by_role("radio", name="Pictures")).to_be_disabled()
+
+
+def test_without_encoders_only_what_works_is_offered(site: Site) -> None:
+    site.info["model"] |= {"text_encoder": None, "image_encoder": None}
+    page = site.open()
+    expect(page.locator("#words")).to_be_disabled()
+    expect(page.locator("#choose")).to_be_hidden()
+    expect(page.locator(".examples")).to_have_count(0)
+
+
+def test_how_many_are_shown_can_be_chosen_within_the_limit(site: Site) -> None:
+    page = site.open("?q=a+dog")
+    assert page.locator("#k option").all_inner_texts() == ["6", "12", "24", "48"]
+    page.select_option("#k", "24")
+    site.settle()
+    assert site.bodies[-1]["k"] == 24
+    expect(page.locator("#hits > li")).to_have_count(24)
+    assert site.address == "?q=a+dog&for=image&k=24"
+
+
+def test_labels_filter_with_any_or_all_and_are_cleared(site: Site) -> None:
+    page = site.open("?q=park&for=image")
+    page.get_by_role("button", name="dog 100").click()
+    site.settle()
+    dog, tent = ({"field": "labels", "contains": name} for name in ("dog", "tent"))
+    assert site.bodies[-1]["filter"] == {"or": [dog]}
+    expect(page.get_by_role("button", name="dog 100")).to_be_focused()
+    page.get_by_role("button", name="6 more").click()
+    page.get_by_role("button", name="tent 87").click()
+    site.settle()
+    assert site.bodies[-1]["filter"] == {"or": [dog, tent]}
+    page.get_by_role("radio", name="all").check(force=True)
+    site.settle()
+    assert site.bodies[-1]["filter"] == {"and": [dog, tent]}
+    assert site.address == "?q=park&for=image&labels=dog&labels=tent&match=all"
+    expect(page.get_by_role("button", name="dog 100")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".hit").first.locator(".labels .chosen")).to_have_text(["dog"])
+    page.get_by_role("button", name="Clear").click()
+    site.settle()
+    assert "filter" not in site.bodies[-1]
+
+
+def test_more_like_one_asks_by_its_id_and_the_side_that_was_shown(site: Site) -> None:
+    page = site.open("?q=a+dog&for=text")
+    page.locator(".hit").nth(2).hover()
+    page.get_by_role("button", name="More texts like Hit 2 for a dog").click()
+    site.settle()
+    assert site.bodies[-1] == {
+        "id": "item/2",
+        "modality": "text",
+        "target": "text",
+        "k": 12,
+        "explain": True,
+    }
+    assert site.address == "?id=item%2F2&from=text&for=text"
+    expect(page.locator("#results")).to_be_focused()
+    expect(page.locator(".given")).to_contain_text("Item item/2")
+
+
+def test_one_hit_in_full_shows_both_codes_and_leads_on(site: Site) -> None:
+    page = site.open("?q=a+dog&for=image")
+    page.get_by_role("button", name="Hit 1 for a dog", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_have_accessible_name("Hit 1 for a dog")
+    expect(dialog.locator(".bits")).to_have_count(2)
+    expect(dialog.locator(".fields")).to_contain_text("1999")
+    apart = int(dialog.locator(".near b").inner_text().split()[0])
+    expect(dialog.locator(".comparison")).to_contain_text(f"{64 - apart} of 64 bits agree")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Hit 1 for a dog", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Texts like this").click()
+    site.settle()
+    assert site.address == "?id=item%2F1&from=image&for=text"
+
+
+def test_the_histogram_counts_and_marks_the_cut(site: Site) -> None:
+    page = site.open("?q=a+dog&for=image")
+    chart = page.locator(".histogram svg")
+    cut = int(page.locator(".hit .near b").last.inner_text().split()[0])
+    bars = page.evaluate(
+        "['near', 'rest'].map(name => [...document.querySelector(`.histogram .${name}`)"
+        ".getAttribute('d').matchAll(/M(\\d+) \\d+v-([\\d.]+)/g)]"
+        ".map(([, x, height]) => [Number(x), Number(height)]))"
+    )
+    assert [x for x, _ in bars[0]] == list(range(20, cut + 1))
+    assert [x for x, _ in bars[1]] == list(range(cut + 1, 50))
+    heights = dict(bars[0] + bars[1])
+    assert heights[49] / heights[20] == pytest.approx((59 / 30) ** 0.5, rel=0.01)
+    expect(chart).to_have_accessible_name(
+        "Distances of the pictures: from 20 to 49, most often 49. "
+        f"The results reach to distance {cut}."
+    )
+    box = chart.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 30.5 / 65, box["y"] + 20)
+    expect(page.locator(".histogram .readout")).to_have_text("40 at distance 30")
+
+
+def test_the_nearest_categories_and_the_times_are_told(site: Site) -> None:
+    page = site.open("?q=a+dog&for=image")
+    rows = page.locator(".proxies li")
+    assert rows.all_inner_texts()[:2] == ["dog\n8", "boat\n9"]
+    shares = page.locator(".proxies .share").evaluate_all(
+        "all => all.map(r => r.width.baseVal.value)"
+    )
+    assert shares[0] == pytest.approx(75)  # 8 of the 32 bits that chance would give
+    assert page.locator(".times dd").all_inner_texts() == ["1.3 ms", "0.5 ms", "0.3 ms"]
+    widths = page.locator(".times rect").evaluate_all("all => all.map(r => r.width.baseVal.value)")
+    assert widths == pytest.approx([62.5, 25, 12.5])
+
+
+def test_a_service_that_explains_nothing_still_shows_results(site: Site) -> None:
+    site.search = lambda route, body: route.fulfill(json=answer_to(body) | {"explain": None})
+    page = site.open("?q=a+dog")
+    expect(page.locator("#hits > li")).to_have_count(12)
+    expect(page.locator(".histogram")).to_have_count(0)

@@ -1,0 +1,210 @@
+"""The page over a real service: every feature clicked through, on drawn and on real pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from proxyhash.data import read_collection
+from proxyhash.datasets.scenes import generate_scenes
+from tests.service.web.browser import open_tab
+from tests.service.web.screenshots import take_screenshots
+from tests.service.web.served import build, serve
+from tests.shared_data import shared_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from proxyhash.data import Collection
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Collection]:
+    """An index of drawn scenes, and the scenes; many where screenshots are asked for."""
+    folder = tmp_path_factory.mktemp("drawn")
+    many = "PROXYHASH_SCREENSHOTS" in os.environ
+    collection = generate_scenes(folder / "pictures", items=3000 if many else 240, seed=0)
+    return build(folder / "pictures", folder, epochs=30 if many else 12), collection
+
+
+@pytest.fixture(scope="module")
+def service(drawn: tuple[Path, Collection]) -> Iterator[str]:
+    with serve(drawn[0]) as address:
+        yield address
+
+
+@pytest.fixture
+def tab(chromium: Browser, service: str) -> Iterator[Page]:
+    """A tab at the start page, which must not complain."""
+    with open_tab(chromium, reduced_motion="reduce") as (page, complaints):
+        page.goto(service)
+        page.wait_for_selector(".welcome")
+        yield page
+        assert complaints == []
+
+
+def settle(page: Page) -> None:
+    page.wait_for_selector("#results:not([aria-busy=true]) #content > *")
+
+
+def find(page: Page, words: str) -> None:
+    page.fill("#words", words)
+    page.press("#words", "Enter")
+    settle(page)
+
+
+def click_through(page: Page, address: str, words: str, label: str, picture: Path) -> None:
+    """Use everything that the page offers, and check it against what the service says itself."""
+    find(page, words)
+    hits = ask(page, {"text": words, "target": "image", "explain": True})
+    cards = page.locator("#hits > li")
+    expect(cards).to_have_count(12)
+    assert page.locator(".hit .near span").all_inner_texts() == [hit["id"] for hit in hits["hits"]]
+    expect(page.locator(".hit .missing")).to_have_count(0)
+    expect(cards.first.locator("img")).not_to_have_js_property("naturalWidth", 0)
+    expect(page.locator(".proxies li")).to_have_count(6)
+    assert (
+        page.locator(".proxies li span").first.inner_text()
+        == (hits["explain"]["proxies"][0]["label"])
+    )
+
+    page.get_by_role("radio", name="Texts").check(force=True)
+    settle(page)
+    expect(page.locator("#hits.texts > li")).to_have_count(12)
+
+    more = page.get_by_role("button", name="more", exact=False).and_(page.locator(".more"))
+    if more.count():
+        more.click()
+    page.locator(f'.chip[data-label="{label}"]').click()
+    settle(page)
+    page.wait_for_url("**labels=*")
+    for labels in page.locator(".hit .labels").all():
+        assert label in labels.locator("li").all_inner_texts()
+
+    page.locator(".open").first.click()
+    page.get_by_role("button", name="Pictures like this").click()
+    page.wait_for_url("**/?id=*")
+    settle(page)
+    expect(page.locator("#hits.images > li")).not_to_have_count(0)
+    page.get_by_role("button", name="Clear").click()
+    settle(page)
+    expect(page.locator(".asked .kind")).to_contain_text("The text of")
+    page.locator(".hit").nth(1).hover()
+    page.locator(".hit .alike").nth(1).click()
+    page.wait_for_url("**from=image**")
+    expect(page.locator(".asked img")).not_to_have_js_property("naturalWidth", 0)
+
+    page.set_input_files("#file", str(picture))
+    page.wait_for_url("**/?code=*")
+    settle(page)
+    shown = page.locator(".hit .near span").all_inner_texts()
+    page.reload()
+    settle(page)
+    assert page.locator(".hit .near span").all_inner_texts() == shown
+
+    page.go_back()
+    settle(page)
+    expect(page.locator(".asked img")).to_be_visible()
+    page.get_by_role("link", name="start page").click()
+    expect(page.locator(".welcome")).to_be_visible()
+    assert page.url.startswith(address)
+
+
+def ask(page: Page, body: dict[str, Any]) -> Any:
+    answer = page.request.post(page.url.split("?")[0] + "v1/search", data=body)
+    return answer.json()
+
+
+def test_everything_works_on_drawn_pictures(
+    tab: Page, service: str, drawn: tuple[Path, Collection]
+) -> None:
+    picture = drawn[1].image_paths[0]
+    assert picture is not None
+    click_through(tab, service, "a boat on the sea", "boat", picture)
+
+
+def test_what_the_service_refuses_is_told(tab: Page) -> None:
+    find(tab, "qwertz")
+    expect(tab.get_by_role("alert")).to_contain_text("knows no word")
+    find(tab, "boat")
+    expect(tab.locator("#hits > li")).to_have_count(12)
+    tab.set_input_files(
+        "#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+    )
+    expect(tab.get_by_role("alert")).to_be_visible()
+
+
+def test_the_policy_of_the_service_lets_nothing_else_run(chromium: Browser, service: str) -> None:
+    with open_tab(chromium) as (page, complaints):
+        answer = page.goto(service)
+        assert answer is not None
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        page.evaluate(
+            "() => { const script = document.createElement('script');"
+            " script.textContent = 'window.owned = 1'; document.body.append(script); }"
+        )
+        assert page.evaluate("window.owned") is None
+        assert any("Content Security Policy" in complaint for complaint in complaints)
+
+
+def test_a_service_that_needs_a_key_gets_it_from_the_page(
+    chromium: Browser, drawn: tuple[Path, Collection], tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from proxyhash.cli.app import app
+
+    made = CliRunner().invoke(app, ["keys", "add", str(tmp_path / "keys.json"), "reader", "--json"])
+    key = json.loads(made.stdout)["key"]
+    options = ("--keys", str(tmp_path / "keys.json"), "--host", "0.0.0.0")
+    with (
+        serve(drawn[0], *options) as address,
+        open_tab(chromium) as (page, _),
+    ):
+        page.goto(address.replace("0.0.0.0", "127.0.0.1") + "/?q=a+boat&for=image")
+        page.get_by_label("Key").fill(key)
+        page.keyboard.press("Enter")
+        expect(page.locator("#hits > li")).to_have_count(12)
+        expect(page.locator(".hit img").first).not_to_have_js_property("naturalWidth", 0)
+
+
+def test_screenshots_show_every_size(
+    chromium: Browser, service: str, drawn: tuple[Path, Collection], tmp_path: Path
+) -> None:
+    """`PROXYHASH_SCREENSHOTS=docs/images pytest -k screenshots` renews those of the docs."""
+    picture = drawn[1].image_paths[7]
+    assert picture is not None
+    folder = Path(os.environ.get("PROXYHASH_SCREENSHOTS", tmp_path))
+    for path in take_screenshots(chromium, service, folder, picture=picture):
+        assert 5_000 < path.stat().st_size < 400_000
+
+
+@pytest.mark.shared
+def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
+    shared = shared_path("data/flickr8k")
+    lines = (shared / "items.jsonl").read_text(encoding="utf-8").splitlines()[:300]
+    data = tmp_path / "photos"
+    (data / "images").mkdir(parents=True)
+    (data / "items.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for line in lines:
+        name = json.loads(line)["image"]
+        shutil.copy(shared / name, data / name)
+    index = build(data, tmp_path, image_encoder="descriptor")
+    picture = read_collection(data).image_paths[3]
+    assert picture is not None
+    with serve(index) as address, open_tab(chromium) as (page, complaints):
+        page.goto(address)
+        click_through(page, address, "a dog runs through the grass", "dog", picture)
+        assert complaints == []

@@ -3,7 +3,7 @@
     python benchmarks/drawn_codes.py RUN --count 1000000     # how often learned codes repeat
 
 - *random*: every bit 0 or 1 with equal chance. Nothing can be left out: the worst case.
-- *clustered*: 1,000 random centres; every bit of a centre flipped with p = 0.1.
+- *clustered*: 1,000 random centers; every bit of a center flipped with p = 0.1.
 - *learned*: around the logits of a trained run. The logits of its collection's images are taken;
   images with the same set of labels form a group. The noise is normal and independent by bit; its
   standard deviation is, bit by bit, that of the logits around their group's mean, pooled over all
@@ -27,7 +27,7 @@ from proxyhash.codes.kernels import as_words
 from proxyhash.data import read_collection
 from proxyhash.files import read_json
 
-CENTRES = 1_000
+CENTERS = 1_000
 FLIPPED = 0.1
 BLOCK = 1 << 18
 
@@ -53,14 +53,14 @@ def random_codes(count: int, *, bits: int, seed: int) -> Codes:
 
 
 def clustered_codes(count: int, *, bits: int, seed: int) -> Codes:
-    """Return codes around 1,000 random centres, each bit flipped with p = 0.1."""
+    """Return codes around 1,000 random centers, each bit flipped with p = 0.1."""
     rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 256, (CENTRES, code_bytes(bits)), dtype=np.uint8)
+    centers = rng.integers(0, 256, (CENTERS, code_bytes(bits)), dtype=np.uint8)
     codes = np.empty((count, code_bytes(bits)), np.uint8)
     for start in range(0, count, BLOCK):
         block = codes[start : start + BLOCK]
         flips = rng.random((len(block), bits), np.float32) < FLIPPED
-        block[:] = centres[rng.integers(0, CENTRES, len(block))] ^ np.packbits(flips, axis=1)
+        block[:] = centers[rng.integers(0, CENTERS, len(block))] ^ np.packbits(flips, axis=1)
     return codes
 
 

@@ -1,19 +1,19 @@
-"""How fast pictures are encoded from files, beside the bare model on tensors that lie ready.
+"""How fast images are encoded from files, beside the bare model on tensors that lie ready.
 
     python benchmarks/encoding.py ../shared
-    python benchmarks/encoding.py ../shared --pictures 128 --repeats 3 --json
+    python benchmarks/encoding.py ../shared --images 128 --repeats 3 --json
 
 Three ways through the same MobileNetV2 on the same cores, taken in turn so that whatever else the
 machine does meets all of them:
 
 * *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
-* *bare, two pictures a core*: the same on two pictures at a time, a stream for each core;
+* *bare, two images a core*: the same on two images at a time, a stream for each core;
 * *from files*: `encoder.encode(paths)`: reading, decoding, resizing, and the model as before, but
   recorded, so that the streams do not wait for each other in the interpreter.
 
 The ratios are medians over the repeats; each is taken within a repeat. Processor time is given too,
 because on a machine that others use as well it says more than the clock. Decoding alone is what one
-core takes to open and resize a picture.
+core takes to open and resize an image.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Contenders:
                 self.encoder.module(pixels)
 
     def bare_streams(self) -> None:
-        """Run the model on two pictures at a time, each core on its own."""
+        """Run the model on two images at a time, each core on its own."""
 
         def forward(numbers: NDArray[np.int64]) -> list[None]:
             with torch.inference_mode():
@@ -71,11 +71,11 @@ class Contenders:
             pass
 
     def from_files(self) -> None:
-        """Encode the picture files."""
+        """Encode the image files."""
         self.encoder.encode(self.paths, batch_size=BATCH)
 
     def decoding(self) -> None:
-        """Open and resize the pictures, on one core."""
+        """Open and resize the images, on one core."""
         for path in self.paths:
             self.encoder.prepare(path)
 
@@ -91,17 +91,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shared", type=Path, help="folder with data/flickr8k and models")
-    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
     source = options.shared / "models" / "mobilenet_v2_1.0_224"
-    paths = sorted((options.shared / "data/flickr8k/images").iterdir())[: options.pictures]
+    paths = sorted((options.shared / "data/flickr8k/images").iterdir())[: options.images]
     contenders = Contenders(TransformersImageEncoder.from_source(source), paths)
     ways = {
         "bare, one batch over all cores": contenders.bare,
-        "bare, two pictures a core": contenders.bare_streams,
+        "bare, two images a core": contenders.bare_streams,
         "from files": contenders.from_files,
         "decoding alone, one core": contenders.decoding,
     }
@@ -121,7 +121,7 @@ def main() -> None:
         rows.append(
             {
                 "way": name,
-                "pictures_per_second": len(paths) / clock,
+                "images_per_second": len(paths) / clock,
                 "processor_ms": 1000 * processor / len(paths),
                 "from_files_by_clock": statistics.median(ratio[0] for ratio in ratios),
                 "from_files_by_processor": statistics.median(ratio[1] for ratio in ratios),
@@ -130,17 +130,17 @@ def main() -> None:
     if options.json:
         print(json.dumps({"threads": torch.get_num_threads(), "load": load, "rows": rows}))
         return
-    print(f"{len(paths)} pictures, batches of {BATCH}, {torch.get_num_threads()} threads,")
+    print(f"{len(paths)} images, batches of {BATCH}, {torch.get_num_threads()} threads,")
     print(
         f"{platform.machine()}, torch {torch.__version__}, load {min(load):.1f}-{max(load):.1f}\n"
     )
-    print("| | pictures/s | processor ms | from files reaches, by clock | by processor |")
+    print("| | images/s | processor ms | from files reaches, by clock | by processor |")
     print("|---|---|---|---|---|")
     for row in rows:
         reached = [row["from_files_by_clock"], row["from_files_by_processor"]]
         cells = [f"{ratio:.2f}" if row["way"].startswith("bare") else "" for ratio in reached]
         print(
-            f"| {row['way']} | {row['pictures_per_second']:.1f} | {row['processor_ms']:.1f} "
+            f"| {row['way']} | {row['images_per_second']:.1f} | {row['processor_ms']:.1f} "
             f"| {cells[0]} | {cells[1]} |"
         )
 

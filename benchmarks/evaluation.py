@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py                      # 5,000 queries x 118,000 items x 64 bits
     python benchmarks/evaluation.py --queries 500 --loop-queries 50 --json
 
-Random codes and labels of 80 categories (2.9 an item, as in MS COCO). Each figure is measured in a
+Random codes and labels of 80 classes (2.9 an item, as in MS COCO). Each figure is measured in a
 process of its own, after a warm-up that loads the compiled kernels, and its peak memory is what the
 process took at most beyond its inputs (Linux only). The loop sorts each query's distances with a
 stable argsort, as released code does; it is timed on some of the queries and scaled to all of them,
@@ -152,7 +152,7 @@ def main() -> None:
         return
     print(
         f"{options.queries:,} queries x {options.items:,} items x {options.bits} bits, "
-        f"{options.classes} categories; Python {platform.python_version()}, load {before}\n"
+        f"{options.classes} classes; Python {platform.python_version()}, load {before}\n"
     )
     print(f"{'':<32}{'seconds':>9}{'MB over inputs':>16}{'mAP':>9}{'to the loop':>13}")
     for name, result in results.items():

@@ -78,10 +78,10 @@ class Connection:
         self.streams = None
 
 
-def multipart(picture: bytes) -> tuple[str, bytes]:
+def multipart(image: bytes) -> tuple[str, bytes]:
     """Return content type and body of an upload."""
     head = b'\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
-    body = b"--" + _BOUNDARY + head + picture + b"\r\n--" + _BOUNDARY + b"--\r\n"
+    body = b"--" + _BOUNDARY + head + image + b"\r\n--" + _BOUNDARY + b"--\r\n"
     return f"multipart/form-data; boundary={_BOUNDARY.decode()}", body
 
 

@@ -3,7 +3,7 @@
     python benchmarks/milvus.py codes.db --items 200000
     python benchmarks/milvus.py http://127.0.0.1:19530 --items 1000000 --engine BIN_IVF_FLAT --json
 
-The codes are drawn around random centres, each bit flipped with probability 0.1. Every item has a
+The codes are drawn around random centers, each bit flipped with probability 0.1. Every item has a
 payload of two fields. Latencies are medians over single queries; the batch is one call.
 """
 
@@ -33,15 +33,15 @@ SINGLES = 20
 K = 10
 
 
-def draw(items: int, *, bits: int, centres: int = 1_000) -> Codes:
+def draw(items: int, *, bits: int, centers: int = 1_000) -> Codes:
     """Return clustered codes, uint8 (items, bits/8)."""
     rng = np.random.default_rng(0)
     parts = []
-    middle = rng.random((centres, bits)) < 0.5
+    middle = rng.random((centers, bits)) < 0.5
     for start in range(0, items, WRITE):
         count = min(WRITE, items - start)
         flipped = rng.random((count, bits)) < 0.1
-        parts.append(np.packbits(middle[rng.integers(0, centres, count)] ^ flipped, axis=1))
+        parts.append(np.packbits(middle[rng.integers(0, centers, count)] ^ flipped, axis=1))
     return np.concatenate(parts)
 
 

@@ -1,7 +1,7 @@
 """Who takes part in benchmarks/search.py: this package's engines, and FAISS's binary indexes.
 
 FAISS is called directly, without this package's own classes around it. `recall` is the share of
-answers that are as near as the true k-th neighbour, so that ties count for it.
+answers that are as near as the true k-th neighbor, so that ties count for it.
 """
 
 from __future__ import annotations

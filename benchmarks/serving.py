@@ -4,12 +4,12 @@
     python benchmarks/serving.py RUN --mixed 600 --json    # the record: ten minutes of mixed load
 
 RUN is a run folder of `proxyhash train` with a bag of words and an image encoder: its model
-encodes, and its collection gives texts and pictures. The index has `--items` random codes.
+encodes, and its collection gives texts and images. The index has `--items` random codes.
 
 Text search comes at a fixed rate whether or not earlier answers are there, and its time counts
 from when a request was due, so that a service that stalls cannot hide it. The others ask as fast
 as answers come, from several clients at once. The image search is held against the encoder's own
-rate: the same pictures through `encode_images` in a process of its own, in turn with the service,
+rate: the same images through `encode_images` in a process of its own, in turn with the service,
 `--rounds` times; the share is the median over the rounds. Server and clients share the machine: the
 load average stands beside the figures.
 """
@@ -44,12 +44,12 @@ import json, sys, time
 from pathlib import Path
 from proxyhash.hashing import HashModel
 model = HashModel.load(sys.argv[1])
-pictures = [Path(path).read_bytes() for path in json.load(sys.stdin)]
-model.encode_images(pictures[:32])
+images = [Path(path).read_bytes() for path in json.load(sys.stdin)]
+model.encode_images(images[:32])
 start = time.perf_counter()
 for _ in range(3):
-    model.encode_images(pictures)
-print(3 * len(pictures) / (time.perf_counter() - start))
+    model.encode_images(images)
+print(3 * len(images) / (time.perf_counter() - start))
 """
 
 
@@ -119,11 +119,11 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def encoder_rate(run: Path, pictures: list[Path]) -> float:
-    """Return how many pictures a second the encoder takes by itself."""
+def encoder_rate(run: Path, images: list[Path]) -> float:
+    """Return how many images a second the encoder takes by itself."""
     done = subprocess.run(
         [sys.executable, "-c", _ENCODER, run / "model"],
-        input=json.dumps([str(path) for path in pictures]),
+        input=json.dumps([str(path) for path in images]),
         capture_output=True,
         text=True,
         check=True,
@@ -143,14 +143,14 @@ class Requests:
     Args:
         items: how many the index has.
         texts: what is searched for.
-        pictures: files that are searched with.
+        images: files that are searched with.
         bits: the code length.
     """
 
-    def __init__(self, items: int, texts: list[str], pictures: list[Path], bits: int) -> None:
+    def __init__(self, items: int, texts: list[str], images: list[Path], bits: int) -> None:
         self.rng = np.random.default_rng(1)
         self.items, self.texts, self.bits = items, texts, bits
-        self.pictures = [multipart(path.read_bytes()) for path in pictures]
+        self.images = [multipart(path.read_bytes()) for path in images]
 
     def text(self) -> tuple[str, str, bytes]:
         """Return method and address, kind and body of a search by text."""
@@ -169,8 +169,8 @@ class Requests:
         return self.id() if self.rng.random() < 0.5 else self.code()
 
     def image(self) -> tuple[str, str, bytes]:
-        """Return a search by picture."""
-        kind, body = self.pictures[self.rng.integers(len(self.pictures))]
+        """Return a search by image."""
+        kind, body = self.images[self.rng.integers(len(self.images))]
         return "POST /v1/search/image", kind, body
 
     def mixed(self) -> tuple[str, str, bytes]:
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
     parser.add_argument("--rate", type=float, default=50, help="text searches a second")
     parser.add_argument("--clients", type=int, default=16, help="at once, where it is about speed")
-    parser.add_argument("--rounds", type=int, default=5, help="of pictures beside the encoder")
+    parser.add_argument("--rounds", type=int, default=5, help="of images beside the encoder")
     parser.add_argument("--mixed", type=float, default=20, help="seconds of mixed load")
     parser.add_argument("--index", type=Path, help="folder to keep the index in, or to find it")
     parser.add_argument("--json", action="store_true")
@@ -220,8 +220,8 @@ def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
 
     run = read_run(options.run)
     texts = [text for text in run.collection.texts[:2000] if text and " in " in text]
-    pictures = [path for path in run.collection.image_paths[:256] if path]
-    requests = Requests(options.items, texts, pictures, run.codes.bits)
+    images = [path for path in run.collection.image_paths[:256] if path]
+    requests = Requests(options.items, texts, images, run.codes.bits)
     clients, seconds = options.clients, options.seconds
     process, port = start(index)
     try:
@@ -246,7 +246,7 @@ def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
         figures[f"text at {options.rate:g}/s"] = summary(text)
         figures["id or code"] = fast(requests.id_or_code, clients, seconds)
         figures["image"] = [
-            beside(encoder_rate(options.run, pictures), fast(requests.image, clients, seconds))
+            beside(encoder_rate(options.run, images), fast(requests.image, clients, seconds))
             for _ in range(options.rounds)
         ]
         shares = [each["share"] for each in figures["image"]]

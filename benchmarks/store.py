@@ -6,7 +6,7 @@
 Items have random ids, a caption, three labels of 80, a price and a year. Each `add` is on the disk
 when it returns. Beside it, the same ids and payloads go into a plain SQLite table with the same
 durability, batch by batch in turns, so that the ratio holds on a busy machine. Codes are drawn
-around 1,000 centres with every bit flipped with a chance of .1. What a fresh process needs to open
+around 1,000 centers with every bit flipped with a chance of .1. What a fresh process needs to open
 the compacted folder is measured in one, after the imports.
 """
 
@@ -76,19 +76,19 @@ class Drawn:
     def __init__(self) -> None:
         self._dice = random.Random(0)
         self._rng = np.random.default_rng(0)
-        self._centres = self._rng.integers(0, 256, (1000, BITS // 8), np.uint8)
+        self._centers = self._rng.integers(0, 256, (1000, BITS // 8), np.uint8)
 
     def codes(self, count: int) -> np.ndarray:
-        """Return codes around the centres."""
+        """Return codes around the centers."""
         flips = np.packbits(self._rng.random((count, BITS), np.float32) < 0.1, axis=1)
-        return self._centres[self._rng.integers(0, 1000, count)] ^ flips
+        return self._centers[self._rng.integers(0, 1000, count)] ^ flips
 
     def items(self, count: int) -> tuple[list[str], dict[str, np.ndarray], list[dict[str, Any]]]:
         """Return ids, codes and payloads."""
         dice = self._dice
         payloads = [
             {
-                "text": f"a picture of {dice.randrange(10**6)} things beside something else",
+                "text": f"an image of {dice.randrange(10**6)} things beside something else",
                 "labels": dice.sample(LABELS, 3),
                 "price": round(100 * dice.random(), 2),
                 "year": dice.randrange(1980, 2026),

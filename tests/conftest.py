@@ -1,4 +1,4 @@
-"""What every test gets: shape checks, no network, no touching the home folder, one picture set."""
+"""What every test gets: shape checks, no network, no touching the home folder, one image set."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
-    """A generated picture set of 200 items; do not write into its folder."""
+    """A generated image set of 200 items; do not write into its folder."""
     from proxyhash.datasets.scenes import generate_scenes
 
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)

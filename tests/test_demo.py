@@ -29,7 +29,7 @@ def test_a_new_or_empty_folder_is_taken(tmp_path: Path) -> None:
         demo.claim()
 
 
-@pytest.mark.parametrize("name", ["precious.txt", "pictures/items.jsonl", "run/config.json"])
+@pytest.mark.parametrize("name", ["precious.txt", "images/items.jsonl", "run/config.json"])
 def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "precious")
     with pytest.raises(UsageError, match="was not made by the demo, so it is left alone"):
@@ -53,22 +53,22 @@ def test_too_few_items_are_refused_before_anything_is_made(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("marker", "expected"),
     [
-        ({"pictures": RECIPE}, True),
-        ({"pictures": RECIPE | {"seed": 1}}, False),
-        ({"pictures": RECIPE | {"version": "0.0.0"}}, False),
-        ({"pictures": None}, False),
+        ({"images": RECIPE}, True),
+        ({"images": RECIPE | {"seed": 1}}, False),
+        ({"images": RECIPE | {"version": "0.0.0"}}, False),
+        ({"images": None}, False),
         ([], False),
     ],
 )
-def test_pictures_are_used_again_only_when_they_are_the_same(tmp_path, marker, expected) -> None:
+def test_images_are_used_again_only_when_they_are_the_same(tmp_path, marker, expected) -> None:
     demo = DemoFolder(tmp_path)
     write_json(demo.marker, marker)
-    assert not demo.holds(RECIPE)  # no pictures yet
-    write_text(demo.pictures / "items.jsonl", "")
+    assert not demo.holds(RECIPE)  # no images yet
+    write_text(demo.images / "items.jsonl", "")
     assert demo.holds(RECIPE) is expected
 
 
-def test_a_damaged_marker_draws_the_pictures_anew(tmp_path: Path) -> None:
+def test_a_damaged_marker_draws_the_images_anew(tmp_path: Path) -> None:
     demo = DemoFolder(tmp_path)
     write_text(demo.marker, "{")
     assert not demo.holds(RECIPE)
@@ -82,16 +82,16 @@ def test_the_whole_job_twice(tmp_path: Path) -> None:
     assert len(done.collection) == 300
     assert not done.reused
     assert done.run.epochs == len(records)
-    text, picture = done.answers
+    text, image = done.answers
     assert (text.query.text, text.target, len(text.hits)) == (DEMO_TEXT, "image", 12)
-    assert (picture.target, len(picture.hits)) == ("text", 6)
+    assert (image.target, len(image.hits)) == ("text", 6)
     page = done.folder.page.read_text(encoding="utf-8")
     assert page.count("<img ") == 12 + 1 + 6
     assert f"{done.run.metrics['map']['image_to_text']:.3f}" in page
-    assert read_json(done.folder.marker)["pictures"] == RECIPE | {"items": 300}
+    assert read_json(done.folder.marker)["images"] == RECIPE | {"items": 300}
     json.dumps(done.run.metrics)
 
-    before = done.folder.pictures / "images" / "000000.jpg"
+    before = done.folder.images / "images" / "000000.jpg"
     stamp = before.stat().st_mtime_ns
     again = run_demo(tmp_path / "demo", items=300)
     assert again.reused

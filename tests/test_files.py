@@ -52,8 +52,8 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path,
 
 
 def test_lack_of_room_names_the_file_and_other_errors_pass(tmp_path: Path) -> None:
-    path = tmp_path / "picture.jpg"
-    expected = pytest.raises(OSError, match=r"make room and run again.*picture\.jpg")
+    path = tmp_path / "image.jpg"
+    expected = pytest.raises(OSError, match=r"make room and run again.*image\.jpg")
     with expected, naming_full_disk(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError, match="denied"), naming_full_disk(path):

@@ -32,7 +32,7 @@ _LONGEST_WAIT = 30.0
 class Client:
     """A service elsewhere; its `search`, `get`, `upsert` and `delete` are those of an `Index`.
 
-    Payloads come without what the service hides, such as the paths of pictures. Threads may share a
+    Payloads come without what the service hides, such as the paths of images. Threads may share a
     client.
 
     Args:
@@ -129,7 +129,7 @@ class Client:
         radius: int | None = None,
         filter: Filter | None = None,  # noqa: A002
     ) -> list[Hit]:
-        """Return the items nearest to a picture file, which is sent; see `Searcher.search_image`.
+        """Return the items nearest to an image file, which is sent; see `Searcher.search_image`.
 
         Raises:
             DataError: the file cannot be read.
@@ -154,7 +154,7 @@ class Client:
         return self._codes(found)
 
     def encode_image(self, image: str | Path | bytes) -> Codes:
-        """Return the packed code of a picture file, uint8 (1, ceil(bits/8))."""
+        """Return the packed code of an image file, uint8 (1, ceil(bits/8))."""
         files = {"image": ("image", _content(image))}
         return self._codes(self._send("POST", "/v1/encode/image", files=files)["codes"])
 

@@ -1,4 +1,4 @@
-"""The whole job on a generated picture set: draw, check, train, evaluate, search, show."""
+"""The whole job on a generated image set: draw, check, train, evaluate, search, show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEMO_TEXT = "two ducks and a boat by the sea"
 """What the demo searches for, in words that captions use."""
 
 LEAST_ITEMS = 200
-"""Fewer pictures do not hold all categories in every part of the split."""
+"""Fewer images do not hold all classes in every part of the split."""
 
 _BITS = 64
 
@@ -62,13 +62,13 @@ class DemoFolder:
 
     @property
     def marker(self) -> Path:
-        """Says that the demo made this folder, and which pictures are in it."""
+        """Says that the demo made this folder, and which images are in it."""
         return self.path / "demo.json"
 
     @property
-    def pictures(self) -> Path:
+    def images(self) -> Path:
         """The generated collection."""
-        return self.path / "pictures"
+        return self.path / "images"
 
     @property
     def run(self) -> Path:
@@ -98,16 +98,16 @@ class DemoFolder:
                 f"{self.path} was not made by the demo, so it is left alone; choose another "
                 "folder with --out"
             )
-        write_json(self.marker, {"made_by": "proxyhash demo", "pictures": None})
+        write_json(self.marker, {"made_by": "proxyhash demo", "images": None})
 
     def holds(self, recipe: dict[str, Any]) -> bool:
-        """Whether the pictures of this recipe are there already."""
+        """Whether the images of this recipe are there already."""
         try:
             marker = read_json(self.marker)
         except DataError:
             return False
-        complete = isinstance(marker, dict) and marker.get("pictures") == recipe
-        return complete and (self.pictures / "items.jsonl").is_file()
+        complete = isinstance(marker, dict) and marker.get("images") == recipe
+        return complete and (self.images / "items.jsonl").is_file()
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ class DemoResult:
     Attributes:
         folder: where everything lies.
         collection: the generated items.
-        reused: whether the pictures were there from an earlier demo.
+        reused: whether the images were there from an earlier demo.
         run: the training's result, with the figures.
-        answers: a search with a text and one with a picture.
+        answers: a search with a text and one with an image.
         seconds: how long the whole demo took.
     """
 
@@ -140,13 +140,13 @@ def run_demo(
     report: Callable[[EpochRecord], None] = lambda _record: None,
     track: Track = silent,
 ) -> DemoResult:
-    """Draw pictures, check them, train and evaluate codes, search, and write the results page.
+    """Draw images, check them, train and evaluate codes, search, and write the results page.
 
     Args:
-        folder: made where it is missing; one that an earlier demo made is used again, its pictures
+        folder: made where it is missing; one that an earlier demo made is used again, its images
             too when they are the same.
-        items: how many pictures, at least 200.
-        seed: of the pictures, the split and the training.
+        items: how many images, at least 200.
+        seed: of the images, the split and the training.
         note: told in a sentence what comes next.
         report: told about every epoch.
         track: told about everything that takes long.
@@ -159,15 +159,15 @@ def run_demo(
     start = time.perf_counter()
     demo = DemoFolder(Path(folder))
     demo.claim()
-    collection, reused = _pictures(demo, items=items, seed=seed, note=note, track=track)
+    collection, reused = _images(demo, items=items, seed=seed, note=note, track=track)
     result = _train(demo, seed=seed, note=note, report=report, track=track)
-    note("searching with a text and with a picture")
+    note("searching with a text and with an image")
     from proxyhash.search import RunSearcher
 
     searcher = RunSearcher.open(demo.run)
     answers = (
         searcher.search_text(DEMO_TEXT, k=12),
-        searcher.search_image(_query_picture(searcher), k=6),
+        searcher.search_image(_query_image(searcher), k=6),
     )
     seconds = time.perf_counter() - start
     done = DemoResult(demo, collection, reused, result, answers, seconds)
@@ -178,7 +178,7 @@ def run_demo(
 def index_demo(
     demo: DemoFolder, *, note: Callable[[str], None] = lambda _text: None, track: Track = silent
 ) -> Path:
-    """Build the index of a demo's pictures, with its model and thumbnails, and return its folder.
+    """Build the index of a demo's images, with its model and thumbnails, and return its folder.
 
     Args:
         demo: what `run_demo` wrote.
@@ -190,31 +190,31 @@ def index_demo(
     note("building an index with thumbnails")
     if demo.index.is_dir():  # an earlier demo's; its model may have been another
         shutil.rmtree(demo.index)
-    build_index(demo.run, demo.pictures, demo.index, thumbnails=True, track=track)
+    build_index(demo.run, demo.images, demo.index, thumbnails=True, track=track)
     return demo.index
 
 
-def _pictures(
+def _images(
     demo: DemoFolder, *, items: int, seed: int, note: Callable[[str], None], track: Track
 ) -> tuple[Collection, bool]:
-    """Draw and check the pictures, unless the same ones are there."""
+    """Draw and check the images, unless the same ones are there."""
     from proxyhash.data import read_collection
     from proxyhash.data.check import check_collection
     from proxyhash.datasets.scenes import generate_scenes
 
     recipe = {"items": items, "seed": seed, "version": __version__}
     if demo.holds(recipe):
-        note(f"using the {items:,} pictures of an earlier demo")
-        return read_collection(demo.pictures), True
-    note(f"drawing {items:,} pictures with captions and labels")
-    collection = generate_scenes(demo.pictures, items=items, seed=seed, track=track)
-    report = check_collection(demo.pictures, track=track)
+        note(f"using the {items:,} images of an earlier demo")
+        return read_collection(demo.images), True
+    note(f"drawing {items:,} images with captions and labels")
+    collection = generate_scenes(demo.images, items=items, seed=seed, track=track)
+    report = check_collection(demo.images, track=track)
     if report.errors:
         raise DataError(
-            f"the pictures in {demo.pictures} did not arrive whole; is the disk full? "
-            f"`proxyhash data check {demo.pictures}` says what is wrong"
+            f"the images in {demo.images} did not arrive whole; is the disk full? "
+            f"`proxyhash data check {demo.images}` says what is wrong"
         )
-    write_json(demo.marker, {"made_by": "proxyhash demo", "pictures": recipe})
+    write_json(demo.marker, {"made_by": "proxyhash demo", "images": recipe})
     return collection, False
 
 
@@ -232,7 +232,7 @@ def _train(
     note(f"training dchml, {_BITS} bits, and measuring it")
     config = read_config(
         {
-            "data": str(demo.pictures),
+            "data": str(demo.images),
             "out": str(demo.run),
             "method": "dchml",
             "bits": _BITS,
@@ -243,13 +243,13 @@ def _train(
     return train(config, overwrite=True, report=report, track=track)
 
 
-def _query_picture(searcher: RunSearcher) -> Path:
-    """The picture of the first query item that shows several things."""
+def _query_image(searcher: RunSearcher) -> Path:
+    """The image of the first query item that shows several things."""
     items = searcher.run.collection.items
     queries = searcher.run.split.query.tolist()
     row = max(queries, key=lambda each: (min(len(items[each].labels), 3), -each))
     path: Path | None = searcher.run.collection.image_paths[row]
-    assert path is not None  # every generated item has a picture
+    assert path is not None  # every generated item has an image
     return path
 
 
@@ -265,7 +265,7 @@ def _write_page(done: DemoResult) -> None:
             "mAP image → text": f"{figures['image_to_text']:.3f}",
             "mAP text → image": f"{figures['text_to_image']:.3f}",
             "bits per item": str(_BITS),
-            "pictures": f"{len(done.collection):,}",
+            "images": f"{len(done.collection):,}",
             "training": f"{done.run.seconds:.0f} s",
         },
         footer=f"Written by the demo of proxyhash {__version__}. Everything here was made on the "

@@ -2,9 +2,9 @@
 
 ProxyhashError                1   something failed; the message says what to do next
 ├── UsageError                2   an option, argument or setting is wrong
-├── DataError                 3   a manifest, picture, feature file or code file is bad
+├── DataError                 3   a manifest, image, feature file or code file is bad
 │   ├── ManifestError             names the file and row
-│   ├── ImageError                names the picture
+│   ├── ImageError                names the image
 │   └── FeatureError              names the feature file
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
@@ -60,7 +60,7 @@ class ManifestError(DataError):
 
 
 class ImageError(DataError):
-    """A picture that cannot be decoded within the limits; the message names it."""
+    """An image that cannot be decoded within the limits; the message names it."""
 
 
 class FeatureError(DataError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StubModel:
-    """Gives a text its length as code, a picture file its size; stops at a batch if told to."""
+    """Gives a text its length as code, an image file its size; stops at a batch if told to."""
 
     calls: list[int] = field(default_factory=list)
     stop_at: int | None = None
@@ -52,7 +52,7 @@ def manifest(folder: Path, items: list[dict[str, Any]]) -> Collection:
     folder.mkdir(exist_ok=True)
     for item in items:
         if item.get("image") and not (folder / item["image"]).exists():
-            Image.new("RGB", (600, 300), item.pop("colour", "red")).save(folder / item["image"])
+            Image.new("RGB", (600, 300), item.pop("color", "red")).save(folder / item["image"])
     (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     return read_collection(folder)
 
@@ -60,7 +60,7 @@ def manifest(folder: Path, items: list[dict[str, Any]]) -> Collection:
 ITEMS: list[dict[str, Any]] = [
     {"id": "both", "image": "a.png", "text": "abc", "labels": ["x"], "price": 3.5, "tags": ["t"]},
     {"id": "words", "text": "abcde"},
-    {"id": "picture", "image": "b.png", "split": "query"},
+    {"id": "image", "image": "b.png", "split": "query"},
     {"id": "nothing", "labels": ["y"]},
 ]
 
@@ -84,8 +84,8 @@ def test_items_come_with_codes_and_payloads(tmp_path: Path) -> None:
     }
     assert both.codes["text"].tolist() == [3]
     assert set(index.get("words").codes) == {"text"}
-    assert set(index.get("picture").codes) == {"image"}
-    assert index.get("picture").payload == {"text": None, "image": "b.png", "labels": []}
+    assert set(index.get("image").codes) == {"image"}
+    assert index.get("image").payload == {"text": None, "image": "b.png", "labels": []}
 
 
 def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_thumbnails_are_small_and_follow_their_items(tmp_path: Path) -> None:
     assert index_collection(index, StubModel(), collection, thumbnails=store).thumbnails == 1
     lost = manifest(tmp_path / "d", [ITEMS[0] | {"image": None}, ITEMS[2] | {"n": 1}])
     assert index_collection(index, StubModel(), lost, thumbnails=store).thumbnails == 1
-    assert store.present(["both", "picture"]) == {"picture"}
+    assert store.present(["both", "image"]) == {"image"}
 
 
 def test_ctrl_c_keeps_whole_batches_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_work_goes_in_batches_and_every_item_is_reported(tmp_path: Path) -> None
     collection = manifest(tmp_path / "d", ITEMS)
     index_collection(index_of_two(), model, collection, batch=3, track=track)
     assert model.calls == [3, 1]
-    assert steps == ["both", "words", "picture", "nothing"]
+    assert steps == ["both", "words", "image", "nothing"]
 
 
 def test_a_payload_that_is_no_json_is_named(tmp_path: Path) -> None:

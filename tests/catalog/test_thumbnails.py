@@ -31,7 +31,7 @@ def opened(address: str | None) -> Image.Image:
         ("I;16", (200, 200), (100, 100)),
     ],
 )
-def test_size_and_colours(tmp_path: Path, mode, size, wanted) -> None:
+def test_size_and_colors(tmp_path: Path, mode, size, wanted) -> None:
     Image.new(mode, size).save(tmp_path / "x.png")
     image = opened(Thumbnails(edge=100).of(tmp_path / "x.png"))
     assert (image.mode, image.size) == ("RGB", wanted)

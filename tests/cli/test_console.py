@@ -161,9 +161,9 @@ def test_an_error_takes_the_bars_down(capsys, monkeypatch) -> None:
 def test_package_warnings_become_notes_and_others_stay_silent(capsys, monkeypatch) -> None:
     monkeypatch.delenv("PROXYHASH_DEBUG", raising=False)
     noise.quieten()
-    logging.getLogger("proxyhash.data").warning("3 pictures were skipped")
+    logging.getLogger("proxyhash.data").warning("3 images were skipped")
     logging.getLogger("proxyhash.data").info("detail")
-    assert capsys.readouterr() == ("", "3 pictures were skipped\n")
+    assert capsys.readouterr() == ("", "3 images were skipped\n")
 
 
 def test_debug_shows_details(capsys, monkeypatch) -> None:

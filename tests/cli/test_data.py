@@ -36,14 +36,14 @@ class TestCheck:
     def test_a_clean_set(self, scenes: Collection, proxyhash_command: Command) -> None:
         result = proxyhash_command("data", "check", scenes.path)
         assert result.code == 0
-        assert "no errors, 200 pictures read" in result.out
+        assert "no errors, 200 images read" in result.out
         assert "26 labels" in result.out
 
     def test_json_alone_on_stdout(self, scenes: Collection, proxyhash_command: Command) -> None:
         result = proxyhash_command("data", "check", scenes.root, "--json", "--no-images")
         assert result.code == 0
         assert result.json["items"] == 200
-        assert result.json["errors"] == result.json["pictures_read"] == 0
+        assert result.json["errors"] == result.json["images_read"] == 0
 
     def test_errors_are_listed_and_end_with_three(
         self, tmp_path: Path, proxyhash_command: Command
@@ -52,7 +52,7 @@ class TestCheck:
         write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 3}])
         result = proxyhash_command("data", "check", tmp_path)
         assert result.code == 3
-        assert "pictures that are missing: 12" in result.out
+        assert "images that are missing: 12" in result.out
         assert "row 1: " in result.out
         assert "and 2 more; --json lists them all" in result.out
         assert "row 13: id '3' is that of row 4 already" in result.out
@@ -201,7 +201,7 @@ class TestConvert:
 
 
 class TestGenerate:
-    def test_pictures_and_manifest(self, tmp_path: Path, proxyhash_command: Command) -> None:
+    def test_images_and_manifest(self, tmp_path: Path, proxyhash_command: Command) -> None:
         folder = tmp_path / "set"
         options = ("--items", 6, "--seed", 1, "--size", 48)
         result = proxyhash_command("data", "generate", folder, *options)

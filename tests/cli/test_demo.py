@@ -23,7 +23,7 @@ def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
     def run_demo(folder: Path, **options: Any) -> DemoResult:
         asked.append({"folder": folder} | options)
-        options["note"]("drawing pictures")
+        options["note"]("drawing images")
         searcher = RunSearcher.open(small_run)
         return DemoResult(
             folder=DemoFolder(folder),
@@ -41,10 +41,10 @@ def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 def test_ends_with_table_page_and_next_steps(proxyhash_command, calls, tmp_path: Path) -> None:
     result = proxyhash_command("demo", "--out", tmp_path / "my demo", "--items", 300, "--seed", 7)
     assert result.code == 0
-    assert result.err == "drawing pictures\n"
+    assert result.err == "drawing images\n"
     assert calls[0]["folder"] == tmp_path / "my demo"
     assert (calls[0]["items"], calls[0]["seed"]) == (300, 7)
-    *_, last = result.out.partition("dchml, 16 bits, 200 drawn pictures")
+    *_, last = result.out.partition("dchml, 16 bits, 200 drawn images")
     assert "3 nearest of" in result.out
     for words in ("mAP@all", "literature", "strict", "image → text", "text → image", "42 s"):
         assert words in last

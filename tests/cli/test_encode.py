@@ -31,7 +31,7 @@ def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_pat
     items = [
         {"id": "both", "image": str(scenes.image_paths[0]), "text": "a red car"},
         {"id": "words", "text": "a red car"},
-        {"id": "picture", "image": str(scenes.image_paths[0])},
+        {"id": "image", "image": str(scenes.image_paths[0])},
         {"id": "nothing"},
     ]
     manifest = tmp_path / "items.jsonl"
@@ -49,7 +49,7 @@ def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_pat
         "seconds": 0,
     }
     with np.load(out, allow_pickle=False) as arrays:
-        assert arrays["ids"].tolist() == ["both", "words", "picture", "nothing"]
+        assert arrays["ids"].tolist() == ["both", "words", "image", "nothing"]
         assert arrays["has_image"].tolist() == [True, False, True, False]
         assert arrays["has_text"].tolist() == [True, True, False, False]
         assert arrays["image_codes"].shape == (4, 2)
@@ -58,7 +58,7 @@ def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_pat
         assert not arrays["image_codes"][[1, 3]].any()
 
 
-def test_a_picture_that_cannot_be_read(proxyhash_command, small_run, scenes, tmp_path) -> None:
+def test_a_image_that_cannot_be_read(proxyhash_command, small_run, scenes, tmp_path) -> None:
     items = [{"id": "a", "image": "gone.jpg", "text": "x"}, {"id": "b", "text": "a red car"}]
     manifest = tmp_path / "items.jsonl"
     manifest.write_text("".join(json.dumps(item) + "\n" for item in items))

@@ -278,7 +278,7 @@ def test_a_second_writer_is_refused(proxyhash_process, index: Path) -> None:
         assert hits(proxyhash_process("search", index, "--id", "000001", "--json"))
 
 
-def test_a_picture_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: Path) -> None:
     lines = [{"id": "bad", "image": "gone.jpg", "text": "a red car"}]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = proxyhash_command("index", "add", index, tmp_path / "items.jsonl")
@@ -362,7 +362,7 @@ def test_thumbnails_hold_nothing_but_small_jpegs(built: Path) -> None:
 def test_features_that_belong_to_a_manifest_are_taken_whole(
     proxyhash_command, scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run on precomputed picture features, which fit no part of the manifest."""
+    """A run on precomputed image features, which fit no part of the manifest."""
     import numpy as np
 
     from proxyhash.training.config import read_config

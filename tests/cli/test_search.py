@@ -23,13 +23,13 @@ def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
 
 
 def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scenes) -> None:
-    picture = scenes.image_paths[0]
-    result = proxyhash_process("search", small_run, "--image", picture, "-k", 3, "--json")
+    image = scenes.image_paths[0]
+    result = proxyhash_process("search", small_run, "--image", image, "-k", 3, "--json")
     assert result.code == 0
     assert result.err == ""
     answer = result.json
     assert answer["target"] == "text"
-    assert answer["query"]["image"] == str(picture)
+    assert answer["query"]["image"] == str(image)
     assert [set(hit) for hit in answer["hits"]] == 3 * [
         {"id", "distance", "text", "image", "labels"}
     ]
@@ -46,10 +46,10 @@ def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, targ
         assert len(result.json["hits"]) == 12
 
 
-def test_the_codes_of_an_item_are_those_of_its_picture(proxyhash_command, small_run, scenes):
+def test_the_codes_of_an_item_are_those_of_its_image(proxyhash_command, small_run, scenes):
     by_id = proxyhash_command("search", small_run, "--id", "000003", "--json").json
-    picture = scenes.image_paths[3]
-    by_image = proxyhash_command("search", small_run, "--image", picture, "--json").json
+    image = scenes.image_paths[3]
+    by_image = proxyhash_command("search", small_run, "--image", image, "--json").json
     assert by_id["hits"] == by_image["hits"]
 
 

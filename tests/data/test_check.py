@@ -31,10 +31,10 @@ def messy(tmp_path: Path) -> Path:
     Image.effect_mandelbrot((64, 64), (-2, -1.5, 1, 1.5), 50).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-60])
     rows = [
-        {"id": "red", "image": "red.png", "text": "red", "labels": ["colour", "plain"]},
-        {"id": "same", "image": "also-red.png", "labels": ["colour"], "split": "train"},
+        {"id": "red", "image": "red.png", "text": "red", "labels": ["color", "plain"]},
+        {"id": "same", "image": "also-red.png", "labels": ["color"], "split": "train"},
         {"id": "gone", "image": "gone.png", "text": " "},
-        {"id": "cut", "image": "cut.png", "text": "cut", "lables": ["colour"]},
+        {"id": "cut", "image": "cut.png", "text": "cut", "lables": ["color"]},
         {"id": "red", "text": "twice"},
         {"id": None},
         {"id": "bare"},
@@ -48,9 +48,9 @@ def test_everything_is_found(messy: Path) -> None:
     assert (report.path, report.format) == (str(messy / "items.jsonl"), "jsonl")
     assert (report.items, report.with_image, report.with_text) == (5, 4, 2)
     assert (report.with_both, report.with_neither, report.without_labels) == (2, 1, 3)
-    assert list(report.labels.items()) == [("colour", 2), ("plain", 1)]
+    assert list(report.labels.items()) == [("color", 2), ("plain", 1)]
     assert report.splits == {"train": 1}
-    assert report.pictures_read == 2
+    assert report.images_read == 2
     assert [str(each) for each in report.bad_rows] == [
         "row 6: there is no id; every item needs one of its own"
     ]
@@ -62,7 +62,7 @@ def test_everything_is_found(messy: Path) -> None:
     assert missing.message == f"{messy / 'gone.png'}: no such file"
     (unreadable,) = report.unreadable_images
     assert (unreadable.row, unreadable.id) == (4, "cut")
-    assert "cut.png: not a picture that can be read" in unreadable.message
+    assert "cut.png: not an image that can be read" in unreadable.message
     assert report.empty_texts == (3,)
     assert report.duplicate_images == (("red", "same"),)
     assert report.hints == ("1 items have a key 'lables' and no 'labels'; is 'labels' meant?",)
@@ -76,9 +76,9 @@ def test_the_report_is_json(messy: Path) -> None:
     assert again["missing_images"][0]["row"] == 3
 
 
-def test_pictures_can_be_left_closed(messy: Path) -> None:
+def test_images_can_be_left_closed(messy: Path) -> None:
     report = check_collection(messy, images=False)
-    assert report.pictures_read == 0
+    assert report.images_read == 0
     assert report.errors == 2
     assert report.duplicate_images == ()
 
@@ -103,7 +103,7 @@ def test_pixels_are_bounded(messy: Path) -> None:
 def test_a_clean_set(scenes: Collection) -> None:
     report = check_collection(scenes.path, threads=2)
     assert report.errors == 0
-    assert report.pictures_read == report.with_both == len(scenes)
+    assert report.images_read == report.with_both == len(scenes)
     assert sum(report.labels.values()) == scenes.labels.sum()
 
 
@@ -115,7 +115,7 @@ def test_progress_is_told(messy: Path) -> None:
         yield from steps
 
     check_collection(messy, track=track)
-    assert told == [("check pictures", 4)]
+    assert told == [("check images", 4)]
 
 
 def test_stopping_half_way_does_not_wait_for_the_rest(scenes: Collection) -> None:
@@ -135,5 +135,5 @@ def test_no_manifest(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_the_real_photos_have_no_errors() -> None:
     report = check_collection(shared_path("data/flickr8k"), threads=2)
-    assert (report.errors, report.items, report.pictures_read) == (0, 7957, 7957)
+    assert (report.errors, report.items, report.images_read) == (0, 7957, 7957)
     assert report.labels["dog"] == 2006

@@ -52,9 +52,9 @@ class TestDrawn:
         assert len(split.validation) == validation
         teachers = np.concatenate([split.train, split.validation])
         assert len(teachers) == (40 - query if train is None else train)
-        labelled = UNEVEN.labels.any(axis=1)
-        assert labelled[split.query].all()
-        assert labelled[teachers].all()
+        labeled = UNEVEN.labels.any(axis=1)
+        assert labeled[split.query].all()
+        assert labeled[teachers].all()
         assert UNEVEN.has_text[split.query].all()
         assert UNEVEN.has_text[split.validation].all()
 
@@ -89,9 +89,9 @@ class TestDrawn:
         [
             (
                 {"query": 33},
-                "33 queries were asked for, but only 32 items have a label and a picture",
+                "33 queries were asked for, but only 32 items have a label and an image",
             ),
-            ({"train": 39}, "39 train items were asked for, but only 38 labelled items remain"),
+            ({"train": 39}, "39 train items were asked for, but only 38 labeled items remain"),
             ({"train": 10, "validation": 10}, "10 validation items were asked for, but only"),
             ({"train": 3, "validation": 5}, "train is 3, of which 5 are for validation"),
             ({"train": 0}, "train is 0"),

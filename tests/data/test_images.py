@@ -1,4 +1,4 @@
-"""Whatever picture comes in, upright 8-bit RGB comes out, or an error that names it."""
+"""Whatever image comes in, upright 8-bit RGB comes out, or an error that names it."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def two_halves(mode: str = "RGB") -> Image.Image:
     return image.convert(mode)
 
 
-def assert_near(image: Image.Image, place: tuple[int, int], colour: tuple[int, ...]) -> None:
+def assert_near(image: Image.Image, place: tuple[int, int], color: tuple[int, ...]) -> None:
     assert image.mode == "RGB"
     found = image.getpixel(place)
     assert isinstance(found, tuple)
-    assert np.abs(np.subtract(found, colour)).max() <= 12, (found, colour)
+    assert np.abs(np.subtract(found, color)).max() <= 12, (found, color)
 
 
-def test_path_bytes_and_picture_give_the_same(tmp_path: Path) -> None:
+def test_path_bytes_and_image_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(two_halves()))
-    pictures = [
+    images = [
         open_image(source)
         for source in (path, str(path), path.read_bytes(), two_halves(), two_halves("RGBA"))
     ]
-    assert {picture.tobytes() for picture in pictures} == {two_halves().tobytes()}
+    assert {image.tobytes() for image in images} == {two_halves().tobytes()}
 
 
-def test_the_given_picture_is_left_as_it_is() -> None:
+def test_the_given_image_is_left_as_it_is() -> None:
     given_image = two_halves()
     opened = open_image(given_image)
     opened.paste((0, 0, 0), (0, 0, 4, 2))
@@ -82,20 +82,20 @@ def test_exif_rotation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB", "HSV"])
-def test_colour_modes_keep_their_colours(mode: str) -> None:
+def test_color_modes_keep_their_colors(mode: str) -> None:
     if mode == "LAB":
         image = Image.new("LAB", (2, 2), (128, 128, 128))
         assert open_image(image).getpixel((0, 0)) == image.convert("RGB").getpixel((0, 0))
         return
-    picture = two_halves(mode)
+    image = two_halves(mode)
     if mode == "P":
-        picture = two_halves().convert("P", palette=Image.Palette.ADAPTIVE)
-    assert_near(open_image(picture), (0, 0), RED)
-    assert_near(open_image(picture), (3, 0), BLUE)
+        image = two_halves().convert("P", palette=Image.Palette.ADAPTIVE)
+    assert_near(open_image(image), (0, 0), RED)
+    assert_near(open_image(image), (3, 0), BLUE)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])
-def test_grey_modes(mode: str) -> None:
+def test_gray_modes(mode: str) -> None:
     assert open_image(Image.new("L", (2, 2), 255).convert(mode)).getpixel((0, 0)) == (255,) * 3
 
 
@@ -111,25 +111,25 @@ def test_transparency_lies_on_white() -> None:
     assert open_image(encoded(half)).getpixel((0, 0)) == (127, 127, 127)
 
 
-def test_transparency_of_palettes_and_grey() -> None:
+def test_transparency_of_palettes_and_gray() -> None:
     palette = two_halves("P")
     index = palette.getpixel((0, 0))
     assert open_image(encoded(palette, transparency=index)).getpixel((0, 0)) == (255, 255, 255)
-    grey = Image.new("L", (2, 2), 7)
-    assert open_image(encoded(grey, transparency=7)).getpixel((0, 0)) == (255, 255, 255)
+    gray = Image.new("L", (2, 2), 7)
+    assert open_image(encoded(gray, transparency=7)).getpixel((0, 0)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize(("value", "grey"), [(0, 0), (255, 0), (32768, 128), (65535, 255)])
-def test_sixteen_bits_keep_the_upper_eight(value: int, grey: int) -> None:
+@pytest.mark.parametrize(("value", "gray"), [(0, 0), (255, 0), (32768, 128), (65535, 255)])
+def test_sixteen_bits_keep_the_upper_eight(value: int, gray: int) -> None:
     values = np.full((2, 3), value, dtype=np.uint16)
     opened = open_image(encoded(Image.fromarray(values)))
     assert opened.size == (3, 2)
-    assert opened.getpixel((0, 0)) == (grey,) * 3
-    assert open_image(Image.fromarray(values)).getpixel((0, 0)) == (grey,) * 3
+    assert opened.getpixel((0, 0)) == (gray,) * 3
+    assert open_image(Image.fromarray(values)).getpixel((0, 0)) == (gray,) * 3
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_wide_grey_is_stretched(dtype: type) -> None:
+def test_wide_gray_is_stretched(dtype: type) -> None:
     values = np.array([[-1000, 0, 1000]], dtype=dtype)
     opened = open_image(encoded(Image.fromarray(values), "TIFF"))
     assert np.asarray(opened)[0, :, 0].tolist() == [0, 128, 255]
@@ -137,7 +137,7 @@ def test_wide_grey_is_stretched(dtype: type) -> None:
     assert open_image(flat).getpixel((0, 0)) == (0, 0, 0)
 
 
-def test_float_grey_with_holes() -> None:
+def test_float_gray_with_holes() -> None:
     values = np.array([[np.nan, np.inf, 0.5, 1.0]], dtype=np.float32)
     assert np.asarray(open_image(Image.fromarray(values)))[0, :, 0].tolist() == [0, 0, 128, 255]
 
@@ -147,7 +147,7 @@ def test_one_pixel() -> None:
 
 
 def test_an_animation_gives_its_first_frame() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (4, 4), color) for color in (RED, BLUE)]
     gif = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert_near(open_image(gif), (0, 0), RED)
 
@@ -170,12 +170,12 @@ class TestRefused:
         whole = encoded(Image.fromarray(noise), kind)
         path = tmp_path / "cut"
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ImageError, match=r"cut: not a picture that can be read \(.+\)"):
+        with pytest.raises(ImageError, match=r"cut: not an image that can be read \(.+\)"):
             open_image(path)
 
     @pytest.mark.parametrize("content", [b"", b"hello", b"%!PS-Adobe-3.0 EPSF-3.0\n%%EOF"])
-    def test_no_picture(self, content: bytes) -> None:
-        with pytest.raises(ImageError, match="the format is not recognised"):
+    def test_no_image(self, content: bytes) -> None:
+        with pytest.raises(ImageError, match="the format is not recognized"):
             open_image(content)
 
     def test_too_many_pixels_before_decoding(self) -> None:
@@ -206,7 +206,7 @@ class TestRefused:
             assert open_image(bytes(content)).mode == "RGB"
 
 
-def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
+def test_damaged_exif_leaves_the_image_as_it_lies() -> None:
     content = encoded(two_halves(), exif=b"no exif at all")
     with pytest.raises(SyntaxError):
         Image.open(io.BytesIO(content)).getexif()

@@ -1,4 +1,4 @@
-"""Pictures damaged at random: a picture within the limits comes out, or an error."""
+"""Images damaged at random: an image within the limits comes out, or an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 @pytest.mark.parametrize("kind", WHOLE)
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_a_damaged_picture_is_a_small_picture_or_an_error(kind: str, data: st.DataObject) -> None:
+def test_a_damaged_image_is_a_small_image_or_an_error(kind: str, data: st.DataObject) -> None:
     content = data.draw(damaged(WHOLE[kind]))
     known = True
     try:
@@ -65,9 +65,9 @@ def test_a_signature_before_anything_is_no_crash(signature: bytes, rest: bytes) 
 def test_an_icon_is_not_decoded_before_its_size_is_known() -> None:
     file = io.BytesIO()
     Image.new("L", (3000, 3000)).save(file, "PNG")
-    picture = file.getvalue()
-    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 8, len(picture), 22)
-    icon = struct.pack("<HHH", 0, 1, 1) + entry + picture
+    image = file.getvalue()
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 8, len(image), 22)
+    icon = struct.pack("<HHH", 0, 1, 1) + entry + image
     for look in (check_image, open_image):
-        with pytest.raises(ImageError, match="the format is not recognised"):
+        with pytest.raises(ImageError, match="the format is not recognized"):
             look(icon, max_pixels=MOST)

@@ -53,7 +53,7 @@ def test_integer_ids_become_strings() -> None:
         ({"id": "a", "text": 3}, "text is 3, which is no string"),
         ({"id": "a", "text": "\ud800"}, "not valid Unicode"),
         ({"id": "a", "image": "https://example.org/a.jpg"}, "download it"),
-        ({"id": "a", "image": {"bytes": b"", "path": None}}, "save pictures as files"),
+        ({"id": "a", "image": {"bytes": b"", "path": None}}, "save images as files"),
         ({"id": "a", "labels": "dog"}, "labels is 'dog'; a list of names is expected"),
         ({"id": "a", "labels": ["dog", 3]}, "a label is 3, which is no string"),
         ({"id": "a", "labels": ["dog", " "]}, "a label is blank"),

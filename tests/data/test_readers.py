@@ -122,10 +122,10 @@ class TestParquet:
             "box": {"x": 1, "names": ["a"]},
         }
 
-    def test_pictures_inside_are_explained(self, tmp_path: Path) -> None:
+    def test_images_inside_are_explained(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table({"id": [1], "image": [{"bytes": b"x", "path": None}]}), path)
-        assert "save pictures as files" in problems(path)[0]
+        assert "save images as files" in problems(path)[0]
 
     def test_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
@@ -140,7 +140,7 @@ class TestImagefolder:
         [
             ('{"file_name": "a.jpg", "label": "dog"}', ("dog",)),
             ('{"file_name": "a.jpg", "tags": ["x", "y"]}', ("x", "y")),
-            ('{"file_name": "a.jpg", "labels": [], "category": "no"}', ()),
+            ('{"file_name": "a.jpg", "labels": [], "class": "no"}', ()),
         ],
     )
     def test_names_of_columns(self, line: str, labels: tuple[str, ...], tmp_path: Path) -> None:

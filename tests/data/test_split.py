@@ -89,7 +89,7 @@ class TestFile:
         changed = Collection.of(COLLECTION.path, [replace(first, text="new"), *rest])
         with caplog.at_level(logging.WARNING):
             Split.load(saved, changed)
-        assert "texts, labels or picture names changed" in caplog.text
+        assert "texts, labels or image names changed" in caplog.text
 
     @pytest.mark.parametrize(
         ("other", "says"),

@@ -10,7 +10,7 @@ import pytest
 from proxyhash.datasets import ConvertOptions
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.errors import DataError, UsageError
-from tests.datasets.recognised import recognised_by
+from tests.datasets.recognized import recognized_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,14 +83,14 @@ FIVE = ("000000000005", "../coco/val2017/000000000005.jpg", "A cat.")
 
 def test_records(tmp_path: Path) -> None:
     folder = publish(tmp_path / "coco")
-    assert recognised_by(folder) == ["coco"]
-    labelled = [
+    assert recognized_by(folder) == ["coco"]
+    labeled = [
         (*NINE, ("person", "dog"), "train2017"),  # in the order of the categories' ids
         (*FIVE, ("cat",), "val2017"),
     ]
-    assert convert(folder, tmp_path / "out") == labelled
+    assert convert(folder, tmp_path / "out") == labeled
     everything = convert(folder, tmp_path / "out", version="all")
-    assert everything == [(*TWO, (), "train2017"), *labelled]
+    assert everything == [(*TWO, (), "train2017"), *labeled]
 
 
 def test_first_caption(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_years(tmp_path: Path) -> None:
     folder = publish(tmp_path / "coco", "2014")
     assert convert(folder, tmp_path / "out")[0][4] == "train2014"
     conversion = convert_data_set(publish(folder, "2017"), tmp_path / "out")
-    assert conversion.source == "MS COCO 2017, version labelled"
+    assert conversion.source == "MS COCO 2017, version labeled"
 
 
 @pytest.mark.parametrize("name", ["captions_val2017.json", "instances_train2017.json"])
@@ -120,10 +120,10 @@ def test_a_file_is_missing(name: str, tmp_path: Path) -> None:
     ("kind", "content", "says"),
     [
         ("captions", {"images": [{"id": "9", "file_name": "a"}]}, "id is '9'; int is expected"),
-        ("captions", {"images": [], "annotations": CAPTIONS["train"]}, "caption is of picture 9"),
+        ("captions", {"images": [], "annotations": CAPTIONS["train"]}, "caption is of image 9"),
         ("captions", {"annotations": [7]}, "caption is None; str is expected"),
-        ("instances", {"annotations": [{"image_id": 3, "category_id": 18}]}, "of picture 3 and"),
-        ("instances", {"annotations": OBJECTS["train"]}, r"of picture 9 and categories \[1, 18\]"),
+        ("instances", {"annotations": [{"image_id": 3, "category_id": 18}]}, "of image 3 and"),
+        ("instances", {"annotations": OBJECTS["train"]}, r"of image 9 and categories \[1, 18\]"),
     ],
 )
 def test_damage_is_named(kind: str, content: dict[str, Any], says: str, tmp_path: Path) -> None:

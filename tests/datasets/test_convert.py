@@ -106,7 +106,7 @@ class TestWhichDataSet:
         with pytest.raises(DataError, match="nowhere does not exist"):
             convert_data_set(tmp_path / "nowhere", tmp_path / "out")
 
-    def test_a_file_that_nothing_recognises(self, tmp_path: Path) -> None:
+    def test_a_file_that_nothing_recognizes(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(DataError, match="file holds no data set that is known"):
             convert_data_set(tmp_path / "file", tmp_path / "out")
@@ -129,9 +129,9 @@ class TestWhichDataSet:
             convert_data_set(wikipedia, tmp_path / "out", kind="wiki-pedia")
         assert convert_data_set(wikipedia, tmp_path / "out", kind="wikipedia").source
 
-    def test_converters_recognise_only_their_own(self, wikipedia: Path, tmp_path: Path) -> None:
-        recognised = [name for name, each in CONVERTERS.items() if each.recognises(wikipedia)]
-        assert recognised == ["wikipedia"]
+    def test_converters_recognize_only_their_own(self, wikipedia: Path, tmp_path: Path) -> None:
+        recognized = [name for name, each in CONVERTERS.items() if each.recognizes(wikipedia)]
+        assert recognized == ["wikipedia"]
 
 
 @pytest.mark.shared

@@ -10,7 +10,7 @@ from proxyhash.data import scan_manifest
 from proxyhash.datasets import ConvertOptions
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.errors import DataError
-from tests.datasets.recognised import recognised_by
+from tests.datasets.recognized import recognized_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
-    assert recognised_by(published) == ["iapr-tc12"]
+    assert recognized_by(published) == ["iapr-tc12"]
     conversion = convert_data_set(published, tmp_path / "out")
     assert scan_manifest(tmp_path / "out").empty_texts == ()
     items = conversion.collection.items
@@ -72,7 +72,7 @@ def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
 
 def test_descriptions_alone(published: Path, tmp_path: Path) -> None:
     (published / "saiaprtc12ok").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"no saiapr_tc-12 .*--version unlabelled"):
+    with pytest.raises(DataError, match=r"no saiapr_tc-12 .*--version unlabeled"):
         convert_data_set(published, tmp_path / "out")
     options = ConvertOptions(version="unlabelled")
     items = convert_data_set(published, tmp_path / "out", options=options).collection.items

@@ -9,7 +9,7 @@ import pytest
 from proxyhash.datasets import CONVERTERS, ConvertOptions
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.errors import DataError
-from tests.datasets.recognised import recognised_by
+from tests.datasets.recognized import recognized_by
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def rows(folder: Path, out: Path, version: str | None = None) -> list[tuple[obje
 
 
 def test_versions(published: Path, tmp_path: Path) -> None:
-    assert recognised_by(published) == ["mirflickr"]
+    assert recognized_by(published) == ["mirflickr"]
     out = tmp_path / "out"
     assert rows(published, out, "all") == [
         ("im1", "beach rarity sea", ("plant_life", "sky")),
@@ -72,13 +72,13 @@ def test_versions(published: Path, tmp_path: Path) -> None:
     assert rows(published, out) == rows(published, out, "dcmh") == expected
 
 
-def test_pictures_are_named_from_the_manifest(published: Path, tmp_path: Path) -> None:
+def test_images_are_named_from_the_manifest(published: Path, tmp_path: Path) -> None:
     collection = convert_data_set(published, tmp_path / "deep" / "out").collection
     assert collection.items[0].image == "../../downloads/mirflickr/im1.jpg"
     assert all(path is not None and path.is_file() for path in collection.image_paths)
-    elsewhere = ConvertOptions(images=tmp_path / "pictures")
+    elsewhere = ConvertOptions(images=tmp_path / "images")
     collection = convert_data_set(published, tmp_path / "out", options=elsewhere).collection
-    assert collection.items[0].image == "../pictures/im1.jpg"
+    assert collection.items[0].image == "../images/im1.jpg"
 
 
 def test_links_and_drives(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_links_and_drives(published: Path, tmp_path: Path, monkeypatch: pytest.M
     assert collection.items[0].image == (published / "mirflickr" / "im1.jpg").as_posix()
 
 
-def test_common_tags_are_those_of_twenty_pictures(published: Path, tmp_path: Path) -> None:
+def test_common_tags_are_those_of_twenty_images(published: Path, tmp_path: Path) -> None:
     (published / "mirflickr" / "doc" / "common_tags.txt").unlink()
     tags = published / "mirflickr" / "meta" / "tags"
     for number in range(11, 11 + 20):
@@ -109,14 +109,14 @@ def test_common_tags_are_those_of_twenty_pictures(published: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("line", ["11", "x", "-1", "1.jpg"])
-def test_numbers_of_no_picture(line: str, published: Path, tmp_path: Path) -> None:
+def test_numbers_of_no_image(line: str, published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "sky.txt").write_text(f"1\n{line}\n")
-    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is the number of no picture"):
+    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is the number of no image"):
         convert_data_set(published, tmp_path / "out")
 
 
 def test_a_part_is_missing(published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "plant_life.txt").unlink()
-    assert not CONVERTERS["mirflickr"].recognises(published)
+    assert not CONVERTERS["mirflickr"].recognizes(published)
     with pytest.raises(DataError, match=r"has no plant_life\.txt \(one of the lists"):
         convert_data_set(published, tmp_path / "out", kind="mirflickr")

@@ -11,19 +11,19 @@ from proxyhash.datasets import ConvertOptions
 from proxyhash.datasets import nus_wide as module
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.errors import DataError
-from tests.datasets.recognised import recognised_by
+from tests.datasets.recognized import recognized_by
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CONCEPTS = [f"concept{number:02d}" for number in range(23)]
-"""Concept i is that of the first 23 - i pictures, so that the last ones are the rarest."""
+"""Concept i is that of the first 23 - i images, so that the last ones are the rarest."""
 COUNT = 25
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """25 pictures, three tags, 23 concepts; the last two pictures have no label."""
+    """25 images, three tags, 23 concepts; the last two images have no label."""
     folder = tmp_path / "NUS-WIDE"
     for name in ("ImageList", "NUS_WID_Tags", "Groundtruth/AllLabels", "Flickr/actor"):
         (folder / name).mkdir(parents=True)
@@ -45,7 +45,7 @@ def convert(folder: Path, out: Path, version: str | None = None) -> list[tuple[o
 
 
 def test_every_pair(published: Path, tmp_path: Path) -> None:
-    assert recognised_by(published) == ["nus-wide"]
+    assert recognized_by(published) == ["nus-wide"]
     rows = convert(published, tmp_path / "out", "all")
     assert scan_manifest(tmp_path / "out").empty_texts == ()
     assert len(rows) == COUNT
@@ -73,12 +73,12 @@ def test_pairs_of_rare_concepts_alone_are_left_out(published: Path, tmp_path: Pa
     assert [row[0] for row in convert(published, tmp_path / "out")][-1] == "actor/0022_922"
 
 
-def test_pictures(published: Path, tmp_path: Path) -> None:
+def test_images(published: Path, tmp_path: Path) -> None:
     collection = convert_data_set(published, tmp_path / "out").collection
     assert collection.items[3].image == "../NUS-WIDE/Flickr/actor/0003_93.jpg"
     (published / "Flickr" / "actor").rmdir()
     (published / "Flickr").rmdir()
-    with pytest.raises(DataError, match=r"has no Flickr \(pictures; else --images FOLDER"):
+    with pytest.raises(DataError, match=r"has no Flickr \(images; else --images FOLDER"):
         convert_data_set(published, tmp_path / "other")
     options = ConvertOptions(images=tmp_path / "big")
     collection = convert_data_set(published, tmp_path / "out", options=options).collection
@@ -90,10 +90,10 @@ def test_pictures(published: Path, tmp_path: Path) -> None:
     [
         ("AllTags1k.txt", "1 0\n", r"AllTags1k\.txt, line 1: 3 values of 0 or 1 are expected"),
         ("AllTags1k.txt", "1 0 1\n0 2 0\n", "line 2: 3 values"),
-        ("AllTags1k.txt", "1 0 1\n" * 24, "has 24 rows for 25 pictures"),
-        ("AllTags1k.txt", "1 0 1\n" * 26, "has more rows for 25 pictures"),
+        ("AllTags1k.txt", "1 0 1\n" * 24, "has 24 rows for 25 images"),
+        ("AllTags1k.txt", "1 0 1\n" * 26, "has more rows for 25 images"),
         ("AllTags1k.txt", "1 " * 600_000, "line 1: longer than 1,048,576 bytes"),
-        ("Labels_concept03.txt", "1\n" * 24, "has 24 lines for 25 pictures"),
+        ("Labels_concept03.txt", "1\n" * 24, "has 24 lines for 25 images"),
         ("Labels_concept03.txt", "1\n-1130179\n", "line 2: '-1130179' is neither 0 nor 1"),
     ],
 )
@@ -112,7 +112,7 @@ def test_parts_that_are_missing(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"AllLabels has no Labels_\*\.txt"):
         convert_data_set(published, tmp_path / "out")
     (published / "ImageList" / "Imagelist.txt").unlink()
-    with pytest.raises(DataError, match=r"has no Imagelist\.txt \(the names of the pictures\)"):
+    with pytest.raises(DataError, match=r"has no Imagelist\.txt \(the names of the images\)"):
         convert_data_set(published, tmp_path / "out")
 
 
@@ -120,6 +120,6 @@ def test_absurd_sizes(published: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_LABEL_BYTES", 10)
     with pytest.raises(DataError, match=r"Labels_concept00\.txt is larger than 10 bytes"):
         convert_data_set(published, tmp_path / "out")
-    monkeypatch.setattr(module, "_MOST_PICTURES", 3)
-    with pytest.raises(DataError, match="has 25 lines; the set has 269,648 pictures"):
+    monkeypatch.setattr(module, "_MOST_IMAGES", 3)
+    with pytest.raises(DataError, match="has 25 lines; the set has 269,648 images"):
         convert_data_set(published, tmp_path / "out")

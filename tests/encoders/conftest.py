@@ -1,4 +1,4 @@
-"""Tiny pretrained models, once for all tests of the encoders, and pictures of noise."""
+"""Tiny pretrained models, once for all tests of the encoders, and images of noise."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[Image.Image]:
-    """Ten pictures of noise in several sizes, the same in every run."""
+def images() -> list[Image.Image]:
+    """Ten images of noise in several sizes, the same in every run."""
     noise = np.random.default_rng(0)
     sizes = [(40, 60), (60, 40), (33, 33), (128, 90), (7, 9)] * 2
     return [

@@ -76,7 +76,7 @@ def test_tfidf_agrees_with_scikit_learn(normalize: bool) -> None:
     np.testing.assert_allclose(ours.encode([*TEXTS, "dog dog", ""]), expected, rtol=1e-6)
 
 
-def test_normalised_rows_have_norm_one_or_zero() -> None:
+def test_normalized_rows_have_norm_one_or_zero() -> None:
     features = BagOfWords.fit(TEXTS, normalize=True).encode([*TEXTS, "unheard of"])
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), [1, 1, 1, 1, 0], rtol=1e-6)
 

@@ -139,7 +139,7 @@ def test_a_damaged_shard_is_left_out_with_a_warning(
 def test_many_shards_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_MANY_SHARDS", 4)
     for start in range(0, 10, 2):
-        fill(tmp_path, range(start, start + 3))  # neighbours overlap
+        fill(tmp_path, range(start, start + 3))  # neighbors overlap
     reader = CachedFeatures(tmp_path, dim=DIM)
     assert len(shards(tmp_path)) == 1
     assert_has(tmp_path, range(11))

@@ -19,7 +19,7 @@ from proxyhash.data import Collection, Item
 from proxyhash.encoders import (
     BagOfWords,
     FeatureCache,
-    PictureDescriptor,
+    ImageDescriptor,
     TransformersTextEncoder,
     encode_collection,
 )
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Modality
 
 
-class Counting(PictureDescriptor):
-    """Counts the pictures that go through it."""
+class Counting(ImageDescriptor):
+    """Counts the images that go through it."""
 
     def __init__(self, pause: float = 0.0) -> None:
         super().__init__()
@@ -89,8 +89,8 @@ def noise(seed: int) -> Image.Image:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Collection:
-    """Seven items; the third has no picture, the last two have the same one."""
+def images(tmp_path: Path) -> Collection:
+    """Seven items; the third has no image, the last two have the same one."""
     for number in range(7):
         noise(min(number, 5)).save(tmp_path / f"{number}.png")
     return collection(
@@ -99,9 +99,9 @@ def pictures(tmp_path: Path) -> Collection:
     )
 
 
-def test_rows_are_aligned_with_the_items(pictures: Collection) -> None:
-    encoder = PictureDescriptor()
-    features = encode_collection(encoder, pictures, batch_size=2)
+def test_rows_are_aligned_with_the_items(images: Collection) -> None:
+    encoder = ImageDescriptor()
+    features = encode_collection(encoder, images, batch_size=2)
     assert features.values.shape == (7, encoder.dim)
     assert features.present.tolist() == [True, True, False, True, True, True, True]
     assert not features.values[2].any()
@@ -133,18 +133,18 @@ def test_texts_are_encoded_longest_first_and_come_back_in_place(bert: Path, tmp_
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_any_encoder_that_follows_the_protocol_will_do(
-    modality: Modality, pictures: Collection, tmp_path: Path
+    modality: Modality, images: Collection, tmp_path: Path
 ) -> None:
     for _ in range(2):
         features = encode_collection(
-            Foreign(modality), pictures, batch_size=3, cache=FeatureCache(tmp_path)
+            Foreign(modality), images, batch_size=3, cache=FeatureCache(tmp_path)
         )
         wanted = [10, 12] if modality == "image" else [6, 0]
         missing = 2 if modality == "image" else 4
         assert features.values.tolist() == [wanted if n != missing else [0, 0] for n in range(7)]
 
 
-def test_every_item_is_reported(pictures: Collection) -> None:
+def test_every_item_is_reported(images: Collection) -> None:
     told: list[tuple[str, int | None, int]] = []
 
     def track(steps: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
@@ -152,22 +152,22 @@ def test_every_item_is_reported(pictures: Collection) -> None:
         told.append((description, total, len(steps)))
         yield from steps
 
-    encode_collection(PictureDescriptor(), pictures, track=track)
+    encode_collection(ImageDescriptor(), images, track=track)
     assert told == [("encoding images", 6, 6)]
 
 
-def test_the_cache_goes_by_content(pictures: Collection, tmp_path: Path) -> None:
+def test_the_cache_goes_by_content(images: Collection, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     first, second = Counting(), Counting()
-    features = encode_collection(first, pictures, cache=cache, batch_size=1)
-    assert first.seen in (5, 6)  # the last two pictures are one, if they do not go side by side
-    again = encode_collection(second, pictures, cache=cache)
+    features = encode_collection(first, images, cache=cache, batch_size=1)
+    assert first.seen in (5, 6)  # the last two images are one, if they do not go side by side
+    again = encode_collection(second, images, cache=cache)
     assert second.seen == 0
     assert again.values.tobytes() == features.values.tobytes()
 
-    (pictures.root / "0.png").rename(pictures.root / "moved.png")
-    noise(99).save(pictures.root / "1.png")
-    moved = collection(pictures.root, [("moved.png", None), ("1.png", None)])
+    (images.root / "0.png").rename(images.root / "moved.png")
+    noise(99).save(images.root / "1.png")
+    moved = collection(images.root, [("moved.png", None), ("1.png", None)])
     third = Counting()
     found = encode_collection(third, moved, cache=cache)
     assert third.seen == 1
@@ -175,12 +175,12 @@ def test_the_cache_goes_by_content(pictures: Collection, tmp_path: Path) -> None
     np.testing.assert_array_equal(found.values[1], third.encode([noise(99)])[0])
 
 
-def test_another_encoder_does_not_get_these_features(pictures: Collection, tmp_path: Path) -> None:
+def test_another_encoder_does_not_get_these_features(images: Collection, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
-    encode_collection(Counting(), pictures, cache=cache)
+    encode_collection(Counting(), images, cache=cache)
     other = Counting()
     other.fingerprint = "0" * 64
-    encode_collection(other, pictures, cache=cache)
+    encode_collection(other, images, cache=cache)
     assert other.seen >= 5
 
 
@@ -191,12 +191,12 @@ def test_encoders_as_fast_as_a_file_are_not_cached(tmp_path: Path) -> None:
 
 
 def hostile(folder: Path) -> dict[str, str]:
-    """Pictures nobody can or should decode: file name -> what is said about it."""
+    """Images nobody can or should decode: file name -> what is said about it."""
     good = BytesIO()
     noise(0).resize((200, 200)).save(good, "JPEG")
     (folder / "truncated.jpg").write_bytes(good.getvalue()[: len(good.getvalue()) // 2])
     (folder / "empty.png").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "text.jpg").write_text("this is no image")
     size = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     chunks = b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -205,9 +205,9 @@ def hostile(folder: Path) -> dict[str, str]:
     (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     (folder / "folder.png").mkdir()
     return {
-        "truncated.jpg": "not a picture that can be read",
-        "empty.png": "not a picture",
-        "text.jpg": "the format is not recognised",
+        "truncated.jpg": "not an image that can be read",
+        "empty.png": "not an image",
+        "text.jpg": "the format is not recognized",
         "bomb.png": "pixels",
         "folder.png": "not a file",
         "missing.jpg": "no such file",
@@ -215,37 +215,37 @@ def hostile(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_bad_picture_is_named_by_row_and_path(tmp_path: Path, cached: bool) -> None:
+def test_a_bad_image_is_named_by_row_and_path(tmp_path: Path, cached: bool) -> None:
     cache = FeatureCache(tmp_path / "cache") if cached else None
     noise(0).save(tmp_path / "good.png")
     for name, reason in hostile(tmp_path).items():
         items = collection(tmp_path, [("good.png", None), (name, None)])
         with pytest.raises(ImageError, match=f"row 2, item 'i1': .*{name}: .*{reason}") as caught:
-            encode_collection(PictureDescriptor(), items, cache=cache)
+            encode_collection(ImageDescriptor(), items, cache=cache)
         assert str(items.path) in str(caught.value)
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_bad_pictures_can_be_skipped_with_a_count(
+def test_bad_images_can_be_skipped_with_a_count(
     tmp_path: Path, cached: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = FeatureCache(tmp_path / "cache") if cached else None
     noise(0).save(tmp_path / "good.png")
     names = ["good.png", *hostile(tmp_path), "good.png"]
     items = collection(tmp_path, [(name, None) for name in names])
-    encoder = PictureDescriptor()
+    encoder = ImageDescriptor()
     features = encode_collection(encoder, items, cache=cache, batch_size=3, on_bad_item="skip")
     assert features.present.tolist() == [True] + [False] * 6 + [True]
     assert not features.values[1:7].any()
     np.testing.assert_array_equal(features.values[[0, 7]], encoder.encode([noise(0)] * 2))
     (record,) = caplog.records
-    assert record.getMessage().startswith("6 of 8 pictures cannot be read")
+    assert record.getMessage().startswith("6 of 8 images cannot be read")
     assert "row 2, item 'i1'" in record.getMessage()
     assert record.getMessage().endswith("...")
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         Image.new("L", (1, 1), 7),
         Image.new("CMYK", (9, 7)),
@@ -254,18 +254,18 @@ def test_bad_pictures_can_be_skipped_with_a_count(
         Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 900),
         Image.new("1", (5, 5), 1),
     ],
-    ids=lambda picture: picture.mode,
+    ids=lambda image: image.mode,
 )
-def test_odd_pictures_are_encoded(picture: Image.Image, tmp_path: Path) -> None:
-    picture.save(tmp_path / "odd.tiff")
-    features = encode_collection(PictureDescriptor(), collection(tmp_path, [("odd.tiff", None)]))
+def test_odd_images_are_encoded(image: Image.Image, tmp_path: Path) -> None:
+    image.save(tmp_path / "odd.tiff")
+    features = encode_collection(ImageDescriptor(), collection(tmp_path, [("odd.tiff", None)]))
     assert features.present.all()
     assert np.isfinite(features.values).all()
 
 
-def test_on_bad_item_is_checked(pictures: Collection) -> None:
+def test_on_bad_item_is_checked(images: Collection) -> None:
     with pytest.raises(UsageError, match="on_bad_item is 'ignore'"):
-        encode_collection(PictureDescriptor(), pictures, on_bad_item="ignore")
+        encode_collection(ImageDescriptor(), images, on_bad_item="ignore")
 
 
 ENCODE = textwrap.dedent(
@@ -295,7 +295,7 @@ def test_a_stopped_encoding_goes_on_where_it_was(
     scenes: Collection, tmp_path: Path, stop: signal.Signals
 ) -> None:
     process = encode_elsewhere(scenes, tmp_path)
-    folder = tmp_path / "features" / PictureDescriptor().fingerprint
+    folder = tmp_path / "features" / ImageDescriptor().fingerprint
     try:
         limit = time.monotonic() + 60
         while not folder.is_dir() or len(list(folder.glob("[!.]*"))) < 4:
@@ -304,13 +304,13 @@ def test_a_stopped_encoding_goes_on_where_it_was(
     finally:
         process.send_signal(stop)
         assert process.wait(timeout=60) != 0
-    kept = len(FeatureCache(tmp_path).open(PictureDescriptor().fingerprint, dim=832))
+    kept = len(FeatureCache(tmp_path).open(ImageDescriptor().fingerprint, dim=832))
     assert 0 < kept < len(scenes)
     encoder = Counting()
     resumed = encode_collection(encoder, scenes, cache=FeatureCache(tmp_path))
     distinct = len({path.read_bytes() for path in scenes.image_paths if path is not None})
     assert distinct - kept <= encoder.seen <= len(scenes) - kept
-    fresh = encode_collection(PictureDescriptor(), scenes)
+    fresh = encode_collection(ImageDescriptor(), scenes)
     np.testing.assert_allclose(resumed.values, fresh.values, rtol=1e-5, atol=1e-6)
 
 
@@ -320,5 +320,5 @@ def test_two_processes_fill_one_cache(scenes: Collection, tmp_path: Path) -> Non
     encoder = Counting()
     found = encode_collection(encoder, scenes, cache=FeatureCache(tmp_path))
     assert encoder.seen == 0
-    fresh = encode_collection(PictureDescriptor(), scenes)
+    fresh = encode_collection(ImageDescriptor(), scenes)
     np.testing.assert_allclose(found.values, fresh.values, rtol=1e-5, atol=1e-6)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-def pixels_of(folder: Path, pictures: list[Image.Image]) -> torch.Tensor:
+def pixels_of(folder: Path, images: list[Image.Image]) -> torch.Tensor:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    found: torch.Tensor = processor(pictures, return_tensors="pt")["pixel_values"]
+    found: torch.Tensor = processor(images, return_tensors="pt")["pixel_values"]
     return found
 
 
@@ -50,32 +50,32 @@ def mean_by_loop(folder: Path, texts: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def test_mobilenet_features_are_the_pooled_output(
-    mobilenet: Path, pictures: list[Image.Image]
+    mobilenet: Path, images: list[Image.Image]
 ) -> None:
     model = transformers.MobileNetV2Model.from_pretrained(mobilenet).eval()
     with torch.no_grad():
-        wanted = model(pixels_of(mobilenet, pictures)).pooler_output.numpy()
+        wanted = model(pixels_of(mobilenet, images)).pooler_output.numpy()
     encoder = TransformersImageEncoder.from_source(mobilenet)
     assert encoder.dim == 1280
-    np.testing.assert_allclose(encoder.encode(pictures), wanted, **TOLERANCE)
+    np.testing.assert_allclose(encoder.encode(images), wanted, **TOLERANCE)
 
 
 @pytest.mark.parametrize("pooler", [True, False])
 def test_a_vision_transformer_without_pooler_gives_its_first_token(
-    pooler: bool, pictures: list[Image.Image], tmp_path: Path
+    pooler: bool, images: list[Image.Image], tmp_path: Path
 ) -> None:
     tiny_models.save_vit(tmp_path, pooler=pooler)
     model = transformers.ViTModel.from_pretrained(tmp_path, add_pooling_layer=pooler).eval()
     with torch.no_grad():
-        output = model(pixels_of(tmp_path, pictures))
+        output = model(pixels_of(tmp_path, images))
     wanted = output.pooler_output if pooler else output.last_hidden_state[:, 0]
     encoder = TransformersImageEncoder.from_source(tmp_path)
-    np.testing.assert_allclose(encoder.encode(pictures), wanted.numpy(), **TOLERANCE)
+    np.testing.assert_allclose(encoder.encode(images), wanted.numpy(), **TOLERANCE)
     again = TransformersImageEncoder.from_source(tmp_path)
     assert again.fingerprint == encoder.fingerprint  # nothing random is left in it
     encoder.save(tmp_path / "saved")
     loaded = load_encoder(tmp_path / "saved")
-    assert loaded.encode(pictures).tobytes() == encoder.encode(pictures).tobytes()
+    assert loaded.encode(images).tobytes() == encoder.encode(images).tobytes()
 
 
 def test_text_features_are_the_mean_over_the_tokens(bert: Path) -> None:
@@ -121,18 +121,18 @@ def test_sentence_transformers_recipe(bert: Path, tmp_path: Path) -> None:
     assert unit.fingerprint != encoder.fingerprint
 
 
-def test_clip_goes_through_its_projections(clip: Path, pictures: list[Image.Image]) -> None:
+def test_clip_goes_through_its_projections(clip: Path, images: list[Image.Image]) -> None:
     model = transformers.CLIPModel.from_pretrained(clip).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(clip)
     with torch.no_grad():
-        vision = model.vision_model(pixel_values=pixels_of(clip, pictures)).pooler_output
-        images = model.visual_projection(vision).numpy()
+        vision = model.vision_model(pixel_values=pixels_of(clip, images)).pooler_output
+        expected = model.visual_projection(vision).numpy()
         tokens = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
         texts = model.text_projection(model.text_model(**tokens).pooler_output).numpy()
     image_encoder = make_encoder(str(clip), modality="image")
     text_encoder = make_encoder(str(clip), modality="text")
     assert image_encoder.dim == text_encoder.dim == 12
-    np.testing.assert_allclose(image_encoder.encode(pictures), images, **TOLERANCE)
+    np.testing.assert_allclose(image_encoder.encode(images), expected, **TOLERANCE)
     np.testing.assert_allclose(text_encoder.encode(SENTENCES), texts, **TOLERANCE)
 
 
@@ -167,17 +167,17 @@ def test_the_fingerprint_changes_with_weights_and_with_preprocessing(tmp_path: P
 
 
 def test_a_saved_encoder_needs_nothing_of_where_it_came_from(
-    tmp_path: Path, pictures: list[Image.Image]
+    tmp_path: Path, images: list[Image.Image]
 ) -> None:
     source = tiny_models.save_mobilenet(tmp_path / "source")
     encoder = TransformersImageEncoder.from_source(source)
     shutil.rmtree(source)
     encoder.save(tmp_path / "saved")
     loaded = load_encoder(tmp_path / "saved")
-    assert loaded.encode(pictures).tobytes() == encoder.encode(pictures).tobytes()
+    assert loaded.encode(images).tobytes() == encoder.encode(images).tobytes()
 
 
-def test_a_bad_picture_is_named(mobilenet: Path, tmp_path: Path) -> None:
+def test_a_bad_image_is_named(mobilenet: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff not really")
     encoder = TransformersImageEncoder.from_source(mobilenet)
@@ -209,7 +209,7 @@ def test_mobilenet_knows_a_dog_from_a_boat() -> None:
                 if len(found) < 8 and name in words and name in item["labels"] + ["boat"]:
                     found.append(root / item["image"])
     dogs, boats = (encoder.encode(wanted[name]) for name in ("dog", "boat"))
-    centre = np.concatenate([dogs, boats]).mean(axis=0)
-    dogs, boats = dogs - centre, boats - centre
+    center = np.concatenate([dogs, boats]).mean(axis=0)
+    dogs, boats = dogs - center, boats - center
     assert (dogs @ dogs.mean(axis=0) > dogs @ boats.mean(axis=0)).mean() > 0.8
     assert (boats @ boats.mean(axis=0) > boats @ dogs.mean(axis=0)).mean() > 0.8

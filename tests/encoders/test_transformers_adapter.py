@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from proxyhash.encoders.transformers_adapter import (
-    PictureProcessor,
+    ImageProcessor,
     Tokenizer,
     _projected,
     load_backbone,
@@ -40,28 +40,28 @@ PROCESSORS: dict[str, dict[str, Any]] = {
 }
 
 
-def own_result(folder: Path, pictures: list[Image.Image]) -> torch.Tensor:
+def own_result(folder: Path, images: list[Image.Image]) -> torch.Tensor:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    found: torch.Tensor = processor(pictures, return_tensors="pt")["pixel_values"]
+    found: torch.Tensor = processor(images, return_tensors="pt")["pixel_values"]
     return found.float()
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_pixels_are_those_of_the_models_own_processor(
-    name: str, pictures: list[Image.Image], tmp_path: Path
+    name: str, images: list[Image.Image], tmp_path: Path
 ) -> None:
     tiny_models.image_processor(**PROCESSORS[name]).save_pretrained(tmp_path)
-    processor = PictureProcessor(tmp_path)
+    processor = ImageProcessor(tmp_path)
     # Values of a thousand cannot be promised to within 1e-6, so that processor is left to itself.
     assert processor.batched == (name != "bytes")
-    found = processor.pixels([processor.prepare(picture) for picture in pictures])
+    found = processor.pixels([processor.prepare(image) for image in images])
     assert found.dtype == torch.float32
-    wanted = own_result(tmp_path, pictures)
+    wanted = own_result(tmp_path, images)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
 
 
 class PaddingProcessor(transformers.MobileNetV2ImageProcessorPil):
-    """Turns every picture into a frame of zeros: no multiplication of each pixel does that."""
+    """Turns every image into a frame of zeros: no multiplication of each pixel does that."""
 
     def normalize(self, image: Any, mean: Any, std: Any, **options: Any) -> Any:
         image = super().normalize(image, mean, std, **options)
@@ -70,7 +70,7 @@ class PaddingProcessor(transformers.MobileNetV2ImageProcessorPil):
 
 
 class PlainProcessor:
-    """Normalises without saying with what, and knows no switches."""
+    """Normalizes without saying with what, and knows no switches."""
 
     do_normalize = True
 
@@ -85,33 +85,33 @@ class PlainProcessor:
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_processor_that_does_otherwise_is_left_to_itself(
-    plain: bool, pictures: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: bool, images: list[Image.Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_models.image_processor().save_pretrained(tmp_path)
     own = PlainProcessor() if plain else PaddingProcessor.from_pretrained(tmp_path)
     monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", lambda *_, **__: own)
-    processor = PictureProcessor(tmp_path)
+    processor = ImageProcessor(tmp_path)
     assert not processor.batched
-    found = processor.pixels([processor.prepare(picture) for picture in pictures])
-    assert torch.equal(found, own(pictures, return_tensors="pt")["pixel_values"])
+    found = processor.pixels([processor.prepare(image) for image in images])
+    assert torch.equal(found, own(images, return_tensors="pt")["pixel_values"])
 
 
-def test_pictures_that_come_out_in_different_sizes_are_refused(
-    pictures: list[Image.Image], tmp_path: Path
+def test_images_that_come_out_in_different_sizes_are_refused(
+    images: list[Image.Image], tmp_path: Path
 ) -> None:
     tiny_models.image_processor(do_center_crop=False).save_pretrained(tmp_path)
-    processor = PictureProcessor(tmp_path)
-    with pytest.raises(ModelError, match="pictures of different sizes"):
-        processor.pixels([processor.prepare(picture) for picture in pictures])
+    processor = ImageProcessor(tmp_path)
+    with pytest.raises(ModelError, match="images of different sizes"):
+        processor.pixels([processor.prepare(image) for image in images])
 
 
 def test_mobilenet_processor_gives_the_same_pixels_on_photos() -> None:
     photos = sorted(shared_path("data/flickr8k/images").iterdir())[:6]
     folder = shared_path("models/mobilenet_v2_1.0_224")
     opened = [Image.open(photo).convert("RGB") for photo in photos]
-    processor = PictureProcessor(folder)
+    processor = ImageProcessor(folder)
     assert processor.batched
-    found = processor.pixels([processor.prepare(picture) for picture in opened])
+    found = processor.pixels([processor.prepare(image) for image in opened])
     torch.testing.assert_close(found, own_result(folder, opened), rtol=0, atol=1e-6)
     assert found.is_contiguous(memory_format=torch.channels_last)
 

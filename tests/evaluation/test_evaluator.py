@@ -59,7 +59,7 @@ def test_each_direction_searches_what_has_the_modality(run: Run, name: str, gall
     assert found.map[name] == direction.map == pytest.approx(direct.value)
     np.testing.assert_array_equal(direction.average_precision, direct.per_query)
     assert (direction.queries, direction.left_out) == (direct.queries, direct.left_out)
-    assert direction.left_out >= 3  # the unlabelled ones
+    assert direction.left_out >= 3  # the unlabeled ones
     assert direction.gallery == len(columns)
     assert found.missing[name] == (20 - len(rows), len(positions) - len(columns))
     assert sum(found.missing[name]) > 0

@@ -1,4 +1,4 @@
-"""The plots exist, are pictures, say what they show, and survive an evaluation without figures."""
+"""The plots exist, are images, say what they show, and survive an evaluation without figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_pictures_are_drawn(tmp_path: Path, strict: bool) -> None:
+def test_images_are_drawn(tmp_path: Path, strict: bool) -> None:
     run = make_run(tmp_path, strict=strict)
     for gallery, suffix in (("literature", ""), ("strict", "-strict")):  # without strict: empty
         evaluation = evaluate_codes(
@@ -31,10 +31,10 @@ def test_pictures_are_drawn(tmp_path: Path, strict: bool) -> None:
             f"distances{suffix}.png",
         ]
         for path in paths:
-            with Image.open(path) as picture:
-                assert picture.format == "PNG"
-                assert min(picture.size) > 600
-                assert len(picture.convert("RGB").getcolors(10**6) or range(300)) > 200
+            with Image.open(path) as image:
+                assert image.format == "PNG"
+                assert min(image.size) > 600
+                assert len(image.convert("RGB").getcolors(10**6) or range(300)) > 200
 
 
 def test_without_matplotlib_the_extra_is_named(

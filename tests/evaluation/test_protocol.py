@@ -33,8 +33,8 @@ def test_wrong_values_are_refused(values: dict[str, object], message: str) -> No
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(DataError, match="unknown key 'tie' in a protocol; did you mean 'ties'"):
         Protocol.from_dict({"tie": "stable"})
-    with pytest.raises(DataError, match=r"unknown key 'colour' in a protocol$"):
-        Protocol.from_dict({"colour": "red"})
+    with pytest.raises(DataError, match=r"unknown key 'color' in a protocol$"):
+        Protocol.from_dict({"color": "red"})
 
 
 @pytest.mark.parametrize(

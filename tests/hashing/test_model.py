@@ -90,8 +90,8 @@ def test_images_and_texts_go_through_their_encoders(model: HashModel, scenes: Co
     assert model.image_encoder is not None
     expected = model.encode_features(model.image_encoder.encode(paths), modality="image")
     assert np.array_equal(model.encode_images(paths), expected)
-    pictures = [Image.open(path) for path in paths]
-    assert np.array_equal(model.encode_images(pictures), expected)
+    images = [Image.open(path) for path in paths]
+    assert np.array_equal(model.encode_images(images), expected)
     contents = [path.read_bytes() for path in paths]
     assert np.array_equal(model.encode_images(contents), expected)
     texts = ["a red circle", ""]

@@ -1,4 +1,4 @@
-"""An image encoder of a few numbers a picture, and a model built on it and a bag of words."""
+"""An image encoder of a few numbers an image, and a model built on it and a bag of words."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def codes_of(*values: int) -> np.ndarray:
 
 
 def fill(index, *, count: int = 23) -> None:
-    """Items with a picture, a text or both."""
+    """Items with an image, a text or both."""
     for start, names in ((0, ["image"]), (1, ["text"]), (2, ["image", "text"])):
         rows = range(start, count, 3)
         index.add(

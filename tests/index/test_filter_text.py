@@ -34,9 +34,9 @@ A, B, C = Equals("a", 1), Equals("b", 2), Equals("c", 3)
         ("labels contains dog", Contains("labels", "dog")),
         ('labels contains "dog"', Contains("labels", "dog")),
         ("labels CONTAINS 'the dog'", Contains("labels", "the dog")),
-        ("colour = red", Equals("colour", "red")),
-        ("colour==red", Equals("colour", "red")),
-        ("colour != red", Not(Equals("colour", "red"))),
+        ("color = red", Equals("color", "red")),
+        ("color==red", Equals("color", "red")),
+        ("color != red", Not(Equals("color", "red"))),
         ("price<10", Range("price", lt=10)),
         ("price <= 9.50", Range("price", le=9.5)),
         ("price > -1", Range("price", gt=-1)),
@@ -50,8 +50,8 @@ A, B, C = Equals("a", 1), Equals("b", 2), Equals("c", 3)
         ("n = 9223372036854775807", Equals("n", 2**63 - 1)),
         ("sold = true", Equals("sold", True)),
         ("sold = False", Equals("sold", False)),
-        ("colour = null", Equals("colour", None)),
-        ('colour = "null"', Equals("colour", "null")),
+        ("color = null", Equals("color", None)),
+        ('color = "null"', Equals("color", "null")),
         ("labels contains null", Contains("labels", None)),
         ('"unit price" < 3', Range("unit price", lt=3)),
         ("'not' = 'and'", Equals("not", "and")),
@@ -69,11 +69,11 @@ A, B, C = Equals("a", 1), Equals("b", 2), Equals("c", 3)
         ("\n a\t=  1 \n", A),
         ("NOT a=1 OR b=2", Or((Not(A), B))),
         (
-            'labels contains "dog" and not (price >= 9 or colour = red)',
+            'labels contains "dog" and not (price >= 9 or color = red)',
             And(
                 (
                     Contains("labels", "dog"),
-                    Not(Or((Range("price", ge=9), Equals("colour", "red")))),
+                    Not(Or((Range("price", ge=9), Equals("color", "red")))),
                 )
             ),
         ),

@@ -1,4 +1,4 @@
-"""What DCHML-plus learns from, against loops over categories and pairs."""
+"""What DCHML-plus learns from, against loops over classes and pairs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_relevance_likelihood_is_that_of_the_loop() -> None:
     assert value.item() == pytest.approx(sum(terms) / 12, rel=1e-6)
 
 
-def test_label_posterior_is_that_of_the_loop_over_labelled_items() -> None:
+def test_label_posterior_is_that_of_the_loop_over_labeled_items() -> None:
     logits = _random(3, 3)
     terms = []
     for i in (0, 2):

@@ -23,7 +23,7 @@ INDEX = torch.tensor([3, 8, 0, 11, 5, 7, 2])
 
 @pytest.fixture
 def parts():
-    """A set with an unlabelled item, one without image and one without text in the batch."""
+    """A set with an unlabeled item, one without image and one without text in the batch."""
     toy = make_toy()
     toy.labels[8] = 0
     toy.has_image[0] = False

@@ -118,7 +118,7 @@ def test_passes_name_each_network_once_a_round_or_there_are_none(setting):
     assert learning == (["image", "text"] if type(objective).passes else [])
 
 
-def test_unlabelled_items_get_no_gradient_and_nothing_becomes_nan(setting):
+def test_unlabeled_items_get_no_gradient_and_nothing_becomes_nan(setting):
     objective, toy, nets, memory = setting
     toy.labels[:5] = 0
     for learning in objective.passes:
@@ -133,7 +133,7 @@ def test_unlabelled_items_get_no_gradient_and_nothing_becomes_nan(setting):
             assert (gradient[5:].abs().sum(dim=1) > 0).any()
 
 
-def test_a_batch_of_unlabelled_items_alone_is_harmless(setting):
+def test_a_batch_of_unlabeled_items_alone_is_harmless(setting):
     objective, toy, nets, memory = setting
     toy.labels[:] = 0
     for learning in objective.passes:

@@ -50,7 +50,7 @@ def test_networks_that_go_straight_to_bits_are_refused_before_the_run():
         begun("dchml-plus", toy, networks("dchml"))
 
 
-def test_mixing_keeps_features_and_labels_in_step_and_leaves_the_unlabelled_alone():
+def test_mixing_keeps_features_and_labels_in_step_and_leaves_the_unlabeled_alone():
     torch.manual_seed(0)
     labels = torch.eye(6)[:, :4]  # the last two have none
     mixed, shares = _mix(torch.eye(6), labels, 1.0)
@@ -67,7 +67,7 @@ def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_category():
     toy, nets, objective, _ = started(refit=300, noise=0.0)
 
     def loss():
-        logits = {m: nets[m].eval().category_logits(getattr(toy, m)).detach() for m in nets}
+        logits = {m: nets[m].eval().class_logits(getattr(toy, m)).detach() for m in nets}
         both = torch.cat(list(logits.values()))
         outputs = torch.tanh(nets["image"].phnet(both))
         terms = objective._code_terms(outputs, both, scale=objective.scale, bias=objective.bias)
@@ -82,7 +82,7 @@ def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_category():
     assert objective.proxies.origin == "phnet"
 
 
-def test_the_optimiser_holds_the_shared_part_once(tmp_path):
+def test_the_optimizer_holds_the_shared_part_once(tmp_path):
     _, nets, objective, _ = started()
     pair = Networks(nets["image"], nets["text"])
     groups = make_optimizer(config_of(tmp_path), pair, objective).param_groups

@@ -51,7 +51,7 @@ def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
 
 
 def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module]:
-    """Small networks: linear, or with category logits, for the methods that need them so."""
+    """Small networks: linear, or with class logits, for the methods that need them so."""
     method = get_method(name)
     hidden = (32,) if method.passes else ()
     categories = CLASSES if method.defaults.get("posterior") else 0

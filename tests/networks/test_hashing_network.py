@@ -1,4 +1,4 @@
-"""Hashing networks: shapes, the order of layers, repeatable weights, standardisation."""
+"""Hashing networks: shapes, the order of layers, repeatable weights, standardization."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_to_others
 def test_config_and_state_rebuild_the_network(kind: type[HashingNetwork]) -> None:
     network = kind(5, 16, **EVERYTHING, seed=3)
     network.fit_standardization(_features())
-    network(_features())  # moves the running statistics of the batch normalisation
+    network(_features())  # moves the running statistics of the batch normalization
     again = kind.from_config(network.config)
     again.load_state_dict(network.state_dict())
     assert again.config == network.config
@@ -86,7 +86,7 @@ def test_output_batch_norm_balances_the_bits() -> None:
     torch.testing.assert_close(logits.mean(dim=0), torch.zeros(16), atol=1e-4, rtol=0)
 
 
-def test_standardisation_uses_present_rows_and_keeps_constant_features_finite() -> None:
+def test_standardization_uses_present_rows_and_keeps_constant_features_finite() -> None:
     features = _features() * torch.tensor([1.0, 1e3, 1e-3, 1.0, 1.0]) + 5
     features[:, 3] = 0.1
     features[-1] = 0
@@ -102,7 +102,7 @@ def test_standardisation_uses_present_rows_and_keeps_constant_features_finite() 
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 300.0])
-def test_centring_brings_features_of_any_unit_to_one_scale(unit: float) -> None:
+def test_centering_brings_features_of_any_unit_to_one_scale(unit: float) -> None:
     features = unit * (_features() * torch.tensor([1.0, 2, 3, 0, 5]) + 7)
     network = HashingNetwork(5, 8, center=True)
     network.fit_standardization(features)
@@ -111,7 +111,7 @@ def test_centring_brings_features_of_any_unit_to_one_scale(unit: float) -> None:
     np.testing.assert_allclose(network.standardized(features).numpy(), by_hand, atol=1e-4)
 
 
-def test_centring_equal_items_makes_zeros() -> None:
+def test_centering_equal_items_makes_zeros() -> None:
     network = HashingNetwork(5, 8, center=True)
     features = torch.full((4, 5), 0.1)
     network.fit_standardization(features)
@@ -120,7 +120,7 @@ def test_centring_equal_items_makes_zeros() -> None:
 
 def test_categories_are_predicted_on_the_way() -> None:
     network = HashingNetwork(5, 8, categories=3, output_batch_norm=True).eval()
-    logits = network.category_logits(_features())
+    logits = network.class_logits(_features())
     assert logits.shape == (12, 3)
     assert network.phnet is not None
     assert (network.logits(_features()) == network.phnet(logits)).all()
@@ -129,16 +129,16 @@ def test_categories_are_predicted_on_the_way() -> None:
 
 
 def test_a_network_without_categories_says_so() -> None:
-    with pytest.raises(UsageError, match="without predicting categories"):
-        HashingNetwork(5, 8).category_logits(_features())
+    with pytest.raises(UsageError, match="without predicting classes"):
+        HashingNetwork(5, 8).class_logits(_features())
 
 
-def test_standardisation_needs_an_item() -> None:
+def test_standardization_needs_an_item() -> None:
     with pytest.raises(UsageError, match="no train item has this modality"):
         HashingNetwork(5, 8, standardize=True).fit_standardization(torch.zeros(0, 5))
 
 
-def test_without_the_option_standardisation_leaves_no_trace() -> None:
+def test_without_the_option_standardization_leaves_no_trace() -> None:
     network = HashingNetwork(5, 8)
     network.fit_standardization(_features())
     assert "mean" not in network.state_dict()

@@ -11,7 +11,7 @@ from proxyhash.proxies.make_proxies import make_proxies
 
 
 def _labels(*, classes: int = 12, items: int = 400, seed: int = 0) -> np.ndarray:
-    """Labels in which categories 2m and 2m + 1 often meet."""
+    """Labels in which classes 2m and 2m + 1 often meet."""
     rng = np.random.default_rng(seed)
     pairs = rng.random((items, classes // 2)) < 0.15
     return np.repeat(pairs, 2, axis=1) & (rng.random((items, classes)) < 0.8)
@@ -55,7 +55,7 @@ def test_categories_that_meet_lie_nearer() -> None:
 
 def test_crowded_categories_get_words_of_their_own_or_an_error() -> None:
     assert affinity_proxies(_labels(classes=30), 12).minimum_distance >= 1
-    with pytest.raises(UsageError, match="30 categories crowd 8 bits"):
+    with pytest.raises(UsageError, match="30 classes crowd 8 bits"):
         affinity_proxies(np.ones((20, 30), bool), 8, strength=5.0)
 
 

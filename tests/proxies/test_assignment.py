@@ -63,7 +63,7 @@ def test_the_words_stay_the_same_set_and_the_order_improves() -> None:
 
 
 def test_opposite_words_go_to_categories_that_never_meet() -> None:
-    # Categories 2i and 2i+1 always meet; sixteen words of 8 bits are eight opposite pairs.
+    # Classes 2i and 2i+1 always meet; sixteen words of 8 bits are eight opposite pairs.
     pairs = np.repeat(np.eye(8, dtype=bool), 2, axis=1)
     proxies = hadamard_codebook(16, 8)
     found = assign_by_cooccurrence(proxies, pairs)
@@ -89,7 +89,7 @@ def test_two_categories() -> None:
 
 
 def test_labels_must_fit() -> None:
-    with pytest.raises(UsageError, match="labels of 4 categories do not fit 5 proxies"):
+    with pytest.raises(UsageError, match="labels of 4 classes do not fit 5 proxies"):
         assign_by_cooccurrence(_proxies(5), _labels(4))
 
 

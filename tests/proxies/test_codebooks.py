@@ -1,4 +1,4 @@
-"""Codebooks: the distances they promise, for many categories and bits."""
+"""Codebooks: the distances they promise, for many classes and bits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxyhash.proxies.local_search import search_words
 from proxyhash.proxies.selection import choose_words, pair_energy, set_energy
 from tests.hashing import brute_force
 
-# (categories, bits, minimum distance)
+# (classes, bits, minimum distance)
 DISTANCES = [
     *[(10, 16, 8), (10, 64, 34), (21, 64, 32)],
     *[(24, 16, 8), (24, 32, 16), (25, 16, 8), (25, 32, 16), (25, 64, 32), (25, 128, 64)],
@@ -60,14 +60,14 @@ def test_codebooks_are_seeded(make: object) -> None:
 def test_hadamard_codebook() -> None:
     within = hadamard_codebook(32, 32)
     assert within.origin == "hadamard"
-    # As many categories as bits need no opposite words: all distances are K/2.
+    # As many classes as bits need no opposite words: all distances are K/2.
     assert set(brute_force.distances(within.codes.tolist())) == {16}
     full = hadamard_codebook(64, 32)
     assert sorted(set(brute_force.distances(full.codes.tolist()))) == [16, 32]
     assert full.bit_balance == 0
     cut = hadamard_codebook(20, 26)
     assert min(brute_force.distances(cut.codes.tolist())) >= 14 - 2
-    with pytest.raises(UsageError, match=r"65 categories of 32 bits have no Hadamard codebook"):
+    with pytest.raises(UsageError, match=r"65 classes of 32 bits have no Hadamard codebook"):
         hadamard_codebook(65, 32)
 
 

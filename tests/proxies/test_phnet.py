@@ -72,5 +72,5 @@ def test_what_cannot_be_learned_is_said() -> None:
         learn_phnet(5, 2)
     with pytest.raises(UsageError, match="steps is 0"):
         learn_phnet(5, 8, steps=0)
-    with pytest.raises(UsageError, match="same 4-bit proxy to two of 16 categories"):
+    with pytest.raises(UsageError, match="same 4-bit proxy to two of 16 classes"):
         learn_phnet(16, 4, steps=5)

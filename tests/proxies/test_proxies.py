@@ -90,7 +90,7 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
 def test_room() -> None:
     check_room(8, 3)
     check_room(10**6, 128)
-    with pytest.raises(UsageError, match=r"9 categories do not fit in 3 bits \(at most 8 codes\)"):
+    with pytest.raises(UsageError, match=r"9 classes do not fit in 3 bits \(at most 8 codes\)"):
         check_room(9, 3)
     with pytest.raises(UsageError, match="at least 1"):
         check_room(0, 3)

@@ -37,7 +37,7 @@ TEXT_CODES = [0b0001, 0b0001, 0b0011, 0b1110, 0b0111, 0, 0b0110, 0b0111]
 
 
 class StubEncoder:
-    """Counts the three words it knows; a picture is its red, green and blue."""
+    """Counts the three words it knows; an image is its red, green and blue."""
 
     def encode(self, inputs: list[Any], **_: Any) -> np.ndarray:
         return np.array([[word in text for word in WORDS] for text in inputs], np.float32)
@@ -45,7 +45,7 @@ class StubEncoder:
 
 @dataclass
 class StubModel:
-    """Gives texts of one word the code of that word, and each picture the code of green."""
+    """Gives texts of one word the code of that word, and each image the code of green."""
 
     fingerprint: str = "m1"
     text_encoder: StubEncoder | None = None
@@ -63,7 +63,7 @@ class StubModel:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder over eight items; `q` is the query, `gone` names a picture that is not there."""
+    """A run folder over eight items; `q` is the query, `gone` names an image that is not there."""
     data = tmp_path / "data"
     data.mkdir()
     for item in ITEMS:

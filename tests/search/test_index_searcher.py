@@ -55,7 +55,7 @@ def pairs(answer: Answer) -> list[tuple[int, str]]:
     return [(hit.distance, hit.id) for hit in answer.hits]
 
 
-def test_texts_pictures_and_items_ask(searcher: IndexSearcher, tmp_path: Path) -> None:
+def test_texts_images_and_items_ask(searcher: IndexSearcher, tmp_path: Path) -> None:
     answer = searcher.search_text("red")
     assert pairs(answer) == [(0, "a"), (4, "b")]
     assert (answer.target, answer.searched, answer.bits) == ("image", 2, 8)
@@ -125,11 +125,11 @@ def test_an_index_of_one_modality() -> None:
 
 def test_a_folder_is_opened_with_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "x.index"
-    assert not IndexSearcher.recognises(str(folder))
+    assert not IndexSearcher.recognizes(str(folder))
     with Store.create(folder, bits=8, model="m1") as store:
         store.add(["a"], {"image": codes(1), "text": codes(2)})
-    assert IndexSearcher.recognises(str(folder))
-    assert IndexSearcher.recognises("http://host:19530")
+    assert IndexSearcher.recognizes(str(folder))
+    assert IndexSearcher.recognizes("http://host:19530")
     with IndexSearcher.open(str(folder)) as searcher:
         assert pairs(searcher.search_id("a")) == [(2, "a")]
         with pytest.raises(UsageError, match="carries no model"):

@@ -58,9 +58,9 @@ def test_shows_query_hits_texts_and_labels(searcher: RunSearcher) -> None:
     for words in ("red", "4 nearest of 6 images", "2 bits apart", "identical code", "green"):
         assert words in outline.words
     assert [image["alt"] for image in outline.all("img")] == ["red a", "red b", "blue plain"]
-    # `gone` names a picture that does not exist
+    # `gone` names an image that does not exist
     assert [tile["aria-label"] for tile in outline.all("div") if tile.get("role") == "img"] == [
-        "picture not available"
+        "image not available"
     ]
 
 
@@ -118,7 +118,7 @@ def test_long_codes_go_without_strip_and_legend(searcher: RunSearcher) -> None:
     outline = Outline(render_page([answer], title="Search"))
     assert outline.all("svg") == []
     assert "differs from the query" not in outline.words
-    assert "no picture" in outline.words
+    assert "no image" in outline.words
 
 
 def test_figures_and_footer(searcher: RunSearcher, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The results page in a real browser: pictures show, nothing is fetched, nothing overflows."""
+"""The results page in a real browser: images show, nothing is fetched, nothing overflows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page_file(searcher: RunSearcher, run: Path, tmp_path: Path) -> Path:
     return tmp_path / "page.html"
 
 
-def test_pictures_show_and_nothing_is_fetched(browser: Browser, page_file: Path) -> None:
+def test_images_show_and_nothing_is_fetched(browser: Browser, page_file: Path) -> None:
     page = browser.open(page_file.as_uri())
     widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
     assert len(widths) >= 6
@@ -76,9 +76,9 @@ def test_without_the_budget_of_the_network_policy(browser: Browser, tmp_path: Pa
     assert any("Content Security Policy" in complaint for complaint in page.complaints)
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance of "rgb(r, g, b)", as in WCAG 2."""
-    channels = [float(part) / 255 for part in colour[4:-1].split(",")]
+    channels = [float(part) / 255 for part in color[4:-1].split(",")]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

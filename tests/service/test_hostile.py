@@ -120,12 +120,12 @@ class Maker:
                 "url": path + (quote(name, safe="") if draw.random() < 0.7 else quote(name)),
             }
         if kind == 2:
-            picture = draw.choice([*TRAPS.values(), jpeg(), self.damaged()])
+            image = draw.choice([*TRAPS.values(), jpeg(), self.damaged()])
             return {
                 "method": "POST",
                 "url": draw.choice(["/v1/search/image", "/v1/encode/image"]),
                 "files": {
-                    draw.choice(["image", "image", "x"]): (draw.choice(TEXTS), picture, "image/png")
+                    draw.choice(["image", "image", "x"]): (draw.choice(TEXTS), image, "image/png")
                 },
                 "data": {"options": json.dumps(self.value())} if draw.random() < 0.3 else {},
             }
@@ -163,10 +163,10 @@ class Maker:
         }
 
     def damaged(self) -> bytes:
-        picture = bytearray(jpeg())
+        image = bytearray(jpeg())
         for _ in range(self.random.randrange(1, 30)):
-            picture[self.random.randrange(len(picture))] = self.random.randrange(256)
-        return bytes(picture)
+            image[self.random.randrange(len(image))] = self.random.randrange(256)
+        return bytes(image)
 
 
 def test_a_thousand_hostile_requests(index_copy: Path, keys: Keys) -> None:

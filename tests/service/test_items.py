@@ -120,7 +120,7 @@ def test_a_thumbnail_comes_from_the_index_and_is_cached(client: TestClient) -> N
     assert client.get(hit["thumbnail"]).status_code == 200
 
 
-def test_a_thumbnail_goes_with_its_picture(writer: TestClient) -> None:
+def test_a_thumbnail_goes_with_its_image(writer: TestClient) -> None:
     image = writer.get("/v1/items/000001").json()["codes"]["image"]
     put(writer, {"id": "000001", "codes": {"image": image}})
     assert writer.get("/v1/thumbnails/000001").status_code == 200

@@ -1,4 +1,4 @@
-"""Bodies that are too large, too deep, too slow or no JSON; pictures that are traps."""
+"""Bodies that are too large, too deep, too slow or no JSON; images that are traps."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def jpeg(size: tuple[int, int] = (40, 30)) -> bytes:
 
 def animation() -> bytes:
     buffer = io.BytesIO()
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "green", "blue")]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     return buffer.getvalue()
 
@@ -134,7 +134,7 @@ TRAPS = {
     "SVG in XML": b'<?xml version="1.0"?>' + SVG,
     "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     "PDF": b"%PDF-1.7\n",
-    "text": b"not a picture",
+    "text": b"not an image",
     "nothing": b"",
     "zeros": b"\0" * 1000,
     "HTML": b"<html><script>alert(1)</script>",
@@ -143,7 +143,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("name", TRAPS)
-def test_a_trap_is_refused_as_a_picture(client: TestClient, name: str) -> None:
+def test_a_trap_is_refused_as_a_image(client: TestClient, name: str) -> None:
     start = time.perf_counter()
     answer = client.post("/v1/search/image", files={"image": (name, TRAPS[name], "image/png")})
     assert time.perf_counter() - start < 5
@@ -154,11 +154,11 @@ def test_a_trap_is_refused_as_a_picture(client: TestClient, name: str) -> None:
 
 
 def test_what_only_looks_odd_is_taken(client: TestClient) -> None:
-    picture = jpeg()
-    polyglot = picture + b"PK\x03\x04<script>alert(1)</script>"
-    plain = client.post("/v1/encode/image", files={"image": picture}).json()["codes"]
+    image = jpeg()
+    polyglot = image + b"PK\x03\x04<script>alert(1)</script>"
+    plain = client.post("/v1/encode/image", files={"image": image}).json()["codes"]
     assert client.post("/v1/encode/image", files={"image": polyglot}).json()["codes"] == plain
-    named = {"image": ("../../etc/passwd\x00.svg", picture, "image/svg+xml")}
+    named = {"image": ("../../etc/passwd\x00.svg", image, "image/svg+xml")}
     assert client.post("/v1/encode/image", files=named).json()["codes"] == plain
     assert client.post("/v1/encode/image", files={"image": animation()}).status_code == 200
 
@@ -168,7 +168,7 @@ def test_what_only_looks_odd_is_taken(client: TestClient) -> None:
     [
         ({"json": {"image": "x"}}, 415),
         ({"data": {"image": "x"}}, 415),
-        ({"files": {"picture": b"x"}}, 422),
+        ({"files": {"image": b"x"}}, 422),
         ({"files": {"image": b"x", "other": b"y"}}, 400),
         ({"files": {"image": jpeg()}, "data": {"options": "{"}}, 400),
         ({"files": {"image": jpeg()}, "data": {"options": "[]"}}, 422),

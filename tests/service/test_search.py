@@ -61,7 +61,7 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Inde
     assert took["encode"] > 0
 
 
-def test_a_picture_finds_what_the_searcher_finds(
+def test_a_image_finds_what_the_searcher_finds(
     client: TestClient, searcher: IndexSearcher, built: Built
 ) -> None:
     path = built.collection.image_paths[3]
@@ -234,7 +234,7 @@ def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) ->
         assert itself.searched == len(index) - 1
 
 
-def test_payloads_come_without_the_path_of_the_picture(client: TestClient, built: Built) -> None:
+def test_payloads_come_without_the_path_of_the_image(client: TestClient, built: Built) -> None:
     hit = client.post("/v1/search", json={"text": "a duck", "k": 1}).json()["hits"][0]
     item = built.collection.items[built.collection.positions[hit["id"]]]
     assert hit["payload"]["text"] == item.text

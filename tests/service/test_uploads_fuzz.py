@@ -1,4 +1,4 @@
-"""Multipart bodies of anything: a picture is searched with, or the form is refused."""
+"""Multipart bodies of anything: an image is searched with, or the form is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ options = st.dictionaries(
     | st.sampled_from(["text", "image", "\ud800", {"field": "a", "eq": "\ud800"}, [[]], {"a": []}]),
     max_size=3,
 ).map(lambda value: json.dumps(value).encode())
-pictures = st.sampled_from([JPEG, JPEG[:400], b"", b"GIF89a"]) | st.binary(max_size=30)
+images = st.sampled_from([JPEG, JPEG[:400], b"", b"GIF89a"]) | st.binary(max_size=30)
 charsets = st.sampled_from(
     ["utf-8", "UTF8", "latin-1", "utf-16", "utf-7", "unicode_escape", "punycode", "idna"]
 ) | st.text("ab-_.0\0\"' ;", max_size=6)
@@ -52,7 +52,7 @@ def heads(draw: st.DrawFn) -> str:
 
 forms = st.lists(
     st.just(part('Content-Disposition: form-data; name="image"; filename="a"', JPEG))
-    | st.builds(part, heads(), options | pictures),
+    | st.builds(part, heads(), options | images),
     max_size=3,
 ).map(lambda parts: b"".join(parts) + b"--x--\r\n")
 

@@ -40,7 +40,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def rewrite(scenes, folder, change):
-    """Write a manifest beside the scenes' pictures with every item changed by `change`."""
+    """Write a manifest beside the scenes' images with every item changed by `change`."""
     lines = (scenes.root / "items.jsonl").read_text().splitlines()
     items = [json.loads(line) for line in lines]
     for position, item in enumerate(items):

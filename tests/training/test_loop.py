@@ -180,7 +180,7 @@ def test_training_learns(tmp_path):
     assert state.best.score > 0.9
 
 
-def test_the_schedule_reaches_the_optimiser(tmp_path, rows):
+def test_the_schedule_reaches_the_optimizer(tmp_path, rows):
     run(config_of(tmp_path, learning_rate=1e-3, lr_schedule="cosine"), rows, EMPTY)
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     last_step = 3 + 3.5 / 4  # epochs, at the middle of the last of 4 steps

@@ -141,10 +141,10 @@ def test_items_with_gaps_take_part_with_what_they_have(scenes, tmp_path):
     assert 0 < result.metrics["map"]["image_to_text"] <= 1
 
 
-def test_pictures_that_cannot_be_read_fail_or_are_skipped(scenes, tmp_path):
+def test_images_that_cannot_be_read_fail_or_are_skipped(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", lambda *_: None)
     collection = read_collection(data)
-    collection.image_paths[3].write_bytes(b"no picture")
+    collection.image_paths[3].write_bytes(b"no image")
     with pytest.raises(DataError, match=collection.ids[3]):
         train(config_of(data, tmp_path / "run", epochs=1))
     config = config_of(data, tmp_path / "skipped", epochs=1, on_bad_item="skip")

@@ -11,13 +11,13 @@ from proxyhash.training.config import read_config
 from proxyhash.training.splits import choose_split
 
 
-def collection_of(count, *, split=lambda _: None, labelled=lambda _: True):
+def collection_of(count, *, split=lambda _: None, labeled=lambda _: True):
     items = [
         Item(
             id=str(position),
             image="a.jpg",
             text="words",
-            labels=("x",) if labelled(position) else (),
+            labels=("x",) if labeled(position) else (),
             split=split(position),
         )
         for position in range(count)
@@ -44,8 +44,8 @@ def test_numbers_given_are_taken():
     assert sizes(collection_of(400), query=50, train=100) == (50, 95, 5, 250)
 
 
-def test_unlabelled_items_stay_in_the_gallery():
-    collection = collection_of(400, labelled=lambda position: position % 2 == 0)
+def test_unlabeled_items_stay_in_the_gallery():
+    collection = collection_of(400, labeled=lambda position: position % 2 == 0)
     query, train, validation, strict = sizes(collection)
     assert (query, train + validation) == (20, 144)
     assert strict == 400 - 20 - 144
@@ -61,7 +61,7 @@ def test_named_parts_are_followed():
     assert sizes(without, train=20) == (9, 19, 1, 61)
 
 
-def test_too_few_labelled_items():
+def test_too_few_labeled_items():
     with pytest.raises(UsageError, match="9 items with labels; training needs at least 10"):
         sizes(collection_of(9))
 

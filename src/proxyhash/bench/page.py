@@ -35,7 +35,7 @@ def render_report(
         results: the finished cells.
         comparisons: of each data set.
         figures: of each data set, pairs of an SVG element and its caption.
-        classes: the names of each data set's categories, where they are at hand.
+        classes: the names of each data set's classes, where they are at hand.
     """
     suite = results.suite
     shown = [data.name for data in suite.data if table_rows(results, data.name)]
@@ -117,10 +117,10 @@ def _facts(first: Measured, classes: Sequence[str]) -> str:
     names = f": {escape(', '.join(classes))}" if classes else ""
     return (
         f"<p>{mark['items']:,} items; {counts} ({escape(mark['source'])} split).</p>"
-        f"<details><summary>{mark['classes']['count']} categories, and fingerprints</summary>"
-        f'<p class="muted">{mark["classes"]["count"]} categories{names}.</p>'
+        f"<details><summary>{mark['classes']['count']} classes, and fingerprints</summary>"
+        f'<p class="muted">{mark["classes"]["count"]} classes{names}.</p>'
         f'<p class="muted">collection <code>{escape(mark["collection"])}</code><br>'
-        f"category names <code>{mark['classes']['sha256']}</code><br>"
+        f"class names <code>{mark['classes']['sha256']}</code><br>"
         f"queries of seed {first.cell.seed} <code>{mark['query']['sha256']}</code></p></details>"
     )
 
@@ -175,7 +175,7 @@ def _significance(comparisons: Sequence[Comparison]) -> str:
         f"<i>p, queries</i>: sign-flip test with {DRAWS:,} draws on the differences in average "
         "precision, one an item, averaged over the seeds that ask for it; it holds for these "
         "trained codes and knows nothing of new training runs. The baseline is chosen by the same "
-        "figures, which favours it. No "
+        "figures, which favors it. No "
         f"correction for the {len(comparisons)} comparisons.</p>"
         "<details><summary>Show the comparisons</summary>"
         + _table(columns, lines, left=set(columns[1:5]))

@@ -18,9 +18,9 @@ __all__ = ["bits_figure", "curve_figure", "figure_svg", "png_bytes"]
 
 INK, FAINT = "#1F2933", "#D9DEE4"
 
-# Of Okabe and Ito's colours those that are seen on white and on black; with line styles and markers
-# fourteen methods are told apart, by the colour-blind too.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8F98")
+# Of Okabe and Ito's colors those that are seen on white and on black; with line styles and markers
+# fourteen methods are told apart, by the color-blind too.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8F98")
 _ANSWERED = 0.05  # a curve begins where this share of the queries gets anything
 _MARKERS = "os^Dv<>PXph*d8"
 
@@ -108,8 +108,8 @@ def figure_svg(canvas: Any, *, label: str) -> str:
     if start >= 0:
         body = body[:start] + body[end + len("</metadata>") :]
     width, height = (72 * size for size in canvas.get_size_inches())
-    for colour, name in ((INK, "currentColor"), (FAINT, "var(--line)")):
-        body = body.replace(colour.lower(), name)
+    for color, name in ((INK, "currentColor"), (FAINT, "var(--line)")):
+        body = body.replace(color.lower(), name)
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
         f"{body.replace('xlink:href', 'href')}"
@@ -172,8 +172,8 @@ def _line(results: Results, number: int) -> dict[str, Any]:
     ours = name in results.suite.ours
     return {
         "label": name,
-        "color": _COLOURS[number % len(_COLOURS)],
-        "linestyle": "-" if (number // len(_COLOURS)) % 2 == 0 else (0, (4, 1.5)),
+        "color": _COLORS[number % len(_COLORS)],
+        "linestyle": "-" if (number // len(_COLORS)) % 2 == 0 else (0, (4, 1.5)),
         "linewidth": 2.4 if ours else 1.2,
         "marker": _MARKERS[number % len(_MARKERS)],
         "zorder": 4 if ours else 3,

@@ -92,7 +92,7 @@ def _draw(
 
 
 def _classes(results: Results, name: str) -> tuple[str, ...]:
-    """Return the names of the categories, or none when the collection is not there any more."""
+    """Return the names of the classes, or none when the collection is not there any more."""
     config = next(each.cell.config for each in results.measured if each.cell.data == name)
     try:
         return read_collection(config.data, on_bad_item="skip").classes

@@ -45,8 +45,8 @@ def build_index(
         manifest: the items.
         folder: of the index; must not exist, or be empty.
         gallery_only: leave out the queries of the run's split.
-        thumbnails: keep small pictures in the index.
-        copy_model: keep a copy of the model in the index, so that texts and pictures can ask
+        thumbnails: keep small images in the index.
+        copy_model: keep a copy of the model in the index, so that texts and images can ask
             whatever becomes of the run.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
@@ -101,7 +101,7 @@ def add_to_index(
         uri: index folder or address.
         manifest: the items.
         model: run or model folder; default the copy in the index, which gets one if it has none.
-        thumbnails: keep small pictures; always where the index has some already.
+        thumbnails: keep small images; always where the index has some already.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
         track: told of every item.

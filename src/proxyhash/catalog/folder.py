@@ -1,7 +1,7 @@
 """What an index folder holds beside the items: a copy of the model, and thumbnails.
 
     header.json, generation-*/   the items, see `proxyhash.index.store`
-    model/                       the model that made the codes, so that texts and pictures can ask
+    model/                       the model that made the codes, so that texts and images can ask
     thumbnails.sqlite3           see `ThumbnailStore`
 
 With its model, an index is one folder that can be moved, served and searched when the run that it

@@ -88,16 +88,16 @@ def index_collection(
         index: open for writing, of this model.
         model: makes the codes.
         collection: the items.
-        thumbnails: where small pictures go, or None for none.
+        thumbnails: where small images go, or None for none.
         cache: of features.
-        on_bad_item: "fail" at a picture that cannot be read, or "skip" it: the item counts as
+        on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item counts as
             having none.
         track: told of every item.
         batch: items that are stored together.
 
     Raises:
         InterruptedRunError: Ctrl-C; says how to go on.
-        ImageError: a picture cannot be read.
+        ImageError: an image cannot be read.
         DataError: a payload is no JSON; batches before are stored.
     """
     report = IndexReport()
@@ -172,8 +172,8 @@ class _Work:
         present = self.thumbnails.present(ids)
         rows = [row for row in np.flatnonzero(coded) if not same[row] or ids[row] not in present]
         with ThreadPoolExecutor(worker_threads()) as pool:
-            pictures = pool.map(_thumbnail, [paths[row] for row in rows])
-        found = dict(zip((ids[row] for row in rows), pictures, strict=True))
+            images = pool.map(_thumbnail, [paths[row] for row in rows])
+        found = dict(zip((ids[row] for row in rows), images, strict=True))
         made = {id_: jpeg for id_, jpeg in found.items() if jpeg is not None}
         self.thumbnails.put(made)
         self.thumbnails.delete([id_ for id_ in found if id_ not in made and id_ in present])

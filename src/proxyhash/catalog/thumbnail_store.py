@@ -1,7 +1,7 @@
-"""Small pictures beside an index: JPEGs by item id, in one SQLite file.
+"""Small images beside an index: JPEGs by item id, in one SQLite file.
 
 They lie apart from the payloads, which every filter reads and every hit carries, and inside the
-index, so that a service shows pictures without ever opening a path that a payload names.
+index, so that a service shows images without ever opening a path that a payload names.
 Thumbnails are derived: an item may lack one, and one whose item is gone is never asked for.
 """
 

@@ -1,4 +1,4 @@
-"""Small pictures: JPEG thumbnails, and `data:` addresses that put them inside a page."""
+"""Small images: JPEG thumbnails, and `data:` addresses that put them inside a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["StoredThumbnails", "Thumbnails", "jpeg_thumbnail"]
 
 
 class StoredThumbnails(Protocol):
-    """Pictures of items: a `ThumbnailStore`, or a dictionary."""
+    """Images of items: a `ThumbnailStore`, or a dictionary."""
 
     def get(self, id: str, /) -> bytes | None:  # noqa: A002
         """Return the JPEG of an item, or None."""
@@ -24,13 +24,13 @@ class StoredThumbnails(Protocol):
 
 
 def jpeg_thumbnail(path: Path, *, edge: int, quality: int = 82) -> bytes | None:
-    """Return a picture as a small JPEG, or None where it cannot be shown.
+    """Return an image as a small JPEG, or None where it cannot be shown.
 
-    The picture is encoded anew, so nothing of the file but its pixels is in the result.
+    The image is encoded anew, so nothing of the file but its pixels is in the result.
 
     Args:
-        path: the picture file.
-        edge: longest side in pixels; smaller pictures keep their size.
+        path: the image file.
+        edge: longest side in pixels; smaller images keep their size.
         quality: of the JPEG, up to 95.
     """
     try:
@@ -51,7 +51,7 @@ class Thumbnails:
         edge: longest side in pixels.
         budget: bytes of address text after which no more are made, so that a page with a thousand
             hits still opens.
-        stored: where the pictures of items come from, if not from the paths that the items name.
+        stored: where the images of items come from, if not from the paths that the items name.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Thumbnails:
         self.stored = stored
 
     def of(self, path: Path) -> str | None:
-        """Return a picture file as a `data:` address, or None where it cannot be shown."""
+        """Return an image file as a `data:` address, or None where it cannot be shown."""
         return self._address(jpeg_thumbnail(path, edge=self.edge)) if self.left > 0 else None
 
     def of_item(self, id: str, path: Path) -> str | None:  # noqa: A002
-        """Return the picture of an item as a `data:` address, or None where there is none."""
+        """Return the image of an item as a `data:` address, or None where there is none."""
         return self._address(self.stored.get(id)) if self.stored is not None else self.of(path)
 
     def _address(self, jpeg: bytes | None) -> str | None:

@@ -51,9 +51,9 @@ def check(
     path: PathArgument,
     format: FormatOption = None,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Decode every picture, or none.")
+        bool, typer.Option("--images/--no-images", help="Decode every image, or none.")
     ] = True,
-    threads: Annotated[int, typer.Option(help="Pictures decoded at a time.", min=1)] = 4,
+    threads: Annotated[int, typer.Option(help="Images decoded at a time.", min=1)] = 4,
     as_json: JsonOption = False,
 ) -> None:
     """Read everything and report what is there and what is wrong; exit code 3 on errors.
@@ -82,7 +82,7 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
         ("", "items"),
         [
             ("in all", f"{report.items:,}"),
-            ("with a picture", f"{report.with_image:,}"),
+            ("with an image", f"{report.with_image:,}"),
             ("with a text", f"{report.with_text:,}"),
             ("with both", f"{report.with_both:,}"),
             ("with neither", f"{report.with_neither:,}"),
@@ -102,16 +102,16 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
         )
     _print_findings("rows that cannot be used", report.bad_rows)
     _print_findings("rows with an id that was there before", report.duplicate_ids)
-    _print_findings("pictures that are missing", report.missing_images)
-    _print_findings("pictures that cannot be read", report.unreadable_images)
+    _print_findings("images that are missing", report.missing_images)
+    _print_findings("images that cannot be read", report.unreadable_images)
     _print_findings("items with a text that is empty", [f"row {row}" for row in report.empty_texts])
     _print_findings(
-        "groups of items with the same picture", [", ".join(ids) for ids in report.duplicate_images]
+        "groups of items with the same image", [", ".join(ids) for ids in report.duplicate_images]
     )
     for hint in report.hints:
         console.out(f"\nhint: {console.printable(hint)}")
     if not report.errors:
-        read = f", {report.pictures_read:,} pictures read" if images else ", pictures not opened"
+        read = f", {report.images_read:,} images read" if images else ", images not opened"
         console.out(f"\nno errors{read}")
 
 
@@ -212,13 +212,13 @@ register_convert(commands)
 )
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
-    items: Annotated[int, typer.Option(help="Pictures to draw.", min=1, max=999_999)] = 3000,
+    items: Annotated[int, typer.Option(help="Images to draw.", min=1, max=999_999)] = 3000,
     seed: Annotated[int, typer.Option(help="Seed of the set.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Width and height in pixels.", min=32, max=512)] = 128,
     force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a picture set with captions and labels: no download, the same on every machine."""
+    """Draw an image set with captions and labels: no download, the same on every machine."""
     from proxyhash.datasets.scenes import generate_scenes
 
     refuse_overwriting(folder, force=force)
@@ -234,6 +234,6 @@ def generate(
         )
         return
     console.out(
-        f"{len(collection):,} pictures with {len(collection.classes)} labels in {collection.path}"
+        f"{len(collection):,} images with {len(collection.classes)} labels in {collection.path}"
     )
     console.note(f"next: proxyhash data check {folder}")

@@ -44,17 +44,17 @@ def convert(
         typer.Option(help="Which pairs to keep, as docs/datasets.md lists.", metavar="NAME"),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures, where they lie apart.")
+        Path | None, typer.Option(help="Folder of the images, where they lie apart.")
     ] = None,
     captions: Annotated[
-        str | None, typer.Option(help="all captions of a picture as one text, or the first.")
+        str | None, typer.Option(help="all captions of an image as one text, or the first.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn a published data set into a manifest, with its features beside it.
 
-    Picture files stay where they are; the manifest names them by their paths from --out. A pair
+    Image files stay where they are; the manifest names them by their paths from --out. A pair
     is left out only where --version says so.
     """
     from proxyhash.data.protocols import PROTOCOLS

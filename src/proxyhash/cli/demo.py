@@ -1,4 +1,4 @@
-"""`proxyhash demo`: the whole job on generated pictures, without a download."""
+"""`proxyhash demo`: the whole job on generated images, without a download."""
 
 import shlex
 from pathlib import Path
@@ -31,19 +31,19 @@ def demo(
     out: Annotated[
         Path, typer.Option(help="Folder to work in; made if it is missing.", metavar="FOLDER")
     ] = Path("proxyhash-demo"),
-    items: Annotated[int, typer.Option(help="How many pictures to draw, at least 200.")] = 3000,
+    items: Annotated[int, typer.Option(help="How many images to draw, at least 200.")] = 3000,
     seed: Annotated[
-        int, typer.Option(help="Seed of pictures, split and training.", min=0, max=2**31 - 1)
+        int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
     ] = 0,
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Then serve the pictures and open the search page in a browser."
+            "--serve", help="Then serve the images and open the search page in a browser."
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the whole job on generated pictures, offline: draw, check, train, evaluate, search, show.
+    """Do the whole job on generated images, offline: draw, check, train, evaluate, search, show.
 
     Takes a minute or two on two cores. Run again, it uses its own folder again.
     """
@@ -81,7 +81,7 @@ def _show(result: "DemoResult") -> None:
             [words, *(figure(each.get("map", {}).get(name)) for each in galleries.values())]
             for name, words in DIRECTION_WORDS.items()
         ],
-        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} drawn pictures",
+        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} drawn images",
         right=list(galleries),
     )
     run = shlex.quote(str(result.folder.run))
@@ -91,7 +91,7 @@ def _show(result: "DemoResult") -> None:
         "Try next:\n\n"
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    proxyhash evaluate {run} --plots\n"
-        "    proxyhash train YOUR_FOLDER --out runs/first    # pictures of your own, items.jsonl\n"
+        "    proxyhash train YOUR_FOLDER --out runs/first    # images of your own, items.jsonl\n"
     )
 
 

@@ -38,7 +38,7 @@ def evaluate(
         str,
         typer.Option(
             help="Order of items at equal distance: expected (mean over all orders), stable "
-            "(gallery order), optimistic or pessimistic.",
+            "(gallery order), optimiztic or pessimistic.",
             metavar="RULE",
         ),
     ] = "expected",
@@ -98,7 +98,7 @@ def evaluate(
     """Print mAP in four directions, precision, recall and NDCG at N, look-up and bit statistics.
 
     By default the protocol of training: expected mAP over the whole gallery, with the literature's
-    gallery and with the strict one. Needs the collection's manifest, but neither its pictures nor
+    gallery and with the strict one. Needs the collection's manifest, but neither its images nor
     the model.
     """
     from proxyhash.data.run_data import read_run

@@ -55,14 +55,14 @@ def build(
     ] = False,
     thumbnails: Annotated[
         bool,
-        typer.Option("--thumbnails", help="Keep a small JPEG of every picture in the index."),
+        typer.Option("--thumbnails", help="Keep a small JPEG of every image in the index."),
     ] = False,
     model_copy: Annotated[
         bool,
         typer.Option(
             "--model-copy/--no-model-copy",
             help="Keep a copy of the model in the index, so that it can be searched by text and "
-            "picture when the run is gone or trained anew.",
+            "image when the run is gone or trained anew.",
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
@@ -71,7 +71,7 @@ def build(
 ) -> None:
     """Encode every item of a manifest with a run's model, and store the codes in a new index.
 
-    Both modalities are stored, with text, labels, the picture's path and every other key of the
+    Both modalities are stored, with text, labels, the image's path and every other key of the
     manifest as payload. What was stored when the work is stopped stays; `index add` with the same
     manifest goes on.
     """
@@ -102,7 +102,7 @@ def add(
         bool,
         typer.Option(
             "--thumbnails",
-            help="Keep a small JPEG of every picture. Always, where the index has some already.",
+            help="Keep a small JPEG of every image. Always, where the index has some already.",
         ),
     ] = False,
     on_bad_item: BadItemOption = "fail",

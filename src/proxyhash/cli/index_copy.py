@@ -70,7 +70,7 @@ def copy(
     """Copy all items to another index, of whatever kind, and compare counts and checksums.
 
     A copy that was stopped goes on when the same command is given again. Between folders, model
-    and thumbnails come along; elsewhere searching by text or picture needs --model.
+    and thumbnails come along; elsewhere searching by text or image needs --model.
     """
     from proxyhash.catalog.manage import copy_index
 

@@ -1,4 +1,4 @@
-"""`proxyhash proxies`: make the codes of categories alone, and say how far apart they lie."""
+"""`proxyhash proxies`: make the codes of classes alone, and say how far apart they lie."""
 
 import csv
 import time
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def proxies(
     classes: Annotated[
-        int, typer.Option(help="Number of categories C.", min=1, metavar="C", show_default=False)
+        int, typer.Option(help="Number of classes C.", min=1, metavar="C", show_default=False)
     ],
     bits: Annotated[
         int,
@@ -53,10 +53,10 @@ def proxies(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a binary code for each of C categories, and print how far apart the codes lie.
+    """Make a binary code for each of C classes, and print how far apart the codes lie.
 
     The larger the smallest distance, the more wrong bits a code may have and still be nearest to
-    its own category. Beside it stands the Plotkin bound, which no set of C codes can exceed.
+    its own class. Beside it stands the Plotkin bound, which no set of C codes can exceed.
     """
     from proxyhash.proxies.make_proxies import make_proxies
 

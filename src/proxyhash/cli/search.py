@@ -1,4 +1,4 @@
-"""`proxyhash search`: what in a run's gallery or an index is nearest to a text, picture or item."""
+"""`proxyhash search`: what in a run's gallery or an index is nearest to a text, image or item."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +44,7 @@ def search(
     ],
     text: Annotated[str | None, typer.Option(help="Search with this text.")] = None,
     image: Annotated[
-        Path | None, typer.Option(help="Search with this picture file.", metavar="FILE")
+        Path | None, typer.Option(help="Search with this image file.", metavar="FILE")
     ] = None,
     id: Annotated[
         str | None,
@@ -162,7 +162,7 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
 def _open(where: str, *, data: Path | None, model: Path | None, device: str) -> "Searcher":
     from proxyhash.search import IndexSearcher, RunSearcher
 
-    if IndexSearcher.recognises(where):
+    if IndexSearcher.recognizes(where):
         if data is not None:
             raise UsageError("--data is for runs; an index holds what it shows")
         return IndexSearcher.open(where, model=model, device=device)

@@ -73,7 +73,7 @@ def serve(
     ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     upload_mb: Annotated[
-        float, typer.Option(help="Largest picture that can be uploaded, in MB.", min=0.001)
+        float, typer.Option(help="Largest image that can be uploaded, in MB.", min=0.001)
     ] = 10.0,
     seconds: Annotated[
         float, typer.Option(help="Longest that a request may take.", min=0.1)

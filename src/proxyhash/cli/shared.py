@@ -44,7 +44,7 @@ DataOption = Annotated[
 BadItemOption = Annotated[
     str,
     typer.Option(
-        help="What a row or picture that cannot be read does: stop the work, or be left out.",
+        help="What a row or image that cannot be read does: stop the work, or be left out.",
         metavar="fail|skip",
     ),
 ]

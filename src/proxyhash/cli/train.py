@@ -1,4 +1,4 @@
-"""`proxyhash train`: learn codes from a labelled collection and write a run folder."""
+"""`proxyhash train`: learn codes from a labeled collection and write a run folder."""
 
 import shlex
 import sys

@@ -13,7 +13,7 @@ import typer
 DATA = "Data and split"
 RUN = "Run"
 NETWORKS = "Encoders and networks"
-OPTIMISATION = "Optimisation"
+OPTIMIZATION = "Optimization"
 
 
 def option(panel: str, help: str, default: Any = None, *, name: str = "", metavar: str = "") -> Any:
@@ -106,7 +106,7 @@ ProtocolName: TypeAlias = Annotated[
     ),
 ]
 OnBadItem: TypeAlias = Annotated[
-    str | None, option(DATA, "A row or picture that cannot be read: fail or skip.", "fail")
+    str | None, option(DATA, "A row or image that cannot be read: fail or skip.", "fail")
 ]
 
 ImageEncoder: TypeAlias = Annotated[
@@ -138,11 +138,11 @@ InputDropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Share of features dropped in training.", 0.0)
 ]
 BatchNorm: TypeAlias = Annotated[
-    bool | None, option(NETWORKS, "Batch normalisation of the hidden layers.", False)
+    bool | None, option(NETWORKS, "Batch normalization of the hidden layers.", False)
 ]
 OutputBatchNorm: TypeAlias = Annotated[
     bool | None,
-    option(NETWORKS, "Batch normalisation of the logits, which balances the bits.", True),
+    option(NETWORKS, "Batch normalization of the logits, which balances the bits.", True),
 ]
 Standardize: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Bring each feature to mean 0 and deviation 1.", False)
@@ -151,7 +151,7 @@ Center: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Bring each feature to mean 0, all to one scale.", False)
 ]
 Posterior: TypeAlias = Annotated[
-    bool | None, option(NETWORKS, "Predict the categories on the way to the bits.", False)
+    bool | None, option(NETWORKS, "Predict the classes on the way to the bits.", False)
 ]
 TextNetwork: TypeAlias = Annotated[
     list[str] | None,
@@ -162,31 +162,31 @@ TextNetwork: TypeAlias = Annotated[
     ),
 ]
 
-Optimizer: TypeAlias = Annotated[str | None, option(OPTIMISATION, "adam, adamw or sgd.", "adam")]
+Optimizer: TypeAlias = Annotated[str | None, option(OPTIMIZATION, "adam, adamw or sgd.", "adam")]
 LearningRate: TypeAlias = Annotated[
-    float | None, option(OPTIMISATION, "Of the image network.", 0.001)
+    float | None, option(OPTIMIZATION, "Of the image network.", 0.001)
 ]
 TextLearningRate: TypeAlias = Annotated[
-    float | None, option(OPTIMISATION, "Of the text network, where it differs.")
+    float | None, option(OPTIMIZATION, "Of the text network, where it differs.")
 ]
-WeightDecay: TypeAlias = Annotated[float | None, option(OPTIMISATION, "Weight decay.", 0.0)]
-Momentum: TypeAlias = Annotated[float | None, option(OPTIMISATION, "Momentum of sgd.", 0.9)]
+WeightDecay: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Weight decay.", 0.0)]
+Momentum: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Momentum of sgd.", 0.9)]
 LrSchedule: TypeAlias = Annotated[
-    str | None, option(OPTIMISATION, "Course of the learning rates: constant or cosine.", "cosine")
+    str | None, option(OPTIMIZATION, "Course of the learning rates: constant or cosine.", "cosine")
 ]
 Warmup: TypeAlias = Annotated[
-    float | None, option(OPTIMISATION, "Epochs over which the learning rates rise.", 0.0)
+    float | None, option(OPTIMIZATION, "Epochs over which the learning rates rise.", 0.0)
 ]
 Clip: TypeAlias = Annotated[
-    float | None, option(OPTIMISATION, "Largest gradient norm of a step; 0 for none.", 0.0)
+    float | None, option(OPTIMIZATION, "Largest gradient norm of a step; 0 for none.", 0.0)
 ]
 Ema: TypeAlias = Annotated[
     float | None,
-    option(OPTIMISATION, "Decay of the moving average of weights that is kept; 0: none.", 0.0),
+    option(OPTIMIZATION, "Decay of the moving average of weights that is kept; 0: none.", 0.0),
 ]
-Epochs: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Rounds over the train items.", 20)]
-BatchSize: TypeAlias = Annotated[int | None, option(OPTIMISATION, "Most items a step.", 128)]
+Epochs: TypeAlias = Annotated[int | None, option(OPTIMIZATION, "Rounds over the train items.", 20)]
+BatchSize: TypeAlias = Annotated[int | None, option(OPTIMIZATION, "Most items a step.", 128)]
 Patience: TypeAlias = Annotated[
     int | None,
-    option(OPTIMISATION, "Epochs without a better one before an early end; 0: never.", 0),
+    option(OPTIMIZATION, "Epochs without a better one before an early end; 0: never.", 0),
 ]

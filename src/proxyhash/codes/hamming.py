@@ -1,4 +1,4 @@
-"""Hamming distances and the exact nearest neighbours, by counting instead of sorting.
+"""Hamming distances and the exact nearest neighbors, by counting instead of sorting.
 
 Codes of K bits have only K+1 distances. So the k nearest of n items are found in O(n): count the
 items at each distance, find the distance at which the count reaches k, then put every nearer item

@@ -25,7 +25,7 @@ __all__ = ["CheckReport", "Finding", "check_collection"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to look at: the manifest's row, and the item's id and picture where known."""
+    """Something to look at: the manifest's row, and the item's id and image where known."""
 
     row: int
     message: str
@@ -48,13 +48,13 @@ class CheckReport:
         without_labels: how many have no label.
         labels: items per label, the most frequent first.
         splits: items per value of `split`, as written.
-        pictures_read: how many pictures were decoded without an error.
+        images_read: how many images were decoded without an error.
         bad_rows: rows that are no item.
         duplicate_ids: rows whose id an earlier row has.
-        missing_images: pictures that are not there.
-        unreadable_images: pictures that cannot be decoded.
+        missing_images: images that are not there.
+        unreadable_images: images that cannot be decoded.
         empty_texts: rows that have a text with nothing in it.
-        duplicate_images: ids of items with the very same picture file content, group by group.
+        duplicate_images: ids of items with the very same image file content, group by group.
         hints: sentences on keys that look misspelt and on labels that look alike.
     """
 
@@ -68,7 +68,7 @@ class CheckReport:
     without_labels: int
     labels: Mapping[str, int]
     splits: Mapping[str, int]
-    pictures_read: int
+    images_read: int
     bad_rows: tuple[Finding, ...]
     duplicate_ids: tuple[Finding, ...]
     missing_images: tuple[Finding, ...]
@@ -101,15 +101,15 @@ def check_collection(
     threads: int = 4,
     track: Track = silent,
 ) -> CheckReport:
-    """Read a whole manifest and decode every picture, and return what was found.
+    """Read a whole manifest and decode every image, and return what was found.
 
     Args:
         path: a manifest, or a folder with one in it.
         format: the reader's name; by default it follows from the file's name.
-        images: open the pictures too.
-        max_pixels: pictures with more count as unreadable.
-        threads: how many pictures are decoded at a time.
-        track: is told of each picture.
+        images: open the images too.
+        max_pixels: images with more count as unreadable.
+        threads: how many images are decoded at a time.
+        track: is told of each image.
 
     Raises:
         ManifestError: there is no manifest, or it is empty or unreadable as a whole.
@@ -117,9 +117,9 @@ def check_collection(
     """
     scan = scan_manifest(path, format=format)
     collection = Collection.of(scan.path, scan.items)
-    pictures = _Pictures()
+    reading = _Images()
     if images:
-        pictures.read(collection, max_pixels=max_pixels, threads=threads, track=track)
+        reading.read(collection, max_pixels=max_pixels, threads=threads, track=track)
     has_image, has_text = collection.has_image, collection.has_text
     return CheckReport(
         path=str(scan.path),
@@ -132,19 +132,19 @@ def check_collection(
         without_labels=sum(not item.labels for item in scan.items),
         labels=_counts(name for item in scan.items for name in item.labels),
         splits=_counts(item.split for item in scan.items if item.split is not None),
-        pictures_read=pictures.good,
+        images_read=reading.good,
         bad_rows=tuple(Finding(each.row, each.message) for each in scan.problems),
         duplicate_ids=tuple(Finding(each.row, each.message) for each in scan.duplicates),
-        missing_images=tuple(pictures.missing),
-        unreadable_images=tuple(pictures.unreadable),
+        missing_images=tuple(reading.missing),
+        unreadable_images=tuple(reading.unreadable),
         empty_texts=scan.empty_texts,
-        duplicate_images=pictures.duplicates(),
+        duplicate_images=reading.duplicates(),
         hints=(*scan.hints, *_alike(collection.classes)),
     )
 
 
-class _Pictures:
-    """Decodes pictures in threads and sorts what comes of it."""
+class _Images:
+    """Decodes images in threads and sorts what comes of it."""
 
     def __init__(self) -> None:
         self.good = 0
@@ -160,7 +160,7 @@ class _Pictures:
         ]
 
         def look(item: Item, path: Path) -> str | Finding:
-            """The picture's content hash, or what is wrong with it."""
+            """The image's content hash, or what is wrong with it."""
             try:
                 open_image(path, max_pixels=max_pixels)
                 return sha256_file(path)
@@ -171,7 +171,7 @@ class _Pictures:
         try:
             results = pool.map(look, *zip(*work, strict=True)) if work else iter(())
             for (item, path), result in zip(
-                work, track(results, "check pictures", len(work)), strict=True
+                work, track(results, "check images", len(work)), strict=True
             ):
                 if isinstance(result, str):
                     self.good += 1

@@ -66,12 +66,12 @@ class Collection:
 
     @cached_property
     def image_paths(self) -> list[Path | None]:
-        """Each item's picture, or None; that the file exists is for `data check` to find out."""
+        """Each item's image, or None; that the file exists is for `data check` to find out."""
         return [None if item.image is None else self.root / item.image for item in self.items]
 
     @cached_property
     def has_image(self) -> NDArray[np.bool_]:
-        """Which items name a picture, shape (n,)."""
+        """Which items name an image, shape (n,)."""
         return _frozen(np.array([item.image is not None for item in self.items], dtype=np.bool_))
 
     @cached_property
@@ -90,7 +90,7 @@ class Collection:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over the ids, image paths, texts and labels, in order; not over pictures."""
+        """Hex SHA-256 over the ids, image paths, texts and labels, in order; not over images."""
         return hash_strings(
             json.dumps([item.id, item.image, item.text, sorted(item.labels)]) for item in self.items
         )

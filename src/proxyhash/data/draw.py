@@ -40,7 +40,7 @@ def draw_split(
 
     The draw is over positions: it depends on how many items there are and on their order, not on
     what they hold, save for who may be drawn. Queries are items with a label and, where the
-    manifest has both pictures and texts, with both. Train items have a label; the validation items
+    manifest has both images and texts, with both. Train items have a label; the validation items
     among them are complete again. With one seed, a larger `train` keeps the queries.
 
     Args:
@@ -55,18 +55,18 @@ def draw_split(
     """
     _check_counts(query=query, train=train, validation=validation, seed=seed)
     order = _order(len(collection), seed)
-    labelled: NDArray[np.bool_] = np.asarray(collection.labels.any(axis=1))
-    complete = labelled & _complete(collection)
+    labeled: NDArray[np.bool_] = np.asarray(collection.labels.any(axis=1))
+    complete = labeled & _complete(collection)
 
     queries = _first(order, complete, query, what="queries", who=_complete_name(collection))
     rest = order[~np.isin(order, queries)]
-    available = int(labelled[rest].sum())
+    available = int(labeled[rest].sum())
     teachers = _first(
         rest,
-        labelled,
+        labeled,
         available if train is None else train,
         what="train items",
-        who=f"labelled items remain beside {query:,} queries",
+        who=f"labeled items remain beside {query:,} queries",
     )
     held_out = _first(
         teachers[::-1],
@@ -99,7 +99,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
 
     Raises:
         ManifestError: an item's split is none of these names; says which row.
-        UsageError: the manifest names no queries or no labelled train items, or too few of them.
+        UsageError: the manifest names no queries or no labeled train items, or too few of them.
     """
     _check_counts(query=0, train=None, validation=validation, seed=seed)
     members: dict[str, list[int]] = {part: [] for part in PARTS}
@@ -170,7 +170,7 @@ def _complete_name(collection: Collection) -> str:
 
 def _modalities(collection: Collection) -> tuple[tuple[str, bool], ...]:
     return (
-        ("a picture", bool(collection.has_image.any())),
+        ("an image", bool(collection.has_image.any())),
         ("a text", bool(collection.has_text.any())),
     )
 

@@ -1,4 +1,4 @@
-"""Opening one picture so that whatever comes in, an upright 8-bit RGB picture comes out."""
+"""Opening one image so that whatever comes in, an upright 8-bit RGB image comes out."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = ["MAX_PIXELS", "ImageSource", "check_image", "open_image"]
 ImageSource: TypeAlias = "str | Path | bytes | Image.Image"
 
 MAX_PIXELS = 64_000_000
-"""Pictures with more pixels are refused before they are decoded: 64 million take 192 MB as RGB."""
+"""Images with more pixels are refused before they are decoded: 64 million take 192 MB as RGB."""
 
 # Raster formats with a signature. The rest of what Pillow knows stays closed to strangers' files:
-# EPS, for one, would start Ghostscript. ICO would decode a picture before its size can be checked.
+# EPS, for one, would start Ghostscript. ICO would decode an image before its size can be checked.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return the picture as mode RGB, fully decoded, upright and detached from its file.
+    """Return the image as mode RGB, fully decoded, upright and detached from its file.
 
     EXIF rotation is applied, transparent parts are laid on white, CMYK and palettes are converted,
-    16-bit grey keeps its upper eight bits, 32-bit and float grey are stretched from their own range
+    16-bit gray keeps its upper eight bits, 32-bit and float gray are stretched from their own range
     to 0..255, and an animation gives its first frame.
 
     Args:
-        source: a path, the bytes of a picture file, or an opened picture (which is left as it is).
+        source: a path, the bytes of an image file, or an opened image (which is left as it is).
         max_pixels: width times height that is decoded at most; checked before decoding.
 
     Raises:
-        ImageError: "PATH: no such file", "PATH: not a picture that can be read (REASON)" or
+        ImageError: "PATH: no such file", "PATH: not an image that can be read (REASON)" or
             "PATH: WIDTHxHEIGHT has more than MAX pixels".
     """
     name = _name(source)
@@ -54,7 +54,7 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
 
 def check_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Look at the head of a picture file only: whether its format is known, and its size allowed.
+    """Look at the head of an image file only: whether its format is known, and its size allowed.
 
     Raises:
         ImageError: as `open_image`; what is damaged behind the head is found there.
@@ -68,7 +68,7 @@ def check_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> 
 
 
 def _name(source: ImageSource) -> str:
-    return str(source) if isinstance(source, str | Path) else "the picture"
+    return str(source) if isinstance(source, str | Path) else "the image"
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
         # struct.error, KeyError... To the caller all of them say one thing.
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = "the format is not recognised"
-        raise ImageError(f"{name}: not a picture that can be read ({reason})") from error
+            reason = "the format is not recognized"
+        raise ImageError(f"{name}: not an image that can be read ({reason})") from error
 
 
 def _file(source: str | Path | bytes, name: str) -> Path | io.BytesIO:
@@ -113,7 +113,7 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     upright = _upright(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        upright = _eight_bit_grey(upright, sixteen_bit=image.format in {"PNG", "PPM"})
+        upright = _eight_bit_gray(upright, sixteen_bit=image.format in {"PNG", "PPM"})
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -129,7 +129,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image.copy()
 
 
-def _eight_bit_grey(image: Image.Image, *, sixteen_bit: bool) -> Image.Image:
+def _eight_bit_gray(image: Image.Image, *, sixteen_bit: bool) -> Image.Image:
     values = np.asarray(image)
     if sixteen_bit or image.mode.startswith("I;16"):
         return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))

@@ -26,9 +26,9 @@ class Item:
 
     Attributes:
         id: unique within the manifest.
-        image: path of the picture relative to the manifest, or None.
+        image: path of the image relative to the manifest, or None.
         text: not blank, or None.
-        labels: names of categories, each once, in the manifest's order; empty when unlabelled.
+        labels: names of classes, each once, in the manifest's order; empty when unlabeled.
         split: the part the manifest assigns it to, or None.
         payload: every other key of the record.
         row: where the manifest has it: the line of a text file, else the record; from 1.
@@ -75,9 +75,7 @@ def _id(value: object) -> str:
 
 def _image(value: object) -> str | None:
     if isinstance(value, Mapping):
-        raise ItemError(
-            "image holds the picture itself; save pictures as files and give their paths"
-        )
+        raise ItemError("image holds the image itself; save images as files and give their paths")
     path = _optional_string("image", value)
     if path is not None and path.lower().startswith(("http://", "https://", "data:")):
         raise ItemError(f"image is the address {_show(path)}; download it and give the file's path")

@@ -56,7 +56,7 @@ VERSIONS = (
     DataSetVersion(_NUS_WIDE, 186_577, 10, "TC-10 of DCMH", "--version tc10"),
     DataSetVersion(_NUS_WIDE, 181_365, 10, "TC-10 of pairs with tags", "--version tc10-tagged"),
     DataSetVersion(_NUS_WIDE, 269_648, 81, "as downloaded", "--version all"),
-    DataSetVersion(_COCO, 122_218, 80, "of pictures with a label", "--version labelled"),
+    DataSetVersion(_COCO, 122_218, 80, "of images with a label", "--version labeled"),
     DataSetVersion(_COCO, 123_287, 80, "as downloaded", "--version all"),
     DataSetVersion(_IAPR, 20_000, 255, "of DCMH", "--version saiapr"),
     DataSetVersion(_IAPR, 19_627, 291, "with keywords of the descriptions as classes"),
@@ -97,7 +97,7 @@ class SplitProtocol:
         Raises:
             DataError: the collection has other numbers of pairs or classes; says which version
                 it looks like and how to make the right one.
-            UsageError: too few pairs have a label, a picture and a text.
+            UsageError: too few pairs have a label, an image and a text.
         """
         if not self.fits(collection):
             raise DataError(f"{collection.path} {self._mismatch(collection)}")

@@ -25,14 +25,14 @@ class Source:
         name: which data set, and which version of it where there are several.
         records: one an item, with the keys of a manifest.
         features: float32 (n, d) by modality, rows aligned with the records.
-        pictures: where they lie in arrays instead of files, yields them in the records' order:
+        images: where they lie in arrays instead of files, yields them in the records' order:
             uint8 (height, width, 3), RGB, each alone in memory.
     """
 
     name: str
     records: tuple[Mapping[str, Any], ...]
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    pictures: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
+    images: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
 
     def __post_init__(self) -> None:
         for modality, values in self.features.items():

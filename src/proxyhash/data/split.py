@@ -183,4 +183,4 @@ def _compare(path: Path, expected: Any, found: Mapping[str, Any], collection: Co
                 "the manifest it was made of"
             )
     if expected.get("collection") != found["collection"]:
-        _log.warning("%s: texts, labels or picture names changed since the split was made", path)
+        _log.warning("%s: texts, labels or image names changed since the split was made", path)

@@ -32,4 +32,4 @@ CONVERTERS: Mapping[str, Converter] = {
         ARRAYS,
     )
 }
-"""Every form of a data set that can be converted; the first that recognises a folder reads it."""
+"""Every form of a data set that can be converted; the first that recognizes a folder reads it."""

@@ -1,9 +1,9 @@
-"""MS COCO as downloaded: 123,287 pictures of 2014 or 2017, five captions each, 80 categories.
+"""MS COCO as downloaded: 123,287 images of 2014 or 2017, five captions each, 80 categories.
 
 Lin, Maire, Belongie, Bourdev, Girshick, Hays, Perona, Ramanan, Zitnick and Dollar, "Microsoft COCO:
 Common Objects in Context", ECCV 2014; Chen et al., "Microsoft COCO Captions", 2015. The 2014 and
-2017 releases are the same pictures in other parts. Labels are the categories of a picture's
-objects; the literature leaves out the pictures without any, and takes both parts as one collection.
+2017 releases are the same images in other parts. Labels are the categories of an image's
+objects; the literature leaves out the images without any, and takes both parts as one collection.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["COCO"]
 
 _VERSIONS = {
-    "labelled": "pictures with an object of a category: 122,218",
-    "all": "every picture: 123,287",
+    "labelled": "images with an object of a category: 122,218",
+    "all": "every image: 123,287",
 }
 _YEARS = ("2017", "2014")
 _PARTS = ("train", "val")
 
 
-def _recognises(folder: Path) -> bool:
+def _recognizes(folder: Path) -> bool:
     return _year(folder) is not None
 
 
@@ -41,23 +41,23 @@ def _year(folder: Path) -> str | None:
 
 
 def _read(folder: Path, options: ConvertOptions) -> Source:
-    """Return the pictures of both parts, train first, each part by picture id.
+    """Return the images of both parts, train first, each part by image id.
 
-    An item's id is the stem of its picture's name, its text all captions with a space between, or
+    An item's id is the stem of its image's name, its text all captions with a space between, or
     the first one. `part` (such as train2017) is payload: the literature draws splits of its own.
 
     Raises:
-        DataError: a file is missing or malformed, or an annotation names an unknown picture.
+        DataError: a file is missing or malformed, or an annotation names an unknown image.
     """
     version = options.version or next(iter(_VERSIONS))
     captions = check_option("captions", options.captions or "all", ("all", "first"))
     year = _year(folder) or _YEARS[0]
     records: list[dict[str, Any]] = []
     for part in (f"{part}{year}" for part in _PARTS):
-        pictures = _pictures(folder, part, first_only=captions == "first")
-        _add_labels(_annotation_file(folder, "instances", part), pictures)
+        images = _images(folder, part, first_only=captions == "first")
+        _add_labels(_annotation_file(folder, "instances", part), images)
         records.extend(
-            record for _, record in sorted(pictures.items()) if version == "all" or record["labels"]
+            record for _, record in sorted(images.items()) if version == "all" or record["labels"]
         )
     return Source(f"MS COCO {year}, version {version}", tuple(records))
 
@@ -70,8 +70,8 @@ def _annotation_file(folder: Path, kind: str, part: str) -> Path:
     return found
 
 
-def _pictures(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[str, Any]]:
-    """Return records without labels by picture id."""
+def _images(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[str, Any]]:
+    """Return records without labels by image id."""
     path = _annotation_file(folder, "captions", part)
     names: dict[int, str] = {}
     texts: dict[int, list[str]] = {}
@@ -83,7 +83,7 @@ def _pictures(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[st
             texts.setdefault(_get(path, each, "image_id", int), []).append(words)
     unknown = next((id_ for id_ in texts if id_ not in names), None)
     if unknown is not None:
-        raise DataError(f"{path}: a caption is of picture {unknown}, which is not listed there")
+        raise DataError(f"{path}: a caption is of image {unknown}, which is not listed there")
     root = (find_below(folder, part) or path.parent.parent / part).resolve()
     return {
         id_: {
@@ -97,8 +97,8 @@ def _pictures(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[st
     }
 
 
-def _add_labels(path: Path, pictures: dict[int, dict[str, Any]]) -> None:
-    """Add the names of the categories, in their own order, to the pictures that show them."""
+def _add_labels(path: Path, images: dict[int, dict[str, Any]]) -> None:
+    """Add the names of the categories, in their own order, to the images that show them."""
     names: dict[int, str] = {}
     found: dict[int, set[int]] = {}
     for key, each in array_elements(path, ("categories", "annotations")):
@@ -107,14 +107,14 @@ def _add_labels(path: Path, pictures: dict[int, dict[str, Any]]) -> None:
         else:
             category = _get(path, each, "category_id", int)
             found.setdefault(_get(path, each, "image_id", int), set()).add(category)
-    for picture, categories in found.items():
+    for image, categories in found.items():
         unknown = categories.difference(names)
-        if picture not in pictures or unknown:
+        if image not in images or unknown:
             raise DataError(
-                f"{path}: an object is of picture {picture} and categories {sorted(categories)}; "
+                f"{path}: an object is of image {image} and categories {sorted(categories)}; "
                 "both must be listed in the files"
             )
-        pictures[picture]["labels"] = [names[category] for category in sorted(categories)]
+        images[image]["labels"] = [names[category] for category in sorted(categories)]
 
 
 def _get(path: Path, entry: Any, key: str, kind: type) -> Any:
@@ -126,7 +126,7 @@ def _get(path: Path, entry: Any, key: str, kind: type) -> Any:
 
 COCO = Converter(
     name="coco",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects="annotations/captions_train2017.json, instances_train2017.json, both for val2017, "
     "train2017/, val2017/ (or 2014)",

@@ -46,24 +46,24 @@ def convert_data_set(
 ) -> Conversion:
     """Write `items.jsonl` and one `MODALITY_features.npy` for each kind of features into `out`.
 
-    Picture files stay where they are: the manifest names each by its path relative to `out`.
-    Pictures that lie in an array are written to `out/images` as PNG, which keeps every value.
+    Image files stay where they are: the manifest names each by its path relative to `out`.
+    Images that lie in an array are written to `out/images` as PNG, which keeps every value.
 
     Args:
         path: the data set as it is distributed, a folder or a file.
         out: folder that is written to, made where it is missing.
-        kind: which of `CONVERTERS` reads it; by default the one that recognises the files.
+        kind: which of `CONVERTERS` reads it; by default the one that recognizes the files.
         options: which version of the data set, and the like; see `ConvertOptions`.
 
     Raises:
-        DataError: no converter recognises the files, or they are bad.
+        DataError: no converter recognizes the files, or they are bad.
         UsageError: `kind` is none of the converters, or an option is none of the data set's.
     """
     path, out, options = Path(path), Path(out), options or ConvertOptions()
     converter = _converter(path, kind)
     converter.check(options)
     source = converter.read(path, options)
-    records = source.records if source.pictures is None else _write_pictures(source, out)
+    records = source.records if source.images is None else _write_images(source, out)
     features: dict[str, Path] = {}
     for modality, values in source.features.items():
         features[modality] = out / f"{modality}_features.npy"
@@ -80,24 +80,24 @@ def write_manifest(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _write_pictures(source: Source, out: Path) -> Iterable[Mapping[str, Any]]:
-    """Write each picture under its item's id; return the records that name them."""
-    assert source.pictures is not None
+def _write_images(source: Source, out: Path) -> Iterable[Mapping[str, Any]]:
+    """Write each image under its item's id; return the records that name them."""
+    assert source.images is not None
     folder = out.resolve() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     records = []
-    for record, values in zip(source.records, source.pictures(), strict=True):
-        picture = folder / f"{record['id']}.png"
-        with naming_full_disk(picture):
-            Image.fromarray(values).save(picture, compress_level=_COMPRESSION)
-        records.append({**record, "image": picture.as_posix()})
+    for record, values in zip(source.records, source.images(), strict=True):
+        image = folder / f"{record['id']}.png"
+        with naming_full_disk(image):
+            Image.fromarray(values).save(image, compress_level=_COMPRESSION)
+        records.append({**record, "image": image.as_posix()})
     return records
 
 
 def _with_image_paths(
     records: Iterable[Mapping[str, Any]], root: Path, out: Path
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the records with each picture's path relative to `out`, links in either resolved.
+    """Yield the records with each image's path relative to `out`, links in either resolved.
 
     Where no relative path leads there, from one drive of Windows to another, it is absolute.
     """
@@ -106,10 +106,10 @@ def _with_image_paths(
         if record.get("image") is None:
             yield record
             continue
-        picture = root / record["image"]
+        image = root / record["image"]
         with suppress(ValueError):
-            picture = Path(os.path.relpath(picture, out))
-        yield {**record, "image": picture.as_posix()}
+            image = Path(os.path.relpath(image, out))
+        yield {**record, "image": image.as_posix()}
 
 
 def _converter(path: Path, kind: str | None) -> Converter:
@@ -118,7 +118,7 @@ def _converter(path: Path, kind: str | None) -> Converter:
     if kind is not None:
         return CONVERTERS[check_option("kind", kind, CONVERTERS)]
     for converter in CONVERTERS.values():
-        if converter.recognises(path):
+        if converter.recognizes(path):
             return converter
     known = "".join(f"\n  {name}: {each.expects}" for name, each in CONVERTERS.items())
     raise DataError(f"{path} holds no data set that is known here; known are{known}")

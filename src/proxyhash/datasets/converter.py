@@ -1,4 +1,4 @@
-"""What a converter is: how one published data set is recognised and read."""
+"""What a converter is: how one published data set is recognized and read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ConvertOptions:
 
     Attributes:
         version: which of the versions that papers use, a key of `Converter.versions`.
-        images: the folder that the pictures are in, where they lie apart from the other files.
-        captions: `all` captions of a picture as one text, or the `first` alone.
+        images: the folder that the images are in, where they lie apart from the other files.
+        captions: `all` captions of an image as one text, or the `first` alone.
     """
 
     version: str | None = None
@@ -37,15 +37,15 @@ class Converter:
 
     Attributes:
         name: what `--kind` calls it.
-        recognises: whether a folder, or a file, is this data set; looks at names, reads little.
+        recognizes: whether a folder, or a file, is this data set; looks at names, reads little.
         read: reads it. A record's `image` is absolute, or relative to the data set's folder.
-        expects: the files that it needs, for the message where nothing recognises a folder.
+        expects: the files that it needs, for the message where nothing recognizes a folder.
         versions: what each value of `ConvertOptions.version` is, in words; the first is default.
         options: names of the other `ConvertOptions` that `read` heeds.
     """
 
     name: str
-    recognises: Callable[[Path], bool]
+    recognizes: Callable[[Path], bool]
     read: Callable[[Path, ConvertOptions], Source]
     expects: str
     versions: Mapping[str, str] = field(default_factory=dict)

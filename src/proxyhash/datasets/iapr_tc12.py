@@ -1,9 +1,9 @@
-"""IAPR TC-12 as downloaded: 20,000 travel pictures, a description each, region labels of SAIAPR.
+"""IAPR TC-12 as downloaded: 20,000 travel images, a description each, region labels of SAIAPR.
 
 Grubinger, Clough, Mueller and Deselaers, "The IAPR TC-12 Benchmark", OntoImage 2006: a file such as
-`annotations_complete_eng/01/1000.eng` has the description and the path of a picture between tags,
+`annotations_complete_eng/01/1000.eng` has the description and the path of an image between tags,
 in Latin-1. Escalante et al., "The segmented and annotated IAPR TC-12 benchmark", CVIU 2010, adds
-`saiapr_tc-12/01/labels.txt` (picture, region and label, all numbers) and `wlist.txt` (the number
+`saiapr_tc-12/01/labels.txt` (image, region and label, all numbers) and `wlist.txt` (the number
 and name of a label, a tab between; where it is missing, the numbers are the names).
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["IAPR_TC12"]
 
 _VERSIONS = {
-    "saiapr": "pictures with region labels of SAIAPR TC-12, 255 names: 20,000",
+    "saiapr": "images with region labels of SAIAPR TC-12, 255 names: 20,000",
     "unlabelled": "every description, without labels",
 }
 _DESCRIPTIONS = "annotations_complete_eng"
@@ -34,21 +34,21 @@ _FIELD = re.compile(r"<(DESCRIPTION|IMAGE|TITLE|LOCATION)>(.*?)</\1>", re.DOTALL
 _IMAGE = re.compile(r"images/\d\d/\d+\.jpg")
 
 
-def _recognises(folder: Path) -> bool:
+def _recognizes(folder: Path) -> bool:
     return find_below(folder, _DESCRIPTIONS) is not None
 
 
 def _read(folder: Path, options: ConvertOptions) -> Source:
-    """Return the pictures by number; title and location are payload.
+    """Return the images by number; title and location are payload.
 
-    A picture that has labels and no description is an item without a text.
+    An image that has labels and no description is an item without a text.
 
     Raises:
         DataError: a part is missing, or an entry or line is malformed.
     """
     version = options.version or next(iter(_VERSIONS))
     descriptions = need_below(folder, _DESCRIPTIONS, what="the descriptions")
-    pictures = (options.images or descriptions.parent).resolve()
+    images = (options.images or descriptions.parent).resolve()
     entries = {
         int(path.stem): _entry(path)
         for path in descriptions.glob("*/*.eng")
@@ -59,7 +59,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     for number in sorted(labels):
         part, names = labels[number]
         entry = entries.get(number, {"image": f"images/{part}/{number}.jpg"})
-        image = f"{pictures}/{entry['image']}"
+        image = f"{images}/{entry['image']}"
         records.append({"id": str(number), **entry, "image": image, "labels": names})
     return Source(f"IAPR TC-12, version {version}", tuple(records))
 
@@ -81,12 +81,12 @@ def _entry(path: Path) -> dict[str, str | None]:
 
 
 def _labels(folder: Path) -> dict[int, tuple[str, list[str]]]:
-    """Return the folder's name and the labels' names of every picture with regions."""
+    """Return the folder's name and the labels' names of every image with regions."""
     regions = find_below(folder, _REGIONS)
     if regions is None:
         raise DataError(
             f"{folder} has no {_REGIONS} (the region labels), nor have the folders in it; unpack "
-            "it there, or convert without labels with --version unlabelled"
+            "it there, or convert without labels with --version unlabeled"
         )
     names = _names(folder)
     found: dict[int, tuple[str, list[str]]] = {}
@@ -97,7 +97,7 @@ def _labels(folder: Path) -> dict[int, tuple[str, list[str]]]:
             fields = line.split()
             if len(fields) < 3 or not all(field.isdecimal() for field in fields[:3]):
                 raise DataError(
-                    f"{path}, line {row}: {line[:40]!r} is not the numbers of a picture, a region "
+                    f"{path}, line {row}: {line[:40]!r} is not the numbers of an image, a region "
                     "and a label"
                 )
             name = names.get(fields[2]) or fields[2]
@@ -118,7 +118,7 @@ def _names(folder: Path) -> dict[str, str]:
 
 IAPR_TC12 = Converter(
     name="iapr-tc12",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects="annotations_complete_eng/NN/*.eng, images/NN/*.jpg, saiapr_tc-12/NN/labels.txt",
     versions=_VERSIONS,

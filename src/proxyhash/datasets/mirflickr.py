@@ -1,10 +1,10 @@
-"""MIRFLICKR-25K as downloaded: 25,000 pictures, a file of tags each, 24 lists of annotations.
+"""MIRFLICKR-25K as downloaded: 25,000 images, a file of tags each, 24 lists of annotations.
 
 Huiskes and Lew, "The MIR Flickr Retrieval Evaluation", ACM MIR 2008. `mirflickr25k.zip` holds
 `im1.jpg` ..., `meta/tags/tags1.txt` ... (a tag a line) and `doc/common_tags.txt` (the tags of at
-least 20 pictures, each with its count); `mirflickr25k_annotations_v080.zip` holds a list of picture
+least 20 images, each with its count); `mirflickr25k_annotations_v080.zip` holds a list of image
 numbers for each of 24 concepts. Fourteen of these have a stricter list besides, such as
-`baby_r1.txt`, whose pictures the wide list has too; the hashing literature leaves these lists out.
+`baby_r1.txt`, whose images the wide list has too; the hashing literature leaves these lists out.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ _VERSIONS = {
     "dchmt": "pairs with a label; the text is all tags: 24,581",
     "all": "every pair; the text is all tags: 25,000",
 }
-_PICTURES = 20  # that a common tag has at least
+_IMAGES = 20  # that a common tag has at least
 _TAGS = re.compile(r"tags([1-9]\d{0,8})\.txt")
 _A_CONCEPT = "plant_life.txt"  # by which the folder of annotations is found
 
 
-def _recognises(folder: Path) -> bool:
+def _recognizes(folder: Path) -> bool:
     return find_below(folder, "tags1.txt") is not None and (
         find_below(folder, _A_CONCEPT) is not None
     )
 
 
 def _read(folder: Path, options: ConvertOptions) -> Source:
-    """Return the pairs in order of picture number.
+    """Return the pairs in order of image number.
 
     Raises:
-        DataError: a part is missing, a list names no picture number, or one without tags.
+        DataError: a part is missing, a list names no image number, or one without tags.
     """
     version = options.version or next(iter(_VERSIONS))
-    tag_folder = need_below(folder, "tags1.txt", what="the tags of the first picture").parent
+    tag_folder = need_below(folder, "tags1.txt", what="the tags of the first image").parent
     annotations = need_below(folder, _A_CONCEPT, what="one of the lists of annotations").parent
     tags = _tags(tag_folder)
     labels = _labels(annotations, tags)
     common = _common_tags(folder, tags) if version == "dcmh" else None
-    pictures = (options.images or tag_folder.parent.parent).resolve()
+    images = (options.images or tag_folder.parent.parent).resolve()
     records: list[dict[str, Any]] = []
     for number, words in tags.items():
         text = words if common is None else [word for word in words if word in common]
@@ -61,7 +61,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
         records.append(
             {
                 "id": f"im{number}",
-                "image": str(pictures / f"im{number}.jpg"),
+                "image": str(images / f"im{number}.jpg"),
                 "text": " ".join(text) or None,
                 "labels": labels[number],
             }
@@ -70,7 +70,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
 
 
 def _tags(folder: Path) -> dict[int, list[str]]:
-    """Return the tags of every picture by its number, in order."""
+    """Return the tags of every image by its number, in order."""
     found = {
         int(match[1]): path for path in folder.iterdir() if (match := _TAGS.fullmatch(path.name))
     }
@@ -89,7 +89,7 @@ def _labels(folder: Path, tags: Mapping[int, list[str]]) -> dict[int, list[str]]
                 continue
             if not line.isdecimal() or int(line) not in labels:
                 raise DataError(
-                    f"{path}, line {row}: {line[:40]!r} is the number of no picture with tags; "
+                    f"{path}, line {row}: {line[:40]!r} is the number of no image with tags; "
                     f"there are {len(tags):,}"
                 )
             if path.stem not in labels[int(line)]:
@@ -103,12 +103,12 @@ def _common_tags(folder: Path, tags: Mapping[int, list[str]]) -> set[str]:
     if listed is not None:
         return {line.split()[0] for line in text_lines(listed) if line}
     counts = Counter(tag for words in tags.values() for tag in set(words))
-    return {tag for tag, count in counts.items() if count >= _PICTURES}
+    return {tag for tag, count in counts.items() if count >= _IMAGES}
 
 
 MIRFLICKR = Converter(
     name="mirflickr",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects="im1.jpg ..., meta/tags/tags1.txt ..., animals.txt ... (annotations v080)",
     versions=_VERSIONS,

@@ -1,12 +1,12 @@
-"""NUS-WIDE as downloaded: 269,648 pictures of Flickr, 1,000 tags, 81 concepts.
+"""NUS-WIDE as downloaded: 269,648 images of Flickr, 1,000 tags, 81 concepts.
 
 Chua, Tang, Hong, Li, Luo and Zheng, "NUS-WIDE: A Real-World Web Image Database from National
-University of Singapore", CIVR 2009. `Imagelist.txt` names the pictures, which lie in the folder
+University of Singapore", CIVR 2009. `Imagelist.txt` names the images, which lie in the folder
 `Flickr` (as `actor/0001_2124494179.jpg`, with either slash). `AllTags1k.txt` has a row of 0 and 1
 for each of them, with a column for each line of `TagList1k.txt`; `AllLabels/Labels_*.txt` has a 0
-or 1 a line. TC-21 and TC-10 are the pairs with one of the 21 or 10 concepts most pictures have.
+or 1 a line. TC-21 and TC-10 are the pairs with one of the 21 or 10 concepts most images have.
 
-Rows of tags are read one at a time; the labels of all pictures take 81 bytes each.
+Rows of tags are read one at a time; the labels of all images take 81 bytes each.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _VERSIONS = {
     "tc10-tagged": "of these, the pairs with one of the 1,000 tags: 181,365",
     "all": "every pair, 81 concepts: 269,648",
 }
-_MOST_PICTURES = 1_000_000
-_LABEL_BYTES = 8 * _MOST_PICTURES
+_MOST_IMAGES = 1_000_000
+_LABEL_BYTES = 8 * _MOST_IMAGES
 _PREFIX = "Labels_"
 
 
-def _recognises(folder: Path) -> bool:
+def _recognizes(folder: Path) -> bool:
     return all(find_below(folder, name) is not None for name in ("AllTags1k.txt", "AllLabels"))
 
 
@@ -49,17 +49,17 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
 
     Raises:
         DataError: a part is missing, or its lines are malformed or differ in number from the
-            pictures.
+            images.
     """
     version = options.version or next(iter(_VERSIONS))
-    image_list = need_below(folder, "Imagelist.txt", what="the names of the pictures")
+    image_list = need_below(folder, "Imagelist.txt", what="the names of the images")
     names = [line.replace("\\", "/") for line in text_lines(image_list) if line]
-    if len(names) > _MOST_PICTURES:
-        raise DataError(f"{image_list} has {len(names):,} lines; the set has 269,648 pictures")
+    if len(names) > _MOST_IMAGES:
+        raise DataError(f"{image_list} has {len(names):,} lines; the set has 269,648 images")
     concepts, labels = _labels(need_below(folder, "AllLabels", what="labels"), len(names))
     kept = _columns(version, labels)
-    pictures = options.images or need_below(folder, "Flickr", what="pictures; else --images FOLDER")
-    pictures = pictures.resolve()
+    images = options.images or need_below(folder, "Flickr", what="images; else --images FOLDER")
+    images = images.resolve()
     tags = _tags(folder, len(names))
     records: list[dict[str, Any]] = []
     for name, row, words in zip(names, labels[:, kept], tags, strict=True):
@@ -68,7 +68,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
         records.append(
             {
                 "id": name.rpartition(".")[0] or name,
-                "image": str(pictures / name),
+                "image": str(images / name),
                 "text": " ".join(words) or None,
                 "labels": [concepts[kept[column]] for column in np.flatnonzero(row)],
             }
@@ -89,7 +89,7 @@ def _labels(folder: Path, count: int) -> tuple[list[str], NDArray[np.bool_]]:
             shown = values[strange][:20].decode("latin-1")
             raise DataError(f"{path}, line {strange + 1}: {shown!r} is neither 0 nor 1")
         if len(values) != count:
-            raise DataError(f"{path} has {len(values):,} lines for {count:,} pictures")
+            raise DataError(f"{path} has {len(values):,} lines for {count:,} images")
         labels[:, column] = np.array(values) == b"1"
     return [path.stem.removeprefix(_PREFIX) for path in files], labels
 
@@ -104,9 +104,9 @@ def _columns(version: str, labels: NDArray[np.bool_]) -> list[int]:
 
 
 def _tags(folder: Path, count: int) -> Iterator[list[str]]:
-    """Yield the tags of each picture."""
+    """Yield the tags of each image."""
     tag_list = need_below(folder, "TagList1k.txt", what="the names of the tags")
-    path = need_below(folder, "AllTags1k.txt", what="the tags of the pictures")
+    path = need_below(folder, "AllTags1k.txt", what="the tags of the images")
     names = [line for line in text_lines(tag_list) if line]
     rows = 0
     for number, line in enumerate(text_lines(path), start=1):
@@ -125,12 +125,12 @@ def _tags(folder: Path, count: int) -> Iterator[list[str]]:
         yield [names[column] for column in np.flatnonzero(ones)]
     if rows != count:
         found = f"{rows:,}" if rows < count else "more"
-        raise DataError(f"{path} has {found} rows for {count:,} pictures")
+        raise DataError(f"{path} has {found} rows for {count:,} images")
 
 
 NUS_WIDE = Converter(
     name="nus-wide",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects="Imagelist.txt, AllTags1k.txt, TagList1k.txt, AllLabels/Labels_*.txt, Flickr/",
     versions=_VERSIONS,

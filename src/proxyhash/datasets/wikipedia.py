@@ -1,7 +1,7 @@
 """The Wikipedia featured-articles set: 2,866 pairs, ten categories, features instead of files.
 
 Rasiwasia, Costa Pereira, Coviello, Doyle, Lanckriet, Levy and Vasconcelos, "A New Approach to
-Cross-Modal Multimedia Retrieval", ACM Multimedia 2010. A picture is a histogram of 128 SIFT words,
+Cross-Modal Multimedia Retrieval", ACM Multimedia 2010. An image is a histogram of 128 SIFT words,
 a text the proportions of 10 LDA topics.
 """
 
@@ -30,7 +30,7 @@ _PARTS = (  # list of pairs, suffix of the matrices, part of the split
 )
 
 
-def _recognises(folder: Path) -> bool:
+def _recognizes(folder: Path) -> bool:
     """Return whether `folder` holds the files of this set."""
     names = (_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))
     return all((folder / name).is_file() for name in names)
@@ -115,7 +115,7 @@ def _matrix(path: Path, matrices: dict[str, Any], name: str) -> NDArray[np.float
 
 WIKIPEDIA = Converter(
     name="wikipedia",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects=", ".join((_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))),
 )

@@ -8,7 +8,7 @@ from proxyhash.encoders.base import BatchEncoder, Encoder, EncoderRequest, Featu
 from proxyhash.encoders.bow import BagOfWords
 from proxyhash.encoders.cache import FeatureCache, default_cache_folder
 from proxyhash.encoders.collection import encode_collection
-from proxyhash.encoders.descriptor import PictureDescriptor
+from proxyhash.encoders.descriptor import ImageDescriptor
 from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
@@ -21,8 +21,8 @@ __all__ = [
     "EncoderRequest",
     "FeatureCache",
     "Features",
+    "ImageDescriptor",
     "PatchFeatures",
-    "PictureDescriptor",
     "PrecomputedFeatures",
     "TransformersImageEncoder",
     "TransformersTextEncoder",

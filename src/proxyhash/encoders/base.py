@@ -64,10 +64,10 @@ class Encoder(Protocol):
     def encode(
         self, inputs: Sequence[Any], *, batch_size: int = 64, track: Track = silent
     ) -> NDArray[np.float32]:
-        """Return features of shape (n, dim) for texts, or for pictures as `open_image` takes them.
+        """Return features of shape (n, dim) for texts, or for images as `open_image` takes them.
 
         Raises:
-            ImageError: a picture cannot be read; the message names it.
+            ImageError: an image cannot be read; the message names it.
         """
         ...
 
@@ -143,7 +143,7 @@ class BatchEncoder(ABC):
         """Write everything `load` needs into `folder`."""
 
     def prepare(self, source: Any) -> Any:
-        """Return one input as `embed` wants it; for pictures: decoded and resized."""
+        """Return one input as `embed` wants it; for images: decoded and resized."""
         return source
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Encoding batch by batch on every core: one whole batch per thread, from file to feature.
 
-A thread reads, decodes and resizes the pictures of its batch and then runs the model on them with
+A thread reads, decodes and resizes the images of its batch and then runs the model on them with
 one torch thread of its own. Decoding, resizing and torch's kernels release the interpreter lock,
 so the threads keep all cores busy without a hand-over between decoders and model, and without the
 barriers inside a model that is split over cores, at which one late core makes all others wait.

@@ -1,4 +1,4 @@
-"""Features kept on disk, so that no picture or text goes through the same model twice.
+"""Features kept on disk, so that no image or text goes through the same model twice.
 
 One folder per encoder fingerprint holds *shards*: files that are written once, whole, under a name
 of their own, and never changed. So there is nothing to lock: two processes write different shards,

@@ -1,4 +1,4 @@
-"""Encoding the items of a collection: through the cache, with bad pictures named by row."""
+"""Encoding the items of a collection: through the cache, with bad images named by row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["encode_collection"]
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 5  # bad pictures listed in the warning; the rest are counted
+_NAMED = 5  # bad images listed in the warning; the rest are counted
 
 
 def encode_collection(
@@ -52,7 +52,7 @@ def encode_collection(
         cache: where features are looked up and kept; None encodes everything.
         batch_size: items that go through the model together, at most.
         track: told of every item.
-        on_bad_item: "fail" at the first picture that cannot be read, or "skip": count it as absent
+        on_bad_item: "fail" at the first image that cannot be read, or "skip": count it as absent
             and log a warning.
 
     Raises:
@@ -89,7 +89,7 @@ def encode_collection(
                 kept.add(row.key, values[position])
     if bad:
         logger.warning(
-            "%d of %d pictures cannot be read; these items count as having none:\n%s",
+            "%d of %d images cannot be read; these items count as having none:\n%s",
             len(bad),
             len(positions),
             "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
@@ -152,7 +152,7 @@ class _Job:
 
 
 def _key(source: Path | str) -> bytes:
-    """What the features of a text or of a picture's file are filed under."""
+    """What the features of a text or of an image's file are filed under."""
     if isinstance(source, str):
         return content_key(source)
     if not source.is_file():

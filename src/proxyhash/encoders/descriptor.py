@@ -1,4 +1,4 @@
-"""Picture features without any learned weights: colours, edges and layout, in NumPy alone."""
+"""Image features without any learned weights: colors, edges and layout, in NumPy alone."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
     from proxyhash.data.item import Modality
 
-__all__ = ["PictureDescriptor"]
+__all__ = ["ImageDescriptor"]
 
-_SIDE = 64  # pictures are shrunk to this many pixels a side
+_SIDE = 64  # images are shrunk to this many pixels a side
 _CELLS = 8  # cells a side in which edges are counted
 _DIRECTIONS = 9  # of edges, over half a turn
-_LEVELS = 4  # of red, green and blue in the colour histogram
-_LAYOUT = 8  # cells a side of the colour layout
+_LEVELS = 4  # of red, green and blue in the color histogram
+_LAYOUT = 8  # cells a side of the color layout
 _VERSION = 1  # part of the fingerprint: raise it when the numbers change
 
 
 @register_encoder
-class PictureDescriptor(BatchEncoder):
+class ImageDescriptor(BatchEncoder):
     """Three classic descriptors side by side, 832 numbers, each part of Euclidean norm 1.
 
-    * 64: histogram over 4x4x4 colours, by square roots, so that the product of two histograms is
+    * 64: histogram over 4x4x4 colors, by square roots, so that the product of two histograms is
       their Bhattacharyya coefficient;
     * 576: histograms of oriented gradients (Dalal and Triggs, CVPR 2005) in 8x8 cells with nine
-      directions each, votes shared between neighbouring directions, each cell divided by the energy
+      directions each, votes shared between neighboring directions, each cell divided by the energy
       of the 3x3 cells around it;
-    * 192: mean colour of 8x8 cells, centred on mid grey.
+    * 192: mean color of 8x8 cells, centerd on mid gray.
 
     A floor to measure learned features against, and what works where no weights are at hand.
     """
@@ -71,34 +71,34 @@ class PictureDescriptor(BatchEncoder):
         write_settings(folder, self, {"version": _VERSION})
 
     def prepare(self, source: Any) -> NDArray[np.uint8]:
-        """Return the picture shrunk or stretched to 64x64, uint8 (64, 64, 3)."""
-        picture = open_image(source)
-        return np.asarray(picture.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+        """Return the image shrunk or stretched to 64x64, uint8 (64, 64, 3)."""
+        image = open_image(source)
+        return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the descriptors of one batch of prepared pictures."""
-        pictures = np.stack(prepared)
-        colour = pictures.astype(np.float32) / np.float32(255)
-        parts = (_colour_histogram(pictures), _oriented_gradients(colour), _colour_layout(colour))
+        """Return the descriptors of one batch of prepared images."""
+        images = np.stack(prepared)
+        color = images.astype(np.float32) / np.float32(255)
+        parts = (_color_histogram(images), _oriented_gradients(color), _color_layout(color))
         return np.concatenate([_unit(part) for part in parts], axis=1)
 
 
-def _colour_histogram(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    level = pictures // (256 // _LEVELS)
-    colour = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
-    flat = colour.reshape(len(pictures), -1) + np.arange(len(pictures))[:, None] * _LEVELS**3
-    counts = np.bincount(flat.ravel(), minlength=len(pictures) * _LEVELS**3)
-    return np.sqrt(counts.reshape(len(pictures), -1)).astype(np.float32)
+def _color_histogram(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    level = images // (256 // _LEVELS)
+    color = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
+    flat = color.reshape(len(images), -1) + np.arange(len(images))[:, None] * _LEVELS**3
+    counts = np.bincount(flat.ravel(), minlength=len(images) * _LEVELS**3)
+    return np.sqrt(counts.reshape(len(images), -1)).astype(np.float32)
 
 
-def _oriented_gradients(colour: NDArray[np.float32]) -> NDArray[np.float32]:
-    grey = colour @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    across, down = np.zeros_like(grey), np.zeros_like(grey)
-    across[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
-    down[:, 1:-1, :] = grey[:, 2:, :] - grey[:, :-2, :]
+def _oriented_gradients(color: NDArray[np.float32]) -> NDArray[np.float32]:
+    gray = color @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    across, down = np.zeros_like(gray), np.zeros_like(gray)
+    across[:, :, 1:-1] = gray[:, :, 2:] - gray[:, :, :-2]
+    down[:, 1:-1, :] = gray[:, 2:, :] - gray[:, :-2, :]
     strength = np.hypot(across, down)
     direction = np.arctan2(down, across) * np.float32(_DIRECTIONS / np.pi) % _DIRECTIONS
-    cells = np.empty((len(grey), _CELLS, _CELLS, _DIRECTIONS), dtype=np.float32)
+    cells = np.empty((len(gray), _CELLS, _CELLS, _DIRECTIONS), dtype=np.float32)
     for number in range(_DIRECTIONS):
         apart = np.abs(direction - number)
         vote = np.maximum(1 - np.minimum(apart, _DIRECTIONS - apart), 0) * strength
@@ -106,11 +106,11 @@ def _oriented_gradients(colour: NDArray[np.float32]) -> NDArray[np.float32]:
     energy = np.pad((cells**2).sum(axis=-1), ((0, 0), (1, 1), (1, 1)))
     around = np.lib.stride_tricks.sliding_window_view(energy, (3, 3), axis=(1, 2)).sum(axis=(3, 4))
     cells /= np.sqrt(around + np.float32(1e-4))[..., None]
-    return cells.reshape(len(grey), -1)
+    return cells.reshape(len(gray), -1)
 
 
-def _colour_layout(colour: NDArray[np.float32]) -> NDArray[np.float32]:
-    return _cell_means(colour - np.float32(0.5), _LAYOUT).reshape(len(colour), -1)
+def _color_layout(color: NDArray[np.float32]) -> NDArray[np.float32]:
+    return _cell_means(color - np.float32(0.5), _LAYOUT).reshape(len(color), -1)
 
 
 def _cell_means(values: NDArray[np.float32], cells: int) -> NDArray[np.float32]:

@@ -167,7 +167,7 @@ class TextRecipe:
         if unknown:
             raise ModelError(
                 f"the sentence encoder has a step {unknown[0]!r} after its pooling; only models "
-                "with pooling and normalisation can be used"
+                "with pooling and normalization can be used"
             )
         modes = files.json("1_Pooling/config.json")
         chosen = [mode for mode, on in modes.items() if mode.startswith("pooling_mode_") and on]

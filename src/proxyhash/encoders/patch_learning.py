@@ -1,4 +1,4 @@
-"""Learning a vocabulary of picture patches: normalise, whiten, cluster.
+"""Learning a vocabulary of image patches: normalize, whiten, cluster.
 
 Source: Coates, Ng and Lee, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning",
 AISTATS 2011, section 3.
@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CONTRAST", "PatchVocabulary", "learn_vocabulary", "normalised"]
+__all__ = ["CONTRAST", "PatchVocabulary", "learn_vocabulary", "normalized"]
 
 CONTRAST = 400.0
 """Added to a patch's variance (of values 0..255) before dividing by its root, so that the faint
@@ -31,14 +31,14 @@ class PatchVocabulary:
     """What a patch is measured with. Patches are flat, d = side * side * 3, channels last.
 
     Attributes:
-        mean: of the normalised patches, float32 (d,).
+        mean: of the normalized patches, float32 (d,).
         whitening: float32 (d, d): (patch - mean) @ whitening has the identity as covariance.
-        centres: of the clusters of whitened patches, float32 (count, d).
+        centers: of the clusters of whitened patches, float32 (count, d).
     """
 
     mean: NDArray[np.float32]
     whitening: NDArray[np.float32]
-    centres: NDArray[np.float32]
+    centers: NDArray[np.float32]
 
     @property
     def side(self) -> int:
@@ -47,15 +47,15 @@ class PatchVocabulary:
 
 
 def learn_vocabulary(
-    pictures: NDArray[np.uint8], *, count: int, side: int, samples: int, seed: int
+    images: NDArray[np.uint8], *, count: int, side: int, samples: int, seed: int
 ) -> PatchVocabulary:
-    """Return the `count` centres of k-means over patches from random places of the pictures.
+    """Return the `count` centers of k-means over patches from random places of the images.
 
     Runs on one thread, whose sums do not depend on the machine's number of cores.
 
     Args:
-        pictures: uint8 (n, height, width, 3).
-        count: how many centres.
+        images: uint8 (n, height, width, 3).
+        count: how many centers.
         side: height and width of a patch.
         samples: how many patches to learn from.
         seed: of the places and of k-means.
@@ -64,7 +64,7 @@ def learn_vocabulary(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        patches = normalised(_random_patches(pictures, side=side, samples=samples, seed=seed))
+        patches = normalized(_random_patches(images, side=side, samples=samples, seed=seed))
         mean = patches.mean(axis=0)
         variances, axes = np.linalg.eigh(np.cov(patches - mean, rowvar=False))
         whitening = (axes / np.sqrt(variances + _WHITENING)).astype(np.float32)
@@ -75,18 +75,18 @@ def learn_vocabulary(
     return PatchVocabulary(mean, whitening, cluster.cluster_centers_.astype(np.float32))
 
 
-def normalised(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalized(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return patches (n, d) with mean 0 and variance var / (var + CONTRAST) each."""
-    centred = patches - patches.mean(axis=1, keepdims=True)
-    spread: NDArray[np.float32] = centred / np.sqrt(centred.var(axis=1, keepdims=True) + CONTRAST)
+    centerd = patches - patches.mean(axis=1, keepdims=True)
+    spread: NDArray[np.float32] = centerd / np.sqrt(centerd.var(axis=1, keepdims=True) + CONTRAST)
     return spread
 
 
 def _random_patches(
-    pictures: NDArray[np.uint8], *, side: int, samples: int, seed: int
+    images: NDArray[np.uint8], *, side: int, samples: int, seed: int
 ) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
-    windows = np.lib.stride_tricks.sliding_window_view(pictures, (side, side), axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
     count, rows, columns = windows.shape[:3]
     chosen = windows[
         random.integers(count, size=samples),

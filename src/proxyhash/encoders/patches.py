@@ -1,4 +1,4 @@
-"""Picture features learned from the train pictures themselves: which small patches occur where."""
+"""Image features learned from the train images themselves: which small patches occur where."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ __all__ = ["PatchFeatures"]
 
 logger = logging.getLogger(__name__)
 
-_SIDE = 48  # pictures are shrunk to this many pixels a side
+_SIDE = 48  # images are shrunk to this many pixels a side
 _PATCH = 6  # pixels a side of a patch
 _SAMPLES = 40_000  # patches that the vocabulary is learned from
-_PICTURES = 600  # train pictures that are looked at
+_IMAGES = 600  # train images that are looked at
 _ARRAYS = "patches.safetensors"
-_CPU_BATCH = 2  # pictures at a time: their maps fit the cache of a core
+_CPU_BATCH = 2  # images at a time: their maps fit the cache of a core
 
 
 @register_encoder
 class PatchFeatures(BatchEncoder):
     """Single-layer features of Coates, Ng and Lee (AISTATS 2011), fitted without labels.
 
-    Every 6x6 patch of the picture, shrunk to 48x48, is normalised and whitened, and its distances
-    z_k to `count` k-means centres become activations max(0, mean(z) - z_k), the paper's "triangle".
-    Each centre gives nine features: its mean and its maximum in each quarter of the picture, and
+    Every 6x6 patch of the image, shrunk to 48x48, is normalized and whitened, and its distances
+    z_k to `count` k-means centers become activations max(0, mean(z) - z_k), the paper's "triangle".
+    Each center gives nine features: its mean and its maximum in each quarter of the image, and
     its maximum anywhere, by which a small thing is found wherever it stands. They are brought to
-    mean 0 and deviation 1 over the train pictures, as in the paper.
+    mean 0 and deviation 1 over the train images, as in the paper.
 
-    No pretrained weights are needed, and far more is recognised than by `descriptor`.
+    No pretrained weights are needed, and far more is recognized than by `descriptor`.
 
     Attributes:
-        vocabulary: whitening and centres.
+        vocabulary: whitening and centers.
     """
 
     kind: ClassVar[str] = "patches"
@@ -67,7 +67,7 @@ class PatchFeatures(BatchEncoder):
     ) -> None:
         self.vocabulary = vocabulary
         self.device = device
-        self.dim = 9 * len(vocabulary.centres)
+        self.dim = 9 * len(vocabulary.centers)
         if device == "cpu":
             self.max_batch = _CPU_BATCH
         self._mean = np.zeros(self.dim, dtype=np.float32) if mean is None else mean
@@ -79,32 +79,32 @@ class PatchFeatures(BatchEncoder):
 
     @classmethod
     def fit(
-        cls, pictures: Sequence[Any], *, count: int = 256, seed: int = 0, device: str = "cpu"
+        cls, images: Sequence[Any], *, count: int = 256, seed: int = 0, device: str = "cpu"
     ) -> Self:
-        """Return the encoder learned from up to 600 of the pictures; unreadable ones are left out.
+        """Return the encoder learned from up to 600 of the images; unreadable ones are left out.
 
         Args:
-            pictures: paths, bytes or opened pictures of the train items.
-            count: k-means centres; there are nine features for each.
-            seed: of the choice of pictures and patches, and of k-means.
+            images: paths, bytes or opened images of the train items.
+            count: k-means centers; there are nine features for each.
+            seed: of the choice of images and patches, and of k-means.
             device: where it encodes.
 
         Raises:
             UsageError: "count is 1; ...".
-            DataError: "none of the 12 train pictures can be read; ...".
+            DataError: "none of the 12 train images can be read; ...".
         """
         if count < 2:
-            raise UsageError(f"patches:count is {count}; at least 2 centres are needed")
-        chosen = np.random.default_rng(seed).permutation(len(pictures))[:_PICTURES]
+            raise UsageError(f"patches:count is {count}; at least 2 centers are needed")
+        chosen = np.random.default_rng(seed).permutation(len(images))[:_IMAGES]
         seen = []
         for position in np.sort(chosen):
             try:
-                seen.append(_shrunk(pictures[position]))
+                seen.append(_shrunk(images[position]))
             except ImageError as error:
-                logger.debug("not learning from a picture: %s", error)
+                logger.debug("not learning from an image: %s", error)
         if not seen:
             raise DataError(
-                f"none of the {len(pictures)} train pictures can be read; there is nothing to "
+                f"none of the {len(images)} train images can be read; there is nothing to "
                 "learn patches from"
             )
         vocabulary = learn_vocabulary(
@@ -116,7 +116,7 @@ class PatchFeatures(BatchEncoder):
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Fit on the pictures of the train items; options: count, seed."""
+        """Fit on the images of the train items; options: count, seed."""
         options = read_options(cls.kind, request.argument, {"count": 256, "seed": 0})
         collection, train = request.training_inputs(cls.kind)
         paths = [collection.image_paths[position] for position in train]
@@ -126,7 +126,7 @@ class PatchFeatures(BatchEncoder):
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
         """Return the saved encoder."""
         arrays = read_arrays(folder / _ARRAYS)
-        vocabulary = PatchVocabulary(*(arrays[k] for k in ("patch_mean", "whitening", "centres")))
+        vocabulary = PatchVocabulary(*(arrays[k] for k in ("patch_mean", "whitening", "centers")))
         return cls(vocabulary, mean=arrays["mean"], deviation=arrays["deviation"], device=device)
 
     def save(self, folder: Path) -> None:
@@ -135,11 +135,11 @@ class PatchFeatures(BatchEncoder):
         write_settings(folder, self, {"side": _SIDE, "patch": self.vocabulary.side})
 
     def prepare(self, source: Any) -> NDArray[np.uint8]:
-        """Return the picture shrunk or stretched to 48x48, uint8 (48, 48, 3)."""
+        """Return the image shrunk or stretched to 48x48, uint8 (48, 48, 3)."""
         return _shrunk(source)
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the features of one batch of prepared pictures."""
+        """Return the features of one batch of prepared images."""
         import torch
 
         with torch.inference_mode():
@@ -149,18 +149,18 @@ class PatchFeatures(BatchEncoder):
         return (features - self._mean) / self._deviation
 
     def _activations(self, pixels: Any) -> Any:
-        """The triangle activation of every centre at every place: (b, 3, h, w) to (b, K, y, x)."""
+        """The triangle activation of every center at every place: (b, 3, h, w) to (b, K, y, x)."""
         from torch.nn import functional
 
         side = self.vocabulary.side
-        grey, power = pixels.mean(1, keepdim=True), pixels.square().mean(1, keepdim=True)
-        mean = functional.avg_pool2d(grey, side, stride=1)
+        gray, power = pixels.mean(1, keepdim=True), pixels.square().mean(1, keepdim=True)
+        mean = functional.avg_pool2d(gray, side, stride=1)
         variance = functional.avg_pool2d(power, side, stride=1) - mean.square()
         # Filters without a mean of their own see a patch as if its mean were taken off.
         whitened = functional.conv2d(pixels, self._filters)
         whitened = whitened / (variance.clamp(min=0) + CONTRAST).sqrt() + self._offset
         # |x - c|^2 = |x|^2 - 2xc + |c|^2
-        squared = functional.conv2d(whitened, -2 * self._centres, bias=self._centre_norms)
+        squared = functional.conv2d(whitened, -2 * self._centers, bias=self._center_norms)
         squared += whitened.square().sum(1, keepdim=True)
         distance = squared.clamp_(min=0).sqrt_()
         return (distance.mean(1, keepdim=True) - distance).relu_()
@@ -173,14 +173,14 @@ class PatchFeatures(BatchEncoder):
         self._filters = torch.from_numpy(filters.copy()).permute(0, 3, 1, 2).to(self.device)
         offset = torch.from_numpy(-words.mean @ words.whitening)
         self._offset = offset.view(1, -1, 1, 1).to(self.device)
-        self._centres = torch.from_numpy(words.centres)[:, :, None, None].to(self.device)
-        self._centre_norms = self._centres.square().sum(dim=(1, 2, 3))
+        self._centers = torch.from_numpy(words.centers)[:, :, None, None].to(self.device)
+        self._center_norms = self._centers.square().sum(dim=(1, 2, 3))
 
     def _arrays(self) -> dict[str, NDArray[np.float32]]:
         return {
             "patch_mean": self.vocabulary.mean,
             "whitening": self.vocabulary.whitening,
-            "centres": self.vocabulary.centres,
+            "centers": self.vocabulary.centers,
             "mean": self._mean,
             "deviation": self._deviation,
         }

@@ -34,10 +34,10 @@ __all__ = ["CPU_BATCH", "TransformersImageEncoder", "TransformersTextEncoder"]
 _WEIGHTS = "weights.safetensors"
 
 CPU_BATCH = 2
-"""Pictures that go through a model together on a CPU.
+"""Images that go through a model together on a CPU.
 
-What lies between the layers of two pictures stays close to the core, and in memory that the process
-already has. MobileNetV2 takes less than half the processor time per picture that it takes in
+What lies between the layers of two images stays close to the core, and in memory that the process
+already has. MobileNetV2 takes less than half the processor time per image that it takes in
 batches of 64, whose layers go through main memory that is mapped anew for each of them.
 """
 
@@ -124,8 +124,8 @@ class _PretrainedEncoder(BatchEncoder):
 class TransformersImageEncoder(_PretrainedEncoder):
     """Pooled output of a vision model, or the image side of a CLIP-like model after its projection.
 
-    Pictures are resized, cropped and normalised by the model's own image processor. The features
-    are as the model gives them, not normalised.
+    Images are resized, cropped and normalized by the model's own image processor. The features
+    are as the model gives them, not normalized.
     """
 
     kind: ClassVar[str] = "transformers-image"
@@ -134,26 +134,26 @@ class TransformersImageEncoder(_PretrainedEncoder):
     modality: Modality = "image"
 
     def prepare(self, source: Any) -> NDArray[Any]:
-        """Return the picture as the model's input, before rescaling where that can wait."""
+        """Return the image as the model's input, before rescaling where that can wait."""
         return self._processor.prepare(open_image(source))
 
     def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
-        """Return the model's input for prepared pictures, float32 (b, 3, h, w) on its device."""
+        """Return the model's input for prepared images, float32 (b, 3, h, w) on its device."""
         return self._processor.pixels(prepared).to(self.device)
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the features of one batch of prepared pictures."""
+        """Return the features of one batch of prepared images."""
         import torch
 
         with torch.inference_mode():
             return self._network(self.pixels(prepared)).float().cpu().numpy()
 
     def _open_preprocessing(self, folder: Path) -> None:
-        from proxyhash.encoders.picture_network import PictureNetwork
-        from proxyhash.encoders.transformers_adapter import PictureProcessor
+        from proxyhash.encoders.image_network import ImageNetwork
+        from proxyhash.encoders.transformers_adapter import ImageProcessor
 
-        self._processor = PictureProcessor(folder)
-        self._network = PictureNetwork(self._backbone)
+        self._processor = ImageProcessor(folder)
+        self._network = ImageNetwork(self._backbone)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
 
@@ -167,7 +167,7 @@ class TransformersImageEncoder(_PretrainedEncoder):
 class TransformersTextEncoder(_PretrainedEncoder):
     """Mean of a text model's token vectors, or the text side of a CLIP-like model, projected.
 
-    A sentence-transformers folder says itself how to pool, whether to normalise and where to cut;
+    A sentence-transformers folder says itself how to pool, whether to normalize and where to cut;
     for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256 tokens
     (recipe in that model's card). Other models get the plain mean over the attention mask.
     """

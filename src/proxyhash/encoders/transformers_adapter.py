@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
-    "PictureProcessor",
+    "ImageProcessor",
     "Tokenizer",
     "image_features",
     "load_backbone",
@@ -143,7 +143,7 @@ def image_features(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the features (b, d) of a batch of tokenised texts."""
+    """Return the features (b, d) of a batch of tokenized texts."""
     module: Any = backbone.module
     if backbone.pooling == "projection":
         return _projected(module.get_text_features(**tokens))
@@ -154,12 +154,12 @@ def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> tor
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
 
 
-class PictureProcessor:
+class ImageProcessor:
     """A model's own image processor, at the speed of its resizing.
 
-    The processors of transformers rescale and normalise picture by picture in float64, which takes
+    The processors of transformers rescale and normalize image by image in float64, which takes
     longer than decoding and resizing together. Both are one multiplication and addition per channel
-    on a picture of bytes, so they run here on the whole batch. Whether that is so for a given
+    on an image of bytes, so they run here on the whole batch. Whether that is so for a given
     processor is tried out on noise when it is loaded; where the result differs from the
     processor's own by more than 1e-6, the processor does everything itself.
     """
@@ -174,20 +174,20 @@ class PictureProcessor:
 
     @property
     def batched(self) -> bool:
-        """Whether rescaling and normalising run on whole batches."""
+        """Whether rescaling and normalizing run on whole batches."""
         return self._affine is not None
 
     def prepare(self, image: Image) -> NDArray[Any]:
-        """Return one RGB picture resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
+        """Return one RGB image resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
         if self._affine is None:
             return self._process(image)
         geometry = self._process(image, do_rescale=False, do_normalize=False)
         return np.moveaxis(geometry, 0, -1)
 
     def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
-        """Return the model's input for prepared pictures, float32 (b, 3, h, w)."""
-        if len({picture.shape for picture in prepared}) > 1:
-            raise ModelError("the model's image processor gives pictures of different sizes")
+        """Return the model's input for prepared images, float32 (b, 3, h, w)."""
+        if len({image.shape for image in prepared}) > 1:
+            raise ModelError("the model's image processor gives images of different sizes")
         batch = torch.from_numpy(np.stack(prepared))
         if self._affine is None:
             return batch.float().contiguous(memory_format=torch.channels_last)

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 def average_precision(
     counts: Tally,
     *,
-    ties: Literal["expected", "stable", "optimistic", "pessimistic"] = "expected",
+    ties: Literal["expected", "stable", "optimiztic", "pessimistic"] = "expected",
     cutoff: int | None = None,
     divisor: Literal["hits", "min", "relevant"] = "hits",
     stable_sums: Floats | None = None,
@@ -44,9 +44,9 @@ def average_precision(
     with hypergeometric probability and, given x, in any order alike, so that this mean too is
     exact: a sum over x.
 
-    With divisor `hits`, `optimistic` and `pessimistic` name an order and are no bounds: a further
+    With divisor `hits`, `optimiztic` and `pessimistic` name an order and are no bounds: a further
     hit late in the first R lowers a mean of precisions. With the other divisors, and without a
-    cutoff, optimistic >= expected >= pessimistic.
+    cutoff, optimiztic >= expected >= pessimistic.
 
     Args:
         counts: the gallery by distance from each query.
@@ -65,7 +65,7 @@ def average_precision(
             return np.where(relevant > 0, _expected_over_hits(counts, cutoff), np.nan)
         sums, hits = _expected_sums(counts, counts.relevant, cutoff).sum(axis=1), relevant
     else:
-        sums, hits = _extreme_sums(counts, cutoff, relevant_first=ties == "optimistic")
+        sums, hits = _extreme_sums(counts, cutoff, relevant_first=ties == "optimiztic")
     divisors = {
         "hits": hits,
         "relevant": relevant,
@@ -141,7 +141,7 @@ def _cut_group(
 ) -> float:
     """Return the expected quotient where only `taken` of a group's `items` are looked at."""
     found = np.arange(max(0, taken - items + relevant), min(relevant, taken) + 1)
-    # Hypergeometric probabilities from the ratios of neighbours: no factorial is too large.
+    # Hypergeometric probabilities from the ratios of neighbors: no factorial is too large.
     now = found[:-1]
     steps = np.log((relevant - now) * (taken - now))
     steps -= np.log((now + 1) * (items - relevant - taken + now + 1))

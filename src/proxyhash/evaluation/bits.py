@@ -100,11 +100,11 @@ def bit_statistics(codes: Codes, *, bits: int) -> BitStatistics:
 
 @dataclass(frozen=True)
 class ProxyStatistics:
-    """How far the proxies of C categories lie from each other, in bits.
+    """How far the proxies of C classes lie from each other, in bits.
 
     Attributes:
         count: C.
-        minimum_distance: of the closest pair; 0 when two categories share a proxy.
+        minimum_distance: of the closest pair; 0 when two classes share a proxy.
         mean_distance: over all pairs.
     """
 

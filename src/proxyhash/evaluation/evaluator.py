@@ -106,7 +106,7 @@ def evaluate_codes(
         split: positions of queries, gallery, train and validation items.
         protocol: how to evaluate; expected mAP@all of the literature's gallery by default.
         fingerprint: what was evaluated; stored in the result.
-        proxies: the categories' codes, -1 and +1, (C, K).
+        proxies: the classes' codes, -1 and +1, (C, K).
         at: the N of precision, recall and NDCG at N.
         track: told about each block of queries.
 

@@ -58,7 +58,7 @@ def evaluate_both_galleries(
         collection: the items, in the order of the codes.
         split: the run's split.
         protocol: how to evaluate; its gallery is not used.
-        proxies: the categories' codes, -1 and +1, (C, K).
+        proxies: the classes' codes, -1 and +1, (C, K).
         track: told about each block of queries.
 
     Raises:

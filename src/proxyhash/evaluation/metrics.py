@@ -38,7 +38,7 @@ def recall_at(counts: Tally, n: int) -> Floats:
 
 
 def ndcg_at(counts: Tally, n: int) -> Floats:
-    """Return the normalised discounted cumulative gain of the first n, float64 (q,).
+    """Return the normalized discounted cumulative gain of the first n, float64 (q,).
 
     Place i is discounted by 1 / log2(i + 1), and the ideal ranking is by the number of shared
     labels. NaN where nothing is relevant.

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: precision over recall, and how far relevant pairs lie apart."""
+"""Images of an evaluation: precision over recall, and how far relevant pairs lie apart."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_plots"]
 
-# Okabe and Ito's colours, told apart by the colour-blind too.
-_COLOURS = {
+# Okabe and Ito's colors, told apart by the color-blind too.
+_COLORS = {
     "image_to_text": "#0072B2",
     "text_to_image": "#D55E00",
     "image_to_image": "#56B4E9",
@@ -91,14 +91,14 @@ def _precision_recall(evaluation: Evaluation, title: str, subtitle: str) -> Any:
         if not direction.curves.queries:
             continue
         recall, precision = direction.curves.recall, direction.curves.precision
-        colour = _COLOURS[name]
+        color = _COLORS[name]
         answered = direction.curves.answered
         shown = np.where(answered >= _FAINTEST, precision, np.nan)
-        axes.plot(recall, shown, color=colour, alpha=0.3, linewidth=1.4)
+        axes.plot(recall, shown, color=color, alpha=0.3, linewidth=1.4)
         axes.plot(
             recall,
             np.where(answered >= _STRONG, precision, np.nan),
-            color=colour,
+            color=color,
             linewidth=2,
             marker="o",
             markersize=3,
@@ -150,7 +150,7 @@ def _distances(evaluation: Evaluation, title: str, subtitle: str) -> Any:
 
 def _histogram(axes: Any, direction: Direction) -> None:
     """Draw the share of pairs at each distance, relevant ones in front."""
-    for pairs, colour, label in (
+    for pairs, color, label in (
         (direction.curves.irrelevant, _IRRELEVANT, "irrelevant pairs"),
         (direction.curves.relevant, _RELEVANT, "relevant pairs"),
     ):
@@ -158,9 +158,9 @@ def _histogram(axes: Any, direction: Direction) -> None:
             continue
         shares = pairs / pairs.sum()
         edges = np.arange(len(pairs) + 1) - 0.5
-        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
-        axes.stairs(shares, edges, color=colour, linewidth=1.4, label=label)
-        axes.axvline(_mean_distance(pairs), color=colour, linewidth=1, linestyle=(0, (2, 2)))
+        axes.stairs(shares, edges, fill=True, color=color, alpha=0.35)
+        axes.stairs(shares, edges, color=color, linewidth=1.4, label=label)
+        axes.axvline(_mean_distance(pairs), color=color, linewidth=1, linestyle=(0, (2, 2)))
 
 
 def _mean_distance(pairs: npt.NDArray[np.int64]) -> float:

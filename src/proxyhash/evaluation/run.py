@@ -80,7 +80,7 @@ def evaluate_run(
 
 
 def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:
-    """Return the categories' codes of a run's model, -1 and +1 (C, bits), or None without any.
+    """Return the classes' codes of a run's model, -1 and +1 (C, bits), or None without any.
 
     Raises:
         ModelError: the file is damaged, or its codes are not of `bits` bits; names it.

@@ -1,4 +1,4 @@
-"""A trained model: from pictures and texts to packed codes."""
+"""A trained model: from images and texts to packed codes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class HashModel:
 
     Args:
         bits: code length K.
-        classes: names of the C categories, in the order of the proxies.
+        classes: names of the C classes, in the order of the proxies.
         method: the training method that made it.
         image_network: turns image features into logits, or None.
         text_network: the same for texts.
         image_encoder: turns images into features; without it only features can be encoded.
         text_encoder: the same for texts.
-        proxies: the categories' codes, where the method has any.
+        proxies: the classes' codes, where the method has any.
 
     Raises:
         UsageError: the parts do not fit together; the sentence names the two that do not.
@@ -134,7 +134,7 @@ class HashModel:
 
         Raises:
             UsageError: the model encodes no images, or not by itself.
-            ImageError: a picture cannot be read; names it.
+            ImageError: an image cannot be read; names it.
         """
         return self._encode(images, "image", batch_size=batch_size, track=track)
 
@@ -164,7 +164,7 @@ class HashModel:
             cache: where features are looked up and kept.
             batch_size: items that go through an encoder together, at most.
             track: told of every item.
-            on_bad_item: "fail" at a picture that cannot be read, or "skip" it.
+            on_bad_item: "fail" at an image that cannot be read, or "skip" it.
         """
         features: dict[Modality, Features] = {
             modality: encode_collection(
@@ -186,7 +186,7 @@ class HashModel:
 
         Args:
             ids: of the items.
-            image: their picture features, as `encode_collection` of encoders returns them.
+            image: their image features, as `encode_collection` of encoders returns them.
             text: their text features.
         """
         count, width = len(ids), code_bytes(self.bits)

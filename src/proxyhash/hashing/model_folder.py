@@ -2,7 +2,7 @@
 
     model.json              format, bits, classes, method, network shapes, encoders, fingerprint
     networks.safetensors    weights of the hashing networks, "image.*" and "text.*"
-    proxies.safetensors     codes of the categories, where the method has any
+    proxies.safetensors     codes of the classes, where the method has any
     image_encoder/          see `proxyhash.encoders`
     text_encoder/
 

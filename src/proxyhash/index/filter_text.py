@@ -1,4 +1,4 @@
-"""Filters as people type them: `labels contains dog and not (price >= 9 or colour = "dark red")`.
+"""Filters as people type them: `labels contains dog and not (price >= 9 or color = "dark red")`.
 
     filter     all of these joined by `or`
     all        these joined by `and`

@@ -1,6 +1,6 @@
 """Losses as pure functions of outputs, logits, proxies and labels; one file each.
 
-Notation, as in the DCHML paper (arXiv 2011.03451): K bits, C categories, outputs h in (-1, 1)^K,
+Notation, as in the DCHML paper (arXiv 2011.03451): K bits, C classes, outputs h in (-1, 1)^K,
 proxies p_c in {-1, +1}^K, logits o_c = h . p_c. Every loss is a mean over the items that carry
 supervision, and is 0 with a graph behind it when there are none, so `backward` always works.
 """

@@ -11,13 +11,13 @@ __all__ = ["cosine_softmax"]
 
 
 def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: float) -> Scalar:
-    """Return the mean over labelled items of a cross-entropy with equal shares for the positives.
+    """Return the mean over labeled items of a cross-entropy with equal shares for the positives.
 
         a_c = scale (cos_c - margin [c in Y])
         L = -(1/n) sum_{c in Y} log softmax(a)_c
 
     Args:
-        cosines: of outputs and the categories' codes, (n, C).
+        cosines: of outputs and the classes' codes, (n, C).
         labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
         scale: what cosines are multiplied with.
         margin: what positive cosines must be ahead by.
@@ -25,8 +25,8 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
     Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
     Learning Objective", NeurIPS 2021; several labels as in the authors' released code.
     """
-    positive, labelled = positives(labels)
-    cosines = torch.where(labelled[:, None], cosines, 0.0)
+    positive, labeled = positives(labels)
+    cosines = torch.where(labeled[:, None], cosines, 0.0)
     logits = scale * torch.where(positive, cosines - margin, cosines)
     shares = torch.where(positive, functional.log_softmax(logits, dim=1), 0.0)
-    return mean_over(-shares.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labelled)
+    return mean_over(-shares.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labeled)

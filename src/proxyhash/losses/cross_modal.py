@@ -20,7 +20,7 @@ __all__ = ["cross_modal_softmax"]
 def cross_modal_softmax(
     logits: Logits, other_logits: Logits, labels: Labels, *, sigma: float, gamma: float = 0.3
 ) -> Scalar:
-    """Return the mean over labelled items of this modality's anchor against the other's logits.
+    """Return the mean over labeled items of this modality's anchor against the other's logits.
 
         a = gamma * ((1/n) * sum_{c in Y} o_c - sigma)
         L = logsumexp(a, {gamma * o'_c : c not in Y}) - a
@@ -35,8 +35,8 @@ def cross_modal_softmax(
     Source: arXiv 2011.03451, with the competitors that the formula asks for (the released port
     reuses the first branch's denominator).
     """
-    positive, labelled = positives(labels)
-    logits = torch.where(labelled[:, None], logits, 0.0)
-    other_logits = torch.where(labelled[:, None], other_logits, 0.0)
+    positive, labeled = positives(labels)
+    logits = torch.where(labeled[:, None], logits, 0.0)
+    other_logits = torch.where(labeled[:, None], other_logits, 0.0)
     a = anchor(logits, positive, gamma=gamma, sigma=sigma)
-    return mean_over(softmax_term(a, gamma * other_logits, positive), labelled)
+    return mean_over(softmax_term(a, gamma * other_logits, positive), labeled)

@@ -1,4 +1,4 @@
-"""The likelihood of an item's labels, category by category."""
+"""The likelihood of an item's labels, class by class."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def label_posterior(logits: Float[Tensor, "n c"], labels: Float[Tensor, "n c"]) 
         L = (1/n) sum_i sum_c softplus(z_ic) - y_ic z_ic
 
     Args:
-        logits: z, one a category.
+        logits: z, one a class.
         labels: y, in [0, 1]; mixed items have shares of labels. Items without any are left out.
 
     0, with a graph behind it, without items that have labels.
     """
-    labelled = (labels > 0).any(dim=1)
+    labeled = (labels > 0).any(dim=1)
     terms = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-    return (terms.sum(dim=1) * labelled).sum() / labelled.sum().clamp(min=1)
+    return (terms.sum(dim=1) * labeled).sum() / labeled.sum().clamp(min=1)

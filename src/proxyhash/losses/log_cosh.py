@@ -1,4 +1,4 @@
-"""The quantisation term of CSQ."""
+"""The quantization term of CSQ."""
 
 from __future__ import annotations
 

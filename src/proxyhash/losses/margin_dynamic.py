@@ -25,7 +25,7 @@ def reference_sigma(bits: int) -> float:
 def margin_dynamic_softmax(
     logits: Logits, labels: Labels, *, sigma: float, gamma: float = 0.3
 ) -> Scalar:
-    """Return the mean over labelled items of one softmax term per item.
+    """Return the mean over labeled items of one softmax term per item.
 
         a = gamma * ((1/n) * sum_{c in Y} o_c - sigma)
         L = logsumexp(a, {gamma * o_c : c not in Y}) - a
@@ -42,7 +42,7 @@ def margin_dynamic_softmax(
     Source: Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax Loss", arXiv
     2011.03451; settings as in the authors' released code.
     """
-    positive, labelled = positives(labels)
-    logits = torch.where(labelled[:, None], logits, 0.0)
+    positive, labeled = positives(labels)
+    logits = torch.where(labeled[:, None], logits, 0.0)
     a = anchor(logits, positive, gamma=gamma, sigma=sigma)
-    return mean_over(softmax_term(a, gamma * logits, positive), labelled)
+    return mean_over(softmax_term(a, gamma * logits, positive), labeled)

@@ -11,13 +11,13 @@ __all__ = ["partial_softmax"]
 
 
 def partial_softmax(logits: Logits, labels: Labels, *, sigma: float, gamma: float = 0.3) -> Scalar:
-    """Return the mean over labelled items of one softmax term per *positive* category.
+    """Return the mean over labeled items of one softmax term per *positive* class.
 
         m = logsumexp_{j not in Y}(gamma * o_j)
         L = (1/n) * sum_{c in Y} softplus(m - gamma * (o_c - sigma))
 
     Each positive competes alone against all negatives, so a weak positive is not hidden by a
-    strong one as in a mean. An item whose labels are all categories has no competitor: its term
+    strong one as in a mean. An item whose labels are all classes has no competitor: its term
     is 0.
 
     Args:
@@ -29,11 +29,11 @@ def partial_softmax(logits: Logits, labels: Labels, *, sigma: float, gamma: floa
     Source: Tu et al., "Partial-Softmax Loss based Deep Hashing", WWW 2021; formula as in the
     authors' released code.
     """
-    positive, labelled = positives(labels)
-    contested = labelled & ~positive.all(dim=1)
+    positive, labeled = positives(labels)
+    contested = labeled & ~positive.all(dim=1)
     scaled = gamma * torch.where(contested[:, None], logits, 0.0)
     # A row of minus infinities alone would make the gradient of logsumexp 0/0.
     competitors = scaled.masked_fill(positive & contested[:, None], -torch.inf)
     against = torch.logsumexp(competitors, dim=1, keepdim=True) - (scaled - gamma * sigma)
     terms = torch.where(positive & contested[:, None], functional.softplus(against), 0.0)
-    return mean_over(terms.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labelled)
+    return mean_over(terms.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labeled)

@@ -15,15 +15,15 @@ def proxy_hinge(cosines: Logits, labels: Labels, *, tau: float) -> Scalar:
         L = mean_{i, c in Y_i} (1 - cos_ic) + mean_{i, c not in Y_i} relu(cos_ic - tau)
 
     Args:
-        cosines: of outputs and the categories' proxies, (n, C).
+        cosines: of outputs and the classes' proxies, (n, C).
         labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
         tau: cosine up to which a negative proxy costs nothing.
 
     Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
     ACM MM 2022; means as in the authors' released code.
     """
-    positive, labelled = positives(labels)
-    negative = labelled[:, None] & ~positive
+    positive, labeled = positives(labels)
+    negative = labeled[:, None] & ~positive
     near = torch.where(positive, 1 - cosines, 0.0).sum() / positive.sum().clamp(min=1)
     far = torch.where(negative, (cosines - tau).relu(), 0.0).sum() / negative.sum().clamp(min=1)
     return near + far

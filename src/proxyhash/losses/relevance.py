@@ -23,7 +23,7 @@ def relevance(
     similarity of cross-modal hashing, 1 where a label is shared.
 
     Args:
-        posteriors: p, probabilities of the categories of n items.
+        posteriors: p, probabilities of the classes of n items.
         others: q, those of m items.
     """
     none = posteriors.new_ones(len(posteriors), len(others))

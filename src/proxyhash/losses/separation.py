@@ -20,7 +20,7 @@ def proxy_separation(outputs: Float[Tensor, "c k"]) -> Scalar:
     |c_i|^2 never exceeds K.
 
     Args:
-        outputs: c in (-1, 1), one row per category.
+        outputs: c in (-1, 1), one row per class.
 
     Source: PHNet in arXiv 2011.03451, as in the authors' released code.
     """

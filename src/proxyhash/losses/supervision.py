@@ -16,9 +16,9 @@ from torch import Tensor
 __all__ = ["Labels", "Logits", "Scalar", "anchor", "mean_over", "positives", "softmax_term"]
 
 Logits: TypeAlias = Float[Tensor, "n c"]
-"""Inner products with the proxies, one row per item, one column per category."""
+"""Inner products with the proxies, one row per item, one column per class."""
 Labels: TypeAlias = Bool[Tensor, "n c"] | Num[Tensor, "n c"]
-"""Multi-hot: more than 0 means that the item carries the category."""
+"""Multi-hot: more than 0 means that the item carries the class."""
 Scalar: TypeAlias = Float[Tensor, ""]
 
 

@@ -27,7 +27,7 @@ class CcaItqSettings(Settings):
 
     regularization: float = Field(default=1.0, gt=0)
     """What is added to each variance, as a share of the modality's mean variance. Nearly none, as
-    usual with few features, lets 2,000 words and 1,280 picture features correlate by chance."""
+    usual with few features, lets 2,000 words and 1,280 image features correlate by chance."""
     power: float = Field(default=4.0, ge=0)
     """Power of the canonical correlation that scales a direction; 0: all directions count alike."""
     iterations: int = Field(default=50, ge=0)

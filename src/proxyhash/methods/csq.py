@@ -1,4 +1,4 @@
-"""CSQ: every item has a semantic hash centre, and each of its bits is learned on its own."""
+"""CSQ: every item has a semantic hash center, and each of its bits is learned on its own."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class CsqSettings(Settings):
     """Settings of `csq`."""
 
     lambda_: float = Field(default=1e-4, ge=0)
-    """Weight of the quantisation."""
+    """Weight of the quantization."""
 
 
 @register_method("csq")
 class Csq(CenterObjective):
-    """Each output is pulled to the bitwise majority vote of its categories' centres.
+    """Each output is pulled to the bitwise majority vote of its classes' centers.
 
-    For each modality that learns, with centres t_c, the positives Y of the item and a random word r
+    For each modality that learns, with centers t_c, the positives Y of the item and a random word r
     that breaks ties, drawn once:
 
         t = sign(sum_{c in Y} t_c), r where the sum is 0
@@ -38,7 +38,7 @@ class Csq(CenterObjective):
           + lambda (1/K) sum_k log cosh(|h_k| - 1)                          "quantization"
 
     Source: Yuan et al., "Central Similarity Quantization for Efficient Image and Video Retrieval",
-    CVPR 2020, for images and videos; here for both modalities, which the common centres join. Ties
+    CVPR 2020, for images and videos; here for both modalities, which the common centers join. Ties
     as in the authors' released code.
     """
 
@@ -63,6 +63,6 @@ class Csq(CenterObjective):
         return {"center": center, "quantization": self.settings.lambda_ * quantized}
 
     def semantic_centers(self, labels: Tensor) -> Tensor:
-        """Return the centres of label sets, (n, K) in {-1, +1}, for multi-hot labels (n, C)."""
+        """Return the centers of label sets, (n, K) in {-1, +1}, for multi-hot labels (n, C)."""
         votes = labels @ self.center_codes
         return torch.where(votes == 0, self.tie_breaker, sign(votes))

@@ -39,7 +39,7 @@ class DaphSettings(ScheduleSettings):
     alpha: float = Field(default=0.2, ge=0)
     """Weight of the bit balance in the first stage."""
     beta: float = Field(default=0.2, ge=0)
-    """Weight of the quantisation in the first stage."""
+    """Weight of the quantization in the first stage."""
     first_stage_epochs: int = Field(default=5, ge=1)
     """Rounds of the first stage, with Adam; published 80, with SGD."""
     data_proxies: int = Field(default=1000, ge=1)

@@ -26,7 +26,7 @@ class DchmlSettings(ProxySettings):
 
 @register_method("dchml")
 class Dchml(ProxyObjective):
-    """Both networks aim at one binary proxy per category; no pairwise similarity is needed.
+    """Both networks aim at one binary proxy per class; no pairwise similarity is needed.
 
     For each modality that learns, with logits o = h P^T, the logits o' of the other modality's
     current binary code, the positives Y of the item, n = |Y| and the unified code B:
@@ -40,7 +40,7 @@ class Dchml(ProxyObjective):
     2011.03451 (2020), details as in the authors' released code, without its slips: the text branch
     reads the codes of the images, and each branch has its own denominator and learning rate.
 
-    The "reference" preset has the released optimiser settings: alternating passes, SGD with weight
+    The "reference" preset has the released optimizer settings: alternating passes, SGD with weight
     decay 1e-5, batches of 40, a text network with 8,192 hidden units; image rate 1e-3, and a text
     rate of 1e-2 out of the published range of 2e-3 to 3e-2. The paper trains on AlexNet or VGG11
     features with two hidden layers of 4,096.

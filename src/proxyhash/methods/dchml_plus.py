@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["DchmlPlus", "DchmlPlusSettings"]
 
 _CERTAIN = 8.0
-"""Logit of a category that is known to hold."""
+"""Logit of a class that is known to hold."""
 _REFIT_ITEMS = 256
-"""Items a step of the refit; half of them pictures."""
+"""Items a step of the refit; half of them images."""
 _REFIT_RATE = 2e-3
 
 
@@ -37,25 +37,25 @@ class DchmlPlusSettings(Settings):
     """Settings of `dchml-plus`."""
 
     image_mix: float = Field(default=0.0, ge=0)
-    """Pictures are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never."""
+    """Images are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never."""
     text_mix: float = Field(default=1.0, ge=0)
     """The same for texts, which a network otherwise learns by heart."""
     noise: float = Field(default=1.0, ge=0)
-    """Deviation of the noise on category logits that PHNet learns from."""
+    """Deviation of the noise on class logits that PHNet learns from."""
     lambda_: float = Field(default=0.04, ge=0)
-    """Weight of the quantisation, the mean square of 1 - |h| over bits."""
+    """Weight of the quantization, the mean square of 1 - |h| over bits."""
     refit: int = Field(default=1000, ge=0)
     """Steps in which PHNet is fitted to the final networks; 0: it stays as training left it."""
 
 
 @register_method("dchml-plus")
 class DchmlPlus(Objective):
-    """The networks predict categories; one PHNet for both turns predictions into codes.
+    """The networks predict classes; one PHNet for both turns predictions into codes.
 
-    DCHML has a proxy for each category, and an item of several categories aims at a point between
-    their proxies. Here PHNet has a proxy for every label posterior p = sigmoid(z), z the category
+    DCHML has a proxy for each class, and an item of several classes aims at a point between
+    their proxies. Here PHNet has a proxy for every label posterior p = sigmoid(z), z the class
     logits of a network. Both modalities share it, so that codes agree where predictions do. What
-    codes should say is how likely two items are relevant to each other, S, not which category they
+    codes should say is how likely two items are relevant to each other, S, not which class they
     have:
 
         S_ij = 1 - prod_c (1 - p_ic p_jc)
@@ -64,8 +64,8 @@ class DchmlPlus(Objective):
           + lambda (1/m) sum_i mean_k (1 - |h_ik|)^2                                 "quantization"
         theta_ij = scale h_i . h_j / K + bias,   h = tanh(PHNet(z + noise))
 
-    where i and j run over the m pictures and texts of a step, and the last two terms teach PHNet,
-    scale and bias alone. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), pictures
+    where i and j run over the m images and texts of a step, and the last two terms teach PHNet,
+    scale and bias alone. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images
     lose half of their features at random. After the last epoch PHNet is fitted once more, to the
     predictions of the networks that are kept.
 
@@ -95,7 +95,7 @@ class DchmlPlus(Objective):
 
     @property
     def proxies(self) -> Proxies | None:
-        """The codes of items that have one category for certain, once the run has ended."""
+        """The codes of items that have one class for certain, once the run has ended."""
         return self._proxies
 
     def begin_run(
@@ -105,7 +105,7 @@ class DchmlPlus(Objective):
         *,
         track: Track = silent,  # noqa: ARG002
     ) -> None:
-        """Refuse networks that do not predict categories."""
+        """Refuse networks that do not predict classes."""
         for network in networks.values():
             _phnet(network)
 
@@ -115,7 +115,7 @@ class DchmlPlus(Objective):
         """Return the outputs for mixed features; their predictions are kept for the loss."""
         mix = self.settings.image_mix if modality == "image" else self.settings.text_mix
         mixed, shares = _mix(features, labels, mix)
-        logits = network.category_logits(mixed)
+        logits = network.class_logits(mixed)
         noisy = logits.detach() + self.settings.noise * torch.randn_like(logits)
         self._predictions[modality] = logits, noisy, shares
         return torch.tanh(_phnet(network)(noisy))
@@ -129,9 +129,9 @@ class DchmlPlus(Objective):
                 continue
             logits, noisy_logits, shares = self._predictions.pop(modality)
             posterior = posterior + label_posterior(logits, shares)
-            labelled = batch.labels[batch.has(modality)].bool().any(dim=1)
-            outputs.append(batch.need(modality)[batch.has(modality)][labelled])
-            noisy.append(noisy_logits[labelled])
+            labeled = batch.labels[batch.has(modality)].bool().any(dim=1)
+            outputs.append(batch.need(modality)[batch.has(modality)][labeled])
+            noisy.append(noisy_logits[labeled])
         if not outputs:
             return {"posterior": posterior}
         return {"posterior": posterior} | self._code_terms(
@@ -176,7 +176,7 @@ class DchmlPlus(Objective):
     def _code_terms(
         self, outputs: Tensor, logits: Tensor, *, scale: Tensor, bias: Tensor
     ) -> dict[str, Tensor]:
-        """Return what teaches PHNet, given its outputs for these category logits."""
+        """Return what teaches PHNet, given its outputs for these class logits."""
         posteriors = torch.sigmoid(logits)
         probability = relevance(posteriors, posteriors)
         return {
@@ -190,7 +190,7 @@ class DchmlPlus(Objective):
 def _phnet(network: HashingNetwork) -> PosteriorPHNet:
     if network.phnet is None:
         raise UsageError(
-            "method dchml-plus needs networks that predict categories; leave posterior on"
+            "method dchml-plus needs networks that predict classes; leave posterior on"
         )
     return network.phnet
 
@@ -202,8 +202,8 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
     """
     if not strength:
         return features, labels
-    labelled = labels.bool().any(dim=1)
-    (rows,) = labelled.nonzero(as_tuple=True)
+    labeled = labels.bool().any(dim=1)
+    (rows,) = labeled.nonzero(as_tuple=True)
     partner = torch.arange(len(labels), device=labels.device)
     partner[rows] = rows[torch.randperm(len(rows), device=rows.device)]
     beta = torch.distributions.Beta(strength, strength)
@@ -216,10 +216,10 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def _predict(networks: Mapping[Modality, HashingNetwork], train: Rows) -> dict[Modality, Tensor]:
-    """Return the category logits of the train items that have the modality and a label."""
-    labelled = train.labels.bool().any(dim=1)
+    """Return the class logits of the train items that have the modality and a label."""
+    labeled = train.labels.bool().any(dim=1)
     predictions = {}
     for modality, network in networks.items():
-        rows = labelled & train.has(modality)
-        predictions[modality] = network.eval().category_logits(train.features(modality)[rows])
+        rows = labeled & train.has(modality)
+        predictions[modality] = network.eval().class_logits(train.features(modality)[rows])
     return predictions

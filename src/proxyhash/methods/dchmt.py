@@ -27,7 +27,7 @@ class DchmtSettings(Settings):
     """Share of the bits in which items without a common label are to differ; published 0.5, which
     is worse on frozen features at 16 and at 64 bits."""
     lambda_: float = Field(default=0.001, ge=0)
-    """Weight of the quantisation."""
+    """Weight of the quantization."""
 
 
 @register_method("dchmt")
@@ -42,10 +42,10 @@ class Dchmt(Objective):
         L = mean_ij S_ij d_ij^2 + (1 - S_ij) relu(m - d_ij)^2      m = sqrt(2 K vartheta)   "pairs"
           + lambda mean_ik (1 - h_ik^2)                                             "quantization"
 
-    with S_ij = 1 where i and j share a label, and the quantisation a mean over the modalities.
+    with S_ij = 1 where i and j share a label, and the quantization a mean over the modalities.
 
     Source: Tu et al., "Differentiable Cross-modal Hashing via Multimodal Transformers", ACM MM
-    2022, with the Euclidean distance and the quantisation's weight of the authors' released code.
+    2022, with the Euclidean distance and the quantization's weight of the authors' released code.
     The paper learns CLIP's transformers with it; here it works on frozen features, as every method
     does.
     """

@@ -26,7 +26,7 @@ class DcmhSettings(ScheduleSettings):
     """What inner products are multiplied with to become theta; published 1/2. None: 8 / K, which
     is 1/2 at 16 bits and keeps the range of theta at every code length."""
     gamma: float = Field(default=0.2, ge=0)
-    """Weight of the quantisation; published 1."""
+    """Weight of the quantization; published 1."""
     eta: float = Field(default=0.002, ge=0)
     """Weight of the bit balance; published 1, which frozen features bear badly."""
 
@@ -43,7 +43,7 @@ class Dcmh(ScheduledObjective):
     modality meets all train items of the other; in joint training the pairs are those of a batch.
 
     Source: Jiang and Li, "Deep Cross-Modal Hashing", CVPR 2017, equation 1 and algorithm 1. The
-    "reference" preset has the optimiser of the released code, which learns its backbones too: SGD
+    "reference" preset has the optimizer of the released code, which learns its backbones too: SGD
     from 10^-1.5, 500 epochs, a text network with 8,192 hidden units.
     """
 

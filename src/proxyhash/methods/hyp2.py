@@ -46,7 +46,7 @@ def reference_tau(classes: int, bits: int) -> float:
 
 @register_method("hyp2")
 class Hyp2(Objective):
-    """Items lie near the real-valued proxies of their categories, which are learned with them.
+    """Items lie near the real-valued proxies of their classes, which are learned with them.
 
     For each modality that learns, with proxies p_c and the positives Y of each item i:
 
@@ -69,7 +69,7 @@ class Hyp2(Objective):
     def __init__(self, context: Context, settings: Hyp2Settings) -> None:
         super().__init__(context, settings)
         generator = torch.Generator().manual_seed(context.seed)
-        # Kaiming's normal draw over the categories, as in the released code.
+        # Kaiming's normal draw over the classes, as in the released code.
         draw = torch.randn(context.classes, context.bits, generator=generator)
         self.proxy_vectors = nn.Parameter(draw * math.sqrt(2 / context.classes))
         tau = settings.tau

@@ -24,13 +24,13 @@ class LabelCodesSettings(Settings):
 
 
 def deal_bits(labels: Tensor, bits: int) -> Tensor:
-    """Return the category of each bit, (K,) int64, ascending.
+    """Return the class of each bit, (K,) int64, ascending.
 
-    Every category has floor(K / C) bits, and the K mod C most frequent ones one more; with fewer
-    bits than categories, only the most frequent categories have one.
+    Every class has floor(K / C) bits, and the K mod C most frequent ones one more; with fewer
+    bits than classes, only the most frequent classes have one.
 
     Args:
-        labels: multi-hot labels of the train items, (n, C); of equally frequent categories the
+        labels: multi-hot labels of the train items, (n, C); of equally frequent classes the
             first comes first.
         bits: code length K.
     """
@@ -41,16 +41,16 @@ def deal_bits(labels: Tensor, bits: int) -> Tensor:
 
 @register_method("label-codes")
 class LabelCodes(Objective):
-    """A bit is 1 exactly where its category is predicted: the yardstick of what codes add.
+    """A bit is 1 exactly where its class is predicted: the yardstick of what codes add.
 
-    For each modality that learns, with the category c(k) of each bit, see `deal_bits`, the labels y
+    For each modality that learns, with the class c(k) of each bit, see `deal_bits`, the labels y
     in {0, 1} and p = (1 + h) / 2:
 
         L = -(1/K) sum_k y_c(k) log p_k + (1 - y_c(k)) log(1 - p_k)         "labels"
 
-    The bits of one category are classifiers of their own, which usually agree. A category is
+    The bits of one class are classifiers of their own, which usually agree. A class is
     predicted where p > 1/2, that is, where the logit is above 0. There is no BatchNorm before the
-    sign: it would set each bit for half of the items, however rare its category.
+    sign: it would set each bit for half of the items, however rare its class.
     """
 
     settings_type = LabelCodesSettings
@@ -64,7 +64,7 @@ class LabelCodes(Objective):
 
     @property
     def proxies(self) -> Proxies:
-        """The code of an item that has the category alone; alike for categories without a bit."""
+        """The code of an item that has the class alone; alike for classes without a bit."""
         alone = self._codes(torch.eye(self.classes, device=self.bit_category.device))
         return Proxies(codes=alone.to(torch.int8).cpu().numpy(), origin="labels")
 

@@ -26,14 +26,14 @@ class OrthoHashSettings(Settings):
 
     scale: float | None = Field(default=None, gt=0)
     """What cosines are multiplied with; published 8. None: sqrt(2) log(C - 1), the fixed scale of
-    AdaCos (Zhang et al., CVPR 2019), 4.5 for 25 categories: as good at 64 bits, better at 16."""
+    AdaCos (Zhang et al., CVPR 2019), 4.5 for 25 classes: as good at 64 bits, better at 16."""
     margin: float = Field(default=0.2, ge=0)
-    """What the cosines of positive categories must be ahead by."""
+    """What the cosines of positive classes must be ahead by."""
 
 
 @register_method("orthohash")
 class OrthoHash(CenterObjective):
-    """The cosine to the binary code of each category is its logit; nothing else is asked for.
+    """The cosine to the binary code of each class is its logit; nothing else is asked for.
 
     For each modality that learns, with codes t_c, the positives Y of the item and n = |Y|:
 

@@ -22,7 +22,7 @@ class PsldhSettings(ProxySettings):
 
 @register_method("psldh")
 class Psldh(ProxyObjective):
-    """Each positive category of an item competes alone with all its negative ones.
+    """Each positive class of an item competes alone with all its negative ones.
 
     For each modality that learns, with logits o = h P^T, the positives Y, n = |Y| and the unified
     code B:

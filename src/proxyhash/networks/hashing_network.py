@@ -26,10 +26,10 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
 class HashingNetwork(nn.Module):
     """Features (n, d) to outputs (n, K) in (-1, 1), whose signs are the code.
 
-    The layers are, in order: standardisation, input dropout, then for each hidden width a linear
-    map, batch normalisation, activation and dropout, then the linear map to K bits, its batch
-    normalisation, and tanh. What is switched off is left out. With `categories`, the linear map
-    goes to one logit a category instead, and a `PosteriorPHNet` turns their probabilities into
+    The layers are, in order: standardization, input dropout, then for each hidden width a linear
+    map, batch normalization, activation and dropout, then the linear map to K bits, its batch
+    normalization, and tanh. What is switched off is left out. With `classes`, the linear map
+    goes to one logit a class instead, and a `PosteriorPHNet` turns their probabilities into
     bits.
 
     Args:
@@ -38,16 +38,16 @@ class HashingNetwork(nn.Module):
         hidden: widths of the hidden layers; empty makes the network linear.
         dropout: share of hidden units dropped in training.
         input_dropout: share of features dropped in training.
-        batch_norm: normalise the hidden layers over the batch.
+        batch_norm: normalize the hidden layers over the batch.
         activation: one of `ACTIVATIONS`.
         standardize: bring every feature to mean 0 and deviation 1 over the items given to
-            `fit_standardization`; pooled picture features and word counts differ by orders of
+            `fit_standardization`; pooled image features and word counts differ by orders of
             magnitude otherwise.
         center: bring every feature to mean 0 and, by one factor for all, their mean square to 1:
             features keep their relative weight, and learning does not depend on the encoder's
             unit. `standardize` goes before it.
-        categories: number of categories C that are predicted on the way to the bits; 0: none are.
-        output_batch_norm: normalise the logits of each bit over the batch, without learned scale
+        classes: number of classes C that are predicted on the way to the bits; 0: none are.
+        output_batch_norm: normalize the logits of each bit over the batch, without learned scale
             and shift, so that every bit is set for about half of the items (Hoe et al., "One
             Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
             NeurIPS 2021).
@@ -141,22 +141,22 @@ class HashingNetwork(nn.Module):
         logits: Tensor = self.layers(self.standardized(features))
         return logits if self.phnet is None else self.phnet(logits)
 
-    def category_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Return one logit a category, its sigmoid the probability that the item has it.
+    def class_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return one logit a class, its sigmoid the probability that the item has it.
 
         Raises:
-            UsageError: the network predicts no categories.
+            UsageError: the network predicts no classes.
         """
         if self.phnet is None:
             raise UsageError(
-                "this network goes to its bits without predicting categories; train with the "
-                "option posterior on, or build it with categories=C"
+                "this network goes to its bits without predicting classes; train with the "
+                "option posterior on, or build it with classes=C"
             )
         logits: Tensor = self.layers(self.standardized(features))
         return logits
 
     def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return what the first layer takes: the features, standardised or centred if asked."""
+        """Return what the first layer takes: the features, standardized or centerd if asked."""
         return (features - self.mean) * self.scale if self._shifts else features
 
     @property
@@ -173,7 +173,7 @@ class HashingNetwork(nn.Module):
     ) -> None:
         """Take mean and deviation of every feature from these items, as far as they are used.
 
-        A feature that is the same for all items is only centred.
+        A feature that is the same for all items is only centerd.
 
         Args:
             features: features of the train items alone.
@@ -184,7 +184,7 @@ class HashingNetwork(nn.Module):
         rows = (features if present is None else features[present]).double()
         if not len(rows):
             raise UsageError(
-                "no train item has this modality, so its features cannot be standardised; "
+                "no train item has this modality, so its features cannot be standardized; "
                 "give a train split with both modalities or turn standardize and center off"
             )
         self.mean.copy_(rows.mean(dim=0))

@@ -1,4 +1,4 @@
-"""PHNet for label posteriors: from how likely each category is to a code, for both modalities."""
+"""PHNet for label posteriors: from how likely each class is to a code, for both modalities."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["PosteriorPHNet"]
 
 
 class PosteriorPHNet(nn.Module):
-    """Category logits z (n, C) to the logits of a code (n, K).
+    """Class logits z (n, C) to the logits of a code (n, K).
 
-    The PHNet of DCHML reads one-hot categories. This one reads any set of categories with a
-    probability each, so that an item of several categories, or of uncertain ones, has a proxy of
-    its own: 4 sigmoid(z) - 1 -> hidden, ReLU -> K, batch normalisation.
+    The PHNet of DCHML reads one-hot classes. This one reads any set of classes with a
+    probability each, so that an item of several classes, or of uncertain ones, has a proxy of
+    its own: 4 sigmoid(z) - 1 -> hidden, ReLU -> K, batch normalization.
 
     Args:
-        categories: number of categories C.
+        classes: number of classes C.
         bits: code length K.
         hidden: width of the hidden layer.
         seed: makes the first weights.

@@ -1,10 +1,10 @@
-"""Proxies that are as alike as their categories: a code of the labels' own geometry.
+"""Proxies that are as alike as their classes: a code of the labels' own geometry.
 
-Codewords that all lie equally far apart treat a pair of categories that often meet like a pair
-that never does. Here the cosine of two proxies imitates how often their categories meet.
+Codewords that all lie equally far apart treat a pair of classes that often meet like a pair
+that never does. Here the cosine of two proxies imitates how often their classes meet.
 
-The price is the minimum distance: categories that always meet, such as a kind and its only sort,
-end a bit or two apart. Short codes gain most; with many nested categories and long codes, where
+The price is the minimum distance: classes that always meet, such as a kind and its only sort,
+end a bit or two apart. Short codes gain most; with many nested classes and long codes, where
 there is room for all, compare with a codebook.
 """
 
@@ -21,7 +21,7 @@ from proxyhash.proxies.proxies import Proxies, check_room
 __all__ = ["affinity_proxies", "target_cosines"]
 
 LARGEST_COSINE = 0.75
-"""Categories that always meet still get proxies K/8 bits apart."""
+"""Classes that always meet still get proxies K/8 bits apart."""
 
 RESTARTS = 8
 SWEEPS = 100
@@ -30,11 +30,11 @@ SWEEPS = 100
 def target_cosines(
     labels: Bool[np.ndarray, "n c"], *, strength: float = 2.0
 ) -> Float64[np.ndarray, "c c"]:
-    """Return the cosine that the proxies of each pair of categories should have.
+    """Return the cosine that the proxies of each pair of classes should have.
 
         t_ij = min(0.75, strength * n_ij / sqrt(n_i n_j))
 
-    0, a right angle, for categories that never meet.
+    0, a right angle, for classes that never meet.
     """
     return np.minimum(LARGEST_COSINE, strength * cooccurrence(labels))
 
@@ -43,9 +43,9 @@ def target_cosines(
 def affinity_proxies(
     labels: Bool[np.ndarray, "n c"], bits: int, *, seed: int = 0, strength: float = 2.0
 ) -> Proxies:
-    """Return proxies whose cosines follow the co-occurrence of their categories, in seconds.
+    """Return proxies whose cosines follow the co-occurrence of their classes, in seconds.
 
-    Minimises sum_{i < j} (p_i . p_j / K - t_ij)^2 over signs by seeded bit-flip descent; see
+    Minimizes sum_{i < j} (p_i . p_j / K - t_ij)^2 over signs by seeded bit-flip descent; see
     `target_cosines` for t. An item with several labels then finds a code near all their proxies.
 
     Args:
@@ -55,7 +55,7 @@ def affinity_proxies(
         strength: how much nearer related proxies are; 0 asks for right angles alone.
 
     Raises:
-        UsageError: the codes are too few to give every category its own.
+        UsageError: the codes are too few to give every class its own.
     """
     classes = labels.shape[1]
     check_room(classes, bits)
@@ -113,7 +113,7 @@ def _descend(
 def _part_equal_words(
     words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"]
 ) -> None:
-    """Flip, in place, the cheapest bit of every word that an earlier category has already."""
+    """Flip, in place, the cheapest bit of every word that an earlier class has already."""
     taken: set[bytes] = set()
     for i in range(len(words)):
         if _key(words[i]) in taken:
@@ -124,7 +124,7 @@ def _part_equal_words(
                 words[i, k] *= -1
             else:
                 raise UsageError(
-                    f"{len(words)} categories crowd {words.shape[1]} bits so much that two of them "
+                    f"{len(words)} classes crowd {words.shape[1]} bits so much that two of them "
                     "would share a proxy; use more bits, or the proxies 'codebook'"
                 )
         taken.add(_key(words[i]))

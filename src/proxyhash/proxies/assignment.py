@@ -1,4 +1,4 @@
-"""Which codeword goes to which category: related categories get near ones."""
+"""Which codeword goes to which class: related classes get near ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["assign_by_cooccurrence", "assignment_cost", "cooccurrence"]
 
 
 def cooccurrence(labels: Bool[np.ndarray, "n c"]) -> Float64[np.ndarray, "c c"]:
-    """Return how often two categories meet: n_ij / sqrt(n_i n_j), from 0 to 1, diagonal 0.
+    """Return how often two classes meet: n_ij / sqrt(n_i n_j), from 0 to 1, diagonal 0.
 
-    A category that no item carries meets no other.
+    A class that no item carries meets no other.
     """
     indicator = labels.astype(np.float64)
     together = indicator.T @ indicator
@@ -34,11 +34,11 @@ def assignment_cost(proxies: Proxies, related: Num[np.ndarray, "c c"]) -> float:
 def assign_by_cooccurrence(
     proxies: Proxies, labels: Bool[np.ndarray, "n c"], *, seed: int = 0
 ) -> Proxies:
-    """Return the same codewords, given to the categories so that related ones lie near.
+    """Return the same codewords, given to the classes so that related ones lie near.
 
-    Minimises sum_{i < j} n_ij / sqrt(n_i n_j) * distance(p_i, p_j) by a seeded tabu search over
+    Minimizes sum_{i < j} n_ij / sqrt(n_i n_j) * distance(p_i, p_j) by a seeded tabu search over
     exchanges of two codewords. An item with two labels then finds a code near both proxies, and
-    opposite codewords go to categories that never meet.
+    opposite codewords go to classes that never meet.
 
     Args:
         proxies: codewords, C of them.
@@ -46,12 +46,12 @@ def assign_by_cooccurrence(
         seed: of the search.
 
     Raises:
-        UsageError: the labels are of another number of categories.
+        UsageError: the labels are of another number of classes.
     """
     if labels.shape[1] != proxies.classes:
         raise UsageError(
-            f"labels of {labels.shape[1]} categories do not fit {proxies.classes} proxies; "
-            "make the proxies for the categories of the collection"
+            f"labels of {labels.shape[1]} classes do not fit {proxies.classes} proxies; "
+            "make the proxies for the classes of the collection"
         )
     related = cooccurrence(labels)
     if proxies.classes < 2 or not related.any():
@@ -67,7 +67,7 @@ def _assign(
     seed: int,
     restarts: int = 3,
 ) -> Int64[np.ndarray, " c"]:
-    """Return the codeword of each category, of the lowest cost met.
+    """Return the codeword of each class, of the lowest cost met.
 
     Source: the tabu search for quadratic assignment of Taillard, Parallel Computing 17 (1991).
     """
@@ -79,10 +79,10 @@ def _assign(
         order = rng.permutation(classes)
         cost = (related * distances[order][:, order]).sum()
         state = _Exchanges(related, distances[order][:, order])
-        tabu_until = np.zeros((classes, classes), np.int64)  # category x codeword
+        tabu_until = np.zeros((classes, classes), np.int64)  # class x codeword
         for step in range(steps):
             change = state.changes()
-            back = tabu_until[:, order]  # of category r taking the codeword of s
+            back = tabu_until[:, order]  # of class r taking the codeword of s
             forbidden = (back > step) & (step < back.T)
             # A forbidden exchange is welcome when it leads to the best cost yet.
             change[forbidden & (cost + change >= best_cost)] = np.inf
@@ -101,7 +101,7 @@ def _assign(
 class _Exchanges:
     """The change in cost of every exchange of two codewords, kept up to date in O(C^2).
 
-    With A the relation, B the distances in the order of the categories, and M = A B, exchanging
+    With A the relation, B the distances in the order of the classes, and M = A B, exchanging
     the codewords of r and s changes the cost by 2 (M_rs + M_sr - M_rr - M_ss + 2 A_rs B_rs).
     """
 
@@ -126,7 +126,7 @@ class _Exchanges:
         return change
 
     def exchange(self, r: int, s: int) -> None:
-        """Exchange the codewords of two categories."""
+        """Exchange the codewords of two classes."""
         pair, swapped = [r, s], [s, r]
         self._product += np.outer(
             self._related[:, s] - self._related[:, r], self._distances[r] - self._distances[s]

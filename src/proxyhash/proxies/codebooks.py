@@ -1,7 +1,7 @@
 """Codebooks: proxies that are known to lie far apart, from coding theory or a search.
 
 PHNet's closest proxies are much nearer to each other than they need to be. At 64 bits and 80
-categories it reaches a minimum distance of about 21, where a Hadamard matrix gives 32.
+classes it reaches a minimum distance of about 21, where a Hadamard matrix gives 32.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 LARGEST_CODEBOOK = 4096
-"""Most categories a codebook is made for."""
+"""Most classes a codebook is made for."""
 
 LARGEST_POOL = 1024
 """Most words that a choice is made from; a larger code is thinned at random first."""
@@ -42,7 +42,7 @@ class Code:
     """Words to choose proxies from.
 
     Attributes:
-        words: (M, K) of -1 and +1, at least as many as there are categories.
+        words: (M, K) of -1 and +1, at least as many as there are classes.
         origin: "hadamard", "kerdock", "linear", "bch" or "search".
     """
 
@@ -55,21 +55,21 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return the best proxies among all `candidate_codes`, in a second or two.
 
     The largest minimum distance wins; among equals the lowest `set_energy`: no opposite words as
-    long as there are others, and balanced bits. Which word goes to which category means nothing
+    long as there are others, and balanced bits. Which word goes to which class means nothing
     yet; see `assign_by_cooccurrence`.
 
     Args:
-        classes: number of categories C, at most 4096.
+        classes: number of classes C, at most 4096.
         bits: code length K.
         seed: of the searches and choices; equal seeds give equal proxies.
 
     Raises:
-        UsageError: the codes are too few for the categories, or the categories too many.
+        UsageError: the codes are too few for the classes, or the classes too many.
     """
     check_room(classes, bits)
     if classes > LARGEST_CODEBOOK:
         raise UsageError(
-            f"a codebook for {classes} categories was asked for; the largest is for "
+            f"a codebook for {classes} classes was asked for; the largest is for "
             f"{LARGEST_CODEBOOK}: use the proxies 'phnet'"
         )
     books = [
@@ -86,13 +86,13 @@ def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     costs one bit of distance each.
 
     Raises:
-        UsageError: there are more categories than rows and negatives.
+        UsageError: there are more classes than rows and negatives.
     """
     check_room(classes, bits)
     code = _hadamard_code(classes, bits)
     if code is None:
         raise UsageError(
-            f"{classes} categories of {bits} bits have no Hadamard codebook "
+            f"{classes} classes of {bits} bits have no Hadamard codebook "
             f"(at most {2 * next_hadamard_order(bits)}); use make_codebook, or more bits"
         )
     return _choose(code, classes, seed=seed)

@@ -1,4 +1,4 @@
-"""Codebooks by seeded local search, for any number of categories and bits."""
+"""Codebooks by seeded local search, for any number of classes and bits."""
 
 from __future__ import annotations
 

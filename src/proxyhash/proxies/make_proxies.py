@@ -27,15 +27,15 @@ def make_proxies(
     assignment: str = "none",
     labels: Bool[np.ndarray, "n c"] | None = None,
 ) -> Proxies:
-    """Return the proxies of `classes` categories.
+    """Return the proxies of `classes` classes.
 
     Args:
         kind: "phnet", learned as in the paper; "codebook", from coding theory or a search; or
-            "affinity", whose distances follow the co-occurrence of categories.
-        classes: number of categories C.
+            "affinity", whose distances follow the co-occurrence of classes.
+        classes: number of classes C.
         bits: code length K.
         seed: equal seeds give equal proxies.
-        assignment: "none", or "cooccurrence" to give related categories near proxies; "affinity"
+        assignment: "none", or "cooccurrence" to give related classes near proxies; "affinity"
             does so by itself.
         labels: labels of the train items, (n, C), which "affinity" and "cooccurrence" need.
 

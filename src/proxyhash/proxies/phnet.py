@@ -1,4 +1,4 @@
-"""PHNet: the network that learns a discriminative code for every category."""
+"""PHNet: the network that learns a discriminative code for every class."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
 
 
 class PHNet(nn.Module):
-    """One-hot categories to relaxed proxies c in (-1, 1)^K: C -> hidden, ReLU -> K, tanh.
+    """One-hot classes to relaxed proxies c in (-1, 1)^K: C -> hidden, ReLU -> K, tanh.
 
-    The hidden layer is normalised over the categories, which are one batch: without that, first
-    outputs resemble each other and the quantisation term freezes them before they part.
+    The hidden layer is normalized over the classes, which are one batch: without that, first
+    outputs resemble each other and the quantization term freezes them before they part.
 
     Args:
-        classes: number of categories C.
+        classes: number of classes C.
         bits: code length K.
         hidden: width of the hidden layer, 512 to 4096 in the reference.
         seed: makes the first weights.
@@ -36,7 +36,7 @@ class PHNet(nn.Module):
         self.register_buffer("categories", torch.eye(classes), persistent=False)
 
     def forward(self) -> Float[Tensor, "c k"]:
-        """Return the relaxed proxies of all categories."""
+        """Return the relaxed proxies of all classes."""
         outputs: Tensor = self.network(self.categories)
         return outputs
 
@@ -44,7 +44,7 @@ class PHNet(nn.Module):
 def phnet_loss(
     outputs: Float[Tensor, "c k"], *, alpha: float = 0.05, beta: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Return what PHNet minimises.
+    """Return what PHNet minimizes.
 
         L = (1/C^2) * sum_ij max(0, c_i . c_j - K * [i = j])^2
           + alpha * ||sum_i c_i||^2 / C + beta * sum_i ||sign(c_i) - c_i||^2 / C
@@ -70,24 +70,24 @@ def learn_phnet(
     steps: int = 300,
     learning_rate: float = 1e-2,
 ) -> Proxies:
-    """Return the signs of a PHNet trained on all categories at once, with Adam.
+    """Return the signs of a PHNet trained on all classes at once, with Adam.
 
-    The weight of the quantisation rises from 0 to beta over the first four fifths of the steps, so
+    The weight of the quantization rises from 0 to beta over the first four fifths of the steps, so
     that signs settle after the proxies have parted. Takes less than a second, on one thread, so
     equal arguments give equal proxies however many cores there are.
 
     Args:
-        classes: number of categories C.
+        classes: number of classes C.
         bits: code length K.
         seed: makes the network's first weights, the only randomness.
         hidden: width of the hidden layer.
         alpha: weight of the bit balance.
-        beta: weight of the quantisation; the paper sweeps 0 to 10.
+        beta: weight of the quantization; the paper sweeps 0 to 10.
         steps: updates of all weights.
         learning_rate: step size of Adam.
 
     Raises:
-        UsageError: the codes are too few for the categories, or two categories ended with the
+        UsageError: the codes are too few for the classes, or two classes ended with the
             same proxy.
     """
     check_room(classes, bits)
@@ -106,7 +106,7 @@ def learn_phnet(
     proxies = Proxies(codes=codes.to(torch.int8).numpy(), origin="phnet")
     if proxies.minimum_distance == 0:
         raise UsageError(
-            f"PHNet gave the same {bits}-bit proxy to two of {classes} categories; "
+            f"PHNet gave the same {bits}-bit proxy to two of {classes} classes; "
             "use more bits, another seed, or the proxies 'codebook'"
         )
     return proxies

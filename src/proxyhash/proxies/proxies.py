@@ -1,4 +1,4 @@
-"""Proxies: one binary code per category, which training pulls the items' codes to."""
+"""Proxies: one binary code per class, which training pulls the items' codes to."""
 
 from __future__ import annotations
 
@@ -32,26 +32,25 @@ def check_room(classes: int, bits: int) -> None:
     """Check that `classes` different codes of `bits` bits exist.
 
     Raises:
-        UsageError: "300 categories do not fit in 8 bits (at most 256 codes); use more bits".
+        UsageError: "300 classes do not fit in 8 bits (at most 256 codes); use more bits".
     """
     if classes < 1 or bits < 1:
         raise UsageError(
-            f"proxies for {classes} categories of {bits} bits were asked for; "
+            f"proxies for {classes} classes of {bits} bits were asked for; "
             "both numbers must be at least 1"
         )
     if bits < 63 and classes > 2**bits:
         raise UsageError(
-            f"{classes} categories do not fit in {bits} bits (at most {2**bits} codes); "
-            "use more bits"
+            f"{classes} classes do not fit in {bits} bits (at most {2**bits} codes); use more bits"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Proxies:
-    """The codes of C categories.
+    """The codes of C classes.
 
     Attributes:
-        codes: (C, K) of -1 and +1, int8; row c belongs to category c of the model.
+        codes: (C, K) of -1 and +1, int8; row c belongs to class c of the model.
         origin: how they were made: "phnet", "hadamard", "kerdock", "linear", "bch", "search",
             or what a method calls its own.
     """
@@ -62,14 +61,14 @@ class Proxies:
     def __post_init__(self) -> None:
         if self.codes.ndim != 2 or 0 in self.codes.shape or not (np.abs(self.codes) == 1).all():
             raise UsageError(
-                f"proxies need a matrix of -1 and +1, one row per category; got an array of shape "
+                f"proxies need a matrix of -1 and +1, one row per class; got an array of shape "
                 f"{self.codes.shape} with values from "
                 f"{self.codes.min(initial=0)} to {self.codes.max(initial=0)}"
             )
 
     @property
     def classes(self) -> int:
-        """Number of categories C."""
+        """Number of classes C."""
         return int(self.codes.shape[0])
 
     @property
@@ -79,7 +78,7 @@ class Proxies:
 
     @cached_property
     def pair_distances(self) -> Int[np.ndarray, " pairs"]:
-        """Hamming distances of all C (C - 1) / 2 pairs of categories."""
+        """Hamming distances of all C (C - 1) / 2 pairs of classes."""
         return pairwise_distances(self.codes)[np.triu_indices(self.classes, 1)]
 
     @property
@@ -94,7 +93,7 @@ class Proxies:
 
     @property
     def bit_balance(self) -> float:
-        """Mean over bits of |share of categories with the bit set - 1/2|; 0 is balanced."""
+        """Mean over bits of |share of classes with the bit set - 1/2|; 0 is balanced."""
         return float(np.abs(self.codes.mean(axis=0)).mean() / 2)
 
     def distance_histogram(self) -> Int[np.ndarray, " distances"]:
@@ -106,7 +105,7 @@ class Proxies:
         return torch.from_numpy(self.codes.astype(np.float32)).to(device)
 
     def reordered(self, order: Int[np.ndarray, " c"]) -> Proxies:
-        """Return the proxies with row `order[c]` moved to category c."""
+        """Return the proxies with row `order[c]` moved to class c."""
         return Proxies(codes=np.ascontiguousarray(self.codes[order]), origin=self.origin)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -18,8 +18,8 @@ def pair_energy(
 ) -> Float32[np.ndarray, "*shape"]:
     """Return how bad it is for two words to lie at these distances: exp(8 cos) + exp(-8 cos) / 20.
 
-    Near words confuse two categories. Opposite ones are the lesser evil: an item that carries
-    both categories has no code that is near to both.
+    Near words confuse two classes. Opposite ones are the lesser evil: an item that carries
+    both classes has no code that is near to both.
     """
     cosine = (1 - 2 * distances / bits).astype(np.float32)
     energy: np.ndarray = np.exp(SHARPNESS * cosine) + OPPOSITE_WEIGHT * np.exp(-SHARPNESS * cosine)

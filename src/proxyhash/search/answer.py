@@ -23,7 +23,7 @@ class Query:
         modality: which side of the model made the code.
         code: packed code, uint8 (ceil(bits/8),).
         text: the text, where there is one.
-        image: the picture's file, where there is one.
+        image: the image's file, where there is one.
         id: the item of the collection, where it is one.
     """
 

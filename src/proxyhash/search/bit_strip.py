@@ -21,7 +21,7 @@ _SIDE = 0.84
 def bit_strip(code: Codes, *, bits: int, query: Codes | None = None) -> str:
     """Return an inline SVG of one packed code, or "" for codes that are too long to draw.
 
-    The squares are collected into one path a class, which the page colours: `on` and `off` for
+    The squares are collected into one path a class, which the page colors: `on` and `off` for
     bits that agree with the query's, `on far` and `off far` for those that differ.
 
     Args:

@@ -31,7 +31,7 @@ class IndexSearcher(Searcher):
         index: with the modalities "image", "text" or both.
         name: what messages call the index.
         model: run or model folder, or None where only items of the index ask.
-        thumbnails: pictures of the items; the paths in payloads are never opened.
+        thumbnails: images of the items; the paths in payloads are never opened.
         device: where the model runs.
     """
 
@@ -72,7 +72,7 @@ class IndexSearcher(Searcher):
         )
 
     @staticmethod
-    def recognises(uri: str) -> bool:
+    def recognizes(uri: str) -> bool:
         """Whether this is the name of an index: a folder with a header, or of Milvus."""
         return is_milvus(uri) or IndexFolder.at(uri) is not None
 
@@ -93,7 +93,7 @@ class IndexSearcher(Searcher):
 
         if self._model is None:
             raise UsageError(
-                f"{self.name} carries no model, so texts and pictures have no codes; "
+                f"{self.name} carries no model, so texts and images have no codes; "
                 "say where it is with --model RUN"
             )
         folder = model_folder(self._model)

@@ -98,26 +98,26 @@ def _query(query: Query, bits: int, thumbnails: Thumbnails) -> str:
     kind = f"Searching with {'an' if query.modality == 'image' else 'a'} {query.modality}"
     if query.id is not None:
         kind += f" of the collection, item {query.id}"
-    picture = ""
+    image = ""
     if query.modality == "image" and query.image is not None:
         alt = f"The query: {query.text or query.image.name}"
-        picture = _picture(query.id, query.image, alt, thumbnails)
+        image = _image(query.id, query.image, alt, thumbnails)
     heading = query.text or (query.image.name if query.image else f"item {query.id}")
     return (
-        f'<div class="query">{picture}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
+        f'<div class="query">{image}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
         f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
     )
 
 
 def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     text = str(hit.payload.get("text") or "")
-    image = hit.payload.get("image")
+    path = hit.payload.get("image")
     labels = hit.payload.get("labels")
-    picture = ""
-    if image:
-        picture = _picture(hit.id, Path(str(image)), text or f"Item {hit.id}", thumbnails)
+    image = ""
+    if path:
+        image = _image(hit.id, Path(str(path)), text or f"Item {hit.id}", thumbnails)
     elif answer.target == "image":
-        picture = _missing("no picture")
+        image = _missing("no image")
     names = (
         "".join(f"<li>{escape(str(name))}</li>" for name in labels)
         if isinstance(labels, list)
@@ -125,7 +125,7 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     )
     apart = {0: "identical code", 1: "1 bit apart"}.get(hit.distance, f"{hit.distance} bits apart")
     return (
-        f'<li class="hit">{picture}<div class="about">'
+        f'<li class="hit">{image}<div class="about">'
         f'<p class="near"><b>{apart}</b><span title="{escape(hit.id)}">{escape(hit.id)}</span></p>'
         f"{bit_strip(code, bits=answer.bits, query=answer.query.code)}"
         + (f'<p class="text">{escape(text)}</p>' if text else "")
@@ -134,10 +134,10 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     )
 
 
-def _picture(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str:
+def _image(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str:
     address = thumbnails.of(path) if id_ is None else thumbnails.of_item(id_, path)
     if address is None:
-        return _missing("picture not available")
+        return _missing("image not available")
     return f'<img src="{address}" alt="{escape(alt)}">'
 
 

@@ -26,7 +26,7 @@ __all__ = ["RunSearcher"]
 class RunSearcher(Searcher):
     """The gallery of one run, in both modalities, and the model that encodes queries.
 
-    The model is loaded when the first text or picture is searched for; an item of the collection
+    The model is loaded when the first text or image is searched for; an item of the collection
     has its codes already.
 
     Args:

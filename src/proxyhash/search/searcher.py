@@ -1,4 +1,4 @@
-"""Searching an index by a text, a picture or one of its own items, with the model of its codes."""
+"""Searching an index by a text, an image or one of its own items, with the model of its codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def other_modality(modality: Modality) -> Modality:
 
 
 class Searcher(ABC):
-    """An index of items with pictures and texts, and the model that encodes queries.
+    """An index of items with images and texts, and the model that encodes queries.
 
     Each search takes these options:
         k: how many hits at most, or None for all within the radius.
@@ -40,7 +40,7 @@ class Searcher(ABC):
 
     Attributes:
         name: what messages call the thing that is searched.
-        thumbnails: pictures of the items by id, or None where items name paths of pictures.
+        thumbnails: images of the items by id, or None where items name paths of images.
     """
 
     name: str
@@ -117,10 +117,10 @@ class Searcher(ABC):
         radius: int | None = None,
         filter: Filter | None = None,  # noqa: A002
     ) -> Answer:
-        """Return the items nearest to a picture file.
+        """Return the items nearest to an image file.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
             UsageError: the model or index has no such modality.
         """
         path = Path(image)

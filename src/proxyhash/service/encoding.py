@@ -1,7 +1,7 @@
-"""The model's two micro-batchers: texts and pictures in, codes out.
+"""The model's two micro-batchers: texts and images in, codes out.
 
-Pictures take a core a batch, as many batches at once as there are cores: all are busy as long as
-pictures wait, while a batch on all cores waits for the slowest before the next begins. Texts take
+Images take a core a batch, as many batches at once as there are cores: all are busy as long as
+images wait, while a batch on all cores waits for the slowest before the next begins. Texts take
 so little that one thread is enough.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["Encoded", "Encoding", "known_code"]
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What became of one text or picture.
+    """What became of one text or image.
 
     Attributes:
         code: packed code, uint8 (ceil(bits/8),).
@@ -74,7 +74,7 @@ class Encoding:
 
     @property
     def waiting(self) -> dict[str, int]:
-        """How many texts and pictures wait."""
+        """How many texts and images wait."""
         return {"text": self._texts.waiting, "image": self._images.waiting}
 
     def kind(self, modality: Modality) -> str | None:
@@ -102,10 +102,10 @@ class Encoding:
         return await self._texts.submit(text)
 
     async def image(self, content: bytes) -> Encoded:
-        """Return the code of a picture file's bytes.
+        """Return the code of an image file's bytes.
 
         Raises:
-            ApiError: 422, it is no picture, too large, or there is no image encoder; 503, too many
+            ApiError: 422, it is no image, too large, or there is no image encoder; 503, too many
                 wait.
         """
         self._need("image")
@@ -125,7 +125,7 @@ class Encoding:
         if self._has("text"):
             self._encode_texts(["warm up"])
         if self._has("image"):
-            self._encode_images([_SMALL_PICTURE])
+            self._encode_images([_SMALL_IMAGE])
 
     def _need(self, modality: Modality) -> None:
         if not self._has(modality):
@@ -151,9 +151,9 @@ class Encoding:
         codes = self._model.encode_features(features, modality="text")
         return [Encoded(code, bool(row.any())) for code, row in zip(codes, features, strict=True)]
 
-    def _encode_images(self, pictures: Sequence[bytes]) -> list[Encoded]:
+    def _encode_images(self, images: Sequence[bytes]) -> list[Encoded]:
         assert self._model is not None
-        return [Encoded(code, known=True) for code in self._model.encode_images(pictures)]
+        return [Encoded(code, known=True) for code in self._model.encode_images(images)]
 
 
 def known_code(encoded: Encoded, text: str) -> Codes:
@@ -171,5 +171,5 @@ def known_code(encoded: Encoded, text: str) -> Codes:
     return encoded.code
 
 
-# A PPM of one grey pixel.
-_SMALL_PICTURE = b"P6 1 1 255\n\x80\x80\x80"
+# A PPM of one gray pixel.
+_SMALL_IMAGE = b"P6 1 1 255\n\x80\x80\x80"

@@ -1,4 +1,4 @@
-"""What a code says: how far everything is from it, and which categories it is near."""
+"""What a code says: how far everything is from it, and which classes it is near."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ def settle() -> None:
     """Leave all objects that are alive now out of later collections.
 
     Models and libraries are half a million objects; looking through them again and again takes a
-    twentieth of the time in which pictures are encoded. What went out of use since the last call is
+    twentieth of the time in which images are encoded. What went out of use since the last call is
     collected first.
     """
     gc.unfreeze()

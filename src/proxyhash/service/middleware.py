@@ -127,7 +127,7 @@ class _Exchange:
     def _most_bytes(self) -> int:
         limits = self.service.settings.limits
         if self.headers.get("content-type", "").lower().startswith("multipart/"):
-            return limits.upload_bytes + 100_000  # the picture and what surrounds it
+            return limits.upload_bytes + 100_000  # the image and what surrounds it
         return limits.json_bytes
 
     def _record(self) -> None:

@@ -146,7 +146,7 @@ class Milliseconds(BaseModel):
 
 
 class ProxyAnswer(BaseModel):
-    """A category and how far its proxy is from the query."""
+    """A class and how far its proxy is from the query."""
 
     label: str
     distance: int

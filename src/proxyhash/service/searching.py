@@ -162,5 +162,5 @@ def get_item(index: Index, id_: str) -> IndexItem:
 
 
 def visible(payload: Mapping[str, object], settings: Settings) -> dict[str, object]:
-    """Return a payload without what answers leave out, such as where the picture's file lies."""
+    """Return a payload without what answers leave out, such as where the image's file lies."""
     return {name: value for name, value in payload.items() if name not in settings.hidden}

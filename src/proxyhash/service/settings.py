@@ -24,11 +24,11 @@ class Limits:
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
-        upload_bytes: size of an uploaded picture.
+        upload_bytes: size of an uploaded image.
         pixels: width times height of one.
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
-        encode_batch: texts or pictures that are encoded together.
+        encode_batch: texts or images that are encoded together.
         search_batch: searches that are done together.
     """
 

@@ -46,12 +46,12 @@ class Snapshot:
     Args:
         index: what is searched; closed with the snapshot unless `keep_index` is set.
         model: makes the codes of queries, or None.
-        thumbnails: small pictures, or None.
+        thumbnails: small images, or None.
         limits: of the service.
         metrics: of the service.
 
     Attributes:
-        proxies: packed codes of the model's categories, uint8 (C, ceil(bits/8)); None without.
+        proxies: packed codes of the model's classes, uint8 (C, ceil(bits/8)); None without.
         users: requests that are at work on it.
         keep_index: whether another snapshot has taken the index over.
     """
@@ -172,7 +172,7 @@ class Snapshot:
         self.nearest_proxies(nothing[0])
 
     def nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
-        """Return the categories whose proxies are nearest to a code, the alphabet deciding ties."""
+        """Return the classes whose proxies are nearest to a code, the alphabet deciding ties."""
         if self.proxies is None or self.model is None:
             return []
         found = distances(code[None], self.proxies)[0].tolist()

@@ -1,4 +1,4 @@
-"""An uploaded picture, kept in memory, with the options beside it."""
+"""An uploaded image, kept in memory, with the options beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture file's bytes and how to search with it."""
+    """An image file's bytes and how to search with it."""
 
     image: bytes
     options: SearchOptions
@@ -43,16 +43,16 @@ class _InMemory(MultiPartParser):
 
 
 async def read_upload(request: Request) -> Upload:
-    """Return the picture and the options of a multipart body.
+    """Return the image and the options of a multipart body.
 
     Raises:
         ApiError: 415, it is no multipart body; 400 or 422, a part is missing, unknown or bad; 413,
-            the picture is too large.
+            the image is too large.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise ApiError(
-            415, "unsupported_media", "send multipart/form-data with the picture as `image`"
+            415, "unsupported_media", "send multipart/form-data with the image as `image`"
         )
     # Python knows codecs that take long, or that make what is no text.
     if parameters.get(b"charset", b"utf-8").lower() not in _CHARSETS:
@@ -74,7 +74,7 @@ async def read_upload(request: Request) -> Upload:
         raise ApiError(
             413,
             "too_large",
-            f"the picture has more than {limits.upload_bytes:,} bytes; send a smaller one",
+            f"the image has more than {limits.upload_bytes:,} bytes; send a smaller one",
         )
     return Upload(content, _options(options, depth=limits.json_depth))
 
@@ -94,7 +94,7 @@ def upload_body(*, options: bool) -> dict[str, Any]:
 
 
 async def _parts(form: FormData) -> tuple[bytes, str]:
-    """Return the picture and the options of a form.
+    """Return the image and the options of a form.
 
     Raises:
         ApiError: 422, it has other parts.

@@ -46,10 +46,10 @@ async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Gr
 def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
     """Store prepared items; in a thread.
 
-    Thumbnails stay only where the picture's code does: another picture has another thumbnail.
+    Thumbnails stay only where the image's code does: another image has another thumbnail.
     """
     with storing():
-        stale = [id_ for ids, codes, _ in groups for id_ in _new_pictures(snapshot, ids, codes)]
+        stale = [id_ for ids, codes, _ in groups for id_ in _new_images(snapshot, ids, codes)]
         for ids, codes, payloads in groups:
             snapshot.index.upsert(ids, codes, payloads=payloads)
         if snapshot.thumbnails is not None and stale:
@@ -124,18 +124,18 @@ def _group(
         )
 
 
-def _new_pictures(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:
-    """Return those of the ids whose picture is another from now on, or gone."""
+def _new_images(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:
+    """Return those of the ids whose image is another from now on, or gone."""
     index = snapshot.index
     if snapshot.thumbnails is None:
         return []
-    pictures = codes.get("image")
+    images = codes.get("image")
     changed = []
     for row, id_ in enumerate(ids):
         try:
             before = index.get(id_).codes.get("image")
         except UsageError:
             continue
-        if pictures is None or before is None or (before != pictures[row]).any():
+        if images is None or before is None or (before != images[row]).any():
             changed.append(id_)
     return changed

@@ -27,7 +27,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, networks: Networks) -> None:
-        """Take in the weights after one step; statistics of batch normalisation are copied."""
+        """Take in the weights after one step; statistics of batch normalization are copied."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         averaged: list[torch.Tensor] = list(self.networks.parameters())

@@ -1,4 +1,4 @@
-"""The networks, objective and optimiser of a run, before the first step."""
+"""The networks, objective and optimizer of a run, before the first step."""
 
 from __future__ import annotations
 

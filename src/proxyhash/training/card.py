@@ -19,10 +19,10 @@ __all__ = ["model_card"]
 
 _LIMITS = {
     True: """\
-- The codes know the categories above and little else: what no label tells apart lies at about the
+- The codes know the classes above and little else: what no label tells apart lies at about the
   same distance.""",
     False: """\
-- No label taught the codes: near codes have alike features, which need not share a category.""",
+- No label taught the codes: near codes have alike features, which need not share a class.""",
 }
 """The first limit of methods that read labels, and of those that do not."""
 
@@ -58,7 +58,7 @@ included; *strict* leaves training and validation items out.
 
 | | |
 |---|---|
-| data | `{_name(config.data)}`: {len(collection):,} items, {len(collection.classes)} categories |
+| data | `{_name(config.data)}`: {len(collection):,} items, {len(collection.classes)} classes |
 | data fingerprint | `{collection.fingerprint}` |
 | split | {len(split.query):,} query, {len(split.gallery):,} gallery, of them {len(split.train):,} \
 train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
@@ -70,7 +70,7 @@ train and {len(split.validation):,} validation ({split.source}, seed {split.seed
 | training | {_training(config, training) if method.passes else "in closed form"}, \
 seed {config.seed} |
 
-Categories: {classes}{more}.
+Classes: {classes}{more}.
 
 ## Use it
 
@@ -92,7 +92,7 @@ codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits 
 
 {_LIMITS[method.supervised]}
 - The figures hold for this data, split and protocol; compare them with none measured otherwise.
-- The encoders were not trained here: their licences and their biases come along.
+- The encoders were not trained here: their licenses and their biases come along.
 """
 
 

@@ -42,9 +42,9 @@ class NetworkOptions(Settings):
     input_dropout: float | None = Field(default=0.0, ge=0, lt=1)
     """Share of features dropped in training; none: half, of fewer than 1,024 features fewer."""
     batch_norm: bool = False
-    """Batch normalisation of the hidden layers."""
+    """Batch normalization of the hidden layers."""
     output_batch_norm: bool = True
-    """Batch normalisation of the logits, which balances the bits."""
+    """Batch normalization of the logits, which balances the bits."""
     standardize: bool = False
     """Bring each feature to mean 0 and deviation 1 over the train items."""
     center: bool = False
@@ -75,7 +75,7 @@ class TrainConfig(NetworkOptions):
     bow_words: int = Field(default=2000, ge=1)
     """Most words in the bag of words."""
     on_bad_item: Literal["fail", "skip"] = "fail"
-    """What a row or picture that cannot be read does: stop the run, or be left out and counted."""
+    """What a row or image that cannot be read does: stop the run, or be left out and counted."""
 
     query: int | None = Field(default=None, ge=1)
     """Items held out as queries; none: a tenth of the items, at most 1,000."""
@@ -89,12 +89,12 @@ class TrainConfig(NetworkOptions):
     """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
     posterior: bool = False
-    """Predict the categories on the way to the bits, as `dchml-plus` needs it."""
+    """Predict the classes on the way to the bits, as `dchml-plus` needs it."""
     text_network: dict[str, Any] = Field(default_factory=dict)
     """Options of the text network where they differ, for example {"hidden": [8192]}."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimiser of both networks; "sgd" has momentum."""
+    """Optimizer of both networks; "sgd" has momentum."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the image network, and of what the method itself learns."""
     text_learning_rate: float | None = Field(default=None, gt=0)

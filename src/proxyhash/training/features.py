@@ -43,13 +43,13 @@ def encode_both(
 
     Raises:
         UsageError: the collection has no images, or no texts.
-        DataError: a picture or feature file cannot be used; names it.
+        DataError: an image or feature file cannot be used; names it.
     """
     teachers = np.union1d(split.train, split.validation)
 
     def encode(modality: Modality, spec: str) -> tuple[Encoder, Features]:
         has = collection.has_image if modality == "image" else collection.has_text
-        stored = spec.startswith("features:")  # such a collection need not name pictures or texts
+        stored = spec.startswith("features:")  # such a collection need not name images or texts
         if not stored and not has[split.train].any():
             raise UsageError(
                 f"no train item of {collection.path} has any {modality}; cross-modal training "

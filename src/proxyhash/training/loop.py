@@ -41,7 +41,7 @@ Report = Callable[[EpochRecord], None]
 
 @dataclass(frozen=True)
 class _Step:
-    """One optimiser step to be done: who learns, from which items, and how far the epoch is."""
+    """One optimizer step to be done: who learns, from which items, and how far the epoch is."""
 
     learning: tuple[Modality, ...]
     index: Tensor
@@ -215,7 +215,7 @@ def _forward(state: TrainState, train: Rows, step: _Step) -> Batch:
 
 
 def _needs_two(network: nn.Module) -> bool:
-    """Whether the network normalises over the batch, which one row alone cannot feed."""
+    """Whether the network normalizes over the batch, which one row alone cannot feed."""
     return any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
 
 

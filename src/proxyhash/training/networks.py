@@ -16,7 +16,7 @@ __all__ = ["Networks"]
 class Networks(nn.Module):
     """The image network and the text network.
 
-    They share the code length, and their PHNet where they predict categories on the way.
+    They share the code length, and their PHNet where they predict classes on the way.
     """
 
     def __init__(self, image: HashingNetwork, text: HashingNetwork) -> None:

@@ -1,4 +1,4 @@
-"""The optimiser of both networks, and the course of its learning rates as a pure function."""
+"""The optimizer of both networks, and the course of its learning rates as a pure function."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 
 
 def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module) -> Optimizer:
-    """Return one optimiser with a parameter group per network, and one for the objective's own.
+    """Return one optimizer with a parameter group per network, and one for the objective's own.
 
-    Parameters outside a pass have no gradient there and are skipped by every torch optimiser, so
+    Parameters outside a pass have no gradient there and are skipped by every torch optimizer, so
     alternating methods need no second one.
     """
     text_rate = config.text_learning_rate or config.learning_rate
@@ -71,7 +71,7 @@ def set_learning_rates(optimizer: Optimizer, factor: float) -> None:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as "PARAMETER.NAME" tensors, for a safetensors file."""
+    """Return the optimizer's state as "PARAMETER.NAME" tensors, for a safetensors file."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": value

@@ -17,7 +17,7 @@ __all__ = ["derive_seed", "seeded"]
 def derive_seed(*parts: int) -> int:
     """Return a seed in [0, 2**63) for the use that `parts` name, for example (seed, epoch).
 
-    Neighbouring parts give unrelated seeds (numpy's `SeedSequence` hashes them).
+    Neighboring parts give unrelated seeds (numpy's `SeedSequence` hashes them).
     """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "MOST_QUERIES", "MOST_TRAIN", "MOST_VALIDATION", "choose_split"]
 
 FEWEST = 10
-"""Labelled items below which nothing is drawn."""
+"""Labeled items below which nothing is drawn."""
 MOST_QUERIES = 1000
 MOST_TRAIN = 50_000
 MOST_VALIDATION = 500
@@ -42,13 +42,13 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
     named = any(item.split is not None for item in collection.items)
     if named and config.query is None and config.train is None:
         return _follow_manifest(config, collection)
-    labelled = int(collection.labels.any(axis=1).sum())
-    if labelled < FEWEST:
+    labeled = int(collection.labels.any(axis=1).sum())
+    if labeled < FEWEST:
         raise UsageError(
-            f"{collection.path} has {labelled} items with labels; training needs at least {FEWEST}"
+            f"{collection.path} has {labeled} items with labels; training needs at least {FEWEST}"
         )
-    query = config.query or min(max(1, labelled // 10), MOST_QUERIES)
-    train = config.train or min(max(2, (labelled - query) * 4 // 5), MOST_TRAIN)
+    query = config.query or min(max(1, labeled // 10), MOST_QUERIES)
+    train = config.train or min(max(2, (labeled - query) * 4 // 5), MOST_TRAIN)
     return draw_split(
         collection,
         query=query,

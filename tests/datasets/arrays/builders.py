@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ITEMS", "LABELS", "TAGS", "pictures", "write_v73"]
+__all__ = ["ITEMS", "LABELS", "TAGS", "images", "write_v73"]
 
 ITEMS = 5
 LABELS = np.array([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]], np.uint8)
@@ -22,8 +22,8 @@ _numbers = count()
 TAGS = np.array([[i + 10 * j for j in range(6)] for i in range(ITEMS)], np.float64)
 
 
-def pictures(count: int = ITEMS, height: int = 7, width: int = 9) -> NDArray[np.uint8]:
-    """Pictures (n, h, w, 3) of which no two values that could be confused are equal."""
+def images(count: int = ITEMS, height: int = 7, width: int = 9) -> NDArray[np.uint8]:
+    """Images (n, h, w, 3) of which no two values that could be confused are equal."""
     values = np.random.default_rng(3).integers(0, 256, (count, height, width, 3))
     return values.astype(np.uint8)
 

@@ -22,11 +22,11 @@ NAMES = "0001/a.jpg\n0001/b.jpg\n0002/c.jpg\nd.jpg\ne.jpg\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As in the methods after DCPH, with pictures and without a split."""
+    """As in the methods after DCPH, with images and without a split."""
     folder = tmp_path / "NUS-WIDE"
-    for picture in NAMES.split():
-        (folder / "images" / picture).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "images" / picture).touch()
+    for image in NAMES.split():
+        (folder / "images" / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "images" / image).touch()
     (folder / "label_hot.txt").write_text(LABEL_ROWS)
     (folder / "y_vector.txt").write_text(TEXT_ROWS)
     (folder / "images_name.txt").write_text(NAMES)
@@ -88,7 +88,7 @@ def test_queries_in_the_database_list_are_queries(folder: Path) -> None:
     assert "1 queries are in the database list too" in conversion.source
 
 
-def test_texts_or_pictures_alone(folder: Path) -> None:
+def test_texts_or_images_alone(folder: Path) -> None:
     (folder / "y_vector.txt").unlink()
     assert convert(folder).features == {}
     (folder / "images_name.txt").unlink()
@@ -98,9 +98,9 @@ def test_texts_or_pictures_alone(folder: Path) -> None:
     assert conversion.collection.ids == ("1", "2", "3", "4", "5")
 
 
-def test_pictures_elsewhere(folder: Path) -> None:
+def test_images_elsewhere(folder: Path) -> None:
     (folder / "images").rename(folder.parent / "Flickr")
-    with pytest.raises(DataError, match=r"has none of the pictures such as '0001/a\.jpg'"):
+    with pytest.raises(DataError, match=r"has none of the images such as '0001/a\.jpg'"):
         convert(folder)
     items = convert(folder, images=folder.parent / "Flickr").collection.items
     assert items[0].image == "../Flickr/0001/a.jpg"

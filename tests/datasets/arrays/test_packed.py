@@ -1,4 +1,4 @@
-"""Arrays in `.mat` and `.h5` files become a manifest, features and pictures."""
+"""Arrays in `.mat` and `.h5` files become a manifest, features and images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxyhash.datasets import ConvertOptions
 from proxyhash.datasets.convert import Conversion, convert_data_set
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import DataError
-from tests.datasets.arrays.builders import LABELS, TAGS, pictures, write_v73
+from tests.datasets.arrays.builders import LABELS, TAGS, images, write_v73
 from tests.shared_data import shared_path
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ FEATURES = TAGS[:, :3] / 7
 
 
 def convert(path: Path, **options: Any) -> Conversion:
-    """Convert beside the files, by what they are recognised as."""
+    """Convert beside the files, by what they are recognized as."""
     folder = path if path.is_dir() else path.parent
     return convert_data_set(path, folder / "out", options=ConvertOptions(**options))
 
@@ -47,7 +47,7 @@ def read_back(conversion: Conversion, modality: Any) -> NDArray[np.float32]:
     return np.asarray(features.values)
 
 
-def stored_pictures(collection: Collection) -> list[NDArray[np.uint8]]:
+def stored_images(collection: Collection) -> list[NDArray[np.uint8]]:
     root = collection.path.parent
     return [np.asarray(Image.open(root / str(item.image))) for item in collection.items]
 
@@ -97,54 +97,54 @@ class TestOneFile:
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
     @pytest.mark.parametrize("layout", ["items first", "items last"])
-    def test_pictures(self, layout: str, dtype: Any, writer: str, tmp_path: Path) -> None:
-        expected = pictures()
+    def test_images(self, layout: str, dtype: Any, writer: str, tmp_path: Path) -> None:
+        expected = images()
         axes = (0, 3, 1, 2) if layout == "items first" else (1, 2, 3, 0)
         values = expected.transpose(axes).astype(dtype)
         WRITERS[writer](tmp_path / "raw.mat", {"images": values, "YAll": TAGS, "LAll": LABELS})
         conversion = convert(tmp_path)
         assert set(conversion.features) == {"text"}
         assert conversion.collection.items[1].image == "images/2.png"
-        for found, picture in zip(stored_pictures(conversion.collection), expected, strict=True):
-            np.testing.assert_array_equal(found, picture)
+        for found, image in zip(stored_images(conversion.collection), expected, strict=True):
+            np.testing.assert_array_equal(found, image)
 
 
 def test_iall_is_turned_round_whoever_wrote_it(tmp_path: Path) -> None:
     """(n, 3, w, h) in HDF5, as every loader of `mirflickr25k-iall.mat` reads it."""
-    plain_hdf5(tmp_path / "m-iall.mat", {"IAll": pictures().transpose(0, 3, 2, 1)})
+    plain_hdf5(tmp_path / "m-iall.mat", {"IAll": images().transpose(0, 3, 2, 1)})
     save5(tmp_path / "m-yall.mat", {"YAll": csc_matrix(TAGS)})
     save5(tmp_path / "m-lall.mat", {"LAll": LABELS})
     conversion = convert(tmp_path)
-    for found, picture in zip(stored_pictures(conversion.collection), pictures(), strict=True):
-        np.testing.assert_array_equal(found, picture)
+    for found, image in zip(stored_images(conversion.collection), images(), strict=True):
+        np.testing.assert_array_equal(found, image)
     np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
 
 
 def test_blocks_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pictures, and two rows, in memory at a time."""
-    monkeypatch.setattr("proxyhash.datasets.arrays.pictures._BLOCK_BYTES", 7 * 9 * 3 * 2)
+    """Two images, and two rows, in memory at a time."""
+    monkeypatch.setattr("proxyhash.datasets.arrays.images._BLOCK_BYTES", 7 * 9 * 3 * 2)
     monkeypatch.setattr("proxyhash.datasets.arrays.tables._BLOCK_VALUES", 12)
-    values = pictures().transpose(1, 2, 3, 0)
+    values = images().transpose(1, 2, 3, 0)
     write_v73(tmp_path / "a.mat", {"IAll": values, "YAll": TAGS, "LAll": LABELS})
     conversion = convert(tmp_path)
-    np.testing.assert_array_equal(stored_pictures(conversion.collection), pictures())
+    np.testing.assert_array_equal(stored_images(conversion.collection), images())
     np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
 
 
 def test_blocks_of_items_that_are_left_out_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxyhash.datasets.arrays.pictures._BLOCK_BYTES", 1)
-    whole = {"img": pictures(), "LAll": LABELS, "idx_test": [[4]], "idx_db": [[0, 2]]}
+    monkeypatch.setattr("proxyhash.datasets.arrays.images._BLOCK_BYTES", 1)
+    whole = {"img": images(), "LAll": LABELS, "idx_test": [[4]], "idx_db": [[0, 2]]}
     plain_hdf5(tmp_path / "a.h5", whole)
     conversion = convert(tmp_path)
-    np.testing.assert_array_equal(stored_pictures(conversion.collection), pictures()[[0, 2, 4]])
+    np.testing.assert_array_equal(stored_images(conversion.collection), images()[[0, 2, 4]])
 
 
 def test_category_numbers_without_tables(tmp_path: Path) -> None:
-    """A vector that lies, beside pictures alone."""
+    """A vector that lies, beside images alone."""
     numbers = np.array([[0, 2, 1, 0, 2]])
-    write_v73(tmp_path / "a.mat", {"images": pictures(), "labels": numbers})
+    write_v73(tmp_path / "a.mat", {"images": images(), "labels": numbers})
     expected = [["label 0"], ["label 2"], ["label 1"], ["label 0"], ["label 2"]]
     assert labels(convert(tmp_path).collection) == expected
 
@@ -158,7 +158,7 @@ def test_hdf5_with_the_items_last(tmp_path: Path) -> None:
 
 
 class TestFileNames:
-    def test_fall_names_the_pictures(self, tmp_path: Path) -> None:
+    def test_fall_names_the_images(self, tmp_path: Path) -> None:
         for folder, variables in {
             "FAll": {"FAll": np.array([f"im{i}.jpg" for i in range(5)], dtype=object)[:, None]},
             "YAll": {"YAll": TAGS},
@@ -169,13 +169,13 @@ class TestFileNames:
         elsewhere = tmp_path / "mirflickr"
         elsewhere.mkdir()
         for i in range(5):
-            Image.fromarray(pictures()[i]).save(elsewhere / f"im{i}.jpg")
+            Image.fromarray(images()[i]).save(elsewhere / f"im{i}.jpg")
         conversion = convert(tmp_path / "set", images=elsewhere)
         assert conversion.collection.ids == ("im0", "im1", "im2", "im3", "im4")
         root = conversion.collection.path.parent
         for i, item in enumerate(conversion.collection.items):
             assert (root / str(item.image)).resolve() == (elsewhere / f"im{i}.jpg").resolve()
-        with pytest.raises(DataError, match=r"none of the pictures such as 'im0\.jpg'.*--images"):
+        with pytest.raises(DataError, match=r"none of the images such as 'im0\.jpg'.*--images"):
             convert(tmp_path / "set")
 
     def test_paths_that_are_true(self, tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ class TestParts:
         np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
 
     def test_texts_and_names_tell_items_apart(self, tmp_path: Path) -> None:
-        """One label and one picture for all of them; train items are database items."""
+        """One label and one image for all of them; train items are database items."""
         texts = {"query": ["a"], "train": ["b", "c"], "db": ["d", "c", "b"]}
         for part, each in texts.items():
             with h5py.File(tmp_path / "a.h5", "a") as file:
@@ -364,15 +364,15 @@ class TestParts:
         save5(tmp_path / "a.mat", variables)
         assert len(convert(tmp_path).collection) == 6
 
-    def test_pictures_of_parts(self, tmp_path: Path) -> None:
-        values = pictures()
+    def test_images_of_parts(self, tmp_path: Path) -> None:
+        values = images()
         same = {f"L_{part}": LABELS[[0, 0]] for part in ("te", "tr", "db")}
         plain_hdf5(
             tmp_path / "a.h5",
             {"I_te": values[:2], "I_tr": values[[3, 2]], "I_db": values[[2, 3]]} | same,
         )
         conversion = convert(tmp_path)
-        np.testing.assert_array_equal(stored_pictures(conversion.collection), values[:4])
+        np.testing.assert_array_equal(stored_images(conversion.collection), values[:4])
         splits = [item.split for item in conversion.collection.items]
         assert splits == ["query"] * 2 + ["train"] * 2
 
@@ -392,12 +392,12 @@ class TestParts:
         assert "count from 1, 1 items in no list left out" in conversion.source
         np.testing.assert_array_equal(read_back(conversion, "text"), TAGS[:4].astype(np.float32))
 
-    def test_pictures_of_items_in_no_list_are_left_out(self, tmp_path: Path) -> None:
-        whole = {"IAll": pictures().transpose(0, 3, 2, 1), "LAll": LABELS}
+    def test_images_of_items_in_no_list_are_left_out(self, tmp_path: Path) -> None:
+        whole = {"IAll": images().transpose(0, 3, 2, 1), "LAll": LABELS}
         lists = {"idx_test": np.array([4]), "idx_ret": np.array([0, 2])}
         plain_hdf5(tmp_path / "a.h5", whole | lists)
         conversion = convert(tmp_path)
-        np.testing.assert_array_equal(stored_pictures(conversion.collection), pictures()[[0, 2, 4]])
+        np.testing.assert_array_equal(stored_images(conversion.collection), images()[[0, 2, 4]])
         assert "count from 0" in conversion.source
 
 

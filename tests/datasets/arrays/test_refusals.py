@@ -15,7 +15,7 @@ from proxyhash.datasets.arrays import naming, variable
 from proxyhash.datasets.arrays.files import read_variables
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.errors import DataError, MissingExtraError
-from tests.datasets.arrays.builders import LABELS, TAGS, pictures, write_v73
+from tests.datasets.arrays.builders import LABELS, TAGS, images, write_v73
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,9 @@ def refused(tmp_path: Path, says: str) -> None:
         ({"LAll": LABELS * np.nan}, "LAll, item 1: there is NaN"),
         ({"LAll": LABELS * 7.0}, "LAll holds 7; 1 for a label and 0 or -1 for none"),
         ({"LAll": TAGS[:, 1:2] / 4}, "LAll: categories are whole numbers"),
-        ({"IAll": pictures()[:4]}, "IAll 4x7x9x3 .* holds no such pictures.* for 5 items"),
-        ({"IAll": pictures() / 255}, "values that no picture has"),
-        ({"IAll": pictures()[..., 0]}, "IAll 5x7x9 in a.mat has 3 axes"),
+        ({"IAll": images()[:4]}, "IAll 4x7x9x3 .* holds no such images.* for 5 items"),
+        ({"IAll": images() / 255}, "values that no image has"),
+        ({"IAll": images()[..., 0]}, "IAll 5x7x9 in a.mat has 3 axes"),
         ({"labels": LABELS}, "both seem to be labels of all items.*YAll 5x6"),
         ({"L_te": LABELS, "T_te": TAGS}, "of all items, and variables of query items"),
         ({"indexTest": np.array([[0.0, 5.0]])}, "index lists hold 0 to 5; for 5 items, 0 to 4"),
@@ -81,7 +81,7 @@ def test_names_of_labels_are_as_many_as_labels(tmp_path: Path) -> None:
     refused(tmp_path, "label_names.txt has 3 names, but there are 4 classes")
 
 
-def test_pictures_whose_axes_could_be_either(tmp_path: Path) -> None:
+def test_images_whose_axes_could_be_either(tmp_path: Path) -> None:
     values = np.zeros((3, 3, 3, 3), np.uint8)
     savemat(tmp_path / "a.mat", {"IAll": values, "LAll": LABELS[:3]})
     refused(tmp_path, "IAll 3x3x3x3 in a.mat may be read in several ways")
@@ -132,7 +132,7 @@ class TestBounds:
         with h5py.File(tmp_path / "a.mat", "w") as file:
             file.create_dataset("img", (4, 3, 20_000, 20_000), "u1", chunks=(1, 1, 100, 100))
             file["LAll"] = LABELS[:4]
-        refused(tmp_path, r"pictures of more than 10\^8 values")
+        refused(tmp_path, r"images of more than 10\^8 values")
         with h5py.File(tmp_path / "a.mat", "w") as file:
             file.create_dataset("indexTest", (10**6, 10**6), "u1", chunks=(1, 1000))
             file["YAll"], file["LAll"] = TAGS, LABELS

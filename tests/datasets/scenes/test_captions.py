@@ -7,13 +7,13 @@ import re
 import pytest
 
 from proxyhash.datasets.scenes.captions import write_caption
-from proxyhash.datasets.scenes.colours import COLOURS
+from proxyhash.datasets.scenes.colors import COLORS
 from proxyhash.datasets.scenes.dice import Dice
 from proxyhash.datasets.scenes.plan import plan_scene
 from proxyhash.datasets.scenes.settings import SETTINGS
 from proxyhash.datasets.scenes.thing import THINGS
 from proxyhash.datasets.scenes.words import (
-    COLOUR_WORDS,
+    COLOR_WORDS,
     HOUR_WORDS,
     PLACE_WORDS,
     WORDS,
@@ -40,7 +40,7 @@ def exactly(caption: str, category: str) -> bool:
     return any(mentions(caption, noun) for noun in WORDS[category].nouns)
 
 
-def test_something_in_the_picture_is_named() -> None:
+def test_something_in_the_image_is_named() -> None:
     for scene, caption in PAIRS:
         assert any(named(caption, name) for name in scene.labels), (caption, scene.labels)
 
@@ -75,7 +75,7 @@ def test_captions_are_clean_english() -> None:
 def test_every_word_list_is_complete() -> None:
     assert set(WORDS) == set(THINGS)
     assert set(PLACE_WORDS) == set(SETTINGS)
-    assert set(COLOUR_WORDS) == set(COLOURS)
+    assert set(COLOR_WORDS) == set(COLORS)
     assert all(words.nouns and words.doing for words in WORDS.values())
     assert set(HOUR_WORDS) == {"day", "dusk", "night"}
 

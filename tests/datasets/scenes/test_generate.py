@@ -1,4 +1,4 @@
-"""The picture set as a whole: the same each time, and worth learning from."""
+"""The image set as a whole: the same each time, and worth learning from."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_an_item_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides() -> None:
-    pictures = {
+    images = {
         (seed, index): draw_item(index, seed=seed, size=40) for seed in (0, 1) for index in (0, 1)
     }
-    assert len({picture.tobytes() for picture, _ in pictures.values()}) == 4
+    assert len({image.tobytes() for image, _ in images.values()}) == 4
     again, record = draw_item(1, seed=1, size=40)
-    assert again.tobytes() == pictures[1, 1][0].tobytes()
-    assert record == pictures[1, 1][1]
+    assert again.tobytes() == images[1, 1][0].tobytes()
+    assert record == images[1, 1][1]
 
 
 def test_the_same_on_every_machine() -> None:

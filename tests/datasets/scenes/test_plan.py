@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyhash.datasets.scenes.backgrounds import TONES
-from proxyhash.datasets.scenes.colours import COLOURS
+from proxyhash.datasets.scenes.colors import COLORS
 from proxyhash.datasets.scenes.dice import Dice
 from proxyhash.datasets.scenes.plan import Scene, plan_scene
 from proxyhash.datasets.scenes.settings import SETTINGS
@@ -27,8 +27,8 @@ def test_scenes_make_sense(scene: Scene) -> None:
         assert "sun" not in scene.labels
     for actor in scene.actors:
         assert actor.thing.name in setting.cast[actor.zone]
-        assert {actor.colour, actor.accent} <= set(COLOURS)
-        assert actor.colour != actor.accent
+        assert {actor.color, actor.accent} <= set(COLORS)
+        assert actor.color != actor.accent
         assert abs(actor.x) < 0.5
         assert abs(actor.y) < 0.5
 
@@ -44,7 +44,7 @@ def test_things_in_one_flock_look_alike(scene: Scene) -> None:
     for name in scene.labels:
         flock = [actor for actor in scene.actors if actor.thing.name == name]
         assert len(flock) <= THINGS[name].flock
-        assert len({(actor.colour, actor.accent, actor.zone) for actor in flock}) == 1
+        assert len({(actor.color, actor.accent, actor.zone) for actor in flock}) == 1
 
 
 def test_labels_are_seldom_hidden() -> None:
@@ -78,12 +78,12 @@ def test_a_name_is_registered_once() -> None:
     before = dict(THINGS)
     try:
 
-        @thing(colours="red blue", size=(0.1, 0.2))
+        @thing(colors="red blue", size=(0.1, 0.2))
         def teapot(pen: object, look: object) -> None: ...
 
-        assert THINGS["teapot"].colours == ("red", "blue")
+        assert THINGS["teapot"].colors == ("red", "blue")
         with pytest.raises(ValueError, match="already is a drawing of 'teapot'"):
-            thing(colours="red", size=(0.1, 0.2))(teapot)
+            thing(colors="red", size=(0.1, 0.2))(teapot)
     finally:
         THINGS.clear()
         THINGS.update(before)

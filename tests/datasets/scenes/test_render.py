@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.datasets.scenes.backgrounds import TONES, paint_background
-from proxyhash.datasets.scenes.colours import COLOURS, jitter, mix
+from proxyhash.datasets.scenes.colors import COLORS, jitter, mix
 from proxyhash.datasets.scenes.dice import Dice
 from proxyhash.datasets.scenes.pen import Pen, arc, rounded
 from proxyhash.datasets.scenes.plan import plan_scene
@@ -21,7 +21,7 @@ GREEN = (0, 255, 0)
 
 
 def look(number: int, *, indoors: bool) -> Look:
-    return Look(COLOURS["red"], COLOURS["blue"], indoors, Dice(f"look {number}"))
+    return Look(COLORS["red"], COLORS["blue"], indoors, Dice(f"look {number}"))
 
 
 @pytest.mark.parametrize("name", sorted(THINGS))
@@ -40,14 +40,14 @@ def test_things_fill_their_frame(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(THINGS))
-def test_things_show_their_colour(name: str) -> None:
-    pictures = set()
-    for colour in THINGS[name].colours:
+def test_things_show_their_color(name: str) -> None:
+    images = set()
+    for color in THINGS[name].colors:
         canvas = Image.new("RGB", (60, 60), GREEN)
-        shown = Look(COLOURS[colour], COLOURS["white"], True, Dice("fixed"))
+        shown = Look(COLORS[color], COLORS["white"], True, Dice("fixed"))
         THINGS[name].draw(Pen(canvas).at(0, 0, 0.8), shown)
-        pictures.add(canvas.tobytes())
-    assert len(pictures) == len(set(THINGS[name].colours))
+        images.add(canvas.tobytes())
+    assert len(images) == len(set(THINGS[name].colors))
 
 
 @pytest.mark.parametrize("setting", sorted(SETTINGS))
@@ -69,7 +69,7 @@ def test_night_is_darker_than_day() -> None:
     assert brightness("night") < 0.6 * brightness("day")
 
 
-def test_pictures_have_the_size_asked_for() -> None:
+def test_images_have_the_size_asked_for() -> None:
     scene = plan_scene(Dice("any"))
     for size in (32, 77):
         assert render_scene(scene, Dice("any"), size=size).size == (size, size)
@@ -104,7 +104,7 @@ class TestPen:
             areas.append((np.asarray(canvas) > 0).mean())
         assert areas == pytest.approx([math.pi * 0.4 * 0.2] * 3, rel=0.03)
 
-    def test_wash_runs_from_one_colour_to_the_other(self) -> None:
+    def test_wash_runs_from_one_color_to_the_other(self) -> None:
         canvas = Image.new("RGB", (10, 50))
         Pen(canvas).wash(-0.5, 0.5, (0, 0, 0), (250, 250, 250))
         column = np.asarray(canvas)[:, 3, 0].astype(int)
@@ -126,7 +126,7 @@ def test_arc_begins_and_ends_where_it_says() -> None:
     assert points[-1] == pytest.approx((1.0, 6.0))
 
 
-def test_mixing_and_jitter_stay_colours() -> None:
+def test_mixing_and_jitter_stay_colors() -> None:
     assert mix((0, 0, 0), (200, 100, 50), 0.5) == (100, 50, 25)
     for number in range(200):
         found = jitter((250, 4, 128), Dice(f"jitter {number}"))

@@ -58,5 +58,5 @@ def draw_codes(count: int, bits: int, seed: int, *, kind: str = "random") -> Cod
     rng = np.random.default_rng(seed)
     if kind == "random":
         return pack(rng.integers(0, 2, (count, bits)))
-    centres = rng.integers(0, 2, (5, bits))[rng.integers(0, 5, count)]
-    return pack(centres ^ (rng.random((count, bits)) < (0.1 if kind == "clustered" else 0.0)))
+    centers = rng.integers(0, 2, (5, bits))[rng.integers(0, 5, count)]
+    return pack(centers ^ (rng.random((count, bits)) < (0.1 if kind == "clustered" else 0.0)))

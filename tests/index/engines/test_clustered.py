@@ -9,7 +9,7 @@ import pytest
 
 from proxyhash.codes import distances, pack, unpack
 from proxyhash.errors import DataError
-from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centers
 from proxyhash.index.engines.clustered.engine import ClusteredEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
 
 
-def around_centres(count: int, bits: int, *, seed: int = 0) -> tuple[Codes, np.ndarray]:
-    """Codes around 20 random centres, each bit flipped with p = 0.05, and those centres."""
+def around_centers(count: int, bits: int, *, seed: int = 0) -> tuple[Codes, np.ndarray]:
+    """Codes around 20 random centers, each bit flipped with p = 0.05, and those centers."""
     rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 2, (20, bits))
+    centers = rng.integers(0, 2, (20, bits))
     flips = rng.random((count, bits)) < 0.05
-    return pack(centres[rng.integers(0, 20, count)] ^ flips), centres
+    return pack(centers[rng.integers(0, 20, count)] ^ flips), centers
 
 
 def as_codes(words: np.ndarray, bits: int) -> Codes:
@@ -32,33 +32,33 @@ def as_codes(words: np.ndarray, bits: int) -> Codes:
 
 
 @pytest.mark.parametrize("bits", [64, 128, 200])
-def test_centres_are_found_where_codes_lie_around_them(bits: int) -> None:
-    codes, truth = around_centres(3000, bits)
-    found = as_codes(choose_centres(codes, count=40), bits)
+def test_centers_are_found_where_codes_lie_around_them(bits: int) -> None:
+    codes, truth = around_centers(3000, bits)
+    found = as_codes(choose_centers(codes, count=40), bits)
     assert (distances(pack(truth), found).min(axis=1) <= 1).all()
 
 
-def test_a_code_is_assigned_to_its_nearest_centre() -> None:
+def test_a_code_is_assigned_to_its_nearest_center() -> None:
     for bits in (24, 64, 200):
-        codes, centres = draw_codes(1500, bits, 0), draw_codes(30, bits, 1)
-        lists, gaps = assign(as_long_words(codes), as_long_words(centres))
-        expected = distances(codes, centres)
+        codes, centers = draw_codes(1500, bits, 0), draw_codes(30, bits, 1)
+        lists, gaps = assign(as_long_words(codes), as_long_words(centers))
+        expected = distances(codes, centers)
         assert (gaps == expected.min(axis=1)).all()
         assert (lists == expected.argmin(axis=1)).all()
 
 
-def test_repeated_codes_get_few_centres() -> None:
-    assert len(choose_centres(draw_codes(500, 64, 0, kind="equal"), count=22)) == 5
+def test_repeated_codes_get_few_centers() -> None:
+    assert len(choose_centers(draw_codes(500, 64, 0, kind="equal"), count=22)) == 5
 
 
 def test_lists_hold_every_row_once_by_growing_distance() -> None:
-    codes, _ = around_centres(2000, 40)
-    lists = ClusteredEngine.build(codes, bits=40, centres=25).lists
+    codes, _ = around_centers(2000, 40)
+    lists = ClusteredEngine.build(codes, bits=40, centers=25).lists
     assert sorted(lists.rows.tolist()) == list(range(2000))
     stored = as_codes(lists.words, 40)
     for number, table in enumerate(lists.table.tolist()):
-        centre = as_codes(lists.centres[number : number + 1], 40)
-        gaps = distances(centre, stored[table[0] : table[-1]])[0]
+        center = as_codes(lists.centers[number : number + 1], 40)
+        gaps = distances(center, stored[table[0] : table[-1]])[0]
         assert table == [table[0] + int((gaps < x).sum()) for x in range(41)] + [table[-1]]
         assert gaps.size == 0 or (gaps[0], gaps[-1]) == tuple(lists.spans[:, number])
 
@@ -75,9 +75,9 @@ def test_equal_codes_are_stored_once_with_their_rows_by_order() -> None:
 
 
 def test_on_clusters_it_compares_few_codes_and_on_random_ones_nearly_all() -> None:
-    codes, _ = around_centres(20_000, 64)
+    codes, _ = around_centers(20_000, 64)
     work = ClusteredEngine.build(codes, bits=64).work(codes[:50], k=10)
-    assert work.max() < 3000  # about a thousand share the query's centre, and 200 are centres
+    assert work.max() < 3000  # about a thousand share the query's center, and 200 are centers
     spread = draw_codes(20_000, 64, 0)
     engine = ClusteredEngine.build(spread, bits=64)
     assert engine.work(draw_codes(50, 64, 1), k=10).min() > 10_000
@@ -88,7 +88,7 @@ def test_thousands_of_ties_at_the_limit_are_put_in_order() -> None:
     codes = pack(np.eye(2000, 2000, dtype=bool)[:, :64])  # 64 at distance 1 of zero, 1,936 zeros
     codes = np.concatenate([codes, pack(np.eye(64, dtype=bool)[np.arange(4000) % 64])])
     order = np.random.default_rng(0).permutation(len(codes)).astype(np.uint64)
-    engine = ClusteredEngine.build(codes, bits=64, order=order, centres=3)
+    engine = ClusteredEngine.build(codes, bits=64, order=order, centers=3)
     query = np.zeros((1, 8), np.uint8)
     mask = np.random.default_rng(1).random(len(codes)) < 0.9
     for k in (1, 5, 1940, 2500):
@@ -102,7 +102,7 @@ def test_ties_of_codes_that_are_all_different() -> None:
     bits = np.zeros((len(pairs), 64), bool)
     bits[np.arange(len(pairs))[:, None], pairs] = True  # all at distance 2 of zero
     order = np.random.default_rng(0).permutation(len(pairs)).astype(np.uint64)
-    engine = ClusteredEngine.build(pack(bits), bits=64, order=order, centres=2)
+    engine = ClusteredEngine.build(pack(bits), bits=64, order=order, centers=2)
     found = engine.search(np.zeros((1, 8), np.uint8), k=9)
     assert found.rows.tolist() == np.argsort(order)[:9].tolist()
     assert unpack(pack(bits), bits=64).sum(axis=1)[found.rows].tolist() == [2] * 9
@@ -111,11 +111,11 @@ def test_ties_of_codes_that_are_all_different() -> None:
 def test_memory_is_at_most_1_6_times_the_codes() -> None:
     for kind in ("random", "equal"):
         codes = draw_codes(100_000, 64, 0, kind=kind)
-        assert ClusteredEngine.build(codes, bits=64, centres=100).nbytes <= 1.6 * codes.nbytes
+        assert ClusteredEngine.build(codes, bits=64, centers=100).nbytes <= 1.6 * codes.nbytes
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    codes, _ = around_centres(300, 64)
+    codes, _ = around_centers(300, 64)
     ClusteredEngine.build(codes, bits=64).save(tmp_path)
     words = tmp_path / "words.npy"
     content = words.read_bytes()
@@ -140,7 +140,7 @@ def test_many_queries_at_once(
     order = np.random.default_rng(0).permutation(900).astype(np.uint64)
     mask = np.random.default_rng(1).random(900) < 0.8
     search = {"radius": 12, **search}
-    engine = ClusteredEngine.build(codes, bits=32, order=order, centres=60)
+    engine = ClusteredEngine.build(codes, bits=32, order=order, centers=60)
     expected = slow_search(query, codes, order=order, mask=mask, **search)
     for threads in (1, 2):
         assert as_answer(engine.search(query, mask=mask, threads=threads, **search)) == expected

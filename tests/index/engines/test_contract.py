@@ -194,5 +194,5 @@ def test_arguments_out_of_range_are_refused(name: str, options: dict[str, Any]) 
         engine.search(draw_codes(1, 64, 0), k=1)
     with pytest.raises(DataError, match="order must be uint64"):
         build(name, options, codes, 16, order=np.arange(10))
-    with pytest.raises(UsageError, match=f"engine {name} has no option 'colour'"):
-        get_engine(name).build(codes, bits=16, colour=3)
+    with pytest.raises(UsageError, match=f"engine {name} has no option 'color'"):
+        get_engine(name).build(codes, bits=16, color=3)

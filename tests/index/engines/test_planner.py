@@ -118,12 +118,12 @@ def test_impossible_searches_are_refused_as_by_any_engine() -> None:
 
 def test_on_clusters_it_keeps_an_engine_beside_the_scan_and_on_few_codes_it_does_not() -> None:
     rng = np.random.default_rng(0)
-    centres = rng.integers(0, 2, (50, 64))
-    codes = pack(centres[rng.integers(0, 50, 60_000)] ^ (rng.random((60_000, 64)) < 0.05))
+    centers = rng.integers(0, 2, (50, 64))
+    codes = pack(centers[rng.integers(0, 50, 60_000)] ^ (rng.random((60_000, 64)) < 0.05))
     engine = PlannedEngine.build(codes, bits=64)
     assert engine.engines[0] == "scan"
     assert engine.engines[1] in ("clustered", "multi_index")
-    assert engine.reason.startswith(f"{engine.engines[1]}, beside the scan: for 10 neighbours")
+    assert engine.reason.startswith(f"{engine.engines[1]}, beside the scan: for 10 neighbors")
     assert engine.nbytes > codes.nbytes
     few = PlannedEngine.build(codes[:100], bits=64)
     assert few.engines == ("scan",)

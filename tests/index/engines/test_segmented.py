@@ -120,7 +120,7 @@ def test_a_failed_merge_leaves_everything_searchable(monkeypatch: pytest.MonkeyP
 def test_saved_segments_open_with_more_rows_behind_them(tmp_path: Path) -> None:
     codes, query = draw_codes(300, 64, 0), draw_codes(4, 64, 1)
     order = np.random.default_rng(0).permutation(300).astype(np.uint64)
-    options = {"engine": "clustered", "tail_rows": 64, "settings": {"centres": 3}}
+    options = {"engine": "clustered", "tail_rows": 64, "settings": {"centers": 3}}
     engine = SegmentedEngine.build(codes[:100], bits=64, order=order[:100], **options)
     engine.extend(codes[:180], order=order[:180])
     engine.extend(codes[:200], order=order[:200])

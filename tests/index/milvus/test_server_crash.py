@@ -29,7 +29,7 @@ ITEMS = 30_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with pictures and texts."""
+    """A store with images and texts."""
     made = tmp_path_factory.mktemp("bulk") / "store"
     rng = np.random.default_rng(0)
     with Store.create(made, bits=64, model="m") as store:

@@ -91,7 +91,7 @@ def test_few_labels_move_where_gaps_are_used_up() -> None:
         (None, None, 10**9, True),
     ],
 )
-def test_labels_are_spread_strictly_between_their_neighbours(low, high, count, fits) -> None:
+def test_labels_are_spread_strictly_between_their_neighbors(low, high, count, fits) -> None:
     first, step = spread(count, low=low, high=high)
     assert (step >= 1) == fits
     if fits:

@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def small(folder):
-    """Three items with texts, one without a picture."""
+    """Three items with texts, one without an image."""
     with Store.create(folder, bits=8, model="abc") as store:
         store.add(
             ["b", "a"],

@@ -71,7 +71,7 @@ def distance(one: str, other: str) -> int:
 
 def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None = None) -> Any:
     """An answer in the service's form; the code of a query follows from what it asks."""
-    asked = body.get("text") or body.get("id") or "a picture"
+    asked = body.get("text") or body.get("id") or "an image"
     code = body.get("code") or drawn_code(asked)
     kind = kind or next(name for name in ("text", "id", "code") if name in body)
     codes = sorted(
@@ -131,10 +131,10 @@ class Site:
     Attributes:
         page: the tab.
         complaints: errors and warnings of the console, a violated policy among them.
-        bodies: the searches asked for; those with a picture have its bytes as "image".
+        bodies: the searches asked for; those with an image have its bytes as "image".
         asked: every request.
         search: answers a search; default `answer_to`.
-        thumbnails: whether items have pictures.
+        thumbnails: whether items have images.
         held: searches that are not answered yet.
     """
 
@@ -182,7 +182,7 @@ class Site:
         elif path == "/v1/info":
             (self.info_answer or (lambda route, _: route.fulfill(json=self.info)))(route, None)
         elif path.startswith("/v1/search"):
-            self._answer_search(route, picture=path.endswith("/image"))
+            self._answer_search(route, image=path.endswith("/image"))
         elif path.startswith("/v1/thumbnails/") and self.thumbnails:
             route.fulfill(body=_PIXEL, content_type="image/png")
         elif path.startswith("/v1/"):
@@ -190,14 +190,14 @@ class Site:
         else:
             self._answer_file(route, path)
 
-    def _answer_search(self, route: Route, *, picture: bool) -> None:
+    def _answer_search(self, route: Route, *, image: bool) -> None:
         sent = route.request.post_data_buffer or b""
-        body = _read_form(sent) if picture else json.loads(sent)
+        body = _read_form(sent) if image else json.loads(sent)
         self.bodies.append(body)
         if self.search is not None:
             self.search(route, body)
         else:
-            route.fulfill(json=answer_to(body, kind="image" if picture else None))
+            route.fulfill(json=answer_to(body, kind="image" if image else None))
 
     def _answer_file(self, route: Route, path: str) -> None:
         folder = files("proxyhash.service") / "web"

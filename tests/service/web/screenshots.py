@@ -1,4 +1,4 @@
-"""Pictures of the page in the sizes and colours that people have."""
+"""Images of the page in the sizes and colors that people have."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _View:
 
 _VIEWS = (
     _View("results", 1280, 920, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
-    _View("picture", 1280, 920, "?for=image", dark=True, upload=True),
+    _View("image", 1280, 920, "?for=image", dark=True, upload=True),
     _View("texts", 1600, 1000, "?q=a+cat+under+a+lamp&for=text&labels=cat&labels=lamp&match=all"),
     _View("detail", 1280, 860, "?q=a+bicycle+by+the+house&for=image", opened=True),
     _View("start", 768, 900, dark=True),
@@ -42,14 +42,14 @@ _FLAT = 24
 _MARKS = ((0xD2, 0x45, 0x1E), (0xEF, 0xA2, 0x87), (0xFF, 0x8A, 0x5C), (0x8A, 0x4B, 0x36))
 
 
-def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: Path) -> list[Path]:
+def take_screenshots(browser: Browser, address: str, folder: Path, *, image: Path) -> list[Path]:
     """Write `page-*.png` and return their paths.
 
     Args:
         browser: what draws them.
         address: of the service.
         folder: where they go.
-        picture: what the view of an uploaded picture searches with.
+        image: what the view of an uploaded image searches with.
     """
     paths = []
     for view in _VIEWS:
@@ -64,7 +64,7 @@ def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: P
             page.goto(f"{address}/{view.link}")
             page.wait_for_selector("#results:not([aria-busy=true]) #content > *")
             if view.upload:
-                page.set_input_files("#file", str(picture))
+                page.set_input_files("#file", str(image))
                 page.wait_for_url("**/?code=*")
             if view.opened:
                 page.locator(".open").nth(2).click()
@@ -76,15 +76,15 @@ def take_screenshots(browser: Browser, address: str, folder: Path, *, picture: P
 
 
 def _save(png: bytes, path: Path) -> None:
-    """Write a picture in 256 colours, which makes it a third as large.
+    """Write an image in 256 colors, which makes it a third as large.
 
-    The page's own colours, which cover the most pixels, and those of bits that differ stay as
-    they are; what is left of the palette goes to the pictures on it.
+    The page's own colors, which cover the most pixels, and those of bits that differ stay as
+    they are; what is left of the palette goes to the images on it.
     """
     image = Image.open(BytesIO(png)).convert("RGB")
     counted = sorted(image.getcolors(image.width * image.height) or (), reverse=True)
-    own = (*_MARKS, *(colour for _, colour in counted[:_FLAT]))
-    flat = [channel for colour in own for channel in colour]
+    own = (*_MARKS, *(color for _, color in counted[:_FLAT]))
+    flat = [channel for color in own for channel in color]
     drawn = image.quantize(256 - len(own), dither=Image.Dither.NONE).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette((flat + drawn)[:768])

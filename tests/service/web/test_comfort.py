@@ -1,4 +1,4 @@
-"""The page for everyone: keys, focus, screen readers, contrast, widths, colours, motion."""
+"""The page for everyone: keys, focus, screen readers, contrast, widths, colors, motion."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_skip_link_leads_to_the_results_and_leaves_the_address(site: Site) -
     assert site.address == "?q=a+dog&for=image"
 
 
-def test_every_picture_and_control_has_a_name(site: Site) -> None:
+def test_every_image_and_control_has_a_name(site: Site) -> None:
     page = site.open("?id=item%2F1&from=image&for=image")
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
     for role in ("button", "radio", "textbox", "combobox", "searchbox", "link"):
@@ -107,9 +107,9 @@ def shown(page: Page, site: Site, state: str) -> None:
     match state:
         case "start":
             site.open()
-        case "pictures" | "texts":
+        case "images" | "texts":
             site.open(
-                f"?q=a+dog&for={state.removesuffix('s').replace('picture', 'image')}&labels=dog"
+                f"?q=a+dog&for={state.removesuffix('s').replace('image', 'image')}&labels=dog"
             )
         case "detail":
             site.open("?q=a+dog&for=image")
@@ -129,7 +129,7 @@ def shown(page: Page, site: Site, state: str) -> None:
             site.open("?q=a+dog")
 
 
-STATES = ["start", "pictures", "texts", "detail", "waiting", "nothing", "error", "key"]
+STATES = ["start", "images", "texts", "detail", "waiting", "nothing", "error", "key"]
 
 
 @pytest.mark.slow
@@ -181,18 +181,18 @@ def test_nothing_is_wider_than_the_page(chromium: Browser, width: int) -> None:
                 assert inner <= 0
 
 
-def test_colours_follow_the_system_until_somebody_chooses(chromium: Browser) -> None:
+def test_colors_follow_the_system_until_somebody_chooses(chromium: Browser) -> None:
     with open_site(chromium, dark=True) as site:
         page = site.open()
         ground = "getComputedStyle(document.body).backgroundColor"
         dark = page.evaluate(ground)
-        page.get_by_role("button", name="Switch to light colours").click()
+        page.get_by_role("button", name="Switch to light colors").click()
         light = page.evaluate(ground)
         assert dark != light
         page.reload()
         site.settle()
         assert page.evaluate(ground) == light
-        page.get_by_role("button", name="Switch to dark colours").click()
+        page.get_by_role("button", name="Switch to dark colors").click()
         page.emulate_media(color_scheme="light")
         assert page.evaluate(ground) == light
         assert page.evaluate("localStorage.length") == 0

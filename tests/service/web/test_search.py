@@ -17,7 +17,7 @@ def test_the_start_page_says_what_is_there_and_offers_words(site: Site) -> None:
     page = site.open()
     expect(page.locator(".welcome h2")).to_be_visible()
     expect(page.locator(".lead")).to_contain_text("64 bits")
-    expect(page.locator(".lead")).to_contain_text("1,000 pictures and 900 texts")
+    expect(page.locator(".lead")).to_contain_text("1,000 images and 900 texts")
     page.get_by_role("button", name="boat", exact=True).click()
     site.settle()
     assert site.bodies == [{"text": "boat", "target": "image", "k": 12, "explain": True}]
@@ -33,7 +33,7 @@ def test_words_find_cards_with_text_labels_distance_and_alt_text(site: Site) -> 
     expect(cards.first.locator(".labels li")).to_have_text(["dog", "snow"])
     expect(cards.first.get_by_role("img")).to_have_attribute("alt", "Hit 0 for a dog")
     expect(cards.first.locator("img")).to_have_js_property("naturalWidth", 1)
-    expect(page.get_by_role("status")).to_contain_text("12 nearest of 1,000 pictures")
+    expect(page.get_by_role("status")).to_contain_text("12 nearest of 1,000 images")
     assert page.title() == "a dog · proxyhash"
 
 
@@ -93,7 +93,7 @@ def test_a_modality_that_the_index_lacks_cannot_be_chosen(site: Site) -> None:
     site.info["modalities"] = {"image": 0, "text": 900}
     page = site.open("?q=a+dog&for=image")
     assert site.bodies[-1]["target"] == "text"
-    expect(page.get_by_role("radio", name="Pictures")).to_be_disabled()
+    expect(page.get_by_role("radio", name="Images")).to_be_disabled()
 
 
 def test_without_encoders_only_what_works_is_offered(site: Site) -> None:
@@ -185,7 +185,7 @@ def test_the_histogram_counts_and_marks_the_cut(site: Site) -> None:
     heights = dict(bars[0] + bars[1])
     assert heights[49] / heights[20] == pytest.approx((59 / 30) ** 0.5, rel=0.01)
     expect(chart).to_have_accessible_name(
-        "Distances of the pictures: from 20 to 49, most often 49. "
+        "Distances of the images: from 20 to 49, most often 49. "
         f"The results reach to distance {cut}."
     )
     box = chart.bounding_box()

@@ -1,4 +1,4 @@
-"""The page over a real service: every feature clicked through, on drawn and on real pictures."""
+"""The page over a real service: every feature clicked through, on drawn and on real images."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Collection]:
     """An index of drawn scenes, and the scenes; many where screenshots are asked for."""
     folder = tmp_path_factory.mktemp("drawn")
     many = "PROXYHASH_SCREENSHOTS" in os.environ
-    collection = generate_scenes(folder / "pictures", items=3000 if many else 240, seed=0)
-    return build(folder / "pictures", folder, epochs=30 if many else 12), collection
+    collection = generate_scenes(folder / "images", items=3000 if many else 240, seed=0)
+    return build(folder / "images", folder, epochs=30 if many else 12), collection
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def find(page: Page, words: str) -> None:
     settle(page)
 
 
-def click_through(page: Page, address: str, words: str, label: str, picture: Path) -> None:
+def click_through(page: Page, address: str, words: str, label: str, image: Path) -> None:
     """Use everything that the page offers, and check it against what the service says itself."""
     find(page, words)
     hits = ask(page, {"text": words, "target": "image", "explain": True})
@@ -92,7 +92,7 @@ def click_through(page: Page, address: str, words: str, label: str, picture: Pat
         assert label in labels.locator("li").all_inner_texts()
 
     page.locator(".open").first.click()
-    page.get_by_role("button", name="Pictures like this").click()
+    page.get_by_role("button", name="Images like this").click()
     page.wait_for_url("**/?id=*")
     settle(page)
     expect(page.locator("#hits.images > li")).not_to_have_count(0)
@@ -104,7 +104,7 @@ def click_through(page: Page, address: str, words: str, label: str, picture: Pat
     page.wait_for_url("**from=image**")
     expect(page.locator(".asked img")).not_to_have_js_property("naturalWidth", 0)
 
-    page.set_input_files("#file", str(picture))
+    page.set_input_files("#file", str(image))
     page.wait_for_url("**/?code=*")
     settle(page)
     shown = page.locator(".hit .near span").all_inner_texts()
@@ -125,12 +125,12 @@ def ask(page: Page, body: dict[str, Any]) -> Any:
     return answer.json()
 
 
-def test_everything_works_on_drawn_pictures(
+def test_everything_works_on_drawn_images(
     tab: Page, service: str, drawn: tuple[Path, Collection]
 ) -> None:
-    picture = drawn[1].image_paths[0]
-    assert picture is not None
-    click_through(tab, service, "a boat on the sea", "boat", picture)
+    image = drawn[1].image_paths[0]
+    assert image is not None
+    click_through(tab, service, "a boat on the sea", "boat", image)
 
 
 def test_what_the_service_refuses_is_told(tab: Page) -> None:
@@ -139,7 +139,7 @@ def test_what_the_service_refuses_is_told(tab: Page) -> None:
     find(tab, "boat")
     expect(tab.locator("#hits > li")).to_have_count(12)
     tab.set_input_files(
-        "#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+        "#file", files=[{"name": "no.png", "mimeType": "image/png", "buffer": b"not an image"}]
     )
     expect(tab.get_by_role("alert")).to_be_visible()
 
@@ -184,10 +184,10 @@ def test_screenshots_show_every_size(
     chromium: Browser, service: str, drawn: tuple[Path, Collection], tmp_path: Path
 ) -> None:
     """`PROXYHASH_SCREENSHOTS=docs/images pytest -k screenshots` renews those of the docs."""
-    picture = drawn[1].image_paths[7]
-    assert picture is not None
+    image = drawn[1].image_paths[7]
+    assert image is not None
     folder = Path(os.environ.get("PROXYHASH_SCREENSHOTS", tmp_path))
-    for path in take_screenshots(chromium, service, folder, picture=picture):
+    for path in take_screenshots(chromium, service, folder, image=image):
         assert 5_000 < path.stat().st_size < 400_000
 
 
@@ -202,9 +202,9 @@ def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
         name = json.loads(line)["image"]
         shutil.copy(shared / name, data / name)
     index = build(data, tmp_path, image_encoder="descriptor")
-    picture = read_collection(data).image_paths[3]
-    assert picture is not None
+    image = read_collection(data).image_paths[3]
+    assert image is not None
     with serve(index) as address, open_tab(chromium) as (page, complaints):
         page.goto(address)
-        click_through(page, address, "a dog runs through the grass", "dog", picture)
+        click_through(page, address, "a dog runs through the grass", "dog", image)
         assert complaints == []

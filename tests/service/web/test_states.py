@@ -45,7 +45,7 @@ def test_what_is_asked_before_the_service_has_said_what_it_offers_is_done_then(s
     assert site.address == "?q=early&for=text"
 
 
-def test_a_picture_given_before_the_service_has_said_what_it_offers_is_searched_with(
+def test_a_image_given_before_the_service_has_said_what_it_offers_is_searched_with(
     site: Site,
 ) -> None:
     site.info_answer = site.hold
@@ -150,7 +150,7 @@ def test_an_index_that_does_not_count_is_shown_without_numbers(
     expect(page.locator(".histogram")).to_have_count(0)
     expect(page.locator("body")).not_to_contain_text(re.compile(r"\b(null|NaN|undefined)\b"))
     if hits is None:
-        expect(page.get_by_role("status")).to_contain_text("12 nearest of the pictures")
+        expect(page.get_by_role("status")).to_contain_text("12 nearest of the images")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_an_error_shows_the_services_sentence_and_a_way_to_retry(
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_picture_that_fails_is_sent_again(site: Site) -> None:
+def test_a_image_that_fails_is_sent_again(site: Site) -> None:
     site.search = failure(500, "it broke")
     page = site.open()
     page.set_input_files(
@@ -246,14 +246,14 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_only(site: Site) -> None:
     assert all(each.headers["authorization"] == "Bearer s3cret" for each in sent)
 
 
-def test_a_picture_that_is_missing_leaves_its_place(site: Site) -> None:
+def test_a_image_that_is_missing_leaves_its_place(site: Site) -> None:
     site.thumbnails = False
     page = site.open("?q=a+dog&for=image&k=6")
     expect(page.locator(".hit .missing")).to_have_count(6)
     expect(page.locator(".hit img")).to_have_count(0)
 
 
-def test_items_without_text_labels_or_picture_have_cards(site: Site) -> None:
+def test_items_without_text_labels_or_image_have_cards(site: Site) -> None:
     def bare(route: Route, body: dict[str, Any]) -> None:
         answer = answer_to(body, hits=3)
         for hit, payload in zip(
@@ -266,7 +266,7 @@ def test_items_without_text_labels_or_picture_have_cards(site: Site) -> None:
     page = site.open("?q=a+dog&for=image")
     expect(page.locator(".hit h3")).to_have_text(["Item item/0", "Item item/1", "Item item/2"])
     page.goto(page.url.replace("for=image", "for=text"))
-    expect(page.locator(".hit .picture")).to_have_count(0)
+    expect(page.locator(".hit .image")).to_have_count(0)
 
 
 MARKUP = [

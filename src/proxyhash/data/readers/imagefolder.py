@@ -46,7 +46,7 @@ def _rename(record: Record) -> Record | Problem:
     _take(values, "image", ("image", "file_name"))
     if values.get("id") is None:
         if values.get("image") is None:
-            return Problem(record.row, "there is no file_name, which names the picture, and no id")
+            return Problem(record.row, "there is no file_name, which names the image, and no id")
         values["id"] = values["image"]
     _take(values, "text", _TEXT_COLUMNS)
     _take(values, "labels", _LABEL_COLUMNS)

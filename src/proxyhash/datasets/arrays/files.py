@@ -68,7 +68,7 @@ def read_variables(file: Path) -> list[Variable]:
 def sort_variables(variables: list[Variable]) -> dict[Part, dict[str, Variable]]:
     """Return variables by part, and in each part by what they are.
 
-    That is `labels`, `image` and `text` (features), `pictures`, `captions` and `names` (strings),
+    That is `labels`, `image` and `text` (features), `images`, `captions` and `names` (strings),
     and `index` (numbers of the part's items). Variables whose names say nothing are left out.
 
     Raises:
@@ -96,10 +96,10 @@ def _slot(variable: Variable, role: str) -> str | None:
         return {"image": "names", "index": "names", "text": "captions"}.get(role)
     axes = len(variable.shape)
     if role == "image" and axes == 4:
-        return "pictures"
+        return "images"
     if axes == 2 or (axes == 1 and role in {"labels", "index"}):
         return role
     raise DataError(
-        f"{variable.path}: {variable} has {axes} axes; expected are items x values, or pictures as "
+        f"{variable.path}: {variable} has {axes} axes; expected are items x values, or images as "
         "height x width x 3 x items. Reshape it, or leave it out"
     )

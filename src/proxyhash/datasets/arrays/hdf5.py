@@ -69,7 +69,7 @@ def read_hdf5(path: Path) -> list[Variable]:
 
 
 def _variable(h5py: Any, path: Path, name: str, node: Any, *, matlab: bool) -> Variable | None:
-    turned = matlab or "MATLAB_class" in node.attrs or _is_picture_array(name, node)
+    turned = matlab or "MATLAB_class" in node.attrs or _is_image_array(name, node)
     shape = tuple(map(int, node.shape[::-1] if turned else node.shape))
 
     def block(start: int, stop: int, axis: int) -> NDArray[Any]:
@@ -87,7 +87,7 @@ def _variable(h5py: Any, path: Path, name: str, node: Any, *, matlab: bool) -> V
     return None
 
 
-def _is_picture_array(name: str, node: Any) -> bool:
+def _is_image_array(name: str, node: Any) -> bool:
     """`IAll`, whose axes the loaders of the literature turn round whoever wrote it."""
     return name.lower() == "iall" and node.ndim == 4
 

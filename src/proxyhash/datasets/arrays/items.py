@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.datasets.arrays.images import ImageArray
 from proxyhash.datasets.arrays.label_matrix import labels_of
-from proxyhash.datasets.arrays.pictures import PictureArray
 from proxyhash.datasets.arrays.tables import item_axis, read_table
 from proxyhash.errors import DataError
 
@@ -32,8 +32,8 @@ class Items:
         columns: how many columns the labels had; 1 means category numbers.
         features: float32 (n, d) by modality.
         texts: sentences of each item, None where the files have none.
-        names: a picture's file of each item, None where the files have none.
-        pictures: None where they are not in an array.
+        names: an image's file of each item, None where the files have none.
+        images: None where they are not in an array.
         splits: the part of each item, None where the files say nothing.
     """
 
@@ -42,7 +42,7 @@ class Items:
     features: Mapping[str, NDArray[np.float32]]
     texts: list[list[str]] | None
     names: list[str] | None
-    pictures: PictureArray | None
+    images: ImageArray | None
     splits: list[str | None]
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class Items:
             features={name: values[kept] for name, values in self.features.items()},
             texts=self.texts and [self.texts[each] for each in positions],
             names=self.names and [self.names[each] for each in positions],
-            pictures=self.pictures and self.pictures.keep(kept),
+            images=self.images and self.images.keep(kept),
             splits=[None] * len(positions),
         )
 
@@ -68,7 +68,7 @@ def read_items(part: str, slots: Mapping[str, Variable]) -> Items:
     Args:
         part: what becomes their split, `all` for none.
         slots: variables by what they are: `labels`, and any of `image` and `text` (features),
-            `pictures`, `captions` and `names` (strings).
+            `images`, `captions` and `names` (strings).
 
     Raises:
         DataError: the variables do not fit together, or hold what they should not.
@@ -91,7 +91,7 @@ def read_items(part: str, slots: Mapping[str, Variable]) -> Items:
         features=features,
         texts=texts,
         names=None if names is None else [each[0] if each else "" for each in names],
-        pictures=PictureArray.of(slots["pictures"], items=items) if "pictures" in slots else None,
+        images=ImageArray.of(slots["images"], items=items) if "images" in slots else None,
         splits=[None if part == "all" else part] * items,
     )
 
@@ -119,6 +119,6 @@ def _keys(items: Items) -> list[bytes]:
     for strings in (items.texts, items.names):
         for hash_, text in zip(hashes, strings or (), strict=False):
             hash_.update(repr(text).encode())
-    for hash_, picture in zip(hashes, items.pictures or (), strict=False):
-        hash_.update(picture.tobytes())
+    for hash_, image in zip(hashes, items.images or (), strict=False):
+        hash_.update(image.tobytes())
     return [hash_.digest() for hash_ in hashes]

@@ -1,7 +1,7 @@
 """Sets in plain text, as DCPH and the methods after it pass them on: a line an item.
 
 `label_hot.txt` has a row of 0 and 1 an item, `y_vector.txt` a bag of words, `images_name.txt` the
-picture's file; `test_ind.txt`, `train_ind.txt` and `database_ind.txt` number the items of a part.
+image's file; `test_ind.txt`, `train_ind.txt` and `database_ind.txt` number the items of a part.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _PARTS: dict[str, Part] = {
 }
 
 
-def _recognises(path: Path) -> bool:
+def _recognizes(path: Path) -> bool:
     return (path / _LABELS).is_file() and any((path / name).is_file() for name in (_TEXTS, _NAMES))
 
 
 def _read(path: Path, options: ConvertOptions) -> Source:
     """Return the items in the lists' order, with a split where there are index lists.
 
-    Pictures are looked for in `options.images`, in the data set's folder, and in `images` there.
+    Images are looked for in `options.images`, in the data set's folder, and in `images` there.
 
     Raises:
         DataError: a file is damaged or has another number of lines than `label_hot.txt`.
@@ -70,7 +70,7 @@ def _read(path: Path, options: ConvertOptions) -> Source:
         features=features,
         texts=None,
         names=names,
-        pictures=None,
+        images=None,
         splits=[None] * len(values),
     )
     notes = []
@@ -119,7 +119,7 @@ def _numbers(path: Path) -> NDArray[np.int64]:
 
 TEXT_LISTS = Converter(
     name="text-lists",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects=f"{_LABELS}, {_TEXTS} or {_NAMES}, test_ind.txt, train_ind.txt, database_ind.txt",
     options=frozenset({"images"}),

@@ -49,7 +49,7 @@ def _variables(path: Path, name: str, shape: tuple[int, ...], kind: str) -> Iter
                 f"{path}: {name} has shape {shape}, more than fits in {MAX_BYTES >> 30} GiB; "
                 "save it with -v7.3, which is read in parts"
             )
-        load = cache(partial(_load, path, name))  # pictures are asked for block by block
+        load = cache(partial(_load, path, name))  # images are asked for block by block
         yield Variable(path, name, shape, "numbers", loose=False, _block=partial(_block, load))
     elif kind in {"char", "cell"}:
         rows = partial(_sentences, path, name)

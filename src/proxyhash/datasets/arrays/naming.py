@@ -21,7 +21,7 @@ ROLES: dict[Role, tuple[str, ...]] = {
     "labels": ("l", "lab", "labs", "label", "labels", "category", "categories"),
     "index": ("index", "indices", "idx", "ind"),
 }
-"""What a variable holds; `index` numbers the items of a part, or, as strings, names pictures."""
+"""What a variable holds; `index` numbers the items of a part, or, as strings, names images."""
 
 PARTS: dict[Part, tuple[str, ...]] = {
     "all": ("all",),

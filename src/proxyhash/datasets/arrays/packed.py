@@ -23,15 +23,15 @@ __all__ = ["ARRAYS"]
 
 _ORDER: tuple[Part, ...] = ("all", "query", "train", "validation", "database")
 _EXPECTED = (
-    "labels (LAll, labels, category, LabQuery, L_te...), and pictures or texts "
+    "labels (LAll, labels, category, LabQuery, L_te...), and images or texts "
     "(IAll, images, index, ImgQuery...; YAll, tags, caption, TagQuery...)"
 )
 
 
-def _recognises(path: Path) -> bool:
-    """Return whether a file has arrays at all, or a folder's have labels and pictures or texts.
+def _recognizes(path: Path) -> bool:
+    """Return whether a file has arrays at all, or a folder's have labels and images or texts.
 
-    What cannot be read is recognised too, for then reading it says why.
+    What cannot be read is recognized too, for then reading it says why.
     """
     try:
         files = array_files(path)
@@ -46,7 +46,7 @@ def _recognises(path: Path) -> bool:
 def _read(path: Path, options: ConvertOptions) -> Source:
     """Return the items of all parts: queries, train, validation and database, or all in one.
 
-    Pictures are in an array, or are files that strings name, looked for in `options.images`, in the
+    Images are in an array, or are files that strings name, looked for in `options.images`, in the
     data set's folder and in the folder `images` there. Train items that the database has too are
     taken once, and called train.
 
@@ -118,7 +118,7 @@ def _listed_parts(path: Path, items: Items, lists: dict[Part, Variable], notes: 
 
 ARRAYS = Converter(
     name="arrays",
-    recognises=_recognises,
+    recognizes=_recognizes,
     read=_read,
     expects=".mat or .h5 files with IAll, YAll, LAll; index, caption, category; or ImgQuery, "
     "TagQuery, LabQuery and the like",

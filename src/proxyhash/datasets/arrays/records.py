@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.source import Source
+from proxyhash.datasets.arrays.images import find_images
 from proxyhash.datasets.arrays.label_matrix import label_names
-from proxyhash.datasets.arrays.pictures import find_pictures
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
@@ -37,20 +37,20 @@ def source_of(
 ) -> Source:
     """Return the items of all blocks, one after the other, as records with features beside them.
 
-    An item's id is the stem of its picture's name where those are all different, else its number,
-    from 1. Names of pictures that are not there are kept as payload, `file`, where the items have
+    An item's id is the stem of its image's name where those are all different, else its number,
+    from 1. Names of images that are not there are kept as payload, `file`, where the items have
     something else to go by.
 
     Args:
         folder: the data set's.
         blocks: items; all of one form.
-        images: where pictures are looked for first.
+        images: where images are looked for first.
         notes: what had to be decided on the way; they end up in the source's name.
         form: what the files are, in words; the source's name begins with it.
         first_only: whether the first sentence of each text is taken, and not all of them.
 
     Raises:
-        DataError: labels do not fit together, or the pictures that items need are not there.
+        DataError: labels do not fit together, or the images that items need are not there.
     """
     columns = {block.columns for block in blocks}
     if len(columns) > 1:
@@ -64,9 +64,9 @@ def source_of(
         modality: np.concatenate([block.features[modality] for block in blocks])
         for modality in sorted(blocks[0].features)
     }
-    pictures = [block.pictures for block in blocks if block.pictures is not None]
+    arrays = [block.images for block in blocks if block.images is not None]
     names = _chained([block.names for block in blocks])
-    found = _files(folder, names, images, needed=not pictures and "image" not in features)
+    found = _files(folder, names, images, needed=not arrays and "image" not in features)
     texts = _chained([block.texts for block in blocks])
     splits = list(chain.from_iterable(block.splits for block in blocks))
     records: list[dict[str, Any]] = []
@@ -76,16 +76,16 @@ def source_of(
             record["split"] = split
         if texts is not None:
             record["text"] = " ".join(texts[position][: 1 if first_only else None])
-        if found is not None and not pictures:
+        if found is not None and not arrays:
             record["image"] = found[position].as_posix()
         elif names is not None:
             record["file"] = names[position]
         records.append(record)
     return Source(
-        name=_describe(form, features, notes, pictures=bool(pictures)),
+        name=_describe(form, features, notes, images=bool(arrays)),
         records=tuple(records),
         features=features,
-        pictures=(lambda: chain.from_iterable(pictures)) if pictures else None,
+        images=(lambda: chain.from_iterable(arrays)) if arrays else None,
     )
 
 
@@ -110,19 +110,19 @@ def _files(
     folder = folder.resolve()
     here = [folder, folder / "images", Path(folder.anchor)]  # the last for paths that are absolute
     folders = here if images is None else [images.resolve()]
-    found = find_pictures(names, folders)
+    found = find_images(names, folders)
     if found is None and (needed or images is not None):
         raise DataError(
-            f"{folders[0]} has none of the pictures such as {names[0]!r}, whatever is left out in "
+            f"{folders[0]} has none of the images such as {names[0]!r}, whatever is left out in "
             "front; say with --images which folder they are in"
         )
     return found
 
 
 def _describe(
-    form: str, features: dict[str, NDArray[np.float32]], notes: Sequence[str], *, pictures: bool
+    form: str, features: dict[str, NDArray[np.float32]], notes: Sequence[str], *, images: bool
 ) -> str:
     """What was found, which tells the versions of a data set apart."""
-    told = ["pictures"] if pictures else []
+    told = ["images"] if images else []
     told += [f"{values.shape[1]:,} {modality} features" for modality, values in features.items()]
     return "; ".join([f"{form} with {' and '.join(told)}" if told else form, *notes])

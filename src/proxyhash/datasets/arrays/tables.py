@@ -63,7 +63,7 @@ def read_table(variable: Variable, *, axis: int, items: int) -> NDArray[np.float
     if items * columns * 4 > MAX_BYTES:
         raise DataError(
             f"{variable.path}: {variable} takes more than {MAX_BYTES >> 30} GiB as numbers of 32 "
-            "bits; reduce its columns, or give pictures as files"
+            "bits; reduce its columns, or give images as files"
         )
     table = np.empty((items, columns), dtype=np.float32)
     step = max(1, _BLOCK_VALUES // max(columns, 1))

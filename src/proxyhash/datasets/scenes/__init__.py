@@ -1,4 +1,4 @@
-"""The offline picture set: drawn scenes of several things, with captions and labels.
+"""The offline image set: drawn scenes of several things, with captions and labels.
 
 A scene is planned (`plan`), drawn (`render`, over `backgrounds`, with the things of `sky`,
 `nature`, `animals`, `vehicles` and `household`) and told (`captions`); `generate` does it many

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from proxyhash.datasets.scenes.colours import COLOURS, RGB, darker, jitter, lighter, mix
+from proxyhash.datasets.scenes.colors import COLORS, RGB, darker, jitter, lighter, mix
 from proxyhash.datasets.scenes.pen import Pen, arc
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def paint_background(
     """Paint over the whole canvas.
 
     Args:
-        canvas: RGB picture.
+        canvas: RGB image.
         setting: one of `_PAINTERS`.
         tone: one of `TONES`; of no effect indoors.
         horizon: height where the ground begins, from -0.5 at the top to 0.5 at the bottom.
-        dice: for colours and details.
+        dice: for colors and details.
     """
     if setting in INDOORS:
         pen = Pen(canvas)
@@ -90,15 +90,15 @@ def _meadow(pen: Pen, horizon: float, dice: Dice) -> None:
             pen.line([(x + lean * 0.3, y), (x + lean, y - 0.025)], darker(grass, 0.3), 0.006)
 
 
-def _hills(pen: Pen, horizon: float, colours: list[RGB], dice: Dice) -> None:
+def _hills(pen: Pen, horizon: float, colors: list[RGB], dice: Dice) -> None:
     """Rounded hills behind the horizon, the farthest first."""
-    for row, colour in enumerate(colours):
+    for row, color in enumerate(colors):
         high = 0.16 - 0.06 * row
         for x in (-0.45, 0.0, 0.45):
             middle = x + dice.between(-0.2, 0.2)
             reach = dice.between(0.28, 0.5)
             crest = arc(middle, horizon + 0.01, reach, high * dice.between(0.4, 1.0), 180, 360)
-            pen.polygon(crest, colour)
+            pen.polygon(crest, color)
 
 
 def _beach(pen: Pen, horizon: float, dice: Dice) -> None:
@@ -108,8 +108,8 @@ def _beach(pen: Pen, horizon: float, dice: Dice) -> None:
     _ripples(pen, horizon, shore, dice)
     pen.wash(shore + 0.05, 0.5, sand, darker(sand, 0.1))
     bay = dice.between(-0.3, 0.3)
-    for drop, colour in ((0.0, (250, 252, 252)), (0.018, sand)):
-        pen.oval(bay, shore + 0.16 + drop, 0.9, 0.17, colour)
+    for drop, color in ((0.0, (250, 252, 252)), (0.018, sand)):
+        pen.oval(bay, shore + 0.16 + drop, 0.9, 0.17, color)
     for _ in range(26):
         x, y = dice.between(-0.5, 0.5), dice.between(shore + 0.06, 0.5)
         pen.disc(x, y, 0.004, darker(sand, 0.3))
@@ -127,7 +127,7 @@ def _city(pen: Pen, horizon: float, dice: Dice) -> None:
     while left < 0.5:
         width = dice.between(0.1, 0.2)
         top = horizon - dice.between(0.1, 0.32)
-        wall = jitter(mix(brick, COLOURS["white"], dice.between(0.0, 0.3)), dice)
+        wall = jitter(mix(brick, COLORS["white"], dice.between(0.0, 0.3)), dice)
         pen.box(left, top, left + width, horizon + 0.01, wall)
         front = (left, top, left + width, horizon)
         _windows(pen, front, darker(wall, 0.3), dice)
@@ -209,10 +209,10 @@ def _room(pen: Pen, horizon: float, dice: Dice) -> None:
         pen.line([(plank * 0.11, horizon), (plank * 0.2, 0.5)], darker(wood, 0.25), 0.006)
     pen.box(-0.5, horizon - 0.03, 0.5, horizon + 0.008, (246, 242, 234))
     if dice.chance(0.6):
-        rug = jitter(COLOURS[dice.choice(("red", "blue", "turquoise", "purple", "pink"))], dice)
+        rug = jitter(COLORS[dice.choice(("red", "blue", "turquoise", "purple", "pink"))], dice)
         x = dice.between(-0.15, 0.15)
-        for share, colour in ((1.0, darker(rug, 0.1)), (0.85, lighter(rug, 0.5)), (0.74, rug)):
-            pen.oval(x, horizon + 0.2, 0.36 * share, 0.1 * share, colour)
+        for share, color in ((1.0, darker(rug, 0.1)), (0.85, lighter(rug, 0.5)), (0.74, rug)):
+            pen.oval(x, horizon + 0.2, 0.36 * share, 0.1 * share, color)
 
 
 def _wallpaper(pen: Pen, horizon: float, dice: Dice) -> None:
@@ -240,7 +240,7 @@ def _table(pen: Pen, horizon: float, dice: Dice) -> None:
             y = horizon + grain * 0.08
             pen.line([(-0.5, y), (0.5, y + 0.01)], darker(wood, 0.14), 0.006)
     else:
-        cloth = jitter(COLOURS[dice.choice(("red", "blue", "green", "orange"))], dice)
+        cloth = jitter(COLORS[dice.choice(("red", "blue", "green", "orange"))], dice)
         pen.wash(horizon, 0.5, (246, 242, 234), (246, 242, 234))
         for line in range(-6, 7):
             pen.line([(line * 0.1, horizon), (line * 0.17, 0.5)], cloth, 0.04, alpha=0.45)

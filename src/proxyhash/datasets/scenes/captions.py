@@ -1,7 +1,7 @@
 """One sentence on a scene, as a person in a hurry might write it.
 
 It leaves things out, calls the same thing by different names, sometimes by one that fits others as
-well, and names a colour or a place now and then: text and labels overlap, and do not coincide.
+well, and names a color or a place now and then: text and labels overlap, and do not coincide.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxyhash.datasets.scenes.words import COLOUR_WORDS, HOUR_WORDS, PLACE_WORDS, WORDS, plural
+from proxyhash.datasets.scenes.words import COLOR_WORDS, HOUR_WORDS, PLACE_WORDS, WORDS, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def _where(scene: Scene, dice: Dice) -> str:
 
 
 def _enumerate(told: Sequence[_Subject], where: str, dice: Dice) -> str:
-    opening = dice.choice(("", "", "a picture of ", "a drawing of ", "a scene with "))
+    opening = dice.choice(("", "", "an image of ", "a drawing of ", "a scene with "))
     return _join(opening + _list([_phrase(subject, dice) for subject in told]), where)
 
 
@@ -112,7 +112,7 @@ def _relation(one: Actor, other: Actor, dice: Dice) -> str:
 
 
 def _phrase(subject: _Subject, dice: Dice) -> str:
-    """Article or number, perhaps size and colour, and a noun."""
+    """Article or number, perhaps size and color, and a noun."""
     words, actor, count = WORDS[subject.name], subject.first, len(subject.actors)
     if words.vague and dice.chance(0.12):
         noun = dice.choice(words.vague)
@@ -122,8 +122,8 @@ def _phrase(subject: _Subject, dice: Dice) -> str:
     if dice.chance(0.3) and not _SMALL < actor.size < _LARGE and subject.name not in _ONLY_ONE:
         small = actor.size <= _SMALL
         adjectives.append(dice.choice(("small", "tiny") if small else ("big", "large")))
-    if words.coloured and dice.chance(0.42):
-        adjectives.append(dice.choice(COLOUR_WORDS[actor.colour]))
+    if words.colored and dice.chance(0.42):
+        adjectives.append(dice.choice(COLOR_WORDS[actor.color]))
     if count > 1:
         number = dice.choice(_NUMBERS.get(count, _MANY))
         return " ".join([number, *adjectives, plural(noun)])
@@ -132,7 +132,7 @@ def _phrase(subject: _Subject, dice: Dice) -> str:
     name = " ".join([*adjectives, noun])
     article = "an" if name[0] in "aeiou" else "a"
     if subject.name == "snowman" and dice.chance(0.3):
-        name += f" with a {dice.choice(COLOUR_WORDS[actor.colour])} scarf"
+        name += f" with a {dice.choice(COLOR_WORDS[actor.color])} scarf"
     return f"{article} {name}"
 
 

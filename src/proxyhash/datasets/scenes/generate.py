@@ -1,4 +1,4 @@
-"""The offline picture set: as many scenes as wanted, with captions and labels."""
+"""The offline image set: as many scenes as wanted, with captions and labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUALITY = 90
 def generate_scenes(
     folder: Path | str, *, items: int = 3000, seed: int = 0, size: int = 128, track: Track = silent
 ) -> Collection:
-    """Draw pictures into `folder/images`, write `folder/items.jsonl`, and return what it reads as.
+    """Draw images into `folder/images`, write `folder/items.jsonl`, and return what it reads as.
 
     Item i depends on `seed` and i alone, so a larger set begins with the smaller one. Records and
     drawings are the same on every machine; the bytes of a JPEG may differ between versions of its
@@ -36,10 +36,10 @@ def generate_scenes(
 
     Args:
         folder: made where it is missing; files of the same names are written over.
-        items: how many pictures.
+        items: how many images.
         seed: of the whole set.
         size: width and height in pixels, 32 or more.
-        track: is told of each picture.
+        track: is told of each image.
 
     Raises:
         UsageError: `items` or `size` is too small.
@@ -49,18 +49,18 @@ def generate_scenes(
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     records = []
-    for index in track(range(items), "draw pictures", items):
-        picture, record = draw_item(index, seed=seed, size=size)
+    for index in track(range(items), "draw images", items):
+        image, record = draw_item(index, seed=seed, size=size)
         target = folder / str(record["image"])
         with naming_full_disk(target):
-            picture.save(target, quality=_QUALITY)
+            image.save(target, quality=_QUALITY)
         records.append(record)
     write_manifest(folder / "items.jsonl", records)
     return read_collection(folder / "items.jsonl")
 
 
 def draw_item(index: int, *, seed: int, size: int) -> tuple[Image.Image, dict[str, Any]]:
-    """Return one picture, RGB of `size` by `size` pixels, and its record for the manifest."""
+    """Return one image, RGB of `size` by `size` pixels, and its record for the manifest."""
     name = f"scene {seed} {index}"
     scene = plan_scene(Dice(f"{name} plan"))
     record = {
@@ -71,4 +71,4 @@ def draw_item(index: int, *, seed: int, size: int) -> tuple[Image.Image, dict[st
         "setting": scene.setting,
         "hour": scene.tone,
     }
-    return render_scene(scene, Dice(f"{name} picture"), size=size), record
+    return render_scene(scene, Dice(f"{name} image"), size=size), record

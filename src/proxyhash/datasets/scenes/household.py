@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from proxyhash.datasets.scenes.colours import COLOURS, darker, lighter, mix
+from proxyhash.datasets.scenes.colors import COLORS, darker, lighter, mix
 from proxyhash.datasets.scenes.pen import Pen, arc
 from proxyhash.datasets.scenes.thing import Look, thing
 
@@ -16,10 +16,10 @@ _WOOD = (138, 94, 60)
 _GLOW = (255, 226, 140)
 
 
-@thing(colours="white yellow pink red blue", size=(0.34, 0.54), tilt=0)
+@thing(colors="white yellow pink red blue", size=(0.34, 0.54), tilt=0)
 def house(pen: Pen, look: Look) -> None:
     """Walls, a roof with a chimney, a door and windows."""
-    wall, dice = lighter(look.colour, 0.15), look.dice
+    wall, dice = lighter(look.color, 0.15), look.dice
     roof = darker(look.accent, 0.2)
     lit = _GLOW if dice.chance(0.5) else (178, 214, 232)
     pen.box(0.16, -0.42, 0.27, -0.1, darker(roof, 0.2))
@@ -31,43 +31,43 @@ def house(pen: Pen, look: Look) -> None:
     pen.box(door - 0.08, 0.2, door + 0.08, 0.5, _WOOD)
     pen.disc(door + 0.05, 0.36, 0.018, _GLOW)
     for x in (-0.22, 0.22) if door == 0.0 else (0.02, 0.24):
-        pen.box(x - 0.09, 0.04, x + 0.09, 0.22, COLOURS["white"])
+        pen.box(x - 0.09, 0.04, x + 0.09, 0.22, COLORS["white"])
         pen.bright().box(x - 0.07, 0.06, x + 0.07, 0.2, lit)
-        pen.line([(x, 0.05), (x, 0.21)], COLOURS["white"], 0.02)
-        pen.line([(x - 0.08, 0.13), (x + 0.08, 0.13)], COLOURS["white"], 0.02)
-    pen.disc(0, -0.2, 0.06, COLOURS["white"])
+        pen.line([(x, 0.05), (x, 0.21)], COLORS["white"], 0.02)
+        pen.line([(x - 0.08, 0.13), (x + 0.08, 0.13)], COLORS["white"], 0.02)
+    pen.disc(0, -0.2, 0.06, COLORS["white"])
     pen.disc(0, -0.2, 0.04, lit)
 
 
-@thing(colours="red blue orange green purple", size=(0.16, 0.28), tilt=60, flock=2)
+@thing(colors="red blue orange green purple", size=(0.16, 0.28), tilt=60, flock=2)
 def ball(pen: Pen, look: Look) -> None:
-    """A beach ball with coloured gores, or a rubber ball with a band."""
-    colour, radius = look.colour, 0.46
+    """A beach ball with colored gores, or a rubber ball with a band."""
+    color, radius = look.color, 0.46
     if look.dice.chance(0.65):
         for gore in range(6):
-            shade = (colour, COLOURS["white"], look.accent)[gore % 3]
+            shade = (color, COLORS["white"], look.accent)[gore % 3]
             edge = arc(0, 0, radius, radius, gore * 60, gore * 60 + 60, steps=7)
             pen.polygon([(0.08, -0.1), *edge], shade)
-        pen.disc(0.08, -0.1, 0.08, COLOURS["white"])
+        pen.disc(0.08, -0.1, 0.08, COLORS["white"])
     else:
-        pen.disc(0, 0, radius, colour)
+        pen.disc(0, 0, radius, color)
         band = arc(0, 0, radius, radius, -20, 20) + arc(0, 0, radius, radius, 160, 200)
         pen.polygon(band, look.accent)
-        pen.oval(-0.16, -0.24, 0.11, 0.06, lighter(colour, 0.6), degrees=-30)
+        pen.oval(-0.16, -0.24, 0.11, 0.06, lighter(color, 0.6), degrees=-30)
     pen.polygon(
         arc(0, 0, radius, radius, 20, 160) + arc(0, -0.08, 0.44, 0.36, 160, 20), _INK, alpha=0.14
     )
 
 
-@thing(colours="red yellow blue purple green pink", size=(0.34, 0.52), tilt=12)
+@thing(colors="red yellow blue purple green pink", size=(0.34, 0.52), tilt=12)
 def umbrella(pen: Pen, look: Look) -> None:
-    """Open, in gores of two colours, with a crook or a pole."""
+    """Open, in gores of two colors, with a crook or a pole."""
     pen.line([(0, -0.4), (0, 0.4)], (112, 92, 80), 0.03)
     if look.indoors or look.dice.chance(0.5):
         pen.line(arc(0.06, 0.4, 0.06, 0.08, 180, 10, steps=8), (112, 92, 80), 0.036)
     else:
         pen.line([(0, 0.4), (0, 0.5)], (112, 92, 80), 0.03)
-    shades = (look.colour, lighter(look.accent, 0.5))
+    shades = (look.color, lighter(look.accent, 0.5))
     ribs = (-0.48, -0.32, -0.11, 0.11, 0.32, 0.48)
     for gore, (left, right) in enumerate(pairwise(ribs)):
         # Each rib is a quarter of an ellipse from the tip down to the rim.
@@ -78,9 +78,9 @@ def umbrella(pen: Pen, look: Look) -> None:
     pen.line([(0, -0.48), (0, -0.4)], (112, 92, 80), 0.026)
 
 
-@thing(colours="red blue green purple", size=(0.32, 0.48), tilt=3)
+@thing(colors="red blue green purple", size=(0.32, 0.48), tilt=3)
 def snowman(pen: Pen, look: Look) -> None:
-    """Three balls of snow, a hat, a scarf of the main colour and a carrot."""
+    """Three balls of snow, a hat, a scarf of the main color and a carrot."""
     snow, shade = (250, 250, 252), (206, 216, 232)
     for side in (-1, 1):
         pen.line([(side * 0.16, 0.02), (side * 0.4, -0.12)], _WOOD, 0.028)
@@ -88,37 +88,37 @@ def snowman(pen: Pen, look: Look) -> None:
     for y, radius in ((0.27, 0.24), (-0.02, 0.18), (-0.25, 0.135)):
         pen.disc(0.012, y + 0.012, radius, shade)
         pen.disc(-0.01, y - 0.008, radius * 0.94, snow)
-    pen.polygon([(-0.14, -0.17), (0.14, -0.17), (0.13, -0.1), (-0.13, -0.1)], look.colour)
-    pen.polygon([(0.06, -0.12), (0.14, -0.12), (0.17, 0.08), (0.09, 0.08)], darker(look.colour))
+    pen.polygon([(-0.14, -0.17), (0.14, -0.17), (0.13, -0.1), (-0.13, -0.1)], look.color)
+    pen.polygon([(0.06, -0.12), (0.14, -0.12), (0.17, 0.08), (0.09, 0.08)], darker(look.color))
     pen.box(-0.16, -0.38, 0.16, -0.34, _INK)
     pen.box(-0.1, -0.5, 0.1, -0.36, _INK)
-    pen.box(-0.1, -0.41, 0.1, -0.375, look.colour)
+    pen.box(-0.1, -0.41, 0.1, -0.375, look.color)
     for x in (-0.05, 0.05):
         pen.disc(x, -0.28, 0.02, _INK)
-    pen.polygon([(0, -0.25), (0.14, -0.22), (0, -0.215)], COLOURS["orange"])
+    pen.polygon([(0, -0.25), (0.14, -0.22), (0, -0.215)], COLORS["orange"])
     for y in (-0.02, 0.08, 0.2):
         pen.disc(0, y, 0.022, _INK)
 
 
-@thing(colours="white blue red yellow green pink", size=(0.2, 0.34), tilt=2, flock=2)
+@thing(colors="white blue red yellow green pink", size=(0.2, 0.34), tilt=2, flock=2)
 def cup(pen: Pen, look: Look) -> None:
     """A mug with a handle, often steaming."""
-    colour, dice = look.colour, look.dice
+    color, dice = look.color, look.dice
     if dice.chance(0.6):
         for x in (-0.16, 0.02):
             steam = [(x, -0.2), (x + 0.05, -0.28), (x - 0.03, -0.38), (x + 0.03, -0.48)]
             pen.line(steam, (255, 255, 255), 0.035, alpha=0.55)
-    pen.line(arc(0.26, 0.14, 0.17, 0.15, -80, 80, steps=12), darker(colour, 0.12), 0.065)
-    pen.polygon([(-0.36, -0.12), (0.26, -0.12), (0.2, 0.48), (-0.3, 0.48)], colour)
-    pen.oval(-0.05, 0.47, 0.25, 0.03, darker(colour, 0.1))
-    pen.polygon([(0.1, -0.12), (0.26, -0.12), (0.2, 0.48), (0.08, 0.48)], darker(colour, 0.1))
+    pen.line(arc(0.26, 0.14, 0.17, 0.15, -80, 80, steps=12), darker(color, 0.12), 0.065)
+    pen.polygon([(-0.36, -0.12), (0.26, -0.12), (0.2, 0.48), (-0.3, 0.48)], color)
+    pen.oval(-0.05, 0.47, 0.25, 0.03, darker(color, 0.1))
+    pen.polygon([(0.1, -0.12), (0.26, -0.12), (0.2, 0.48), (0.08, 0.48)], darker(color, 0.1))
     if dice.chance(0.5):
         pen.polygon([(-0.35, 0.1), (0.235, 0.1), (0.225, 0.22), (-0.335, 0.22)], look.accent)
-    pen.oval(-0.05, -0.12, 0.31, 0.07, lighter(colour, 0.3))
+    pen.oval(-0.05, -0.12, 0.31, 0.07, lighter(color, 0.3))
     pen.oval(-0.05, -0.11, 0.26, 0.05, (96, 60, 40))
 
 
-@thing(colours="yellow red green blue", size=(0.28, 0.46), tilt=1)
+@thing(colors="yellow red green blue", size=(0.28, 0.46), tilt=1)
 def lamp(pen: Pen, look: Look) -> None:
     """A table lamp in a room, a lantern on a post outdoors."""
     glow = pen.bright()
@@ -129,13 +129,13 @@ def lamp(pen: Pen, look: Look) -> None:
             [(-0.05, 0.0), (0.05, 0.0), (0.13, 0.3), (0.06, 0.46), (-0.06, 0.46), (-0.13, 0.3)],
             look.accent,
         )
-        pen.polygon([(-0.17, -0.46), (0.17, -0.46), (0.32, 0.02), (-0.32, 0.02)], look.colour)
-        light = mix(look.colour, _GLOW, 0.6)
+        pen.polygon([(-0.17, -0.46), (0.17, -0.46), (0.32, 0.02), (-0.32, 0.02)], look.color)
+        light = mix(look.color, _GLOW, 0.6)
         glow.polygon([(-0.1, -0.46), (0.06, -0.46), (0.1, 0.02), (-0.2, 0.02)], light)
         return
     for radius, alpha in ((0.3, 0.16), (0.2, 0.2)):
         glow.disc(0, -0.3, radius, _GLOW, alpha=alpha)
-    iron = darker(look.colour, 0.3)
+    iron = darker(look.color, 0.3)
     pen.box(-0.035, -0.16, 0.035, 0.46, iron)
     pen.polygon([(-0.06, 0.36), (0.06, 0.36), (0.1, 0.5), (-0.1, 0.5)], darker(iron, 0.2))
     pen.box(-0.09, -0.02, 0.09, 0.02, iron)
@@ -144,15 +144,15 @@ def lamp(pen: Pen, look: Look) -> None:
     pen.polygon([(-0.19, -0.37), (0, -0.5), (0.19, -0.37)], darker(iron, 0.2))
 
 
-@thing(colours="red blue white turquoise brown", size=(0.24, 0.36), tilt=4, turns=False)
+@thing(colors="red blue white turquoise brown", size=(0.24, 0.36), tilt=4, turns=False)
 def clock(pen: Pen, look: Look) -> None:
     """An alarm clock with bells and feet."""
-    dice, colour = look.dice, look.colour
+    dice, color = look.dice, look.color
     for side in (-1, 1):
-        pen.line([(side * 0.2, 0.3), (side * 0.28, 0.48)], darker(colour, 0.4), 0.06)
-        pen.oval(side * 0.22, -0.36, 0.14, 0.1, darker(colour, 0.15), degrees=side * 35)
+        pen.line([(side * 0.2, 0.3), (side * 0.28, 0.48)], darker(color, 0.4), 0.06)
+        pen.oval(side * 0.22, -0.36, 0.14, 0.1, darker(color, 0.15), degrees=side * 35)
     pen.line([(0, -0.34), (0, -0.46)], _INK, 0.03)
-    pen.disc(0, 0.04, 0.38, colour)
+    pen.disc(0, 0.04, 0.38, color)
     pen.disc(0, 0.04, 0.3, (252, 248, 238))
     for hour in range(12):
         x, y = math.sin(math.tau * hour / 12), -math.cos(math.tau * hour / 12)

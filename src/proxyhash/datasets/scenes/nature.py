@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from proxyhash.datasets.scenes.colours import COLOURS, RGB, darker, jitter, lighter, mix
+from proxyhash.datasets.scenes.colors import COLORS, RGB, darker, jitter, lighter, mix
 from proxyhash.datasets.scenes.pen import Pen, arc
 from proxyhash.datasets.scenes.thing import Look, thing
 
@@ -18,22 +18,22 @@ _BARK = (118, 82, 56)
 _STEM = (78, 146, 72)
 
 
-@thing(colours="grey grey blue purple brown", size=(0.5, 0.85), tilt=0)
+@thing(colors="grey grey blue purple brown", size=(0.5, 0.85), tilt=0)
 def mountain(pen: Pen, look: Look) -> None:
     """One or two peaks with snow on them."""
     dice = look.dice
     if dice.chance(0.6):
-        _peak(pen, dice.between(0.18, 0.26), 0.3, 0.05, mix(look.colour, COLOURS["white"], 0.2))
-    _peak(pen, dice.between(-0.12, -0.02), 0.4, -0.18, look.colour)
+        _peak(pen, dice.between(0.18, 0.26), 0.3, 0.05, mix(look.color, COLORS["white"], 0.2))
+    _peak(pen, dice.between(-0.12, -0.02), 0.4, -0.18, look.color)
 
 
-def _peak(pen: Pen, x: float, reach: float, top: float, colour: RGB) -> None:
-    pen.polygon([(x - reach, 0.5), (x, top), (x + reach, 0.5)], colour)
-    pen.polygon([(x, top), (x + reach, 0.5), (x + reach * 0.15, 0.5)], darker(colour, 0.2))
+def _peak(pen: Pen, x: float, reach: float, top: float, color: RGB) -> None:
+    pen.polygon([(x - reach, 0.5), (x, top), (x + reach, 0.5)], color)
+    pen.polygon([(x, top), (x + reach, 0.5), (x + reach * 0.15, 0.5)], darker(color, 0.2))
     slope = reach / (0.5 - top)
     low = top + (0.5 - top) * 0.34
     half = (low - top) * slope
-    snow = COLOURS["white"]
+    snow = COLORS["white"]
     ragged = [(x + half * share, low + drop) for share, drop in _RAGGED]
     pen.polygon([(x, top), *ragged], snow)
     pen.polygon([(x, top), (x + half, low), (x + half * 0.3, low - 0.02)], darker(snow, 0.14))
@@ -42,39 +42,39 @@ def _peak(pen: Pen, x: float, reach: float, top: float, colour: RGB) -> None:
 _RAGGED = ((1.0, 0.0), (0.55, -0.05), (0.25, 0.02), (-0.1, -0.05), (-0.5, 0.02), (-1.0, 0.0))
 
 
-@thing(colours="green green green orange", size=(0.32, 0.56), tilt=3, flock=2)
+@thing(colors="green green green orange", size=(0.32, 0.56), tilt=3, flock=2)
 def tree(pen: Pen, look: Look) -> None:
     """A round crown or a fir."""
-    evergreen = look.colour[1] > look.colour[0]
+    evergreen = look.color[1] > look.color[0]
     if evergreen and look.dice.chance(0.45):
         pen.box(-0.045, 0.3, 0.045, 0.5, _BARK)
-        dark = darker(look.colour, 0.22)
+        dark = darker(look.color, 0.22)
         for top, bottom, half in ((-0.08, 0.38, 0.32), (-0.28, 0.16, 0.25), (-0.5, -0.08, 0.17)):
             pen.polygon([(0, top), (half, bottom), (-half, bottom)], dark)
-            pen.polygon([(0, top), (half * 0.35, bottom), (-half, bottom)], look.colour)
+            pen.polygon([(0, top), (half * 0.35, bottom), (-half, bottom)], look.color)
         return
     pen.polygon([(-0.05, 0.1), (0.05, 0.1), (0.08, 0.5), (-0.08, 0.5)], _BARK)
     pen.line([(0, 0.24), (0.13, 0.08)], _BARK, 0.04)
-    _crown(pen, look.colour, look.dice)
+    _crown(pen, look.color, look.dice)
 
 
-def _crown(pen: Pen, colour: RGB, dice: Dice) -> None:
+def _crown(pen: Pen, color: RGB, dice: Dice) -> None:
     puffs = [(-0.2, 0.0), (0.2, 0.0), (0.0, -0.08), (-0.11, -0.24), (0.13, -0.22)]
     sizes = [dice.between(0.17, 0.22) for _ in puffs]
     for (x, y), radius in zip(puffs, sizes, strict=True):
-        pen.disc(x, y, radius, darker(colour, 0.24))
+        pen.disc(x, y, radius, darker(color, 0.24))
     for (x, y), radius in zip(puffs, sizes, strict=True):
-        pen.disc(x - 0.025, y - 0.035, radius * 0.88, colour)
+        pen.disc(x - 0.025, y - 0.035, radius * 0.88, color)
     for x, y in ((-0.2, -0.1), (0.06, -0.3), (-0.06, -0.16)):
-        pen.disc(x, y, 0.06, lighter(colour, 0.22))
+        pen.disc(x, y, 0.06, lighter(color, 0.22))
     if dice.chance(0.3):
         for x, y in ((-0.22, 0.04), (0.16, -0.06), (0.02, -0.2), (0.2, 0.08), (-0.06, 0.02)):
             pen.disc(x, y, 0.035, (206, 52, 52))
 
 
-@thing(colours="red pink yellow purple white blue", size=(0.17, 0.3), tilt=10, flock=4)
+@thing(colors="red pink yellow purple white blue", size=(0.17, 0.3), tilt=10, flock=4)
 def flower(pen: Pen, look: Look) -> None:
-    """Petals around a centre, or a tulip; in a pot indoors."""
+    """Petals around a center, or a tulip; in a pot indoors."""
     dice = look.dice
     if look.indoors:
         pot = jitter((196, 106, 72), dice)
@@ -85,26 +85,26 @@ def flower(pen: Pen, look: Look) -> None:
         leaf = [(0, 0.2), (side * 0.1, 0.06), (side * 0.24, 0.04), (side * 0.13, 0.18)]
         pen.blob(leaf, _STEM)
     if dice.chance(0.3):
-        _tulip(pen, look.colour)
+        _tulip(pen, look.color)
         return
     petals = dice.integer(5, 8)
     turn = dice.between(0, 360)
     for petal in range(petals):
         degrees = turn + 360 * petal / petals
         x, y = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        shade = look.colour if petal % 2 else lighter(look.colour, 0.2)
+        shade = look.color if petal % 2 else lighter(look.color, 0.2)
         pen.oval(0.17 * x, 0.17 * y - 0.2, 0.14, 0.09, shade, degrees=degrees)
-    centre = COLOURS["yellow"] if look.colour[2] > 90 or look.colour[1] < 120 else COLOURS["brown"]
-    pen.disc(0, -0.2, 0.09, centre)
-    pen.disc(-0.02, -0.22, 0.045, lighter(centre))
+    center = COLORS["yellow"] if look.color[2] > 90 or look.color[1] < 120 else COLORS["brown"]
+    pen.disc(0, -0.2, 0.09, center)
+    pen.disc(-0.02, -0.22, 0.045, lighter(center))
 
 
-def _tulip(pen: Pen, colour: RGB) -> None:
-    pen.blob([(-0.16, -0.4), (-0.17, -0.2), (0, -0.04), (0.17, -0.2), (0.16, -0.4)], darker(colour))
-    pen.blob([(0, -0.46), (-0.1, -0.24), (0, -0.05), (0.1, -0.24)], lighter(colour, 0.15))
+def _tulip(pen: Pen, color: RGB) -> None:
+    pen.blob([(-0.16, -0.4), (-0.17, -0.2), (0, -0.04), (0.17, -0.2), (0.16, -0.4)], darker(color))
+    pen.blob([(0, -0.46), (-0.1, -0.24), (0, -0.05), (0.1, -0.24)], lighter(color, 0.15))
 
 
-@thing(colours="red red brown orange", size=(0.18, 0.32), tilt=8, flock=3)
+@thing(colors="red red brown orange", size=(0.18, 0.32), tilt=8, flock=3)
 def mushroom(pen: Pen, look: Look) -> None:
     """A cap with dots on a pale stalk."""
     stalk = (240, 228, 206)
@@ -114,31 +114,29 @@ def mushroom(pen: Pen, look: Look) -> None:
     )
     pen.oval(0.05, 0.28, 0.04, 0.2, darker(stalk, 0.14))
     pen.oval(0, -0.01, 0.36, 0.08, darker(stalk, 0.2))
-    pen.polygon(arc(0, 0, 0.42, 0.42, 180, 360, steps=20), look.colour)
-    pen.polygon(
-        [*arc(0.06, 0, 0.36, 0.34, 270, 360, steps=10), (0.06, 0)], darker(look.colour, 0.1)
-    )
+    pen.polygon(arc(0, 0, 0.42, 0.42, 180, 360, steps=20), look.color)
+    pen.polygon([*arc(0.06, 0, 0.36, 0.34, 270, 360, steps=10), (0.06, 0)], darker(look.color, 0.1))
     dots = ((-0.22, -0.14, 0.06), (0.0, -0.27, 0.07), (0.2, -0.16, 0.06), (0.02, -0.08, 0.045))
     for x, y, radius in dots:
-        pen.disc(x, y, radius, COLOURS["white"])
+        pen.disc(x, y, radius, COLORS["white"])
 
 
-@thing(colours="green", size=(0.3, 0.5), tilt=3, flock=2)
+@thing(colors="green", size=(0.3, 0.5), tilt=3, flock=2)
 def cactus(pen: Pen, look: Look) -> None:
     """A column with two arms, and a flower on top."""
-    dice, colour = look.dice, look.colour
-    dark = darker(colour, 0.22)
+    dice, color = look.dice, look.color
+    dark = darker(color, 0.22)
     left, right = dice.between(-0.1, 0.12), dice.between(-0.16, 0.06)
     for side, height in ((-1, left), (1, right)):
         elbow = height + 0.2
         limb = [(0, elbow), (side * 0.24, elbow), (side * 0.24, height - 0.06)]
-        pen.line(limb, dark if side > 0 else colour, 0.12)
-        pen.disc(side * 0.24, height - 0.06, 0.06, dark if side > 0 else colour)
-    pen.box(-0.1, -0.36, 0.1, 0.5, colour)
-    pen.disc(0, -0.36, 0.1, colour)
+        pen.line(limb, dark if side > 0 else color, 0.12)
+        pen.disc(side * 0.24, height - 0.06, 0.06, dark if side > 0 else color)
+    pen.box(-0.1, -0.36, 0.1, 0.5, color)
+    pen.disc(0, -0.36, 0.1, color)
     pen.box(0.04, -0.34, 0.1, 0.5, dark)
     for x in (-0.05, 0.0):
-        pen.line([(x, -0.38), (x, 0.48)], lighter(colour, 0.25), 0.014)
+        pen.line([(x, -0.38), (x, 0.48)], lighter(color, 0.25), 0.014)
     if dice.chance(0.6):
-        pen.disc(-0.04, -0.47, 0.05, COLOURS["pink"])
-        pen.disc(0.04, -0.47, 0.05, darker(COLOURS["pink"], 0.1))
+        pen.disc(-0.04, -0.47, 0.05, COLORS["pink"])
+        pen.disc(0.04, -0.47, 0.05, darker(COLORS["pink"], 0.1))

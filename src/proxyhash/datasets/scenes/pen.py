@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image, ImageDraw
 
-from proxyhash.datasets.scenes.colours import RGB, mix
+from proxyhash.datasets.scenes.colors import RGB, mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Pen:
     """Fills shapes in a frame of its own: x to the right and y down, each from -0.5 to 0.5.
 
     Args:
-        canvas: RGB picture that is drawn on; shapes have hard edges, so it should be larger than
-            the final picture and be scaled down.
-        tint: colour of the light and its share in everything that is drawn.
+        canvas: RGB image that is drawn on; shapes have hard edges, so it should be larger than
+            the final image and be scaled down.
+        tint: color of the light and its share in everything that is drawn.
     """
 
     def __init__(self, canvas: Image.Image, *, tint: tuple[RGB, float] = ((0, 0, 0), 0.0)) -> None:
@@ -48,7 +48,7 @@ class Pen:
     def at(
         self, x: float, y: float, size: float, *, degrees: float = 0.0, mirror: bool = False
     ) -> Pen:
-        """A pen whose frame is centred here, `size` of this frame wide, tilted clockwise."""
+        """A pen whose frame is centerd here, `size` of this frame wide, tilted clockwise."""
         pen = copy(self)
         (left, top), *_ = self._points([(x, y)])
         pen._place(left, top, self._scale * size, math.radians(degrees), mirror=mirror)
@@ -65,13 +65,13 @@ class Pen:
         left, top = self._origin
         return [(left + xx * x + xy * y, top + yx * x + yy * y) for x, y in points]
 
-    def _ink(self, colour: RGB, alpha: float) -> tuple[int, int, int, int]:
+    def _ink(self, color: RGB, alpha: float) -> tuple[int, int, int, int]:
         light, share = self._tint
-        red, green, blue = mix(colour, light, share) if share else colour
+        red, green, blue = mix(color, light, share) if share else color
         return red, green, blue, round(255 * alpha)
 
     def wash(self, top: float, bottom: float, upper: RGB, lower: RGB) -> None:
-        """Fill the canvas from side to side between two heights, one colour running into another.
+        """Fill the canvas from side to side between two heights, one color running into another.
 
         For a pen whose frame is the canvas.
         """
@@ -82,16 +82,16 @@ class Pen:
         size = (self._canvas.width, max(1, end - start))
         self._canvas.paste(strip.resize(size, Image.Resampling.BILINEAR), (0, start))
 
-    def polygon(self, points: Sequence[Point], colour: RGB, *, alpha: float = 1.0) -> None:
+    def polygon(self, points: Sequence[Point], color: RGB, *, alpha: float = 1.0) -> None:
         """Fill the polygon with these corners."""
-        self._draw.polygon(self._points(points), fill=self._ink(colour, alpha))
+        self._draw.polygon(self._points(points), fill=self._ink(color, alpha))
 
     def box(
-        self, left: float, top: float, right: float, bottom: float, colour: RGB, *, alpha: float = 1
+        self, left: float, top: float, right: float, bottom: float, color: RGB, *, alpha: float = 1
     ) -> None:
         """Fill a rectangle."""
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        self.polygon(corners, colour, alpha=alpha)
+        self.polygon(corners, color, alpha=alpha)
 
     def oval(
         self,
@@ -99,48 +99,48 @@ class Pen:
         y: float,
         rx: float,
         ry: float,
-        colour: RGB,
+        color: RGB,
         *,
         degrees: float = 0.0,
         alpha: float = 1.0,
     ) -> None:
-        """Fill an ellipse with these half axes around a centre, tilted clockwise."""
+        """Fill an ellipse with these half axes around a center, tilted clockwise."""
         if self._upright and degrees == 0:
             (left, top), *_ = self._points([(x, y)])
             wide, high = rx * self._scale, ry * self._scale
             bounds = (left - wide, top - high, left + wide, top + high)
-            self._draw.ellipse(bounds, fill=self._ink(colour, alpha))
+            self._draw.ellipse(bounds, fill=self._ink(color, alpha))
             return
         cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         outline = [
             (x + rx * c * cosine - ry * s * sine, y + rx * c * sine + ry * s * cosine)
             for c, s in _CIRCLE
         ]
-        self.polygon(outline, colour, alpha=alpha)
+        self.polygon(outline, color, alpha=alpha)
 
-    def disc(self, x: float, y: float, radius: float, colour: RGB, *, alpha: float = 1.0) -> None:
+    def disc(self, x: float, y: float, radius: float, color: RGB, *, alpha: float = 1.0) -> None:
         """Fill a circle."""
-        self.oval(x, y, radius, radius, colour, alpha=alpha)
+        self.oval(x, y, radius, radius, color, alpha=alpha)
 
     def line(
-        self, points: Sequence[Point], colour: RGB, width: float, *, alpha: float = 1.0
+        self, points: Sequence[Point], color: RGB, width: float, *, alpha: float = 1.0
     ) -> None:
         """Draw a line through the points, with round joints."""
         pixels = max(1, round(width * self._scale))
-        ink = self._ink(colour, alpha)
+        ink = self._ink(color, alpha)
         self._draw.line(self._points(points), fill=ink, width=pixels, joint="curve")
 
-    def ring(self, x: float, y: float, radius: float, colour: RGB, width: float) -> None:
+    def ring(self, x: float, y: float, radius: float, color: RGB, width: float) -> None:
         """Draw a circle's line, its outer edge at `radius`."""
         (left, top), *_ = self._points([(x, y)])
         reach = radius * self._scale
         bounds = (left - reach, top - reach, left + reach, top + reach)
         pixels = max(1, round(width * self._scale))
-        self._draw.ellipse(bounds, outline=self._ink(colour, 1.0), width=pixels)
+        self._draw.ellipse(bounds, outline=self._ink(color, 1.0), width=pixels)
 
-    def blob(self, points: Sequence[Point], colour: RGB, *, alpha: float = 1.0) -> None:
+    def blob(self, points: Sequence[Point], color: RGB, *, alpha: float = 1.0) -> None:
         """Fill the smooth closed shape through the points."""
-        self.polygon(rounded(points), colour, alpha=alpha)
+        self.polygon(rounded(points), color, alpha=alpha)
 
 
 def rounded(points: Sequence[Point], *, steps: int = 5) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Deciding what one scene shows: setting, categories, colours, and places for all of them."""
+"""Deciding what one scene shows: setting, categories, colors, and places for all of them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Actor:
     Attributes:
         thing: its category.
         zone: where it stands, floats or swims; see `Setting`.
-        x, y: centre of its frame, from -0.5 to 0.5.
-        size: width of its frame as a share of the picture's.
+        x, y: center of its frame, from -0.5 to 0.5.
+        size: width of its frame as a share of the image's.
         degrees: tilt, clockwise.
         mirror: whether it faces the other way.
-        colour, accent: names in `COLOURS`.
+        color, accent: names in `COLORS`.
     """
 
     thing: Thing
@@ -52,7 +52,7 @@ class Actor:
     size: float
     degrees: float
     mirror: bool
-    colour: str
+    color: str
     accent: str
 
     def hides(self, other: Actor) -> float:
@@ -110,7 +110,7 @@ def _choose_cast(setting: Setting, tone: str, dice: Dice) -> list[tuple[str, str
 def _flock(thing: Thing, zone: str, horizon: float, placed: list[Actor], dice: Dice) -> list[Actor]:
     """One actor, or several smaller ones that look alike."""
     count = dice.integer(2, thing.flock) if thing.flock > 1 and dice.chance(0.4) else 1
-    colour = dice.choice(thing.colours)
+    color = dice.choice(thing.colors)
     model = Actor(
         thing=thing,
         zone=zone,
@@ -119,8 +119,8 @@ def _flock(thing: Thing, zone: str, horizon: float, placed: list[Actor], dice: D
         size=dice.between(*thing.size) * (0.72 if count > 1 else 1.0),
         degrees=0.0,
         mirror=False,
-        colour=colour,
-        accent=dice.choice([name for name in _ACCENTS if name != colour]),
+        color=color,
+        accent=dice.choice([name for name in _ACCENTS if name != color]),
     )
     flock: list[Actor] = []
     for _ in range(count):
@@ -157,7 +157,7 @@ def _somewhere(model: Actor, horizon: float, dice: Dice) -> Actor:
 
 
 def _height(zone: str, size: float, *, horizon: float, near: float) -> float:
-    """Where the centre of a frame is; `near` goes from 0, far from the viewer, to 1."""
+    """Where the center of a frame is; `near` goes from 0, far from the viewer, to 1."""
     if zone == "sky":
         return (0.42 * size - 0.5) * (1 - near) - 0.12 * near
     if zone == "back":

@@ -1,4 +1,4 @@
-"""From a planned scene to a picture."""
+"""From a planned scene to an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from proxyhash.datasets.scenes.backgrounds import INDOORS, TINTS, paint_background
-from proxyhash.datasets.scenes.colours import COLOURS, jitter
+from proxyhash.datasets.scenes.colors import COLORS, jitter
 from proxyhash.datasets.scenes.pen import Pen
 from proxyhash.datasets.scenes.thing import Look
 
@@ -22,7 +22,7 @@ _SHADOW = (24, 22, 40)
 
 
 def render_scene(scene: Scene, dice: Dice, *, size: int) -> Image.Image:
-    """Return the scene as an RGB picture, `size` pixels wide and high."""
+    """Return the scene as an RGB image, `size` pixels wide and high."""
     canvas = Image.new("RGB", (size * _FINER, size * _FINER))
     paint_background(canvas, scene.setting, tone=scene.tone, horizon=scene.horizon, dice=dice)
     indoors = scene.setting in INDOORS
@@ -37,8 +37,8 @@ def _draw(actor: Actor, pen: Pen, *, indoors: bool, dice: Dice) -> None:
         base = actor.y + actor.size * 0.485
         pen.oval(actor.x, base, actor.size * 0.4, actor.size * 0.05, _SHADOW, alpha=0.2)
     look = Look(
-        colour=jitter(COLOURS[actor.colour], dice),
-        accent=jitter(COLOURS[actor.accent], dice),
+        color=jitter(COLORS[actor.color], dice),
+        accent=jitter(COLORS[actor.accent], dice),
         indoors=indoors,
         dice=dice,
     )

@@ -17,7 +17,7 @@ class Setting:
 
     Attributes:
         weight: how often it is chosen, relative to the others.
-        horizon: range of heights, from -0.5 at the top of the picture to 0.5 at its bottom.
+        horizon: range of heights, from -0.5 at the top of the image to 0.5 at its bottom.
         tones: how often it is day, dusk and night, relative to one another.
         cast: categories by zone: `sky` floats above the horizon, `back` stands on it, `front`
             stands on the ground, `surface` swims on the horizon, `deep` swims below it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxyhash.datasets.scenes.colours import RGB
+    from proxyhash.datasets.scenes.colors import RGB
     from proxyhash.datasets.scenes.dice import Dice
     from proxyhash.datasets.scenes.pen import Pen
 
@@ -17,16 +17,16 @@ __all__ = ["THINGS", "Look", "Thing", "thing"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one thing looks in one picture.
+    """How one thing looks in one image.
 
     Attributes:
-        colour: the main colour, that a caption may name.
-        accent: another colour, for the smaller parts.
+        color: the main color, that a caption may name.
+        accent: another color, for the smaller parts.
         indoors: whether the thing stands in a room.
         dice: for the rest.
     """
 
-    colour: RGB
+    color: RGB
     accent: RGB
     indoors: bool
     dice: Dice
@@ -42,8 +42,8 @@ class Thing:
     Attributes:
         name: the label.
         draw: fills the pen's frame; what stands, stands at y = 0.5.
-        colours: names of its typical colours.
-        size: width of the frame, as a share of the picture's width, from and to.
+        colors: names of its typical colors.
+        size: width of the frame, as a share of the image's width, from and to.
         tilt: degrees it may lean to either side.
         flock: how many of it may be drawn together.
         turns: whether it may face either side.
@@ -51,7 +51,7 @@ class Thing:
 
     name: str
     draw: Drawing
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     size: tuple[float, float]
     tilt: float
     flock: int
@@ -64,7 +64,7 @@ THINGS: dict[str, Thing] = {}
 
 def thing(
     *,
-    colours: str,
+    colors: str,
     size: tuple[float, float],
     tilt: float = 4.0,
     flock: int = 1,
@@ -80,7 +80,7 @@ def thing(
         name = draw.__name__
         if name in THINGS:
             raise ValueError(f"there already is a drawing of {name!r}")
-        THINGS[name] = Thing(name, draw, tuple(colours.split()), size, tilt, flock, turns)
+        THINGS[name] = Thing(name, draw, tuple(colors.split()), size, tilt, flock, turns)
         return draw
 
     return register

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["COLOUR_WORDS", "HOUR_WORDS", "PLACE_WORDS", "WORDS", "Words", "plural"]
+__all__ = ["COLOR_WORDS", "HOUR_WORDS", "PLACE_WORDS", "WORDS", "Words", "plural"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +19,20 @@ class Words:
         nouns: names that say exactly this category; the first is the most common.
         vague: names that would do for others too.
         doing: what it may be said to do or be.
-        coloured: whether its colour is ever mentioned.
+        colored: whether its color is ever mentioned.
     """
 
     nouns: tuple[str, ...]
     vague: tuple[str, ...] = ()
     doing: tuple[str, ...] = ()
-    coloured: bool = True
+    colored: bool = True
 
 
-def _words(nouns: str, vague: str = "", doing: str = "", *, coloured: bool = True) -> Words:
+def _words(nouns: str, vague: str = "", doing: str = "", *, colored: bool = True) -> Words:
     def split(text: str) -> tuple[str, ...]:
         return tuple(each.strip() for each in text.split(",") if each.strip())
 
-    return Words(split(nouns), split(vague), split(doing), coloured)
+    return Words(split(nouns), split(vague), split(doing), colored)
 
 
 WORDS: Mapping[str, Words] = {
@@ -46,7 +46,7 @@ WORDS: Mapping[str, Words] = {
     "car": _words("car, automobile, motorcar", "vehicle", "parked, driving, passing by"),
     "cat": _words("cat, kitty, kitten", "animal, pet", "sitting, watching, resting"),
     "clock": _words("alarm clock, clock", "", "ticking, about to ring"),
-    "cloud": _words("cloud, puffy cloud", "", "drifting, overhead", coloured=False),
+    "cloud": _words("cloud, puffy cloud", "", "drifting, overhead", colored=False),
     "cup": _words("cup, mug, cup of coffee", "drink", "steaming, full to the brim"),
     "duck": _words("duck, duckling", "bird, animal", "resting, quacking, looking around"),
     "fish": _words("fish, striped fish, little fish", "animal", "swimming, gliding by"),
@@ -54,12 +54,12 @@ WORDS: Mapping[str, Words] = {
     "house": _words("house, cottage, home", "building", "standing there, with a chimney"),
     "kite": _words("kite, toy kite", "toy", "flying, dancing in the wind, up high"),
     "lamp": _words("lamp, lantern, light", "", "shining, glowing"),
-    "moon": _words("moon", "", "glowing, shining, up high", coloured=False),
+    "moon": _words("moon", "", "glowing, shining, up high", colored=False),
     "mountain": _words("mountain, snowy peak, peak", "", "far away, with snow on top"),
     "mushroom": _words("mushroom, toadstool", "", "with a spotted cap, growing"),
-    "snowman": _words("snowman", "", "with a hat, with a carrot nose, smiling", coloured=False),
-    "star": _words("star, bright star", "light", "twinkling, shining, sparkling", coloured=False),
-    "sun": _words("sun", "", "shining, up high, smiling", coloured=False),
+    "snowman": _words("snowman", "", "with a hat, with a carrot nose, smiling", colored=False),
+    "star": _words("star, bright star", "light", "twinkling, shining, sparkling", colored=False),
+    "sun": _words("sun", "", "shining, up high, smiling", colored=False),
     "tree": _words("tree, leafy tree", "plant", "standing there, in leaf"),
     "umbrella": _words("umbrella, parasol, sunshade", "", "opened wide, standing there"),
 }
@@ -84,7 +84,7 @@ HOUR_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 """How each tone is told."""
 
-COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {
+COLOR_WORDS: Mapping[str, tuple[str, ...]] = {
     "red": ("red", "red", "bright red", "scarlet"),
     "orange": ("orange", "orange", "bright orange"),
     "yellow": ("yellow", "yellow", "golden"),
@@ -98,7 +98,7 @@ COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {
     "brown": ("brown",),
     "black": ("black", "black", "dark"),
 }
-"""Names of each colour, the common ones more often."""
+"""Names of each color, the common ones more often."""
 
 _PLURALS = {"fish": "fish", "cactus": "cacti", "snowman": "snowmen", "cup": "cups"}
 

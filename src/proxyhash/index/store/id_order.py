@@ -2,7 +2,7 @@
 
 Order maintenance as in Bender, Cole, Demaine, Farach-Colton and Zito (ESA 2002), "Two simplified
 algorithms for maintaining order in a list": labels have gaps, a new id takes one between its
-neighbours', and where a gap is used up, the labels of a surrounding range are spread again. The
+neighbors', and where a gap is used up, the labels of a surrounding range are spread again. The
 wider the range, the emptier it has to be, which keeps the work small on average.
 
 `Labels` works inside one transaction: the new ids are in the database already, their labels are

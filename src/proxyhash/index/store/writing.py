@@ -59,7 +59,7 @@ def put_items(
             known = ids[min(replaced)]
             raise DataError(f"id {known!r} is already in the index; ids must be unique")
         labels = Labels(database, rows.order, len(ids))
-        neighbours = _neighbours(generation, replaced)
+        neighbors = _neighbors(generation, replaced)
         fields = [
             (rows.count + place, id_, text, item_checksum(id_, text))
             for place, (id_, text) in enumerate(zip(ids, texts, strict=True))
@@ -68,7 +68,7 @@ def put_items(
             "INSERT INTO items VALUES (?, ?, ?, ?)",
             (one for place, one in enumerate(fields) if place not in replaced),
         )
-        labels.place(*neighbours)
+        labels.place(*neighbors)
         for place, old in replaced.items():
             row, _, text, checksum = fields[place]
             database.execute(
@@ -82,7 +82,7 @@ def put_items(
             rows=rows.count + len(ids),
             items=rows.items + len(ids) - len(replaced),
             deleted=np.array(list(replaced.values()), "<i8"),
-            relabelled=np.array(list(labels.moved.items()), "<u8"),
+            relabeled=np.array(list(labels.moved.items()), "<u8"),
         )
 
 
@@ -102,7 +102,7 @@ def delete_items(generation: Generation, ids: Sequence[str]) -> int:
                 rows=generation.rows.count,
                 items=generation.rows.items - len(found),
                 deleted=np.array(found, "<i8"),
-                relabelled=np.empty(0, "<u8"),
+                relabeled=np.empty(0, "<u8"),
             )
     return len(found)
 
@@ -118,7 +118,7 @@ def _look_up(generation: Generation, ids: Sequence[str]) -> dict[int, int]:
     return dict(found.fetchall())
 
 
-def _neighbours(
+def _neighbors(
     generation: Generation, replaced: Mapping[int, int]
 ) -> tuple[npt.NDArray[np.int64], ...]:
     """Return the new rows in the order of their ids, and the old rows around each."""
@@ -177,10 +177,10 @@ def _commit(
     rows: int,
     items: int,
     deleted: npt.NDArray[np.int64],
-    relabelled: npt.NDArray[np.uint64],
+    relabeled: npt.NDArray[np.uint64],
 ) -> None:
     database, change = generation.database, generation.rows.change + 1
-    for kind, content in (("deleted", deleted), ("relabelled", relabelled)):
+    for kind, content in (("deleted", deleted), ("relabelled", relabeled)):
         if len(content):
             database.execute(
                 "INSERT INTO changes VALUES (?, ?, ?)", (change, kind, content.tobytes())

@@ -20,7 +20,7 @@ class Canonical:
 
     Attributes:
         first: (d, r) directions A in the first view; X A has unit variance in every column, up to
-            the regularisation.
+            the regularization.
         second: (d', r) directions B in the second view.
         correlations: (r,) in [0, 1]: of column i of X A with column i of Y B.
     """
@@ -43,8 +43,8 @@ def canonical_directions(
     of what is left of the cross-covariance. Peak memory: a few d x d' matrices.
 
     Args:
-        first: X, centred, one row per pair; float64, for covariances are badly conditioned.
-        second: Y, centred, row i belongs to row i of X.
+        first: X, centerd, one row per pair; float64, for covariances are badly conditioned.
+        second: Y, centerd, row i belongs to row i of X.
         count: most directions wanted.
         regularization: added to each variance, as a share of the view's mean variance; without
             it, views with more features than pairs correlate perfectly by chance.

@@ -1,4 +1,4 @@
-"""What the methods with fixed hash centres share: the centres, and which items teach."""
+"""What the methods with fixed hash centers share: the centers, and which items teach."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["CenterObjective", "hash_centers"]
 
 
 def hash_centers(classes: int, bits: int, *, seed: int) -> Proxies:
-    """Return one centre per category: rows of a Hadamard matrix and their negatives.
+    """Return one center per class: rows of a Hadamard matrix and their negatives.
 
-    Where there are more categories than those, the code of `make_codebook` with the largest minimum
+    Where there are more classes than those, the code of `make_codebook` with the largest minimum
     distance; the papers draw random words there, which lie no further apart.
     """
     room = 2 * next_hadamard_order(bits)
@@ -31,7 +31,7 @@ def hash_centers(classes: int, bits: int, *, seed: int) -> Proxies:
 
 
 class CenterObjective(Objective):
-    """An objective that aims at fixed hash centres, in whatever order they were drawn."""
+    """An objective that aims at fixed hash centers, in whatever order they were drawn."""
 
     center_codes: Tensor
 
@@ -43,6 +43,6 @@ class CenterObjective(Objective):
 
     @property
     def proxies(self) -> Proxies:
-        """The centres as they are used: after a resume, those of the checkpoint."""
+        """The centers as they are used: after a resume, those of the checkpoint."""
         codes = self.center_codes.to(torch.int8).cpu().numpy()
         return Proxies(codes=codes, origin=self._origin)

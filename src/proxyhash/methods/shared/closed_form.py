@@ -44,7 +44,7 @@ class ClosedFormObjective(Objective):
         """Return the projection of each modality.
 
         Args:
-            train: The train items on the CPU, float64, standardised where the networks do that.
+            train: The train items on the CPU, float64, standardized where the networks do that.
         """
 
     @torch.no_grad()

@@ -42,7 +42,7 @@ class LabelFused(nn.Module):
 
     Args:
         dim_in: Width of the features.
-        classes: Number of categories C.
+        classes: Number of classes C.
         bits: Code length K.
         hidden: Units of the layer that reads the features.
     """
@@ -68,7 +68,7 @@ def first_stage_loss(
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Return what the first stage minimises, divided by the items b of a batch.
+    """Return what the first stage minimizes, divided by the items b of a batch.
 
         L = sum_i partial_softmax(h_i P^T) + ||relu(P P^T - I)||^2
           + alpha (||sum_c p_c||^2 + ||sum_i h_i||^2)
@@ -80,7 +80,7 @@ def first_stage_loss(
         gamma: Sharpness of the softmax.
         sigma: Its margin.
         alpha: Weight of the bit balance.
-        beta: Weight of the quantisation.
+        beta: Weight of the quantization.
     """
     count, bits = classes.shape
     batch = max([len(outputs) for outputs, _ in items] + [1])
@@ -124,7 +124,7 @@ def learn_data_proxies(
         gamma: As in `first_stage_loss`, like sigma, alpha and beta.
         sigma: Margin.
         alpha: Weight of the bit balance.
-        beta: Weight of the quantisation.
+        beta: Weight of the quantization.
         epochs: Rounds over the items.
         learning_rate: Step size of Adam.
         batch_size: Most items a step.

@@ -1,4 +1,4 @@
-"""Iterative quantisation: the rotation that loses least when signs are taken."""
+"""Iterative quantization: the rotation that loses least when signs are taken."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def itq_rotation(
     that acts on projections padded with zeros: K different bits that share r directions.
 
     Args:
-        projections: Z, centred; r at most K.
+        projections: Z, centerd; r at most K.
         bits: K.
         seed: makes the first rotation.
         iterations: repetitions; 50 in the paper.

@@ -1,6 +1,6 @@
 """What a method is: an objective over the outputs of two networks, and the passes it asks for.
 
-The training loop owns data, networks and optimisers; a method owns the loss. One *round* (epoch)
+The training loop owns data, networks and optimizers; a method owns the loss. One *round* (epoch)
 walks over the train items once per entry of `Objective.passes`, and in each pass only the
 networks named there learn. `(("image", "text"),)` is joint training, `(("image",), ("text",))`
 alternates as in DCMH and DCHML. Before the first round, `Objective.begin_run` sees the networks and
@@ -58,7 +58,7 @@ class Context:
 
     @property
     def classes(self) -> int:
-        """Number of categories C."""
+        """Number of classes C."""
         return self.labels.shape[1]
 
 
@@ -162,7 +162,7 @@ class Objective(nn.Module, ABC):
     settings_type: ClassVar[type[Settings]] = Settings
     """The settings class; its defaults are the method's published ones."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Named training configurations, for example "reference": the optimiser of the paper."""
+    """Named training configurations, for example "reference": the optimizer of the paper."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Keys of the training configuration that the method sets unless the user does."""
     supervised: ClassVar[bool] = True
@@ -180,7 +180,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def proxies(self) -> Proxies | None:
-        """The codes of the categories that training aims at; none for methods without."""
+        """The codes of the classes that training aims at; none for methods without."""
         return None
 
     def begin_run(
@@ -188,7 +188,7 @@ class Objective(nn.Module, ABC):
     ) -> None:
         """Prepare a new run; a resumed one has its state from the checkpoint instead.
 
-        Called once, before the optimiser and the memory are made, with torch's generators seeded.
+        Called once, before the optimizer and the memory are made, with torch's generators seeded.
 
         Args:
             networks: The image and the text network with their first weights, on the device of the
@@ -231,7 +231,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return named scalar terms, already weighted; the loop minimises their sum."""
+        """Return named scalar terms, already weighted; the loop minimizes their sum."""
 
 
 def other(modality: Modality) -> Modality:

@@ -25,10 +25,10 @@ class ProxySettings(ScheduleSettings):
 
     proxies: Literal["affinity", "codebook", "phnet"] = "affinity"
     """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance.
-    "affinity": distances follow how often categories occur together; better at 16 bits, and at 64
+    "affinity": distances follow how often classes occur together; better at 16 bits, and at 64
     where items have several labels of equal standing."""
     assignment: Literal["none", "cooccurrence"] = "cooccurrence"
-    """Which proxy goes to which category: as drawn, or near ones to categories that co-occur. For
+    """Which proxy goes to which class: as drawn, or near ones to classes that co-occur. For
     "affinity" there is nothing to choose."""
     gamma: float | None = Field(default=None, gt=0)
     """Sharpness of the softmax; published 0.3. None: 1.2 / sqrt(K), which is 0.3 at 16 bits and

@@ -48,7 +48,7 @@ async def encode(request: Request, texts: EncodeRequest) -> FastJson:
     openapi_extra=upload_body(options=False),
 )
 async def encode_image(request: Request) -> FastJson:
-    """Return the code of an uploaded picture."""
+    """Return the code of an uploaded image."""
     service = service_of(request)
     upload = await read_upload(request)
     async with service.lease() as snapshot:

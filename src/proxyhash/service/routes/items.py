@@ -71,7 +71,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
 )
 async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return the small picture that the index keeps of an item."""
+    """Return the small image that the index keeps of an item."""
     service = service_of(request)
     async with service.lease() as snapshot:
         thumbnails = snapshot.thumbnails

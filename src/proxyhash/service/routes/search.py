@@ -1,4 +1,4 @@
-"""Searching: by text, item, code, picture, and several at once."""
+"""Searching: by text, item, code, image, and several at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def search(request: Request, query: SearchRequest) -> FastJson:
     openapi_extra=upload_body(options=True),
 )
 async def search_image(request: Request) -> FastJson:
-    """Find the items nearest to an uploaded picture."""
+    """Find the items nearest to an uploaded image."""
     service = service_of(request)
     upload = await read_upload(request)
     async with service.lease() as snapshot:

@@ -2,7 +2,7 @@
  * A search as a link, and back.
  *
  * A search is {query, target, k, labels, match}; its query is null, {text}, {id, modality} or
- * {code}. Pictures that were uploaded are in no link: their code is.
+ * {code}. Images that were uploaded are in no link: their code is.
  */
 
 const DEFAULT_K = 12;
@@ -37,7 +37,7 @@ export function writeAddress({ query, target, k, labels, match }) {
   return parameters.size ? `?${parameters}` : ".";
 }
 
-/** Return the body of a search as the service takes it; the query's part is {} for a picture. */
+/** Return the body of a search as the service takes it; the query's part is {} for an image. */
 export function toRequest({ query, target, k, labels, match }) {
   const conditions = labels.map((label) => ({ field: "labels", contains: label }));
   const filter = conditions.length ? { [match === "all" ? "and" : "or"]: conditions } : undefined;

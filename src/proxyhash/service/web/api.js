@@ -26,14 +26,14 @@ export function setKey(key) {
 
 export const fetchInfo = () => call("v1/info");
 
-/** Search; `body` is of `toRequest`, `file` a picture or null. */
+/** Search; `body` is of `toRequest`, `file` an image or null. */
 export function search(body, file, signal) {
   if (!file) {
     const headers = { "Content-Type": "application/json" };
     return call("v1/search", { method: "POST", headers, body: JSON.stringify(body), signal });
   }
   const form = new FormData();
-  form.set("image", file, file.name || "picture");
+  form.set("image", file, file.name || "image");
   form.set("options", JSON.stringify(body));
   return call("v1/search/image", { method: "POST", body: form, signal });
 }
@@ -43,7 +43,7 @@ export const thumbnailOf = (id) =>
 
 /**
  * Let an image show a thumbnail. Images cannot send a key, so with one the bytes are fetched and
- * shown from memory. `lost` is called when there is no picture.
+ * shown from memory. `lost` is called when there is no image.
  */
 export async function showThumbnail(image, path, lost) {
   image.addEventListener("error", lost, { once: true });

@@ -8,7 +8,7 @@ import { showFilters } from "./filters.js";
 import { hitList, skeletons } from "./hits.js";
 import { watchKeys } from "./keyboard.js";
 import { failure, nothing, welcome } from "./notices.js";
-import { refusal, watchPictures } from "./picture.js";
+import { refusal, watchImages } from "./image.js";
 import { queryPanel, titleOf } from "./query.js";
 import { between, compared, milliseconds, number, thing } from "./words.js";
 
@@ -19,7 +19,7 @@ let info = null;
 let current = null;
 let running = null;
 const early = []; // what was asked before the service had said what it offers
-const pictures = new Map(); // what was uploaded, by its code
+const images = new Map(); // what was uploaded, by its code
 const answers = new Map(); // what was found, by its address, so that Back is immediate
 
 async function start() {
@@ -74,7 +74,7 @@ async function run(wanted, { push = true, file = null } = {}) {
     const answer = await ask(toRequest(wanted), file, own.signal);
     if (own.signal.aborted) return;
     const found = { answer, roundTrip: performance.now() - begun };
-    if (file) keepPicture(answer, file, push);
+    if (file) keepImage(answer, file, push);
     if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
     answers.set(writeAddress(current), found);
     if (file) showControls(); // only then: what was typed meanwhile stays
@@ -89,7 +89,7 @@ async function run(wanted, { push = true, file = null } = {}) {
 
 const change = (part) => run({ ...current, ...part });
 
-function searchPicture(file) {
+function searchImage(file) {
   const why = info.model.image_encoder
     ? refusal(file, info.limits.upload_bytes)
     : "This model has no image encoder. Search with words.";
@@ -97,8 +97,8 @@ function searchPicture(file) {
   else run({ ...current, query: null }, { file });
 }
 
-function keepPicture({ query }, file, push) {
-  pictures.set(query.code, { url: URL.createObjectURL(file), name: file.name || "Pasted picture" });
+function keepImage({ query }, file, push) {
+  images.set(query.code, { url: URL.createObjectURL(file), name: file.name || "Pasted image" });
   current = { ...current, query: { code: query.code } };
   if (push) remember(current);
 }
@@ -120,7 +120,7 @@ function showWelcome() {
 
 function showAnswer({ answer, roundTrip }) {
   const { hits, target, query } = answer;
-  const shown = query.text || query.id ? undefined : pictures.get(query.code);
+  const shown = query.text || query.id ? undefined : images.get(query.code);
   const chosen = current.labels;
   const amount = compared(answer) + among(chosen);
   const actions = {
@@ -179,7 +179,7 @@ function showControls(file = null) {
   showFilters($("labels"), info.labels, { chosen: labels, match }, (chosen, joined) =>
     change({ labels: chosen, match: joined }),
   );
-  const shown = pictures.get(query?.code);
+  const shown = images.get(query?.code);
   const name = file ? file.name : query && query.text === undefined ? titleOf(query, shown) : null;
   $("words").placeholder = name ? "" : invitation();
   $("given").replaceChildren(...(name ? [given(name, shown)] : []));
@@ -196,8 +196,8 @@ function given(name, shown) {
 }
 
 function invitation() {
-  if (!info.model.text_encoder) return "This model knows no words; give a picture";
-  return info.model.image_encoder ? "Describe it, or drop a picture" : "Describe it";
+  if (!info.model.text_encoder) return "This model knows no words; give an image";
+  return info.model.image_encoder ? "Describe it, or drop an image" : "Describe it";
 }
 
 function showChoicesOfK(k) {
@@ -241,7 +241,7 @@ function listen() {
   $("k").addEventListener("change", () => change({ k: Number($("k").value) }));
   $("detail").addEventListener("click", ({ target }) => { if (target === $("detail")) target.close(); });
   addEventListener("popstate", () => { if (info) visit(); });
-  watchPictures((file) => whenReady(() => searchPicture(file)));
+  watchImages((file) => whenReady(() => searchImage(file)));
   watchKeys();
 }
 

@@ -2,7 +2,7 @@
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { $, h, icon } from "./dom.js";
-import { labelList, picture } from "./hits.js";
+import { labelList, imageOf } from "./hits.js";
 import { apart, nameOf, textOf } from "./words.js";
 
 const SHOWN_ELSEWHERE = new Set(["text", "labels", "image"]);
@@ -24,7 +24,7 @@ export function openDetail(hit, answer, { chosen, alike, modalities }) {
       { class: "round close", type: "button", "aria-label": "Close", onclick: () => dialog.close() },
       icon("close"),
     ),
-    picture(hit),
+    imageOf(hit),
     h(
       "div",
       { class: "body" },
@@ -33,7 +33,7 @@ export function openDetail(hit, answer, { chosen, alike, modalities }) {
       labelList(hit, chosen),
       answer.bits <= MOST_BITS ? comparison(hit, answer) : null,
       otherFields(hit.payload),
-      h("p", { class: "actions" }, button("image", "Pictures like this"), button("text", "Texts like this")),
+      h("p", { class: "actions" }, button("image", "Images like this"), button("text", "Texts like this")),
     ),
   );
   dialog.showModal();

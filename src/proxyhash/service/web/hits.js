@@ -17,17 +17,17 @@ export function skeletons(target, k) {
     h(
       "li",
       { class: "hit skeleton" },
-      h("div", { class: "picture" }),
+      h("div", { class: "image" }),
       h("div", { class: "body" }, h("i"), h("i"), h("i")),
     ),
   );
   return h("ol", { class: `hits ${target}s`, "aria-hidden": "true" }, cards);
 }
 
-/** Return the picture of a hit, or what stands in its place. */
-export function picture(hit, { alt = nameOf(hit) } = {}) {
-  const frame = h("div", { class: "picture" });
-  const lost = () => frame.replaceChildren(h("span", { class: "missing" }, "no picture"));
+/** Return the image of a hit, or what stands in its place. */
+export function imageOf(hit, { alt = nameOf(hit) } = {}) {
+  const frame = h("div", { class: "image" });
+  const lost = () => frame.replaceChildren(h("span", { class: "missing" }, "no image"));
   if (typeof hit.thumbnail !== "string") {
     lost();
     return frame;
@@ -55,7 +55,7 @@ function card(hit, answer, { chosen, open, alike }) {
   return h(
     "li",
     { class: "hit" },
-    shown ? picture(hit) : null,
+    shown ? imageOf(hit) : null,
     h(
       "div",
       { class: "body" },

@@ -1,4 +1,4 @@
-/** What is known of a query: its code, the distances around it, its categories, its cost. */
+/** What is known of a query: its code, the distances around it, its classes, its cost. */
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { h, s } from "./dom.js";
@@ -115,7 +115,7 @@ function proxies({ explain, bits }) {
     h(
       "figcaption",
       {},
-      h("h3", {}, "Nearest categories"),
+      h("h3", {}, "Nearest classes"),
       h("p", { class: "readout" }, "bits to their proxies"),
     ),
     h("ol", {}, rows),

@@ -11,7 +11,7 @@ const EXAMPLES = 6;
 export function welcome(info, ask) {
   const { modalities, bits, model } = info;
   const amounts = [
-    modalities.image ? count(modalities.image, "picture") : null,
+    modalities.image ? count(modalities.image, "image") : null,
     modalities.text ? count(modalities.text, "text") : null,
   ].filter(Boolean);
   const examples = model.text_encoder ? info.labels.slice(0, EXAMPLES) : [];
@@ -24,7 +24,7 @@ export function welcome(info, ask) {
     h(
       "p",
       { class: "lead" },
-      `Your words or your picture become ${bits} bits. What lies nearest in them is the answer, `,
+      `Your words or your image become ${bits} bits. What lies nearest in them is the answer, `,
       `out of ${amounts.join(" and ") || "an index that is still empty"}.`,
     ),
     examples.length ? h("p", { class: "examples" }, h("span", {}, "Try"), examples.map(example)) : null,

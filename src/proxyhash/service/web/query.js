@@ -2,12 +2,12 @@
 
 import { thumbnailOf } from "./api.js";
 import { h, icon } from "./dom.js";
-import { picture } from "./hits.js";
+import { imageOf } from "./hits.js";
 import { codeFigure, insights } from "./insight.js";
 
 const wide = matchMedia("(min-width: 1080px)");
 
-/** Return the panel's content; `shown` is the picture that was uploaded for this code, if any. */
+/** Return the panel's content; `shown` is the image that was uploaded for this code, if any. */
 export function queryPanel(answer, { shown, roundTrip, copied }) {
   const { query } = answer;
   const more = h(
@@ -21,7 +21,7 @@ export function queryPanel(answer, { shown, roundTrip, copied }) {
     h(
       "div",
       { class: "asked" },
-      queryPicture(query, shown),
+      queryImage(query, shown),
       h("div", {}, h("p", { class: "kind" }, kindOf(query, shown)), h("h2", {}, titleOf(query, shown))),
     ),
     h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
@@ -38,19 +38,19 @@ export function titleOf(query, shown) {
 }
 
 function kindOf(query, shown) {
-  if (shown) return "Your picture";
+  if (shown) return "Your image";
   if (query.id) return query.modality === "text" ? `The text of ${query.id}` : `Like ${query.id}`;
   return query.text ? "Your words" : "Searching with";
 }
 
-function queryPicture(query, shown) {
+function queryImage(query, shown) {
   if (shown) {
     const image = h("img", { src: shown.url, alt: `The query: ${shown.name}` });
-    return h("div", { class: "picture" }, image);
+    return h("div", { class: "image" }, image);
   }
   if (!query.id || query.modality === "text") return null;
   const hit = { id: query.id, payload: {}, thumbnail: thumbnailOf(query.id) };
-  return picture(hit, { alt: `The query: ${titleOf(query)}` });
+  return imageOf(hit, { alt: `The query: ${titleOf(query)}` });
 }
 
 // Browsers give pages a clipboard on this machine and over HTTPS only.

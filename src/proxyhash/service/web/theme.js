@@ -1,4 +1,4 @@
-// Runs before the page is drawn, so that nobody sees the wrong colours flash by.
+// Runs before the page is drawn, so that nobody sees the wrong colors flash by.
 (() => {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -31,8 +31,8 @@
     const button = document.getElementById("theme");
     const name = () => {
       const other = current() === "dark" ? "light" : "dark";
-      button.setAttribute("aria-label", `Switch to ${other} colours`);
-      button.title = `Switch to ${other} colours`;
+      button.setAttribute("aria-label", `Switch to ${other} colors`);
+      button.title = `Switch to ${other} colors`;
       button.dataset.shown = current();
     };
     button.addEventListener("click", () => {

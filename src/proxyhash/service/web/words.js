@@ -6,8 +6,8 @@ export const number = (value) => whole.format(value);
 
 export const count = (value, name) => `${number(value)} ${name}${value === 1 ? "" : "s"}`;
 
-/** "picture" or "text". */
-export const thing = (modality) => (modality === "image" ? "picture" : "text");
+/** "image" or "text". */
+export const thing = (modality) => (modality === "image" ? "image" : "text");
 
 /** "2 bits apart". */
 export const apart = (distance) => (distance === 0 ? "same code" : `${count(distance, "bit")} apart`);

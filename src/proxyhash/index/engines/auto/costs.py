@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "compare", "draw_queries", "expected_cost", "measure"]
 
-NEIGHBOURS = (1, 10, 100, 1000)
+NEIGHBORS = (1, 10, 100, 1000)
 """The k that are measured; between them costs are interpolated on logarithmic scales."""
 
 ROUNDS = 2
@@ -34,7 +34,7 @@ class Cost:
     Attributes:
         engine: its name.
         queries: how many were searched at once.
-        k: the number of neighbours, None for all within the radius.
+        k: the number of neighbors, None for all within the radius.
         radius: in bits, None for none.
         seconds: for each query.
     """
@@ -60,7 +60,7 @@ def draw_queries(codes: Codes, *, seed: int = 0) -> Codes:
 def measure(
     engine: Engine, queries: Codes, *, give_up: float = inf, threads: int | None = None
 ) -> list[Cost]:
-    """Return what searches for k neighbours and within a radius cost, one by one and in batches.
+    """Return what searches for k neighbors and within a radius cost, one by one and in batches.
 
     Args:
         engine: what to measure.
@@ -70,7 +70,7 @@ def measure(
     """
     radii = sorted({0, engine.bits // 32, engine.bits // 16, engine.bits // 8, engine.bits // 4})
     kinds: list[list[tuple[int | None, int | None]]] = [
-        [(k, None) for k in NEIGHBOURS if k <= engine.count],
+        [(k, None) for k in NEIGHBORS if k <= engine.count],
         [(None, radius) for radius in radii],
     ]
     engine.search(queries[:1], k=1, threads=threads)  # compiles

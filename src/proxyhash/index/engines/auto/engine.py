@@ -223,7 +223,7 @@ class PlannedEngine:
 def _merit(costs: Sequence[Cost], name: str, bits: int) -> tuple[float, float]:
     """Return what is to be small in the engine kept beside the scan.
 
-    That is the time for 10 neighbours, unless the scan takes no longer; then for near duplicates.
+    That is the time for 10 neighbors, unless the scan takes no longer; then for near duplicates.
     """
     nearest = _typical(costs, name, k=10)
     scan = _typical(costs, ScanEngine.name, k=10)
@@ -245,7 +245,7 @@ def _explain(costs: Sequence[Cost], best: str, count: int) -> str:
         for name in dict.fromkeys(cost.engine for cost in costs)
     }
     told = ", ".join(f"{name} {time}" for name, time in times.items())
-    return f"{best}, beside the scan: for 10 neighbours out of {count:,} codes a query took {told}"
+    return f"{best}, beside the scan: for 10 neighbors out of {count:,} codes a query took {told}"
 
 
 def _readable(seconds: float) -> str:

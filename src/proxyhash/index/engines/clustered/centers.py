@@ -1,7 +1,7 @@
-"""Coarse centres: binary codes that a collection's codes lie around, and which of them is nearest.
+"""Coarse centers: binary codes that a collection's codes lie around, and which of them is nearest.
 
-Centres are drawn as in k-means++ (Arthur and Vassilvitskii, 2007), with the Hamming distance, and
-then moved as in Lloyd's algorithm: the majority of each bit minimises the sum of distances.
+Centers are drawn as in k-means++ (Arthur and Vassilvitskii, 2007), with the Hamming distance, and
+then moved as in Lloyd's algorithm: the majority of each bit minimizes the sum of distances.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from proxyhash.codes.kernels import kernel, popcount, run_blocks
 if TYPE_CHECKING:
     from proxyhash.codes import Codes
 
-__all__ = ["Words", "as_long_words", "assign", "choose_centres"]
+__all__ = ["Words", "as_long_words", "assign", "choose_centers"]
 
 Words = npt.NDArray[np.uint64]
 """Codes padded with zeros to whole words, uint64 (n, W): distances stay what they are."""
 
 SAMPLE = 48
-"""Codes drawn for each centre."""
+"""Codes drawn for each center."""
 
 ROUNDS = 5
-"""How often centres move; more changes the search by less than can be measured."""
+"""How often centers move; more changes the search by less than can be measured."""
 
 BLOCK = 1 << 14
 """Codes assigned by one call of the kernel, which takes some milliseconds."""
@@ -39,13 +39,13 @@ def as_long_words(codes: Codes) -> Words:
     return words
 
 
-def choose_centres(codes: Codes, *, count: int, seed: int = 0, threads: int | None = None) -> Words:
-    """Return at most `count` centres, uint64 (C, W); fewer where the codes repeat.
+def choose_centers(codes: Codes, *, count: int, seed: int = 0, threads: int | None = None) -> Words:
+    """Return at most `count` centers, uint64 (C, W); fewer where the codes repeat.
 
     Args:
-        codes: packed codes (n, B); none get one centre.
-        count: how many centres to look for.
-        seed: of the sample, and of the draw of the first centres.
+        codes: packed codes (n, B); none get one center.
+        count: how many centers to look for.
+        seed: of the sample, and of the draw of the first centers.
         threads: how many threads to use; default all cores.
     """
     if not len(codes):
@@ -53,24 +53,24 @@ def choose_centres(codes: Codes, *, count: int, seed: int = 0, threads: int | No
     rng = np.random.default_rng(seed)
     size = min(len(codes), SAMPLE * count)
     sample = as_long_words(codes[np.sort(rng.choice(len(codes), size, replace=False))])
-    centres = sample[_spread(sample, rng.random(min(count, size)))]
+    centers = sample[_spread(sample, rng.random(min(count, size)))]
     for _ in range(ROUNDS):
-        lists, _ = assign(sample, centres, threads=threads)
-        moved = _majorities(sample, lists, centres)
-        if np.array_equal(moved, centres):
+        lists, _ = assign(sample, centers, threads=threads)
+        moved = _majorities(sample, lists, centers)
+        if np.array_equal(moved, centers):
             break
-        centres = moved
-    return np.unique(centres, axis=0)
+        centers = moved
+    return np.unique(centers, axis=0)
 
 
 def assign(
-    words: Words, centres: Words, *, threads: int | None = None
+    words: Words, centers: Words, *, threads: int | None = None
 ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint16]]:
-    """Return each code's nearest centre, uint32 (n,), and its distance, uint16 (n,)."""
+    """Return each code's nearest center, uint32 (n,), and its distance, uint16 (n,)."""
     lists, distances = np.empty(len(words), np.uint32), np.empty(len(words), np.uint16)
 
     def work(start: int, stop: int) -> None:
-        _assign(words[start:stop], centres, lists[start:stop], distances[start:stop])
+        _assign(words[start:stop], centers, lists[start:stop], distances[start:stop])
 
     run_blocks(work, len(words), threads=threads, block=BLOCK)
     return lists, distances
@@ -79,12 +79,12 @@ def assign(
 @kernel
 def _assign(
     words: Words,
-    centres: Words,
+    centers: Words,
     lists: npt.NDArray[np.uint32],
     distances: npt.NDArray[np.uint16],
 ) -> None:
-    # A few codes at a time against every centre: both stay in the nearest cache, and the inner
-    # loops are free of branches. The smallest of (distance, centre) is the smallest number.
+    # A few codes at a time against every center: both stay in the nearest cache, and the inner
+    # loops are free of branches. The smallest of (distance, center) is the smallest number.
     lanes = 512
     width = words.shape[1]
     places = np.empty((width, lanes), np.uint64)
@@ -96,17 +96,17 @@ def _assign(
             for place in range(width):
                 places[place, lane] = words[first + lane, place]
         best[:] = np.uint64(0xFFFFFFFFFFFFFFFF)
-        for centre in range(centres.shape[0]):
-            number = np.uint64(centre)
+        for center in range(centers.shape[0]):
+            number = np.uint64(center)
             if width == 1:
-                word, row = centres[centre, 0], places[0]
+                word, row = centers[center, 0], places[0]
                 for lane in range(size):
                     key = (popcount(row[lane] ^ word) << np.uint64(32)) | number
                     best[lane] = min(best[lane], key)
             else:
                 totals[:] = 0
                 for place in range(width):
-                    word, row = centres[centre, place], places[place]
+                    word, row = centers[center, place], places[place]
                     for lane in range(size):
                         totals[lane] += popcount(row[lane] ^ word)
                 for lane in range(size):
@@ -147,9 +147,9 @@ def _spread(sample: Words, draws: npt.NDArray[np.float64]) -> npt.NDArray[np.int
 
 
 @kernel
-def _majorities(sample: Words, lists: npt.NDArray[np.uint32], centres: Words) -> Words:
-    """Return the centres moved to the majority of each bit; one without codes stays."""
-    count, width = centres.shape
+def _majorities(sample: Words, lists: npt.NDArray[np.uint32], centers: Words) -> Words:
+    """Return the centers moved to the majority of each bit; one without codes stays."""
+    count, width = centers.shape
     ones = np.zeros((count, width, 64), np.int32)
     sizes = np.zeros(count, np.int32)
     for item in range(sample.shape[0]):
@@ -159,14 +159,14 @@ def _majorities(sample: Words, lists: npt.NDArray[np.uint32], centres: Words) ->
             bits = sample[item, word]
             for bit in range(64):
                 ones[place, word, bit] += np.int32((bits >> np.uint64(bit)) & np.uint64(1))
-    moved = centres.copy()
-    for centre in range(count):
-        if sizes[centre] == 0:
+    moved = centers.copy()
+    for center in range(count):
+        if sizes[center] == 0:
             continue
         for word in range(width):
             bits = np.uint64(0)
             for bit in range(64):
-                if 2 * ones[centre, word, bit] > sizes[centre]:
+                if 2 * ones[center, word, bit] > sizes[center]:
                     bits |= np.uint64(1) << np.uint64(bit)
-            moved[centre, word] = bits
+            moved[center, word] = bits
     return moved

@@ -1,4 +1,4 @@
-"""An exact engine for codes that lie in clusters: lists around centres, left out only by proof."""
+"""An exact engine for codes that lie in clusters: lists around centers, left out only by proof."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.index.engines.arguments import Rows, check_known, read_search
 from proxyhash.index.engines.base import Matches
-from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centres
+from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centers
 from proxyhash.index.engines.clustered.lists import Lists, load_lists, make_lists, save_lists
 from proxyhash.index.engines.clustered.search import ROOM, search_lists
 from proxyhash.index.engines.header import read_header, write_header
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusteredEngine"]
 
-MAX_CENTRES = 2048
+MAX_CENTERS = 2048
 """More would take longer to compare with than they save."""
 
 # How much a thread does between two looks at Ctrl-C, in codes: a tenth of a second at most.
@@ -43,8 +43,8 @@ _CACHE_BYTES = 2**24
 class ClusteredEngine:
     """Exact search that compares only the codes which the triangle inequality does not exclude.
 
-    Codes lie in lists around centres, equal ones stored once; in a list by their distance from its
-    centre. The nearest list is searched first. A code x of the list around c can be within the
+    Codes lie in lists around centers, equal ones stored once; in a list by their distance from its
+    center. The nearest list is searched first. A code x of the list around c can be within the
     k-th distance t found so far only where |d(q, c) - d(c, x)| <= t: a run of the list, and mostly
     an empty one where codes come in clusters. Random codes are nearly all compared.
 
@@ -75,7 +75,7 @@ class ClusteredEngine:
         *,
         bits: int,
         order: npt.NDArray[np.uint64] | None = None,
-        centres: int | None = None,
+        centers: int | None = None,
         seed: int = 0,
         threads: int | None = None,
         **options: Any,
@@ -86,17 +86,17 @@ class ClusteredEngine:
             codes: packed codes.
             bits: the code length.
             order: uint64 (n,), all different; ties go to the smaller one. Default: the row.
-            centres: how many, where the codes are that various; default the square root of twice
+            centers: how many, where the codes are that various; default the square root of twice
                 their number, at most 2,048.
-            seed: of the draw of the centres, which changes the speed and never the answers.
+            seed: of the draw of the centers, which changes the speed and never the answers.
             threads: how many threads to use; default all cores.
             options: none.
         """
         check_known(cls.name, options)
         rows = Rows(codes, bits=bits, order=order)
-        if centres is None:
-            centres = min(MAX_CENTRES, isqrt(2 * len(codes)))
-        middle = choose_centres(codes, count=max(1, centres), seed=seed, threads=threads)
+        if centers is None:
+            centers = min(MAX_CENTERS, isqrt(2 * len(codes)))
+        middle = choose_centers(codes, count=max(1, centers), seed=seed, threads=threads)
         lists = make_lists(codes, middle, bits=bits, order=rows.order, threads=threads)
         return cls(lists, bits=bits, order=rows.order)
 
@@ -120,7 +120,7 @@ class ClusteredEngine:
         radius: int | None = None,
         mask: npt.NDArray[np.bool_] | None = None,
     ) -> npt.NDArray[np.int64]:
-        """Return how many codes and centres each query is compared with, int64 (q,)."""
+        """Return how many codes and centers each query is compared with, int64 (q,)."""
         return self._search(query, k=k, radius=radius, mask=mask, threads=None)[1]
 
     def save(self, folder: Path) -> None:
@@ -152,8 +152,8 @@ class ClusteredEngine:
         queries = as_long_words(query)
         sequence: npt.NDArray[np.int64] | None = None
         if len(query) > _FEW_QUERIES and self.lists.words.nbytes > _CACHE_BYTES:
-            # Neighbours visit the same lists, which are read from memory once for all of them.
-            nearest_list, _ = assign(queries, self.lists.centres, threads=given.threads)
+            # Neighbors visit the same lists, which are read from memory once for all of them.
+            nearest_list, _ = assign(queries, self.lists.centers, threads=given.threads)
             sequence = np.argsort(nearest_list, kind="stable")
             queries = queries[sequence]
         counts, compared = np.zeros((2, len(query)), np.int64)
@@ -168,7 +168,7 @@ class ClusteredEngine:
                 room *= 1 if start not in parts else 4
                 parts[start] = search_lists(
                     queries[start:stop],
-                    lists.centres,
+                    lists.centers,
                     lists.spans,
                     lists.table,
                     lists.words,

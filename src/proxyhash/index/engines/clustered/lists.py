@@ -1,4 +1,4 @@
-"""How the clustered engine lays codes out: by list, then by distance from the list's centre."""
+"""How the clustered engine lays codes out: by list, then by distance from the list's center."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ Above it the table of where each code's rows start would take more than it saves
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Codes in lists around centres; D is the number of codes stored.
+    """Codes in lists around centers; D is the number of codes stored.
 
     Attributes:
-        centres: uint64 (C, W).
-        spans: uint16 (2, C), the least and the greatest distance of a list's codes from its centre.
+        centers: uint64 (C, W).
+        spans: uint16 (2, C), the least and the greatest distance of a list's codes from its center.
         table: uint32 (C, K + 2); `table[c, x]` is the first code of list c that is at least x from
             it, and `table[c, K + 1]` the end of the list.
-        words: uint64 (D, W), list after list, each by growing distance from its centre.
+        words: uint64 (D, W), list after list, each by growing distance from its center.
         starts: uint32 (D + 1,), where the rows of each code start; empty where D = n.
         rows: uint32 (n,), the rows of each code by their order.
     """
 
-    centres: Words
+    centers: Words
     spans: npt.NDArray[np.uint16]
     table: npt.NDArray[np.uint32]
     words: Words
@@ -57,28 +57,28 @@ class Lists:
 
 def make_lists(
     codes: Codes,
-    centres: Words,
+    centers: Words,
     *,
     bits: int,
     order: npt.NDArray[np.uint64],
     threads: int | None = None,
 ) -> Lists:
-    """Return the codes, uint8 (n, B), laid out around the centres, ties by `order` or by row.
+    """Return the codes, uint8 (n, B), laid out around the centers, ties by `order` or by row.
 
     Takes 12 bytes a code beside the result, and 8 more with an order.
     """
     count = len(codes)
-    shells = np.empty(count, np.uint32)  # which list, and how far from its centre
+    shells = np.empty(count, np.uint32)  # which list, and how far from its center
 
     def find_shells(start: int, stop: int) -> None:
-        lists, distances = assign(as_long_words(codes[start:stop]), centres, threads=1)
+        lists, distances = assign(as_long_words(codes[start:stop]), centers, threads=1)
         shells[start:stop] = lists * np.uint32(bits + 1) + distances
 
     run_blocks(find_shells, count, threads=threads, block=BLOCK)
     first = np.argsort(order)
-    edges, rows = _by_shell(shells, first, len(centres) * (bits + 1))
+    edges, rows = _by_shell(shells, first, len(centers) * (bits + 1))
     del shells, first
-    words = np.empty((count, centres.shape[1]), np.uint64)
+    words = np.empty((count, centers.shape[1]), np.uint64)
     fresh = np.empty(count, np.bool_)
 
     def sort_shells(start: int, stop: int) -> None:
@@ -93,9 +93,9 @@ def make_lists(
         starts = np.append(np.flatnonzero(fresh), count).astype(np.uint32)
         words = words[fresh]
         table = np.searchsorted(starts, table).astype(np.uint32)
-    ends = np.append(table[bits + 1 :: bits + 1], table[-1])[: len(centres), None]
-    table = np.hstack([table[:-1].reshape(len(centres), bits + 1), ends])
-    arrays: tuple[npt.NDArray[Any], ...] = (centres, _spans(table), table, words, starts, rows)
+    ends = np.append(table[bits + 1 :: bits + 1], table[-1])[: len(centers), None]
+    table = np.hstack([table[:-1].reshape(len(centers), bits + 1), ends])
+    arrays: tuple[npt.NDArray[Any], ...] = (centers, _spans(table), table, words, starts, rows)
     return Lists(*(frozen(array) for array in arrays))
 
 

@@ -1,6 +1,6 @@
 """The kernel of the clustered engine's search.
 
-A code x in the list of centre c is at least |d(q, c) - d(c, x)| from the query q (the triangle
+A code x in the list of center c is at least |d(q, c) - d(c, x)| from the query q (the triangle
 inequality, both ways round). Lists hold their codes by growing d(c, x), so that the codes which may
 be within some limit of q are one run of each list, whose ends the list's table tells.
 
@@ -54,7 +54,7 @@ ROOM = 256
 @kernel
 def search_lists(
     queries: Words,
-    centres: Words,
+    centers: Words,
     spans: npt.NDArray[np.uint16],
     table: npt.NDArray[np.uint32],
     words: Words,
@@ -73,8 +73,8 @@ def search_lists(
 
     Args:
         queries: (q, W).
-        centres: (C, W).
-        spans: (2, C), the least and the greatest distance of a list's codes from its centre.
+        centers: (C, W).
+        spans: (2, C), the least and the greatest distance of a list's codes from its center.
         table: (C, K + 2); `table[c, x]` is the first code of list c that is at least x from it,
             and `table[c, K + 1]` the end of the list.
         words: (D, W), the codes, list after list.
@@ -89,9 +89,9 @@ def search_lists(
         together: go through the lists after the nearest ones list by list, not query by query:
             better where the codes are larger than the cache.
         counts: (q,), how many rows each query found, written here.
-        compared: (q,), how many codes and centres each was compared with, written here.
+        compared: (q,), how many codes and centers each was compared with, written here.
     """
-    size, lists = queries.shape[0], centres.shape[0]
+    size, lists = queries.shape[0], centers.shape[0]
     near, bounds = np.empty((size, lists), np.uint16), np.empty((size, lists), np.uint16)
     visits = np.empty((2, size * lists if together else 0), np.uint32)
     todo = np.empty((2, lists), np.uint32)
@@ -99,7 +99,7 @@ def search_lists(
     far, who = np.empty((size, room), np.uint16), np.empty((size, room), np.int64)
     tally, state = np.empty((size, table.shape[1]), np.int64), np.empty((size, STATES), np.int64)
     _search(
-        queries, centres, spans, table, words, starts, rows, order, mask, k, radius, near, bounds,
+        queries, centers, spans, table, words, starts, rows, order, mask, k, radius, near, bounds,
         visits, todo, places, scratch, far, who, tally, state,
     )  # fmt: skip
     total = 0
@@ -120,7 +120,7 @@ def search_lists(
 @kernel
 def _search(
     queries: Words,
-    centres: Words,
+    centers: Words,
     spans: npt.NDArray[np.uint16],
     table: npt.NDArray[np.uint32],
     words: Words,
@@ -143,12 +143,12 @@ def _search(
 ) -> None:
     """Leave each query's answers in `far` and `who`; more are HELD than fit if there is no room."""
     # The caller's references keep all of them alive.
-    queries, centres, spans, table = bare(queries), bare(centres), bare(spans), bare(table)
+    queries, centers, spans, table = bare(queries), bare(centers), bare(spans), bare(table)
     words, starts, rows, order = bare(words), bare(starts), bare(rows), bare(order)
     mask, near, bounds, visits = bare(mask), bare(near), bare(bounds), bare(visits)
     todo, places, scratch = bare(todo), bare(places), bare(scratch)
     far, who, tally, state = bare(far), bare(who), bare(tally), bare(state)
-    lists = centres.shape[0]
+    lists = centers.shape[0]
     waiting = 0
     for index in range(queries.shape[0]):
         tally[index] = 0
@@ -156,7 +156,7 @@ def _search(
         state[index, LIMIT] = radius
         state[index, LAST] = NONE
         state[index, WORK] = lists
-        first = _nearest_list(queries, index, centres, spans, near[index], bounds[index])
+        first = _nearest_list(queries, index, centers, spans, near[index], bounds[index])
         todo[0] = index
         todo[1, 0] = first
         count = 1
@@ -263,13 +263,13 @@ def _visit(
 def _nearest_list(
     queries: Words,
     index: int,
-    centres: Words,
+    centers: Words,
     spans: npt.NDArray[np.uint16],
     near: npt.NDArray[np.uint16],
     bounds: npt.NDArray[np.uint16],
 ) -> Integer:
-    """Fill in each centre's distance and the least one of its codes; return the nearest centre."""
-    _compare(queries, index, centres, 0, near.size, near)
+    """Fill in each center's distance and the least one of its codes; return the nearest center."""
+    _compare(queries, index, centers, 0, near.size, near)
     best = np.int64(0x7FFFFFFFFFFFFFFF)
     for place in range(near.size):
         distance = np.int32(near[place])
@@ -291,7 +291,7 @@ def _compare(
     result: npt.NDArray[np.uint16],
 ) -> Integer:
     """Write the distances of `size` codes from row `start` on; return the least of them."""
-    # Unsigned indices cannot count from the end, so that these loops can be vectorised. (A slice
+    # Unsigned indices cannot count from the end, so that these loops can be vectorized. (A slice
     # would do as well, but it counts a reference, which threads would fight over.)
     width = words.shape[1]
     base = np.uint64(start)

@@ -215,7 +215,7 @@ class FaissHnswEngine(FaissEngine):
 
 @register_engine
 class FaissIvfEngine(FaissEngine):
-    """`IndexBinaryIVF`: lists around centres, the nearest of which are scanned; may miss rows.
+    """`IndexBinaryIVF`: lists around centers, the nearest of which are scanned; may miss rows.
 
     Options: `lists`, at most one for 40 rows, and `probes`, how many of them a search scans.
     """
@@ -228,11 +228,11 @@ class FaissIvfEngine(FaissEngine):
     def _make(cls, rows: Rows, options: dict[str, int]) -> Any:
         faiss, width = _faiss(), 8 * rows.codes.shape[1]
         lists = max(1, min(options["lists"], rows.count // 40))
-        centres = faiss.IndexBinaryFlat(width)
-        index = faiss.IndexBinaryIVF(centres, width, lists)
-        # The index frees its centres; Python must not free them before.
+        centers = faiss.IndexBinaryFlat(width)
+        index = faiss.IndexBinaryIVF(centers, width, lists)
+        # The index frees its centers; Python must not free them before.
         index.own_fields = True
-        centres.this.disown()
+        centers.this.disown()
         index.nprobe = options["probes"]
         if rows.count:
             codes = np.ascontiguousarray(rows.codes)

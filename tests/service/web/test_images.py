@@ -1,4 +1,4 @@
-"""Pictures that people give the page: chosen, dropped, pasted, refused."""
+"""Images that people give the page: chosen, dropped, pasted, refused."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from tests.service.web.made_up import Site
 
-PICTURE = {"name": "my dog.png", "mimeType": "image/png", "buffer": b"\x89PNG made up"}
+IMAGE = {"name": "my dog.png", "mimeType": "image/png", "buffer": b"\x89PNG made up"}
 
 
-def test_a_picture_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> None:
+def test_a_image_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> None:
     page = site.open()
-    page.set_input_files("#file", files=[PICTURE])
+    page.set_input_files("#file", files=[IMAGE])
     page.wait_for_selector("#hits")
     body = site.bodies[-1]
-    assert body == {"image": PICTURE["buffer"], "target": "image", "k": 12, "explain": True}
+    assert body == {"image": IMAGE["buffer"], "target": "image", "k": 12, "explain": True}
     assert site.address.startswith("?code=")
     expect(page.locator(".given")).to_contain_text("my dog.png")
     expect(page.locator(".asked h2")).to_have_text("my dog.png")
@@ -32,17 +32,17 @@ def test_a_picture_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> 
     expect(page.locator(".asked h2")).to_contain_text("Code ")
 
 
-def test_words_with_the_code_of_a_picture_stay_words(site: Site) -> None:
+def test_words_with_the_code_of_a_image_stay_words(site: Site) -> None:
     page = site.open()
-    page.set_input_files("#file", files=[PICTURE])
+    page.set_input_files("#file", files=[IMAGE])
     page.wait_for_url(re.compile(r"\?code="))
-    site.find("a picture")  # the made-up service gives it the picture's code
-    expect(page.locator(".asked h2")).to_have_text("a picture")
+    site.find("an image")  # the made-up service gives it the image's code
+    expect(page.locator(".asked h2")).to_have_text("an image")
     expect(page.locator(".asked img")).to_have_count(0)
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_picture_can_be_dropped_or_pasted(site: Site, way: str) -> None:
+def test_a_image_can_be_dropped_or_pasted(site: Site, way: str) -> None:
     page = site.open("?q=before&for=text")
     if way == "drop":
         page.evaluate(GIVE, "dragenter")
@@ -67,7 +67,7 @@ GIVE = """(way) => {
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"mimeType": "text/plain", "name": "notes.txt"}, "The file notes.txt is no picture"),
+        ({"mimeType": "text/plain", "name": "notes.txt"}, "The file notes.txt is no image"),
         ({"buffer": b"x" * 6000}, "The file my dog.png has 6 KB; the service takes at most 5 KB"),
     ],
 )
@@ -75,6 +75,6 @@ def test_what_cannot_be_searched_with_is_not_sent(
     site: Site, changes: dict[str, Any], says: str
 ) -> None:
     page = site.open()
-    page.set_input_files("#file", files=[PICTURE | changes])
+    page.set_input_files("#file", files=[IMAGE | changes])
     expect(page.get_by_role("alert")).to_contain_text(says)
     assert site.bodies == []

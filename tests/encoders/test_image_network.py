@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.encoders.picture_network import PictureNetwork
+from proxyhash.encoders.image_network import ImageNetwork
 from proxyhash.encoders.transformers_adapter import image_features, load_backbone
 from tests.encoders import tiny_models
 from tests.shared_data import shared_path
@@ -34,7 +34,7 @@ def noise(count: int, *, size: int = 32, seed: int = 0) -> torch.Tensor:
 
 
 def calls_of(backbone: Backbone) -> list[int]:
-    """How many pictures each call of the module gets, growing as it is called."""
+    """How many images each call of the module gets, growing as it is called."""
     calls: list[int] = []
     backbone.module.register_forward_pre_hook(
         lambda _, args, kwargs: calls.append(len((*args, *kwargs.values())[0])), with_kwargs=True
@@ -43,24 +43,24 @@ def calls_of(backbone: Backbone) -> list[int]:
 
 
 @torch.inference_mode()
-def features(network: PictureNetwork, pixels: torch.Tensor) -> torch.Tensor:
+def features(network: ImageNetwork, pixels: torch.Tensor) -> torch.Tensor:
     return network(pixels)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_features_stay_the_same_to_the_bit(name: str, tmp_path: Path) -> None:
     backbone = load_backbone(MODELS[name](tmp_path), modality="image")
-    network = PictureNetwork(backbone)
+    network = ImageNetwork(backbone)
     for step, count in enumerate((1, 20, 16, 2, 1, 7)):
         pixels = noise(count, seed=step)
         with torch.inference_mode():
             assert torch.equal(network(pixels), image_features(backbone, pixels))
 
 
-def test_many_pictures_go_through_without_the_module(tmp_path: Path) -> None:
+def test_many_images_go_through_without_the_module(tmp_path: Path) -> None:
     backbone = load_backbone(tiny_models.save_mobilenet(tmp_path), modality="image")
     calls = calls_of(backbone)
-    network = PictureNetwork(backbone)
+    network = ImageNetwork(backbone)
     features(network, noise(30))
     assert calls == [30]
     features(network, noise(3))
@@ -69,12 +69,12 @@ def test_many_pictures_go_through_without_the_module(tmp_path: Path) -> None:
         found = list(threads.map(lambda seed: features(network, noise(2, seed=seed)), range(6)))
     assert calls == []
     for seed, each in enumerate(found):
-        torch.testing.assert_close(each, features(PictureNetwork(backbone), noise(2, seed=seed)))
+        torch.testing.assert_close(each, features(ImageNetwork(backbone), noise(2, seed=seed)))
 
 
-def test_pictures_of_another_size_go_layer_by_layer(tmp_path: Path) -> None:
+def test_images_of_another_size_go_layer_by_layer(tmp_path: Path) -> None:
     backbone = load_backbone(tiny_models.save_mobilenet(tmp_path), modality="image")
-    network = PictureNetwork(backbone)
+    network = ImageNetwork(backbone)
     features(network, noise(40))
     calls = calls_of(backbone)
     other = noise(2, size=48)
@@ -85,7 +85,7 @@ def test_pictures_of_another_size_go_layer_by_layer(tmp_path: Path) -> None:
 
 
 class Odd(nn.Module):
-    """Does something with the number of pictures that no record of one picture can know."""
+    """Does something with the number of images that no record of one image can know."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Odd(nn.Module):
 @pytest.mark.parametrize("way", ["adds", "reshapes", "refuses"])
 def test_what_a_record_would_change_goes_layer_by_layer(way: str, tmp_path: Path) -> None:
     backbone = load_backbone(tiny_models.save_clip(tmp_path), modality="image")
-    network = PictureNetwork(replace(backbone, module=Odd(way)))
+    network = ImageNetwork(replace(backbone, module=Odd(way)))
     for count in (40, 1, 5):
         pixels = noise(count)
         wanted = pixels.mean(dim=(2, 3)) + count
@@ -114,7 +114,7 @@ def test_what_a_record_would_change_goes_layer_by_layer(way: str, tmp_path: Path
 def test_mobilenet_is_recorded_and_gives_the_same_features() -> None:
     folder = shared_path("models/mobilenet_v2_1.0_224")
     backbone = load_backbone(folder, modality="image")
-    network = PictureNetwork(backbone)
+    network = ImageNetwork(backbone)
     features(network, noise(33, size=224))
     calls = calls_of(backbone)
     found = features(network, noise(2, size=224, seed=1))

@@ -15,17 +15,17 @@ from proxyhash.encoders.transformers_adapter import image_features, quiet
 if TYPE_CHECKING:
     from proxyhash.encoders.transformers_adapter import Backbone
 
-__all__ = ["PictureNetwork"]
+__all__ = ["ImageNetwork"]
 
 _LOG = logging.getLogger(__name__)
-_PICTURES_BEFORE_RECORDING = 32  # recording takes as long as some thirty pictures
+_IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 
-class PictureNetwork:
+class ImageNetwork:
     """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
 
     Encoding in several threads, they wait for each other's turn in the interpreter between any two
-    layers. So on a CPU, once pictures come in numbers, the layers are recorded as one TorchScript
+    layers. So on a CPU, once images come in numbers, the layers are recorded as one TorchScript
     program, which runs without the interpreter. It is used where it gives bit-identical features,
     and for pixels of the recorded height and width; everything else goes layer by layer.
     """
@@ -41,7 +41,7 @@ class PictureNetwork:
         """Return the features; from any thread."""
         self._seen += len(pixels)
         if (
-            self._seen > _PICTURES_BEFORE_RECORDING
+            self._seen > _IMAGES_BEFORE_RECORDING
             and pixels.device.type == "cpu"
             and self._recording.acquire(blocking=False)  # for good: it is tried once
         ):

@@ -1,4 +1,4 @@
-"""Named colours and what is done to them."""
+"""Named colors and what is done to them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from proxyhash.datasets.scenes.dice import Dice
 
-__all__ = ["COLOURS", "RGB", "darker", "jitter", "lighter", "mix"]
+__all__ = ["COLORS", "RGB", "darker", "jitter", "lighter", "mix"]
 
 RGB: TypeAlias = tuple[int, int, int]
 
-COLOURS: dict[str, RGB] = {
+COLORS: dict[str, RGB] = {
     "red": (214, 62, 54),
     "orange": (238, 138, 48),
     "yellow": (247, 202, 68),
@@ -31,7 +31,7 @@ _LIGHT: RGB = (255, 252, 240)
 
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:
-    """The colour that is `share` of the way from the first to the second."""
+    """The color that is `share` of the way from the first to the second."""
     keep = 1.0 - share
     return (
         round(first[0] * keep + second[0] * share),
@@ -40,20 +40,20 @@ def mix(first: RGB, second: RGB, share: float) -> RGB:
     )
 
 
-def darker(colour: RGB, share: float = 0.25) -> RGB:
-    """The colour in shade."""
-    return mix(colour, _INK, share)
+def darker(color: RGB, share: float = 0.25) -> RGB:
+    """The color in shade."""
+    return mix(color, _INK, share)
 
 
-def lighter(colour: RGB, share: float = 0.3) -> RGB:
-    """The colour in light."""
-    return mix(colour, _LIGHT, share)
+def lighter(color: RGB, share: float = 0.3) -> RGB:
+    """The color in light."""
+    return mix(color, _LIGHT, share)
 
 
-def jitter(colour: RGB, dice: Dice) -> RGB:
-    """A colour near this one, that still goes by the same name."""
+def jitter(color: RGB, dice: Dice) -> RGB:
+    """A color near this one, that still goes by the same name."""
     light = dice.integer(-16, 12)
     red, green, blue = (
-        min(255, max(0, channel + light + dice.integer(-7, 7))) for channel in colour
+        min(255, max(0, channel + light + dice.integer(-7, 7))) for channel in color
     )
     return red, green, blue

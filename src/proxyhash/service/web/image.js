@@ -1,9 +1,9 @@
-/** Pictures that people give: chosen, dropped or pasted. */
+/** Images that people give: chosen, dropped or pasted. */
 
 import { $ } from "./dom.js";
 
-/** Call `given` with each picture file that somebody chooses, drops on the page or pastes. */
-export function watchPictures(given) {
+/** Call `given` with each image file that somebody chooses, drops on the page or pastes. */
+export function watchImages(given) {
   const cover = $("drop");
   const input = $("file");
   input.addEventListener("change", () => {
@@ -20,7 +20,7 @@ export function watchPictures(given) {
     given(event.dataTransfer.files[0]);
   });
   addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => isPicture(type));
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => isImage(type));
     if (!file) return;
     event.preventDefault();
     given(file);
@@ -29,7 +29,7 @@ export function watchPictures(given) {
 
 /** Return why a file cannot be searched with, as a sentence, or null. */
 export function refusal(file, limit) {
-  if (!isPicture(file.type)) return `The file ${file.name} is no picture; give a JPEG, PNG or WebP.`;
+  if (!isImage(file.type)) return `The file ${file.name} is no image; give a JPEG, PNG or WebP.`;
   if (file.size <= limit) return null;
   const [size, most] = [megabytes(file.size), megabytes(limit)];
   return `The file ${file.name} has ${size}; the service takes at most ${most}. Give a smaller one.`;
@@ -38,6 +38,6 @@ export function refusal(file, limit) {
 const megabytes = (bytes) =>
   bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
-const isPicture = (type) => type.startsWith("image/");
+const isImage = (type) => type.startsWith("image/");
 
 const holdsFile = (event) => event.dataTransfer?.types.includes("Files");

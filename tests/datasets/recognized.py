@@ -9,9 +9,9 @@ from proxyhash.datasets import CONVERTERS
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["recognised_by"]
+__all__ = ["recognized_by"]
 
 
-def recognised_by(path: Path) -> list[str]:
-    """Return the names of all converters that recognise `path`."""
-    return [name for name, converter in CONVERTERS.items() if converter.recognises(path)]
+def recognized_by(path: Path) -> list[str]:
+    """Return the names of all converters that recognize `path`."""
+    return [name for name, converter in CONVERTERS.items() if converter.recognizes(path)]

@@ -1,4 +1,4 @@
-"""Pictures of a data set: those that lie in arrays, and the files that lists of names mean."""
+"""Images of a data set: those that lie in arrays, and the files that lists of names mean."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     from proxyhash.datasets.arrays.variable import Variable
 
-__all__ = ["MAX_VALUES", "PictureArray", "find_pictures"]
+__all__ = ["MAX_VALUES", "ImageArray", "find_images"]
 
 MAX_VALUES = 10**8
-"""Height times width times 3 of one picture."""
+"""Height times width times 3 of one image."""
 
-_LAYOUTS = ("HW3N", "N3HW", "NHW3", "3HWN")  # as MATLAB shows the axes; N counts the pictures
+_LAYOUTS = ("HW3N", "N3HW", "NHW3", "3HWN")  # as MATLAB shows the axes; N counts the images
 _BLOCK_BYTES = 128 << 20
 _TRIED = 5
 
 
 @dataclass(frozen=True)
-class PictureArray:
-    """RGB pictures in one variable, read some at a time.
+class ImageArray:
+    """RGB images in one variable, read some at a time.
 
     Attributes:
-        variable: four axes: height, width, colour and the picture's number, in the layout's order.
+        variable: four axes: height, width, color and the image's number, in the layout's order.
         layout: one of the orders that are known.
-        kept: which of the pictures belong to the data set, bool (n).
+        kept: which of the images belong to the data set, bool (n).
     """
 
     variable: Variable
@@ -43,11 +43,11 @@ class PictureArray:
     kept: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, variable: Variable, *, items: int) -> PictureArray:
-        """Return the pictures of `items` items.
+    def of(cls, variable: Variable, *, items: int) -> ImageArray:
+        """Return the images of `items` items.
 
         Raises:
-            DataError: the shape allows no layout, or several; or the pictures are too large.
+            DataError: the shape allows no layout, or several; or the images are too large.
         """
         expected = "height x width x 3 x items, or items x 3 x height x width"
         found = [
@@ -56,23 +56,23 @@ class PictureArray:
             if variable.shape[layout.index("N")] == items and variable.shape[layout.index("3")] == 3
         ]
         if len(found) != 1:
-            how = "may be read in several ways" if found else "holds no such pictures"
+            how = "may be read in several ways" if found else "holds no such images"
             raise DataError(
                 f"{variable.path}: {variable} {how}; expected for {items:,} items is {expected}"
             )
         if int(np.prod(variable.shape, dtype=object)) // max(items, 1) > MAX_VALUES:
-            raise DataError(f"{variable.path}: {variable} has pictures of more than 10^8 values")
+            raise DataError(f"{variable.path}: {variable} has images of more than 10^8 values")
         return cls(variable, found[0], np.ones(items, dtype=np.bool_))
 
-    def keep(self, kept: NDArray[np.bool_]) -> PictureArray:
-        """Return the pictures that `kept`, bool (n), is true for."""
-        return PictureArray(self.variable, self.layout, kept)
+    def keep(self, kept: NDArray[np.bool_]) -> ImageArray:
+        """Return the images that `kept`, bool (n), is true for."""
+        return ImageArray(self.variable, self.layout, kept)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield each as uint8 (height, width, 3); 128 MiB are in memory at a time.
 
         Raises:
-            DataError: values are not those of pictures, whole numbers from 0 to 255.
+            DataError: values are not those of images, whole numbers from 0 to 255.
         """
         axis = self.layout.index("N")
         order = [self.layout.index(letter) for letter in "NHW3"]
@@ -86,25 +86,25 @@ class PictureArray:
                 continue
             block = self.variable.block(start, stop, axis=axis).transpose(order)
             for values in block[kept]:
-                yield np.ascontiguousarray(self._colours(values))
+                yield np.ascontiguousarray(self._colors(values))
 
-    def _colours(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    def _colors(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         if values.dtype == np.uint8:
             return values.astype(np.uint8, copy=False)
-        colours = values.astype(np.float64).clip(0, 255).astype(np.uint8)
-        if not np.array_equal(colours, values):
+        colors = values.astype(np.float64).clip(0, 255).astype(np.uint8)
+        if not np.array_equal(colors, values):
             raise DataError(
-                f"{self.variable.path}: {self.variable} holds values that no picture has; whole "
+                f"{self.variable.path}: {self.variable} holds values that no image has; whole "
                 "numbers from 0 to 255 are expected: was a mean subtracted, or was it scaled?"
             )
-        return colours
+        return colors
 
 
-def find_pictures(names: Sequence[str], folders: Sequence[Path]) -> list[Path] | None:
+def find_images(names: Sequence[str], folders: Sequence[Path]) -> list[Path] | None:
     """Return the file that each name means, None where there are none of them.
 
     Lists often begin with a folder of the machine they were made on. So much is left out in front
-    as it takes for one of the first pictures to be there, and the same for all of them; the first
+    as it takes for one of the first images to be there, and the same for all of them; the first
     of `folders` where that works holds them.
     """
     parts = [PurePosixPath(name.replace("\\", "/")).parts for name in names]

@@ -1,0 +1,122 @@
+"""The one registry: members of this package found in its modules, others by entry point."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from importlib.metadata import entry_points
+from threading import RLock
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from proxyhash.errors import check_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+Member = TypeVar("Member")
+
+
+class Registry(Generic[T]):
+    """Named members of one kind, such as all methods or all engines; iterates over the names.
+
+    A member registers itself when its module is imported. The modules of this package are imported
+    at the first look-up, and so is what other packages name under the entry-point group.
+
+    Args:
+        noun: what one member is, in messages: "method".
+        group: the entry-point group, such as "proxyhash.methods".
+        modules: dotted names of this package's modules with members; "package.*" stands for every
+            module of a package whose name does not begin with an underscore.
+
+    Example:
+        >>> greetings: Registry[str] = Registry("greeting", group="example.greetings")
+        >>> greetings.add("short", "hi")
+        'hi'
+        >>> greetings["short"]
+        'hi'
+    """
+
+    def __init__(self, noun: str, *, group: str, modules: Sequence[str] = ()) -> None:
+        self.noun = noun
+        self.group = group
+        self._modules = tuple(modules)
+        self._members: dict[str, T] = {}
+        self._loaded = False
+        self._lock = RLock()
+
+    def register(self, name: str) -> Callable[[Member], Member]:
+        """Return a decorator that registers a function or class under `name`."""
+
+        def decorate(member: Member) -> Member:
+            self.add(name, member)  # type: ignore[arg-type]  # a decorator keeps the exact type
+            return member
+
+        return decorate
+
+    def add(self, name: str, member: T) -> T:
+        """Register a member under `name` and return it; the same one twice is fine.
+
+        Raises:
+            ValueError: another member already has the name.
+        """
+        taken = self._members.setdefault(name, member)
+        if taken is not member:
+            raise ValueError(f"there already is a {self.noun} named {name!r}: {taken!r}")
+        return member
+
+    def remove(self, name: str) -> None:
+        """Forget a member, as tests do with their own."""
+        del self._members[name]
+
+    def __getitem__(self, name: str) -> T:
+        """Return the member called `name`.
+
+        Raises:
+            UsageError: "method is 'dchm'; it must be one of ... (did you mean 'dchml'?)".
+        """
+        if name not in self._members:  # found without loading the rest where it is there already
+            self.load()
+        return self._members[check_option(self.noun, name, self._members)]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a member of that name."""
+        if name not in self._members:
+            self.load()
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, sorted."""
+        self.load()
+        return iter(sorted(self._members))
+
+    def __len__(self) -> int:
+        """Return the number of members."""
+        self.load()
+        return len(self._members)
+
+    def items(self) -> list[tuple[str, T]]:
+        """Return the (name, member) pairs, sorted by name."""
+        return [(name, self._members[name]) for name in self]
+
+    def load(self) -> None:
+        """Import every module that may hold members, once."""
+        with self._lock:
+            if self._loaded:
+                return
+            for name in self._modules:
+                _import(name)
+            for entry in entry_points(group=self.group):
+                entry.load()
+            self._loaded = True
+
+
+def _import(name: str) -> None:
+    package, star, _ = name.partition(".*")
+    module = import_module(package)
+    if star:
+        for found in pkgutil.iter_modules(module.__path__):
+            if not found.name.startswith("_") and not found.ispkg:
+                import_module(f"{package}.{found.name}")

@@ -1,0 +1,84 @@
+"""The generic registry: names, clashes, lazy loading and members of other packages."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxyhash import registry as module
+from proxyhash.errors import UsageError
+from proxyhash.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_decorator_registers_and_returns_the_class() -> None:
+    kinds: Registry[type] = Registry("kind", group="proxyhash.test")
+
+    @kinds.register("plain")
+    class Plain:
+        pass
+
+    assert kinds["plain"] is Plain
+    assert list(kinds) == ["plain"]
+    assert len(kinds) == 1
+    assert kinds.items() == [("plain", Plain)]
+    assert "plain" in kinds
+    assert "other" not in kinds
+
+
+def test_a_name_is_taken_once() -> None:
+    kinds: Registry[object] = Registry("kind", group="proxyhash.test")
+    first = kinds.add("one", object())
+    assert kinds.add("one", first) is first
+    with pytest.raises(ValueError, match="there already is a kind named 'one'"):
+        kinds.add("one", object())
+    kinds.remove("one")
+    assert "one" not in kinds
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    kinds: Registry[int] = Registry("kind", group="proxyhash.test")
+    kinds.add("scan", 1)
+    with pytest.raises(UsageError, match=r"kind is 'scam'.* scan \(did you mean 'scan'\?\)"):
+        kinds["scam"]
+
+
+def test_modules_are_imported_at_the_first_look_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "lazy_members"
+    (package / "nested").mkdir(parents=True)
+    (package / "__init__.py").write_text(
+        "from proxyhash.registry import Registry\n"
+        "kinds = Registry('kind', group='proxyhash.test', modules=['lazy_members.*'])\n"
+    )
+    (package / "nested" / "__init__.py").write_text("raise AssertionError('not a member')\n")
+    (package / "_helper.py").write_text("raise AssertionError('not a member')\n")
+    (package / "one.py").write_text("from lazy_members import kinds\nkinds.add('one', 1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import lazy_members  # type: ignore[import-not-found]
+
+    assert "lazy_members.one" not in sys.modules
+    assert list(lazy_members.kinds) == ["one"]
+    for name in ("lazy_members", "lazy_members.one"):
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_entry_points_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: Registry[int] = Registry("kind", group="proxyhash.test")
+    (tmp_path / "plug_in.py").write_text("found = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def announced(*, group: str) -> list[EntryPoint]:
+        assert group == "proxyhash.test"
+        kinds.add("two", 2)
+        return [EntryPoint("two", "plug_in:found", group)]
+
+    monkeypatch.setattr(module, "entry_points", announced)
+    assert kinds["two"] == 2
+    monkeypatch.delitem(sys.modules, "plug_in", raising=False)

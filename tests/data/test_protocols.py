@@ -15,7 +15,7 @@ from proxyhash.errors import DataError, UsageError
 
 def collection_of(pairs: int, classes: int) -> Collection:
     items = [
-        Item(str(number), "a.jpg", "words", labels=(f"c{number % classes:02d}",))
+        Item(str(number), {"image": "a.jpg", "text": "words"}, labels=(f"c{number % classes:02d}",))
         for number in range(pairs)
     ]
     return Collection.of(Path("somewhere/items.jsonl"), items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -52,9 +53,9 @@ def register_modality(
     Raises:
         ValueError: the name is unsuitable, or another modality has it.
     """
-    if not name.isidentifier() or name != name.lower() or name in _RESERVED:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise ValueError(
-            f"{name!r} cannot name a modality; a lower-case identifier other than "
+            f"{name!r} cannot name a modality; expected are lower-case letters, digits and _, other than "
             f"{', '.join(_RESERVED)} is expected"
         )
     kind = ModalityKind(name, plural or f"{name}s", is_file)
@@ -63,6 +64,7 @@ def register_modality(
     return MODALITIES.add(name, kind)
 
 
+_NAME = re.compile("[a-z][a-z0-9_]*")
 _RESERVED = ("id", "labels", "split")  # the other keys of a manifest
 
 register_modality("image", is_file=True)

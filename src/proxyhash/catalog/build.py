@@ -13,7 +13,7 @@ from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index.open import is_milvus, open_index
 from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent

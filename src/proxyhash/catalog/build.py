@@ -151,7 +151,7 @@ def _load(folder: Path, device: str) -> HashModel:
 
 def _batch(model: HashModel, collection: Collection) -> int:
     """Precomputed features belong to a manifest as a whole, so all of it is one batch."""
-    encoders = (getattr(model, f"{modality}_encoder") for modality in model.modalities)
+    encoders = (model.encoder(modality) for modality in model.modalities)
     precomputed = any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)
     return len(collection) if precomputed else BATCH
 

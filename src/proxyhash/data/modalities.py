@@ -46,7 +46,7 @@ def register_modality(
     """Register a modality, so that manifests may have a key of that name; return it.
 
     Args:
-        name: in lower case, a Python identifier: it becomes part of keys such as "audio_codes".
+        name: lower-case letters, digits and _; it becomes part of keys such as "audio_codes".
         plural: what several are called; by default the name with an "s".
         is_file: whether the manifest holds the path of a file, else the content itself.
 
@@ -55,8 +55,8 @@ def register_modality(
     """
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise ValueError(
-            f"{name!r} cannot name a modality; expected are lower-case letters, digits and _, other than "
-            f"{', '.join(_RESERVED)} is expected"
+            f"{name!r} cannot name a modality; a name has lower-case letters, digits and _, and is "
+            f"none of {', '.join(_RESERVED)}"
         )
     kind = ModalityKind(name, plural or f"{name}s", is_file)
     if name in MODALITIES and MODALITIES[name] == kind:

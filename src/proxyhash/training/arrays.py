@@ -146,7 +146,8 @@ def train(
         )
         model = HashModel.load(folder.model, device=config.device)
         if not checkpoints:  # the folder is about to be removed
-            _ = model.image_encoder, model.text_encoder
+            for modality in model.modalities:
+                model.encoder(modality)
         return model
 
 

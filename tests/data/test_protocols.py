@@ -102,7 +102,11 @@ def test_names() -> None:
 
 
 def test_every_protocol_has_a_version_that_a_converter_makes() -> None:
-    offered = {f"--version {name}" for each in CONVERTERS.values() for name in each.versions}
+    offered = {
+        f"--version {name}"
+        for each in (each for _, each in CONVERTERS.items())
+        for name in each.versions
+    }
     assert {version.convert for version in VERSIONS} - {""} <= offered
     made = {(each.data_set, each.pairs, each.classes) for each in VERSIONS if each.convert}
     for protocol in PROTOCOLS.values():

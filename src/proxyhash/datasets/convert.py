@@ -14,7 +14,7 @@ from PIL import Image
 
 from proxyhash.data.manifest import read_collection
 from proxyhash.datasets import CONVERTERS, Converter, ConvertOptions
-from proxyhash.errors import DataError, check_option
+from proxyhash.errors import DataError
 from proxyhash.files import naming_full_disk, write_atomic, write_text
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ def _converter(path: Path, kind: str | None) -> Converter:
     if not path.exists():
         raise DataError(f"{path} does not exist; give the folder that holds the data set's files")
     if kind is not None:
-        return CONVERTERS[check_option("kind", kind, CONVERTERS)]
-    for converter in CONVERTERS.values():
+        return CONVERTERS[kind]
+    every = [converter for _, converter in CONVERTERS.items()]
+    for converter in sorted(every, key=lambda each: each.fallback):
         if converter.recognizes(path):
             return converter
-    known = "".join(f"\n  {name}: {each.expects}" for name, each in CONVERTERS.items())
-    raise DataError(f"{path} holds no data set that is known here; known are{known}")
+    known = "".join(f"\n  {each.name}: {each.expects}" for each in every)
+    raise DataError(f"{path} is not a known data set; known are{known}")

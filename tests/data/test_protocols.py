@@ -63,7 +63,7 @@ def test_the_draw_is_that_of_the_sizes() -> None:
             24,
             "dchmt-coco",
             "looks like MIRFLICKR-25K with 20,015 pairs, the version of DCMH; protocol dchmt-coco "
-            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labelled",
+            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labeled",
         ),
         (
             19_627,

@@ -230,7 +230,7 @@ def convert(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Which data set it is. Default: auto-detected.",
+            help="Which data set it is, of those in docs/datasets.md. Default: auto-detected.",
             metavar="NAME",
         ),
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Conversion", "convert_data_set", "write_manifest"]
 
 _COMPRESSION = 3  # of PNG: photographs take under half the time of the default, and 3 % more room
+
+_RENAMED = {"labelled": "labeled", "unlabelled": "unlabeled"}
+"""Versions by the names that they had in release 0.1."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def convert_data_set(
     """
     path, out, options = Path(path), Path(out), options or ConvertOptions()
     converter = _converter(path, kind)
+    options = replace(options, version=_RENAMED.get(options.version or "", options.version))
     converter.check(options)
     source = converter.read(path, options)
     records = source.records if source.images is None else _write_images(source, out)
@@ -117,8 +121,8 @@ def _converter(path: Path, kind: str | None) -> Converter:
         raise DataError(f"{path} does not exist; give the folder that holds the data set's files")
     if kind is not None:
         return CONVERTERS[kind]
-    every = [converter for _, converter in CONVERTERS.items()]
-    for converter in sorted(every, key=lambda each: each.fallback):
+    every = sorted((each for _, each in CONVERTERS.items()), key=lambda each: each.fallback)
+    for converter in every:
         if converter.recognizes(path):
             return converter
     known = "".join(f"\n  {each.name}: {each.expects}" for each in every)

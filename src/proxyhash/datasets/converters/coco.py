@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["COCO"]
 
 _VERSIONS = {
-    "labelled": "images with an object of a category: 122,218",
+    "labeled": "images with an object of a category: 122,218",
     "all": "every image: 123,287",
 }
 _YEARS = ("2017", "2014")

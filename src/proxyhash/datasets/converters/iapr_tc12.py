@@ -25,7 +25,7 @@ __all__ = ["IAPR_TC12"]
 
 _VERSIONS = {
     "saiapr": "images with region labels of SAIAPR TC-12, 255 names: 20,000",
-    "unlabelled": "every description, without labels",
+    "unlabeled": "every description, without labels",
 }
 _DESCRIPTIONS = "annotations_complete_eng"
 _REGIONS = "saiapr_tc-12"

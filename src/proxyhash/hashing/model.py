@@ -224,10 +224,8 @@ class HashModel:
             has[modality] = given.present
         return CodeFile(
             ids=ids,
-            image_codes=codes["image"],
-            text_codes=codes["text"],
-            has_image=has["image"],
-            has_text=has["text"],
+            codes=codes,
+            present=has,
             bits=self.bits,
             model=self.fingerprint,
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from proxyhash.catalog.folder import IndexFolder
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index.open import is_milvus, open_index
 from proxyhash.search.answer import Query
 from proxyhash.search.searcher import Searcher

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from proxyhash.catalog.code_rows import put_codes
 from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index import MemoryIndex
 from proxyhash.search.answer import Query
 from proxyhash.search.searcher import Searcher

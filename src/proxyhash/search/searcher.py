@@ -94,7 +94,7 @@ class Searcher(ABC):
         text = " ".join(text.split())
         if not text:
             raise UsageError("the text to search for is empty")
-        encoder = self.model.text_encoder
+        encoder = self.model.encoder("text")
         if encoder is None:
             raise UsageError(f"the model of {self.name} has no text encoder; search with an image")
         features = encoder.encode([text])
@@ -124,7 +124,7 @@ class Searcher(ABC):
             UsageError: the model or index has no such modality.
         """
         path = Path(image)
-        if self.model.image_encoder is None:
+        if self.model.encoder("image") is None:
             raise UsageError(f"the model of {self.name} has no image encoder; search with a text")
         code = self.model.encode_images([path])[0]
         return self.search_query(

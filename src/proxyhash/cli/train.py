@@ -132,7 +132,7 @@ def _new(values: dict[str, Any]) -> "TrainConfig":
 
 def _resumed(values: dict[str, Any]) -> "TrainConfig":
     from proxyhash.files import read_json
-    from proxyhash.training.resume import resume_config
+    from proxyhash.training.sources import resume_config
 
     if "out" not in values:
         raise UsageError("--resume needs --out, the run folder to continue")

@@ -89,7 +89,7 @@ def test_options_reach_the_configuration(proxyhash_command, scenes, tmp_path):
         "batch_size": 32,
         "hidden": [16, 8],
         "standardize": False,
-        "text_network": {"hidden": [24]},
+        "networks": {"text": {"hidden": [24]}},
         "batch_norm": True,
     }
     assert {key: config[key] for key in expected} == expected
@@ -107,7 +107,7 @@ def test_options_reach_the_configuration(proxyhash_command, scenes, tmp_path):
         (("DATA", "--out", "OUT", "--learning-rate", "0"), "setting learning_rate is 0.0"),
         (("DATA", "--out", "OUT", "--optimizer", "lion"), "setting optimizer is 'lion'"),
         (("DATA", "--out", "OUT", "--set", "gama=1"), "did you mean 'gamma'"),
-        (("DATA", "--out", "OUT", "--set", "gamma"), "--set 'gamma' is no KEY=VALUE"),
+        (("DATA", "--out", "OUT", "--set", "gamma"), "--set 'gamma' is not KEY=VALUE"),
         (("DATA", "--out", "OUT", "--text-network", "hiden=1"), "did you mean 'hidden'"),
         (("DATA", "--out", "OUT", "--method", "psld"), "did you mean 'psldh'"),
         (("DATA", "--out", "OUT", "--preset", "ref"), "preset is 'ref'; it must be one of"),

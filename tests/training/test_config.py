@@ -5,10 +5,15 @@ import json
 import pytest
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.registry import get_method
+from proxyhash.methods import get_method
 from proxyhash.training.config import TrainConfig, read_config
-from proxyhash.training.resume import FREE_KEYS, resume_config
-from proxyhash.training.sources import gather_values, parse_assignments, read_config_file
+from proxyhash.training.sources import (
+    FREE_KEYS,
+    gather_values,
+    parse_assignments,
+    read_config_file,
+    resume_config,
+)
 
 LEAST = {"data": "photos", "out": "runs/a"}
 
@@ -49,15 +54,14 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.data == str(tmp_path / "photos")
     assert config.out == str(tmp_path / "runs" / "a")
     assert config.split_file == str(tmp_path / "split.json")
-    assert config.image_encoder == str(tmp_path / "encoder")
-    assert config.text_encoder == "bow"
+    assert config.encoders == {"image": str(tmp_path / "encoder"), "text": "bow"}
     (tmp_path / "x.npz").touch()
     features = read_config(LEAST | {"image_encoder": "features:x.npz#image"})
-    assert features.image_encoder == f"features:{tmp_path / 'x.npz'}#image"
+    assert features.encoders["image"] == f"features:{tmp_path / 'x.npz'}#image"
     beside = read_config(LEAST | {"image_encoder": "features:beside-the-manifest.npy"})
-    assert beside.image_encoder == "features:beside-the-manifest.npy"
+    assert beside.encoders["image"] == "features:beside-the-manifest.npy"
     hub = read_config(LEAST | {"text_encoder": "sentence-transformers/all-MiniLM-L6-v2"})
-    assert hub.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
+    assert hub.encoders["text"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def test_the_json_form_reads_back_equal():
@@ -171,7 +175,7 @@ def test_assignments_are_json_where_they_can_be():
         "hidden": [8192],
         "name": "a=b",
     }
-    with pytest.raises(UsageError, match="--set 'gamma' is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="--set 'gamma' is not KEY=VALUE"):
         parse_assignments(["gamma"], option="--set")
 
 

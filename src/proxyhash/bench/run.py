@@ -136,9 +136,7 @@ def _warm(
     from proxyhash.training.prepare import prepare
 
     wanted = {
-        tuple(cell.config.encoders.items()): cell.config
-        for cell in todo
-        if cell.data == data.name
+        tuple(cell.config.encoders.items()): cell.config for cell in todo if cell.data == data.name
     }
     sizes = [(0, 0)]
     for config in wanted.values():

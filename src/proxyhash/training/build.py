@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
 from proxyhash.methods import Context, Memory, get_method, make_objective
 from proxyhash.networks.hashing_network import HashingNetwork
@@ -99,7 +100,7 @@ def _make_networks(config: TrainConfig, train: Rows) -> dict[Modality, HashingNe
         present = train.present[modality]
         if int(present.sum()) < 2:
             raise UsageError(
-                f"{int(present.sum())} training items have a label and the modality {modality}; "
+                f"{int(present.sum())} training items have a label and {MODALITIES[modality].one}; "
                 "at least 2 are needed"
             )
         options = config.network_options(modality)

@@ -15,6 +15,7 @@ from proxyhash.methods import Settings, get_method, read_settings
 
 __all__ = [
     "BY_MODALITY",
+    "FORMER_KEYS",
     "NetworkOptions",
     "Precision",
     "TrainConfig",
@@ -27,6 +28,14 @@ Precision = Literal["float32", "bfloat16"]
 
 BY_MODALITY = ("encoders", "networks", "learning_rates")
 """Keys that hold one value per modality."""
+
+FORMER_KEYS = {
+    "image_encoder": "encoders",
+    "text_encoder": "encoders",
+    "text_network": "networks",
+    "text_learning_rate": "learning_rates",
+}
+"""Keys of version 0.1, each for one modality, and the keys that replaced them."""
 
 _NO_ENCODER = "none"
 """The encoder of a modality that a run leaves out."""
@@ -239,7 +248,7 @@ def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     `text_learning_rate` in `learning_rates`.
     """
     current = dict(values)
-    for old, key in _OLD_KEYS.items():
+    for old, key in FORMER_KEYS.items():
         if old not in current:
             continue
         modality, value = old.partition("_")[0], current.pop(old)
@@ -247,14 +256,6 @@ def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None and isinstance(others, Mapping):
             current[key] = {modality: value, **others}
     return current
-
-
-_OLD_KEYS = {
-    "image_encoder": "encoders",
-    "text_encoder": "encoders",
-    "text_network": "networks",
-    "text_learning_rate": "learning_rates",
-}
 
 
 def _in_order(values: Mapping[Modality, Any]) -> dict[Modality, Any]:
@@ -270,9 +271,7 @@ def _check_modality(modality: str, key: str) -> None:
         raise ValueError(str(error)) from error
 
 
-def _check_closed_form(
-    config: TrainConfig, options: Mapping[Modality, Mapping[str, Any]]
-) -> None:
+def _check_closed_form(config: TrainConfig, options: Mapping[Modality, Mapping[str, Any]]) -> None:
     hidden = config.hidden or next((o["hidden"] for o in options.values() if o["hidden"]), ())
     if hidden and get_method(config.method).closed_form:
         raise UsageError(

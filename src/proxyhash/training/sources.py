@@ -52,7 +52,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     """Return the keys of a TOML or JSON configuration file, unchecked.
 
     Raises:
-        UsageError: the file is missing, has another suffix, is not valid, or holds no table of keys.
+        UsageError: the file is missing, has another suffix, is not valid, or holds no table.
     """
     path = Path(path)
     readers = {".toml": tomllib.loads, ".json": json.loads}

@@ -191,3 +191,41 @@ def test_text_network_is_kept_in_one_notation():
     one = read_config(LEAST | {"text_network": {"hidden": 8192}})
     assert one == read_config(LEAST | {"text_network": {"hidden": [8192]}})
     assert resume_config(one.to_dict(), {"text_network": {"hidden": "8192"}}) == one
+
+
+def test_keys_of_version_0_1_are_understood():
+    former = {
+        "image_encoder": "patches",
+        "text_encoder": "bow",
+        "text_network": {"hidden": [24]},
+        "text_learning_rate": 0.01,
+    }
+    config = read_config(LEAST | former)
+    assert config.encoders == {"image": "patches", "text": "bow"}
+    assert config.networks == {"text": {"hidden": (24,)}}
+    assert config.learning_rates == {"text": 0.01}
+    assert read_config(LEAST | {"text_learning_rate": None}).learning_rates == {}
+    both = read_config(LEAST | former | {"encoders": {"text": "features:t.npy"}})
+    assert both.encoders == {"image": "patches", "text": "features:t.npy"}
+
+
+def test_values_of_one_modality_replace_the_default_of_that_modality_alone(monkeypatch):
+    defaults = {"networks": {"text": {"dropout": 0.1}, "image": {"dropout": 0.2}}}
+    monkeypatch.setattr(get_method("psldh"), "defaults", defaults)
+    config = read_config(LEAST | {"method": "psldh", "networks": {"text": {"hidden": [8]}}})
+    assert config.networks == {"image": {"dropout": 0.2}, "text": {"hidden": (8,)}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"encoders": {"text": "none"}}, "encoders name image to learn from; cross-modal training"),
+        ({"encoders": {"imag": "x"}}, "modality in encoders is 'imag'; it must be one of image"),
+        ({"learning_rates": {"text": -1}}, "setting learning_rates is -1: input should be greater"),
+        ({"encoders": "bow", "text_encoder": "bow"}, "setting encoders is 'bow': input should be"),
+    ],
+)
+def test_values_by_modality_are_checked(values, sentence):
+    with pytest.raises(UsageError) as caught:
+        read_config(LEAST | values)
+    assert sentence in str(caught.value)

@@ -53,7 +53,13 @@ def make_run(root: Path, *, strict: bool = True) -> Run:
     both = labels @ proxies.astype(float)
     image, text = (binarize(both + rng.standard_normal(both.shape)) for _ in range(2))
     image[~has_image], text[~has_text] = 0, 0
-    codes = CodeFile(collection.ids, image, text, has_image, has_text, bits=BITS, model="m1")
+    codes = CodeFile(
+        collection.ids,
+        {"image": image, "text": text},
+        {"image": has_image, "text": has_text},
+        bits=BITS,
+        model="m1",
+    )
     train = range(20, 60 if strict else ITEMS)
     split = Split.of(ITEMS, query=range(20), train=train, validation=[], seed=0, source="drawn")
     folder = root / "run"

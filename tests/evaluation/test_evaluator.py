@@ -132,7 +132,11 @@ def test_without_a_strict_gallery(tmp_path: Path) -> None:
 
 def test_a_collection_without_texts(run: Run) -> None:
     nothing = np.zeros(ITEMS, bool)
-    codes = replace(run.codes, text_codes=np.zeros_like(run.codes.text_codes), has_text=nothing)
+    codes = replace(
+        run.codes,
+        codes={**run.codes.codes, "text": np.zeros_like(run.codes.codes["text"])},
+        present={**run.codes.present, "text": nothing},
+    )
     found = evaluate_codes(codes, run.collection.labels, run.split)
     assert np.isnan(found.map["image_to_text"])
     assert np.isnan(found.map["text_to_text"])
@@ -149,10 +153,8 @@ def test_other_items_are_refused(run: Run) -> None:
         evaluate_codes(run.codes, run.collection.labels, small)
     renamed = CodeFile(
         tuple(f"other-{item}" for item in range(ITEMS)),
-        run.codes.image_codes,
-        run.codes.text_codes,
-        run.codes.has_image,
-        run.codes.has_text,
+        run.codes.codes,
+        run.codes.present,
         bits=16,
     )
     with pytest.raises(DataError, match="the codes are of other items than"):

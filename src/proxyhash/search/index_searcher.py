@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from proxyhash.catalog.folder import IndexFolder
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
-from proxyhash.index.open import is_milvus, open_index
+from proxyhash.index.open import open_index, scheme_of
 from proxyhash.search.answer import Query
 from proxyhash.search.searcher import Searcher
 
@@ -73,8 +73,8 @@ class IndexSearcher(Searcher):
 
     @staticmethod
     def recognizes(uri: str) -> bool:
-        """Whether this is the name of an index: a folder with a header, or of Milvus."""
-        return is_milvus(uri) or IndexFolder.at(uri) is not None
+        """Whether this is the name of an index: a folder with a header, or another backend's."""
+        return scheme_of(uri) != "file" or IndexFolder.at(uri) is not None
 
     @property
     def index(self) -> Index:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.index.store import Store
-
 if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
@@ -33,7 +31,7 @@ def explain(
         filter: what limits the search, or None.
     """
     histogram: list[int] = []
-    if isinstance(snapshot.index, Store):
+    if snapshot.index.supports("count_distances"):
         counts = snapshot.index.count_distances(code[None], modality=target, filter=filter)
         histogram = counts.tolist()
     return {"histogram": histogram, "proxies": snapshot.nearest_proxies(code)}

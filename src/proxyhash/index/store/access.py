@@ -71,6 +71,11 @@ class Access:
             raise
 
     @property
+    def writable(self) -> bool:
+        """Whether the index can be changed."""
+        return self._writer is not None
+
+    @property
     def header(self) -> Header:
         """The header of the generation that is open."""
         return self._opened().header

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxyhash.index import Hit, MemoryIndex, parse_filter_text
     from proxyhash.index.engines.registry import register_engine
     from proxyhash.index.open import create_index, open_index
-    from proxyhash.methods.registry import register_method
+    from proxyhash.methods import register_method
     from proxyhash.proxies.make_proxies import make_proxies
     from proxyhash.search import Answer, Query
     from proxyhash.training.arrays import train
@@ -88,7 +88,7 @@ _HOMES = {
     "read_collection": "data",
     "register_encoder": "encoders",
     "register_engine": "index.engines.registry",
-    "register_method": "methods.registry",
+    "register_method": "methods",
     "register_reader": "data.registry",
     "top_k": "codes",
     "train": "training.arrays",

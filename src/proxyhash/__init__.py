@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxyhash.client import Client
     from proxyhash.codes import CodeFile, binarize, pack, top_k, unpack
     from proxyhash.data import Collection, Split, read_collection
-    from proxyhash.data.registry import register_reader
+    from proxyhash.data.readers import register_reader
     from proxyhash.encoders import register_encoder
     from proxyhash.errors import ProxyhashError
     from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
@@ -89,7 +89,7 @@ _HOMES = {
     "register_encoder": "encoders",
     "register_engine": "index.engines.registry",
     "register_method": "methods",
-    "register_reader": "data.registry",
+    "register_reader": "data.readers",
     "top_k": "codes",
     "train": "training.arrays",
     "unpack": "codes",

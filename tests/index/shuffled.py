@@ -152,7 +152,7 @@ class ShuffledIndex(Index):
                 found[id_] = IndexItem(id_, codes, next(iter(rows.values()))[1])
         return found
 
-    def _count(self, modality: str, filter: Filter | None) -> int | None:
+    def _count(self, modality: str, filter: Filter | None) -> int | None:  # noqa: A002
         return len(self._tables[modality].rows) if filter is None else None
 
     def _search(
@@ -162,7 +162,7 @@ class ShuffledIndex(Index):
         k: int | None,
         modality: str,
         radius: int | None,
-        filter: Filter | None,
+        filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
         queries = [code.tobytes() for code in codes]
         found = search_nearest(self._tables[modality], queries, k=k, radius=radius, filter=filter)

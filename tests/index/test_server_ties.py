@@ -1,11 +1,12 @@
-"""Ties in order of the ids, however many there are and however few a server gives back at a time."""
+"""Ties in order of the ids, however many there are and however few a server returns at once."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from proxyhash.index import Index
 from proxyhash.index.filters import Not, Range
 from proxyhash.index.milvus import MilvusIndex
 from proxyhash.index.milvus.collection import MAX_LIMIT
@@ -13,6 +14,9 @@ from proxyhash.index.server_ties import Candidate, Request, TiedServer, search_n
 from tests.index.backends import Backend, in_milvus, on_shuffling_servers
 from tests.index.conftest import SERVER
 from tests.index.shuffled import ShuffledIndex, Table
+
+if TYPE_CHECKING:
+    from proxyhash.index import Index
 
 LIMITS = {"shuffled": (2, 3, 7, 100), "lite_uri": (2, 3, 7, 100), "milvus_server": (20, 100)}
 """A server takes a fifth of a second for an answer, and a low limit takes many."""

@@ -141,9 +141,9 @@ class Collection:
         terms = [] if condition is None else [expression(condition)]
         if request.keys is not None:
             low, high = request.keys
-            terms.append(
-                f"id >= {quoted(low)}" + ("" if high is None else f" and id < {quoted(high)}")
-            )
+            terms.append(f"id >= {quoted(low)}")
+            if high is not None:
+                terms.append(f"id < {quoted(high)}")
         params: dict[str, int] = {"nprobe": self._nprobe}
         if request.distances is not None:
             least, greatest = request.distances

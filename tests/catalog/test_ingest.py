@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.catalog.ingest import IndexReport, index_collection
-from proxyhash.catalog.thumbnail_store import ThumbnailStore
+from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.codes import CodeFile
 from proxyhash.data import open_image, read_collection
 from proxyhash.errors import DataError, InterruptedRunError

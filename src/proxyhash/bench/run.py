@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxyhash.bench.cell import Cell
+    from proxyhash.bench.pool import Outcome
     from proxyhash.bench.suite import DataSet, Suite
-    from proxyhash.bench.worker import Outcome
     from proxyhash.training import TrainConfig
 
 __all__ = ["Filled", "fill_suite"]

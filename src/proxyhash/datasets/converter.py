@@ -1,4 +1,4 @@
-"""What a converter is: how one published data set is recognized and read."""
+"""How one published data set is recognized and read, and the registry of all that are known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import UsageError, check_option
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data.source import Source
 
-__all__ = ["ConvertOptions", "Converter"]
+__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "register_converter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Converter:
         read: reads it. A record's `image` is absolute, or relative to the data set's folder.
         expects: the files that it needs, for the message where nothing recognizes a folder.
         versions: what each value of `ConvertOptions.version` is, in words; the first is default.
-        options: names of the other `ConvertOptions` that `read` heeds.
+        options: names of the other `ConvertOptions` that `read` uses.
+        fallback: whether it is a form rather than a data set, and tried after all others.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Converter:
     expects: str
     versions: Mapping[str, str] = field(default_factory=dict)
     options: frozenset[str] = frozenset()
+    fallback: bool = False
 
     def check(self, options: ConvertOptions) -> None:
         """Refuse what this data set has no use for.
@@ -68,3 +71,18 @@ class Converter:
             if not self.versions:
                 raise UsageError(f"{self.name} has one version only; leave the option out")
             check_option("version", options.version, self.versions)
+
+
+CONVERTERS: Registry[Converter] = Registry(
+    "kind", group="proxyhash.converters", modules=("proxyhash.datasets.converters.*",)
+)
+"""Every form of a data set that can be converted, by the name that `--kind` takes."""
+
+
+def register_converter(converter: Converter) -> Converter:
+    """Add a converter to `CONVERTERS` under its name and return it.
+
+    Raises:
+        ValueError: another converter has that name.
+    """
+    return CONVERTERS.add(converter.name, converter)

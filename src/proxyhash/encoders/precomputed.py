@@ -120,7 +120,7 @@ class PrecomputedFeatures(BatchEncoder):
         raise UsageError(
             f"this model was trained on the precomputed {self.modality} features in {self.path} "
             "and cannot encode by itself: new items need features of their own, made the same way, "
-            "in a feature file beside their manifest"
+            "in a feature file beside their manifest or, in Python, passed to encode_features"
         )
 
     def rows(self, collection: Collection) -> Features:

@@ -12,6 +12,7 @@ from proxyhash.evaluation.galleries import Evaluations, evaluate_both_galleries
 from proxyhash.evaluation.mean import MAP, mean_average_precision
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Ranking, Tally
+from proxyhash.evaluation.run import RunEvaluation, evaluate
 
 __all__ = [
     "DIRECTIONS",
@@ -23,8 +24,10 @@ __all__ = [
     "Protocol",
     "ProxyStatistics",
     "Ranking",
+    "RunEvaluation",
     "Tally",
     "bit_statistics",
+    "evaluate",
     "evaluate_both_galleries",
     "evaluate_codes",
     "evaluate_direction",

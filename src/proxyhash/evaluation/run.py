@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
 from proxyhash.evaluation.galleries import evaluate_both_galleries
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data.run_data import RunData
 
-__all__ = ["RunEvaluation", "evaluate_run", "read_proxies", "save_metrics"]
+__all__ = ["RunEvaluation", "evaluate", "evaluate_run", "read_proxies", "save_metrics"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,31 @@ class RunEvaluation:
 
     evaluations: tuple[Evaluation, ...]
     metrics: dict[str, Any]
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    protocol: Protocol | None = None,
+    gallery: str = "both",
+    track: Track = silent,
+) -> RunEvaluation:
+    """Return the evaluation of the run in a folder; nothing is written.
+
+    Args:
+        run: the run folder.
+        data: where the run's collection lies now, if it was moved.
+        protocol: how to evaluate, expected mAP@all by default; its gallery is not used.
+        gallery: "literature", "strict" or "both".
+        track: told about each block of queries.
+
+    Raises:
+        ModelError: the folder is no finished run, or its parts do not belong together.
+        DataError: the collection, the split or the codes cannot be read.
+    """
+    parts = read_run(run, data=data)
+    return evaluate_run(parts, protocol=protocol, gallery=gallery, track=track)
 
 
 def evaluate_run(

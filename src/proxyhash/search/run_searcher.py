@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.code_rows import put_codes
+from proxyhash.catalog.ingest import put_codes
 from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder

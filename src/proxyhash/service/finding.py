@@ -22,7 +22,7 @@ from proxyhash.service.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from proxyhash.catalog.thumbnail_store import ThumbnailStore
+    from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.index import Hit, Index, IndexItem

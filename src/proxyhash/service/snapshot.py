@@ -23,7 +23,7 @@ from proxyhash.service.labels import Labels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxyhash.catalog.thumbnail_store import ThumbnailStore
+    from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import Codes
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index

@@ -11,9 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions
-from proxyhash.datasets.files import find_below
-from proxyhash.datasets.json_stream import array_elements
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.files import array_elements, find_below
 from proxyhash.errors import DataError, check_option
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["COCO"]
 
 _VERSIONS = {
-    "labelled": "images with an object of a category: 122,218",
+    "labeled": "images with an object of a category: 122,218",
     "all": "every image: 123,287",
 }
 _YEARS = ("2017", "2014")
@@ -124,12 +123,14 @@ def _get(path: Path, entry: Any, key: str, kind: type) -> Any:
     return value
 
 
-COCO = Converter(
-    name="coco",
-    recognizes=_recognizes,
-    read=_read,
-    expects="annotations/captions_train2017.json, instances_train2017.json, both for val2017, "
-    "train2017/, val2017/ (or 2014)",
-    versions=_VERSIONS,
-    options=frozenset({"captions"}),
+COCO = register_converter(
+    Converter(
+        name="coco",
+        recognizes=_recognizes,
+        read=_read,
+        expects="annotations/captions_train2017.json, instances_train2017.json, both for val2017, "
+        "train2017/, val2017/ (or 2014)",
+        versions=_VERSIONS,
+        options=frozenset({"captions"}),
+    )
 )

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
 from proxyhash.datasets.files import find_below, need_below, read_bytes, text_lines
 from proxyhash.errors import DataError
 
@@ -25,7 +25,7 @@ __all__ = ["IAPR_TC12"]
 
 _VERSIONS = {
     "saiapr": "images with region labels of SAIAPR TC-12, 255 names: 20,000",
-    "unlabelled": "every description, without labels",
+    "unlabeled": "every description, without labels",
 }
 _DESCRIPTIONS = "annotations_complete_eng"
 _REGIONS = "saiapr_tc-12"
@@ -116,11 +116,13 @@ def _names(folder: Path) -> dict[str, str]:
     return {number: name.strip() for number, _, name in rows}
 
 
-IAPR_TC12 = Converter(
-    name="iapr-tc12",
-    recognizes=_recognizes,
-    read=_read,
-    expects="annotations_complete_eng/NN/*.eng, images/NN/*.jpg, saiapr_tc-12/NN/labels.txt",
-    versions=_VERSIONS,
-    options=frozenset({"images"}),
+IAPR_TC12 = register_converter(
+    Converter(
+        name="iapr-tc12",
+        recognizes=_recognizes,
+        read=_read,
+        expects="annotations_complete_eng/NN/*.eng, images/NN/*.jpg, saiapr_tc-12/NN/labels.txt",
+        versions=_VERSIONS,
+        options=frozenset({"images"}),
+    )
 )

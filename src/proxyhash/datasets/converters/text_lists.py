@@ -1,22 +1,22 @@
-"""Sets in plain text, as DCPH and the methods after it pass them on: a line an item.
+"""Sets in plain text, as DCPH and the methods after it pass them on: one line per item.
 
-`label_hot.txt` has a row of 0 and 1 an item, `y_vector.txt` a bag of words, `images_name.txt` the
+`label_hot.txt` has a row of 0 and 1 per item, `y_vector.txt` a bag of words, `images_name.txt` the
 image's file; `test_ind.txt`, `train_ind.txt` and `database_ind.txt` number the items of a part.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.datasets.arrays.index_lists import part_items
-from proxyhash.datasets.arrays.items import Items
-from proxyhash.datasets.arrays.label_matrix import labels_of
+from proxyhash.datasets.arrays.items import Items, part_items
 from proxyhash.datasets.arrays.records import source_of
-from proxyhash.datasets.arrays.text_matrix import read_text_matrix
-from proxyhash.datasets.converter import Converter, ConvertOptions
+from proxyhash.datasets.arrays.tables import labels_of
+from proxyhash.datasets.arrays.variable import MAX_BYTES
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
 from proxyhash.datasets.files import text_lines
 from proxyhash.errors import DataError
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxyhash.data.source import Source
-    from proxyhash.datasets.arrays.naming import Part
+    from proxyhash.datasets.arrays.variable import Part
 
-__all__ = ["TEXT_LISTS"]
+__all__ = ["TEXT_LISTS", "read_text_matrix"]
 
 _LABELS = "label_hot.txt"
 _TEXTS = "y_vector.txt"
@@ -117,10 +117,39 @@ def _numbers(path: Path) -> NDArray[np.int64]:
     return np.array(numbers, dtype=np.int64)
 
 
-TEXT_LISTS = Converter(
-    name="text-lists",
-    recognizes=_recognizes,
-    read=_read,
-    expects=f"{_LABELS}, {_TEXTS} or {_NAMES}, test_ind.txt, train_ind.txt, database_ind.txt",
-    options=frozenset({"images"}),
+def read_text_matrix(path: Path) -> NDArray[np.float32]:
+    """Return the numbers of a file, float32, one row a line, blanks or commas in between.
+
+    Raises:
+        DataError: a line has another number of columns than the first, or no numbers.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} has over {MAX_BYTES >> 30} GiB; is it the right file?")
+        with path.open(encoding="utf-8-sig") as file:
+            delimiter = "," if "," in file.readline(1 << 20) else None
+        with warnings.catch_warnings(), path.open(encoding="utf-8-sig") as file:
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file, refused below
+            values = np.loadtxt(file, dtype=np.float32, delimiter=delimiter, comments=None, ndmin=2)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition(";")[0]
+        raise DataError(
+            f"{path} cannot be read as a matrix ({reason}); rows of numbers are expected"
+        ) from error
+    if not values.size:
+        raise DataError(f"{path} is empty; rows of numbers are expected")
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise DataError(f"{path}, line {int(bad.argmax()) + 1}: there is NaN or infinity")
+    return np.asarray(values)
+
+
+TEXT_LISTS = register_converter(
+    Converter(
+        name="text-lists",
+        recognizes=_recognizes,
+        read=_read,
+        expects=f"{_LABELS}, {_TEXTS} or {_NAMES}, test_ind.txt, train_ind.txt, database_ind.txt",
+        options=frozenset({"images"}),
+    )
 )

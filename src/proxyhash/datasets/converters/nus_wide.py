@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
 from proxyhash.datasets.files import find_below, need_below, read_bytes, text_lines
 from proxyhash.errors import DataError
 
@@ -128,11 +128,13 @@ def _tags(folder: Path, count: int) -> Iterator[list[str]]:
         raise DataError(f"{path} has {found} rows for {count:,} images")
 
 
-NUS_WIDE = Converter(
-    name="nus-wide",
-    recognizes=_recognizes,
-    read=_read,
-    expects="Imagelist.txt, AllTags1k.txt, TagList1k.txt, AllLabels/Labels_*.txt, Flickr/",
-    versions=_VERSIONS,
-    options=frozenset({"images"}),
+NUS_WIDE = register_converter(
+    Converter(
+        name="nus-wide",
+        recognizes=_recognizes,
+        read=_read,
+        expects="Imagelist.txt, AllTags1k.txt, TagList1k.txt, AllLabels/Labels_*.txt, Flickr/",
+        versions=_VERSIONS,
+        options=frozenset({"images"}),
+    )
 )

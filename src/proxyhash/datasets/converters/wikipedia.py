@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
@@ -113,9 +113,11 @@ def _matrix(path: Path, matrices: dict[str, Any], name: str) -> NDArray[np.float
     return matrix.astype(np.float32)
 
 
-WIKIPEDIA = Converter(
-    name="wikipedia",
-    recognizes=_recognizes,
-    read=_read,
-    expects=", ".join((_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))),
+WIKIPEDIA = register_converter(
+    Converter(
+        name="wikipedia",
+        recognizes=_recognizes,
+        read=_read,
+        expects=", ".join((_MATRICES, _CATEGORIES, *(part[0] for part in _PARTS))),
+    )
 )

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions
+from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
 from proxyhash.datasets.files import find_below, need_below, text_lines
 from proxyhash.errors import DataError
 
@@ -106,11 +106,13 @@ def _common_tags(folder: Path, tags: Mapping[int, list[str]]) -> set[str]:
     return {tag for tag, count in counts.items() if count >= _IMAGES}
 
 
-MIRFLICKR = Converter(
-    name="mirflickr",
-    recognizes=_recognizes,
-    read=_read,
-    expects="im1.jpg ..., meta/tags/tags1.txt ..., animals.txt ... (annotations v080)",
-    versions=_VERSIONS,
-    options=frozenset({"images"}),
+MIRFLICKR = register_converter(
+    Converter(
+        name="mirflickr",
+        recognizes=_recognizes,
+        read=_read,
+        expects="im1.jpg ..., meta/tags/tags1.txt ..., animals.txt ... (annotations v080)",
+        versions=_VERSIONS,
+        options=frozenset({"images"}),
+    )
 )

@@ -29,7 +29,8 @@ class Registry(Generic[T]):
         noun: what one member is, in messages: "method".
         group: the entry-point group, such as "proxyhash.methods".
         modules: dotted names of this package's modules with members; "package.*" stands for every
-            module of a package whose name does not begin with an underscore.
+            module of a package whose name does not begin with an underscore, and
+            "package.*.engine" for the module `engine` of each of its folders.
         ordered: whether the names are in the order of their registration, not sorted.
 
     Example:
@@ -68,7 +69,8 @@ class Registry(Generic[T]):
         """
         taken = self._members.setdefault(name, member)
         if taken is not member:
-            raise ValueError(f"there already is a {self.noun} named {name!r}: {taken!r}")
+            article = "an" if self.noun[0] in "aeiou" else "a"
+            raise ValueError(f"there already is {article} {self.noun} named {name!r}: {taken!r}")
         return member
 
     def remove(self, name: str) -> None:
@@ -118,9 +120,9 @@ class Registry(Generic[T]):
 
 
 def _import(name: str) -> None:
-    package, star, _ = name.partition(".*")
+    package, star, rest = name.partition(".*")
     module = import_module(package)
     if star:
         for found in pkgutil.iter_modules(module.__path__):
-            if not found.name.startswith("_") and not found.ispkg:
-                import_module(f"{package}.{found.name}")
+            if not found.name.startswith("_") and found.ispkg == bool(rest):
+                import_module(f"{package}.{found.name}{rest}")

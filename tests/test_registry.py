@@ -35,7 +35,7 @@ def test_a_name_is_taken_once() -> None:
     kinds: Registry[object] = Registry("kind", group="proxyhash.test")
     first = kinds.add("one", object())
     assert kinds.add("one", first) is first
-    with pytest.raises(ValueError, match="there already is a kind named 'one'"):
+    with pytest.raises(ValueError, match="another kind is already named 'one'"):
         kinds.add("one", object())
     kinds.remove("one")
     assert "one" not in kinds

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from proxyhash.client import Client
     from proxyhash.codes import CodeFile, binarize, pack, top_k, unpack
     from proxyhash.data import Collection, Split, read_collection
-    from proxyhash.data.registry import register_reader
+    from proxyhash.data.readers import register_reader
     from proxyhash.encoders import register_encoder
     from proxyhash.errors import ProxyhashError
     from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from proxyhash.index import Hit, MemoryIndex, parse_filter_text
     from proxyhash.index.engines import register_engine
     from proxyhash.index.open import create_index, open_index
-    from proxyhash.methods.registry import register_method
+    from proxyhash.methods import register_method
     from proxyhash.proxies.make_proxies import make_proxies
     from proxyhash.search import Answer, Query
     from proxyhash.training.arrays import train
@@ -88,8 +88,8 @@ _HOMES = {
     "read_collection": "data",
     "register_encoder": "encoders",
     "register_engine": "index.engines",
-    "register_method": "methods.registry",
-    "register_reader": "data.registry",
+    "register_method": "methods",
+    "register_reader": "data.readers",
     "top_k": "codes",
     "train": "training.arrays",
     "unpack": "codes",

@@ -264,8 +264,8 @@ def _write_average_precision(cell: Cell, result: RunResult, prepared: Prepared) 
     """
     from proxyhash.evaluation import DIRECTIONS
 
-    query, encoded = prepared.split.query, prepared.encoded
-    present = {"image": encoded.image.present[query], "text": encoded.text.present[query]}
+    query = prepared.split.query
+    present = {modality: given.present[query] for modality, given in prepared.features.items()}
     arrays: dict[str, Any] = {"queries": np.array([prepared.collection.ids[q] for q in query])}
     for evaluation in (result.evaluations.literature, result.evaluations.strict):
         for name, direction in evaluation.directions.items() if evaluation else ():

@@ -93,7 +93,7 @@ def test_an_engine_is_registered_once_under_its_name() -> None:
     class Other(ScanEngine):
         pass
 
-    with pytest.raises(ValueError, match="there already is an engine named 'scan'"):
+    with pytest.raises(ValueError, match="another engine is already named 'scan'"):
         register_engine(Other)
     with pytest.raises(UsageError, match=r"engine is 'scam'; it must be .*did you mean 'scan'"):
         ENGINES["scam"]

@@ -8,7 +8,7 @@ from proxyhash.data import Collection, Item
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from proxyhash.errors import DataError, UsageError
 from proxyhash.training.config import read_config
-from proxyhash.training.splits import choose_split
+from proxyhash.training.prepare import choose_split
 
 
 def collection_of(count, *, split=lambda _: None, labeled=lambda _: True):

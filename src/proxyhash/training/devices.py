@@ -1,10 +1,15 @@
-"""The device and the processor threads a run uses."""
+"""Torch's surroundings in a run: device, processor threads, precision and random generators.
+
+Random numbers come from seeds that name their use, such as (seed, epoch), so that a resumed run
+needs no state of a generator.
+"""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from proxyhash.codes.kernels import limit_threads
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
 
     from proxyhash.training.config import Precision
 
-__all__ = ["check_device", "use_precision", "use_threads"]
+__all__ = ["check_device", "derive_seed", "seeded", "use_precision", "use_threads"]
 
 
 def check_device(name: str) -> None:
@@ -68,3 +73,21 @@ def use_precision(precision: Precision) -> Iterator[None]:
         yield
     finally:
         setting.fp32_precision = before
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a seed in [0, 2**63) for the use that `parts` name, for example (seed, epoch).
+
+    Neighboring parts give unrelated seeds (numpy's `SeedSequence` hashes them).
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(*parts: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run the block with torch's generators seeded from `parts`; restore them afterwards."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed(*parts))
+        yield

@@ -5,9 +5,9 @@ import torch
 
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.networks.tensors import write_tensors
-from proxyhash.training import checkpoint
+from proxyhash.training import state
 from proxyhash.training.build import build_state
-from proxyhash.training.checkpoint import read_checkpoint, write_checkpoint
+from proxyhash.training.state import read_checkpoint, write_checkpoint
 from tests.training.toy import config_of, make_rows
 
 
@@ -24,9 +24,9 @@ def test_tensors_and_numbers_come_back(tmp_path):
 def test_other_files_and_later_formats_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "last.safetensors"
     write_tensors(path, {"a": torch.zeros(1)}, metadata={"kind": "proxies"})
-    with pytest.raises(ModelError, match="is no checkpoint"):
+    with pytest.raises(ModelError, match="is not a checkpoint"):
         read_checkpoint(path)
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(state, "FORMAT", 2)
     write_checkpoint(path, {}, {})
     monkeypatch.undo()
     with pytest.raises(ModelError, match="has format 2; this version reads 1"):
@@ -37,6 +37,6 @@ def test_other_files_and_later_formats_are_refused(tmp_path, monkeypatch):
 
 def test_one_item_of_a_modality_is_too_few(tmp_path):
     rows = make_rows(10)
-    rows.has_image[1:] = False
-    with pytest.raises(UsageError, match="1 train items have a label and an image; at least 2"):
+    rows.present["image"][1:] = False
+    with pytest.raises(UsageError, match="1 training items have a label and an image; at least 2"):
         build_state(config_of(tmp_path), rows, inputs={})

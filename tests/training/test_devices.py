@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from proxyhash.training.randomness import derive_seed, seeded
+from proxyhash.training.devices import derive_seed, seeded
 
 
 def test_seeds_differ_in_every_part_and_stay():

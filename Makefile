@@ -3,13 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo docs test lint format clean
+.PHONY: help install browser demo docs test lint format clean
 
 help:
-	@echo "make demo      install into .venv and run the whole job on a generated picture set, offline"
-	@echo "make test      install, lint, type-check and run every test"
+	@echo "make demo      install into .venv and run the whole job on generated images, offline"
+	@echo "make test      install, Chromium for the pages included, lint, type-check and run every test"
 	@echo "make lint      ruff, mypy, import-linter"
-	@echo "make docs      write docs/cli.md anew from the commands' help"
+	@echo "make docs      regenerate docs/cli.md from the commands' help"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make clean     remove .venv, caches and the demo's output"
 
@@ -22,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/proxyhash demo
+
+# Not part of the stamp: whoever ran `make demo` first still gets a browser for `make test`.
+browser:
+	@.ci/browser
 
 docs: install
 	$(BIN)/python docs/generate_cli.py
@@ -36,7 +40,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
+test: lint browser
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
 

@@ -84,7 +84,7 @@ def logit_groups(run: Path) -> LogitGroups:
 
     collection = read_collection(read_json(run / "config.json")["data"])
     model = HashModel.load(run / "model")
-    encoder = model.image_encoder
+    encoder = model.encoder("image")
     if encoder is None:
         raise SystemExit(f"{run} has no image encoder; train one with --image-encoder")
     features = encode_collection(encoder, collection, cache=FeatureCache())

@@ -1,10 +1,10 @@
-"""Writes the result tables of README.md and docs/results.md from finished suites.
+"""Write the result tables of README.md and docs/results.md from finished suites.
 
     python docs/generate_results.py runs/field runs/texts runs/wikipedia
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`, NAME being "field-strict-flickr8k",
-"field-table-flickr8k", "field-against-flickr8k" or the name of another suite. Tables
-of suites that are not given stay as they are. Nothing is measured here.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`. NAME is "field-64-bits" (the one in the
+README), "field-strict-flickr8k", "field-table-flickr8k", "field-against-flickr8k", or the name of
+another suite. Tables of suites that are not given stay as they are. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from proxyhash.evaluation.report import markdown_table, spread
 from proxyhash.files import write_text
@@ -28,14 +28,22 @@ Row: TypeAlias = dict[str, str]
 Cells: TypeAlias = dict[tuple[str, str, int], list[Row]]
 
 
+class Column(NamedTuple):
+    """Which cells a column of a table shows."""
+
+    data: str
+    bits: int
+    gallery: str
+
+
 def read_csv(path: Path) -> list[Row]:
-    """Return the lines of a CSV file by column."""
+    """Return the lines of a CSV file as one dictionary per line."""
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
 def read_cells(suite: Path) -> Cells:
-    """Return a suite's cells, one a seed, by (data, method, bits)."""
+    """Return a suite's cells, one per seed, by (data, method, bits)."""
     cells: Cells = defaultdict(list)
     for row in read_csv(suite / "cells.csv"):
         cells[row["data"], row["method"], int(row["bits"])].append(row)
@@ -52,30 +60,32 @@ def mean(rows: list[Row], gallery: str, direction: str) -> float:
     return spread(float(row[f"{gallery}_{direction}_map"]) for row in rows).mean
 
 
-def overview(cells: Cells, data: str, gallery: str) -> str:
-    """Return means alone, a line for each method, the best of each length in bold."""
-    lengths = sorted({bits for name, _, bits in cells if name == data})
-    methods = list(dict.fromkeys(method for name, method, _ in cells if name == data))
-    columns = [f"{bits} bits" for bits in lengths]
-    best = {
-        (bits, direction): max(
-            mean(cells[data, each, bits], gallery, direction) for each in methods
-        )
-        for bits in lengths
-        for direction in DIRECTIONS
-    }
+def compared(cells: Cells, corner: str, columns: dict[str, Column]) -> str:
+    """Return a table of means alone, one line per method, the best of each column in bold.
+
+    Args:
+        cells: the suite's cells.
+        corner: the heading of the methods.
+        columns: heading -> which figures stand below it.
+    """
+    methods = list(dict.fromkeys(method for _, method, _ in cells))
+
+    def value(method: str, column: Column, direction: str) -> float:
+        return mean(cells[column.data, method, column.bits], column.gallery, direction)
+
     lines = []
     for method in methods:
         line = [f"`{method}`"]
-        for bits in lengths:
+        for column in columns.values():
             figures = []
             for direction in DIRECTIONS:
-                value = mean(cells[data, method, bits], gallery, direction)
-                bold = "**" if value == best[bits, direction] else ""
-                figures.append(f"{bold}{short(value)}{bold}")
+                own = value(method, column, direction)
+                best = max(value(each, column, direction) for each in methods)
+                bold = "**" if own == best else ""
+                figures.append(f"{bold}{short(own)}{bold}")
             line.append(" / ".join(figures))
         lines.append(line)
-    return markdown_table([f"{data}, {gallery}", *columns], lines, right=columns)
+    return markdown_table([corner, *columns], lines, right=list(columns))
 
 
 def against(report: Path, method: str) -> str:
@@ -113,18 +123,29 @@ def tables(suite: Path) -> dict[str, str]:
     """Return every table that can be made of a suite, by name."""
     cells = read_cells(suite)
     made = {suite.name: side_suite(cells)}
-    for data in dict.fromkeys(name for name, _, _ in cells):
+    data_sets = list(dict.fromkeys(data for data, _, _ in cells))
+    lengths = sorted({bits for _, _, bits in cells})
+    first = next(iter(cells.values()))[0]
+    galleries = [each for each in GALLERIES if first.get(f"{each}_image_to_text_map")]
+    for data in data_sets:
         report = suite / "report" / data
         made[f"{suite.name}-table-{data}"] = (report / "table.md").read_text("utf-8").strip()
         made[f"{suite.name}-against-{data}"] = against(report, next(iter(cells))[1])
-        for gallery in GALLERIES:
-            if f"{gallery}_image_to_text_map" in next(iter(cells.values()))[0]:
-                made[f"{suite.name}-{gallery}-{data}"] = overview(cells, data, gallery)
+        for gallery in galleries:
+            columns = {f"{bits} bits": Column(data, bits, gallery) for bits in lengths}
+            made[f"{suite.name}-{gallery}-{data}"] = compared(cells, f"{data}, {gallery}", columns)
+    for bits in lengths:
+        columns = {
+            f"{data}, {gallery}": Column(data, bits, gallery)
+            for data in data_sets
+            for gallery in galleries
+        }
+        made[f"{suite.name}-{bits}-bits"] = compared(cells, f"mAP@all, {bits} bits", columns)
     return made
 
 
 def main(suites: list[str]) -> None:
-    """Put the tables of these suite folders where README.md and docs/results.md name them."""
+    """Put the tables of finished suites into README.md and docs/results.md."""
     made = {name: table for suite in suites for name, table in tables(Path(suite)).items()}
     for target in TARGETS:
         text = target.read_text(encoding="utf-8")

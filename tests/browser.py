@@ -18,11 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Browser", "Page", "find_chromium", "open_browser"]
+__all__ = ["Browser", "Page", "chromium", "open_browser"]
 
 _FLAGS = (
     "--headless",
@@ -40,10 +42,16 @@ _FLAGS = (
 _SECONDS = 60.0
 
 
-def find_chromium() -> str | None:
-    """The browser's path, or None where there is none."""
+def chromium() -> str:
+    """Return the browser's path; without one, skip the test, or fail it where CI asks for that."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next((path for name in names if (path := shutil.which(name))), None)
+    path = next((path for name in names if (path := shutil.which(name))), None)
+    if path is None:
+        reason = "needs Chromium (apt-get install chromium)"
+        if os.environ.get("PROXYHASH_REQUIRE_BROWSER"):
+            pytest.fail(f"{reason}, and PROXYHASH_REQUIRE_BROWSER is set", pytrace=False)
+        pytest.skip(reason)
+    return path
 
 
 @dataclass

@@ -82,3 +82,11 @@ def test_entry_points_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "entry_points", announced)
     assert kinds["two"] == 2
     monkeypatch.delitem(sys.modules, "plug_in", raising=False)
+
+
+def test_the_order_of_registration_can_be_kept() -> None:
+    kinds: Registry[int] = Registry("kind", group="proxyhash.test", ordered=True)
+    for number, name in enumerate(["zebra", "ant"]):
+        kinds.add(name, number)
+    assert list(kinds) == ["zebra", "ant"]
+    assert kinds.items() == [("zebra", 0), ("ant", 1)]

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "naming_full_disk",
     "read_json",
+    "replace_folder",
     "sha256_file",
     "write_atomic",
     "write_bytes",
@@ -73,6 +75,32 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `folder`; on success it replaces that folder.
+
+    When the block raises, the temporary folder is removed and the old folder stays as it was. An
+    old folder is moved aside first, because a folder with content cannot be renamed over: a kill in
+    that instant leaves it whole under a hidden name beside `folder`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    new, old = scratch / "new", scratch / "old"
+    new.mkdir()  # with the permissions the user's umask gives; those of `scratch` are narrower
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -30,6 +30,7 @@ class Registry(Generic[T]):
         group: the entry-point group, such as "proxyhash.methods".
         modules: dotted names of this package's modules with members; "package.*" stands for every
             module of a package whose name does not begin with an underscore.
+        ordered: whether the names are in the order of their registration, not sorted.
 
     Example:
         >>> greetings: Registry[str] = Registry("greeting", group="example.greetings")
@@ -39,9 +40,12 @@ class Registry(Generic[T]):
         'hi'
     """
 
-    def __init__(self, noun: str, *, group: str, modules: Sequence[str] = ()) -> None:
+    def __init__(
+        self, noun: str, *, group: str, modules: Sequence[str] = (), ordered: bool = False
+    ) -> None:
         self.noun = noun
         self.group = group
+        self.ordered = ordered
         self._modules = tuple(modules)
         self._members: dict[str, T] = {}
         self._loaded = False
@@ -88,9 +92,9 @@ class Registry(Generic[T]):
         return name in self._members
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names, sorted."""
+        """Iterate over the names: sorted, or as they were registered where that is kept."""
         self.load()
-        return iter(sorted(self._members))
+        return iter(list(self._members) if self.ordered else sorted(self._members))
 
     def __len__(self) -> int:
         """Return the number of members."""
@@ -98,7 +102,7 @@ class Registry(Generic[T]):
         return len(self._members)
 
     def items(self) -> list[tuple[str, T]]:
-        """Return the (name, member) pairs, sorted by name."""
+        """Return the (name, member) pairs in the order of the names."""
         return [(name, self._members[name]) for name in self]
 
     def load(self) -> None:

@@ -325,9 +325,7 @@ def test_a_model_that_is_another_or_missing(
     from proxyhash.hashing import HashModel
 
     model = HashModel.load(index / "model")
-    network = model.image_network
-    assert network is not None
-    for parameter in network.parameters():
+    for parameter in model.networks["image"].parameters():
         parameter.data.add_(0.5)
     model.save(tmp_path / "other")
     for command in (

@@ -32,8 +32,8 @@ def collection_of(
     items = [
         Item(
             id=f"item-{number}",
-            image=f"{number}.jpg" if image else None,
-            text=f"text {number}" if text else None,
+            sources=({"image": f"{number}.jpg"} if image else {})
+            | ({"text": f"text {number}"} if text else {}),
             labels=tuple(labels[number % len(labels)]),
             split=splits[number % len(splits)],
             row=number + 1,

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from proxyhash.data import Collection, Item
 from proxyhash.data.collection import hash_strings
+from proxyhash.errors import UsageError
 from tests.data.builders import collection_of
 
+BOTH = {"image": "a.jpg", "text": "words"}
 NAMES = st.lists(st.sampled_from(["ant", "bee", "cow", "dog"]), unique=True)
 
 
@@ -27,7 +29,7 @@ def test_labels_match_a_slow_loop(label_lists: list[list[str]]) -> None:
 
 
 def test_columns() -> None:
-    items = [Item("a", "x/a.jpg", None, ()), Item("b", None, "words", ("dog",))]
+    items = [Item("a", {"image": "x/a.jpg"}, ()), Item("b", {"text": "words"}, ("dog",))]
     collection = Collection.of(Path("set/items.jsonl"), items)
     assert collection.ids == ("a", "b")
     assert collection.positions == {"a": 0, "b": 1}
@@ -35,6 +37,11 @@ def test_columns() -> None:
     assert collection.image_paths == [Path("set/x/a.jpg"), None]
     assert collection.has_image.tolist() == [True, False]
     assert collection.has_text.tolist() == [False, True]
+    assert collection.sources("text") == [None, "words"]
+    assert collection.sources("image") == [Path("set/x/a.jpg"), None]
+    assert collection.has("image").tolist() == [True, False]
+    assert collection.has("text").tolist() == [False, True]
+    assert collection.modalities == ("image", "text")
     assert len(collection) == 2
     assert collection.labels.dtype == np.bool_
 
@@ -42,21 +49,41 @@ def test_columns() -> None:
 def test_columns_are_computed_once_and_cannot_be_written() -> None:
     collection = collection_of(3)
     assert collection.labels is collection.labels
-    with pytest.raises(ValueError, match="read-only"):
-        collection.labels[0, 0] = True
+    assert collection.has("text") is collection.has("text")
+    for column in (collection.labels[0], collection.has("image")):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = True
+
+
+def test_an_unknown_modality_is_corrected() -> None:
+    with pytest.raises(UsageError, match=r"modality is 'images'; .* \(did you mean 'image'\?\)"):
+        collection_of(1).sources("images")
 
 
 def test_the_fingerprint_sees_every_field_that_matters() -> None:
-    item = Item("a", "a.jpg", "words", ("dog", "cat"), payload={"x": 1}, row=3)
+    item = Item("a", BOTH, ("dog", "cat"), payload={"x": 1}, row=3)
     path = Path("set/items.jsonl")
     fingerprint = Collection.of(path, [item]).fingerprint
-    changes = [{"id": "b"}, {"image": None}, {"text": "word"}, {"labels": ("dog",)}]
+    changes = [
+        {"id": "b"},
+        {"sources": {"text": "words"}},
+        {"sources": BOTH | {"text": "word"}},
+        {"sources": BOTH | {"sound": "a.wav"}},
+        {"labels": ("dog",)},
+    ]
     others = [Collection.of(path, [replace(item, **change)]).fingerprint for change in changes]
-    assert len({fingerprint, *others}) == 5
+    assert len({fingerprint, *others}) == 6
     same = [{"payload": {}}, {"row": 9}, {"labels": ("cat", "dog")}, {"split": "train"}]
     for change in same:
         moved = Collection.of(Path("elsewhere/t.csv"), [replace(item, **change)])
         assert moved.fingerprint == fingerprint
+
+
+def test_the_fingerprint_of_images_and_texts_is_that_of_earlier_versions() -> None:
+    items = [Item("a", BOTH, ("dog", "cat")), Item("é", {"text": "words"}, ())]
+    records = ['["a", "a.jpg", "words", ["cat", "dog"]]', '["\\u00e9", null, "words", []]']
+    found = Collection.of(Path("items.jsonl"), items).fingerprint
+    assert found == hash_strings(records)
 
 
 @given(st.lists(st.text()), st.lists(st.text()))

@@ -19,7 +19,7 @@ UNEVEN = collection_of(60, labels=[("dog",), (), ("cat",)])
 UNEVEN = Collection.of(
     UNEVEN.path,
     [
-        replace(item, text=None) if place % 5 == 0 else item
+        replace(item, sources={"image": item.sources["image"]}) if place % 5 == 0 else item
         for place, item in enumerate(UNEVEN.items)
     ],
 )

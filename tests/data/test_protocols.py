@@ -15,7 +15,7 @@ from proxyhash.errors import DataError, UsageError
 
 def collection_of(pairs: int, classes: int) -> Collection:
     items = [
-        Item(str(number), "a.jpg", "words", labels=(f"c{number % classes:02d}",))
+        Item(str(number), {"image": "a.jpg", "text": "words"}, labels=(f"c{number % classes:02d}",))
         for number in range(pairs)
     ]
     return Collection.of(Path("somewhere/items.jsonl"), items)
@@ -63,7 +63,7 @@ def test_the_draw_is_that_of_the_sizes() -> None:
             24,
             "dchmt-coco",
             "looks like MIRFLICKR-25K with 20,015 pairs, the version of DCMH; protocol dchmt-coco "
-            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labeled",
+            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labelled",
         ),
         (
             19_627,

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxyhash.data import Collection, Item
+from proxyhash.data import Collection
+from proxyhash.data.item import item_from_record
 from proxyhash.encoders import (
     BagOfWords,
     FeatureCache,
@@ -77,7 +78,7 @@ def collection(folder: Path, items: Iterable[tuple[str | None, str | None]]) -> 
     return Collection.of(
         folder / "items.jsonl",
         [
-            Item(id=f"i{number}", image=image, text=text, labels=(), row=number + 1)
+            item_from_record({"id": f"i{number}", "image": image, "text": text}, row=number + 1)
             for number, (image, text) in enumerate(items)
         ],
     )

@@ -31,7 +31,7 @@ def rows(count: int = 4, width: int = 3) -> NDArray[np.float64]:
 def items(tmp_path: Path) -> Collection:
     return Collection.of(
         tmp_path / "data" / "items.jsonl",
-        [Item(id=id_, image=None, text=f"text of {id_}", labels=()) for id_ in IDS],
+        [Item(id=id_, sources={"text": f"text of {id_}"}, labels=()) for id_ in IDS],
     )
 
 

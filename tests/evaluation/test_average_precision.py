@@ -47,7 +47,7 @@ def test_expected_ap_is_the_mean_over_every_order(
 def test_the_other_tie_rules_are_one_order_each(
     case: Case, cutoff: int | None, divisor: str
 ) -> None:
-    worst_first = {"stable": 0, "optimiztic": -1, "pessimistic": 1}
+    worst_first = {"stable": 0, "optimistic": -1, "pessimistic": 1}
     for ties, sign in worst_first.items():
         values = found(case, ties=ties, cutoff=cutoff, divisor=divisor)
         for query, value in enumerate(values):
@@ -62,12 +62,12 @@ def test_the_other_tie_rules_are_one_order_each(
 
 
 @given(case=cases, cutoff=cutoffs, divisor=st.sampled_from(["min", "relevant"]))
-def test_optimiztic_and_pessimistic_are_bounds(
+def test_optimistic_and_pessimistic_are_bounds(
     case: Case, cutoff: int | None, divisor: str
 ) -> None:
     low, middle, high = (
         np.nan_to_num(found(case, ties=ties, cutoff=cutoff, divisor=divisor))
-        for ties in ("pessimistic", "expected", "optimiztic")
+        for ties in ("pessimistic", "expected", "optimistic")
     )
     stable = np.nan_to_num(found(case, ties="stable", cutoff=cutoff, divisor=divisor))
     for value in (middle, stable):
@@ -82,7 +82,7 @@ def test_extreme_orders_are_no_bounds_where_hits_divide() -> None:
     counts = Ranking(gallery[:1], gallery, labels[:1], labels, 2).tally()
     values = [
         average_precision(counts, ties=ties, cutoff=3, divisor="hits")[0]
-        for ties in ("optimiztic", "expected", "pessimistic")
+        for ties in ("optimistic", "expected", "pessimistic")
     ]
     assert values == pytest.approx([(1 + 2 / 3) / 2, (1 + (1 + 2 / 3) / 2) / 2, 1.0])
 
@@ -93,7 +93,7 @@ def test_hand_value_of_one_tie() -> None:
     labels = np.array([[True], [False]])
     counts = Ranking(gallery[:1], gallery, labels[:1], labels, 4).tally()
     assert average_precision(counts) == pytest.approx([0.75])
-    assert average_precision(counts, ties="optimiztic") == pytest.approx([1.0])
+    assert average_precision(counts, ties="optimistic") == pytest.approx([1.0])
     assert average_precision(counts, ties="pessimistic") == pytest.approx([0.5])
 
 
@@ -119,7 +119,7 @@ def test_without_ties_it_is_scikit_learns(seed: int) -> None:
     labels[0] = True
     ranking = Ranking(pack(np.zeros((1, bits))), pack(gallery), np.ones((1, 1), bool), labels, bits)
     theirs = average_precision_score(labels[:, 0], -gallery.sum(axis=1))
-    for ties in ("expected", "optimiztic", "pessimistic"):
+    for ties in ("expected", "optimistic", "pessimistic"):
         assert average_precision(ranking.tally(), ties=ties)[0] == pytest.approx(theirs)
 
 

@@ -52,7 +52,7 @@ def test_permuting_the_gallery_changes_only_stable_ties(
     case = Case.draw(seed, queries=4, items=60, bits=4)
     order = np.random.default_rng(seed).permutation(60)
     shuffled = Case(case.query, case.gallery[order], case.query_labels, case.gallery_labels[order])
-    for ties in ("expected", "optimiztic", "pessimistic"):
+    for ties in ("expected", "optimistic", "pessimistic"):
         before, after = (
             measure(each, ties=ties, cutoff=cutoff, divisor=divisor).per_query
             for each in (case, shuffled)

@@ -32,9 +32,8 @@ def model(scenes: Collection) -> HashModel:
 
 
 def _features(model: HashModel, items: int, *, modality: str = "image") -> np.ndarray:
-    network = model.image_network if modality == "image" else model.text_network
-    assert network is not None
-    return np.random.default_rng(items).random((items, network.dim_in), np.float32)
+    width = model.networks[modality].dim_in
+    return np.random.default_rng(items).random((items, width), np.float32)
 
 
 def _parts(model: HashModel) -> dict[str, Any]:
@@ -42,19 +41,16 @@ def _parts(model: HashModel) -> dict[str, Any]:
         "bits": model.bits,
         "classes": model.classes,
         "method": model.method,
-        "image_encoder": model.image_encoder,
-        "text_encoder": model.text_encoder,
-        "image_network": model.image_network,
-        "text_network": model.text_network,
+        "networks": model.networks,
+        "encoders": {modality: model.encoder(modality) for modality in model.modalities},
         "proxies": model.proxies,
     }
 
 
 def test_bits_are_the_signs_of_the_networks_logits(model: HashModel) -> None:
     features = _features(model, 70, modality="text")
-    assert model.text_network is not None
     with torch.no_grad():
-        expected = model.text_network.eval().logits(torch.from_numpy(features)).numpy()
+        expected = model.networks["text"].eval().logits(torch.from_numpy(features)).numpy()
     logits = model.logits(features, modality="text")
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected, atol=1e-5)
@@ -75,29 +71,32 @@ def test_logits_do_not_depend_on_what_else_is_encoded(model: HashModel) -> None:
 
 def test_encoding_leaves_the_network_as_it_was(model: HashModel) -> None:
     features = _features(model, 5, modality="text")
-    assert model.text_network is not None
-    before = {name: value.clone() for name, value in model.text_network.state_dict().items()}
-    model.text_network.train()
+    network = model.networks["text"]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
     in_training = model.logits(features, modality="text")
-    assert model.text_network.training
-    model.text_network.eval()
+    assert network.training
+    network.eval()
     assert np.array_equal(model.logits(features, modality="text"), in_training)
-    assert all(value.equal(before[name]) for name, value in model.text_network.state_dict().items())
+    assert all(
+        value.equal(before[name]) for name, value in model.networks["text"].state_dict().items()
+    )
 
 
 def test_images_and_texts_go_through_their_encoders(model: HashModel, scenes: Collection) -> None:
     paths = [path for path in scenes.image_paths if path is not None][:3]
-    assert model.image_encoder is not None
-    expected = model.encode_features(model.image_encoder.encode(paths), modality="image")
+    encoders = _parts(model)["encoders"]
+    expected = model.encode_features(encoders["image"].encode(paths), modality="image")
     assert np.array_equal(model.encode_images(paths), expected)
+    assert np.array_equal(model.encode(paths, modality="image"), expected)
     images = [Image.open(path) for path in paths]
     assert np.array_equal(model.encode_images(images), expected)
     contents = [path.read_bytes() for path in paths]
     assert np.array_equal(model.encode_images(contents), expected)
     texts = ["a red circle", ""]
-    assert model.text_encoder is not None
-    expected = model.encode_features(model.text_encoder.encode(texts), modality="text")
+    expected = model.encode_features(encoders["text"].encode(texts), modality="text")
     assert np.array_equal(model.encode_texts(texts), expected)
+    assert np.array_equal(model.encode(texts, modality="text"), expected)
 
 
 def test_a_collection_has_codes_where_it_has_items(
@@ -159,15 +158,22 @@ def test_the_fingerprint_follows_everything_that_decides_codes(
 ) -> None:
     parts = _parts(model)
     assert HashModel(**parts).fingerprint == model.fingerprint
-    assert build_model(scenes, seed=0).image_encoder is not None
+    networks, encoders = parts["networks"], parts["encoders"]
+    other = BagOfWords([f"word{i}" for i in range(40)])
+    assert set(encoders) == set(networks) == {"image", "text"}
+    turned = {"networks": dict(reversed(networks.items()))}
+    assert HashModel(**parts | turned).fingerprint == model.fingerprint
     codes = model.proxies.codes if model.proxies else np.ones((1, 1), np.int8)
     changed: dict[str, dict[str, Any]] = {
         "classes": {"classes": model.classes[::-1]},
         "proxies": {"proxies": Proxies(codes=-codes, origin="test")},
         "no proxies": {"proxies": None},
-        "encoder": {"text_encoder": BagOfWords([f"word{i}" for i in range(40)])},
-        "no encoder": {"image_encoder": None},
-        "one modality": {"image_encoder": None, "image_network": None},
+        "encoder": {"encoders": encoders | {"text": other}},
+        "no encoder": {"encoders": {"text": encoders["text"]}},
+        "one modality": {
+            "networks": {"text": networks["text"]},
+            "encoders": {"text": encoders["text"]},
+        },
     }
     prints = {name: HashModel(**parts | change).fingerprint for name, change in changed.items()}
     assert len({*prints.values(), model.fingerprint}) == len(prints) + 1
@@ -176,11 +182,10 @@ def test_the_fingerprint_follows_everything_that_decides_codes(
 def test_the_fingerprint_follows_every_weight(scenes: Collection) -> None:
     model = build_model(scenes)
     seen = {model.fingerprint}
-    assert model.text_network is not None
-    for tensor in model.text_network.state_dict().values():
+    for tensor in model.networks["text"].state_dict().values():
         tensor.view(-1)[0] += 1
         seen.add(model.fingerprint)
-    assert len(seen) == 1 + len(model.text_network.state_dict())
+    assert len(seen) == 1 + len(model.networks["text"].state_dict())
 
 
 def test_a_model_of_one_modality(scenes: Collection, tmp_path: Path) -> None:
@@ -189,12 +194,12 @@ def test_a_model_of_one_modality(scenes: Collection, tmp_path: Path) -> None:
         bits=BITS,
         classes=whole.classes,
         method="dchml",
-        text_encoder=whole.text_encoder,
-        text_network=whole.text_network,
+        networks={"text": whole.networks["text"]},
+        encoders={"text": _parts(whole)["encoders"]["text"]},
     ).save(tmp_path / "model")
     model = HashModel.load(tmp_path / "model")
     assert model.modalities == ("text",)
-    assert model.image_encoder is None
+    assert model.encoder("image") is None
     assert "image" not in model.info()
     codes = model.encode_collection(scenes)
     assert not codes.has_image.any()
@@ -206,7 +211,8 @@ def test_a_model_of_one_modality(scenes: Collection, tmp_path: Path) -> None:
 
 
 def test_a_model_without_its_encoder_takes_features(scenes: Collection, tmp_path: Path) -> None:
-    parts = _parts(build_model(scenes)) | {"image_encoder": None}
+    parts = _parts(build_model(scenes))
+    del parts["encoders"]["image"]
     HashModel(**parts).save(tmp_path / "model")
     model = HashModel.load(tmp_path / "model")
     assert not (tmp_path / "model" / "image_encoder").exists()
@@ -228,16 +234,16 @@ def test_wrong_inputs_are_said(model: HashModel) -> None:
 
 def test_parts_that_do_not_fit_are_refused(model: HashModel) -> None:
     parts = _parts(model)
-    with pytest.raises(UsageError, match="needs an image network, a text network, or both"):
-        HashModel(bits=8, classes=(), method="dchml")
+    with pytest.raises(UsageError, match="networks is empty; a model needs"):
+        HashModel(bits=8, classes=(), method="dchml", networks={})
     with pytest.raises(UsageError, match="the image network gives 20 bits, the model 21"):
         HashModel(**parts | {"bits": 21})
     with pytest.raises(UsageError, match="the image encoder gives 12 features, its network takes"):
-        HashModel(**parts | {"image_encoder": TinyPixels(side=2)})
+        HashModel(**parts | {"encoders": {"image": TinyPixels(side=2)}})
     with pytest.raises(UsageError, match="the proxies have shape"):
         HashModel(**parts | {"classes": ("one", "two")})
     with pytest.raises(UsageError, match="the image network gives 8 bits"):
-        HashModel(**parts | {"image_network": IHNet(27, 8)})
+        HashModel(**parts | {"networks": {"image": IHNet(27, 8)}})
 
 
 def test_info_is_json(model: HashModel) -> None:

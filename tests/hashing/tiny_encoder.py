@@ -72,9 +72,7 @@ def build_model(collection: Collection, *, seed: int = 0, bits: int = BITS) -> H
         bits=bits,
         classes=collection.classes,
         method="dchml",
-        image_encoder=images,
-        text_encoder=texts,
-        image_network=image_network,
-        text_network=text_network,
+        networks={"image": image_network, "text": text_network},
+        encoders={"image": images, "text": texts},
         proxies=Proxies(codes=codes, origin="test"),
     )

@@ -18,7 +18,7 @@ CLOSED = ["cca-itq", "random-projection"]
 
 
 def views(items: int = 200, *, seed: int = 0):
-    """Two centerd views of three shared signals, with noise."""
+    """Two centered views of three shared signals, with noise."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> torch.Tensor:
@@ -136,7 +136,7 @@ def test_cca_itq_brings_both_halves_of_a_pair_together():
     assert agree.mean() > strangers.mean() + 0.2
 
 
-def test_random_projections_are_centerd_and_unrelated():
+def test_random_projections_are_centered_and_unrelated():
     toy = make_toy(400)
     image, text = logits_of("random-projection", toy)
     torch.testing.assert_close(image.mean(dim=0), torch.zeros(BITS), atol=1e-4, rtol=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +48,12 @@ class StubModel:
     """Gives texts of one word the code of that word, and each image the code of green."""
 
     fingerprint: str = "m1"
-    text_encoder: StubEncoder | None = None
-    image_encoder: StubEncoder | None = None
+    encoders: dict[str, StubEncoder] = field(
+        default_factory=lambda: {"image": StubEncoder(), "text": StubEncoder()}
+    )
+
+    def encoder(self, modality: str) -> StubEncoder | None:
+        return self.encoders.get(modality)
 
     def encode_features(self, features: np.ndarray, *, modality: str) -> np.ndarray:
         assert modality == "text"
@@ -95,6 +99,6 @@ def run(tmp_path: Path) -> Path:
 def searcher(run: Path, monkeypatch: pytest.MonkeyPatch) -> RunSearcher:
     """The run, opened, with the stub in place of a model."""
     searcher = RunSearcher.open(run)
-    stub = StubModel(text_encoder=StubEncoder(), image_encoder=StubEncoder())
+    stub = StubModel()
     monkeypatch.setitem(searcher.__dict__, "model", stub)
     return searcher

@@ -16,7 +16,7 @@ from proxyhash.index.filters import Contains
 from proxyhash.index.store import Store
 from proxyhash.search import IndexSearcher
 from proxyhash.search.page import render_page
-from tests.search.conftest import StubEncoder, StubModel
+from tests.search.conftest import StubModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def index() -> MemoryIndex:
 @pytest.fixture
 def searcher(index: MemoryIndex) -> IndexSearcher:
     searcher = IndexSearcher(index, name="photos.index")
-    stub = StubModel(text_encoder=StubEncoder(), image_encoder=StubEncoder())
+    stub = StubModel()
     searcher.__dict__["model"] = stub
     return searcher
 

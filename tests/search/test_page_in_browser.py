@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxyhash.search.page import write_page
-from tests.browser import Browser, find_chromium, open_browser
+from tests.browser import Browser, chromium, open_browser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
-    with open_browser(executable, tmp_path_factory.mktemp("profile")) as browser:
+    with open_browser(chromium(), tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 
 

@@ -13,7 +13,7 @@ import pytest
 from proxyhash.data.run_data import read_run_collection
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_json
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.search import RunSearcher
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def test_wrong_queries_say_what_is_wrong(searcher: RunSearcher) -> None:
 
 
 def test_a_model_of_one_modality(searcher: RunSearcher, run: Path) -> None:
-    searcher.model.text_encoder = None
-    searcher.model.image_encoder = None
+    searcher.model.encoders.clear()
     with pytest.raises(UsageError, match="no text encoder"):
         searcher.search_text("red")
     with pytest.raises(UsageError, match="no image encoder"):

@@ -151,7 +151,7 @@ def test_a_reload_lets_go_of_the_old_model(serve: Callable[..., TestClient], key
     client = serve(keys=keys.path, write=False)
     service: Service = client.app.state.service  # type: ignore[attr-defined]
     model = weakref.ref(service.snapshot.model)
-    network = weakref.ref(service.snapshot.model.text_network)  # type: ignore[union-attr]
+    network = weakref.ref(service.snapshot.model.networks["text"])  # type: ignore[union-attr]
     write = bearer(keys.write)
     assert client.post("/v1/admin/reload", headers=write).json() == {"status": "reloaded"}
     deadline = time.monotonic() + 10

@@ -15,8 +15,7 @@ def collection_of(count, *, split=lambda _: None, labeled=lambda _: True):
     items = [
         Item(
             id=str(position),
-            image="a.jpg",
-            text="words",
+            sources={"image": "a.jpg", "text": "words"},
             labels=("x",) if labeled(position) else (),
             split=split(position),
         )

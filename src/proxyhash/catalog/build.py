@@ -13,7 +13,7 @@ from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index.open import is_milvus, open_index
 from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
@@ -151,7 +151,7 @@ def _load(folder: Path, device: str) -> HashModel:
 
 def _batch(model: HashModel, collection: Collection) -> int:
     """Precomputed features belong to a manifest as a whole, so all of it is one batch."""
-    encoders = (getattr(model, f"{modality}_encoder") for modality in model.modalities)
+    encoders = (model.encoder(modality) for modality in model.modalities)
     precomputed = any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)
     return len(collection) if precomputed else BATCH
 

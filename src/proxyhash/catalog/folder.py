@@ -67,7 +67,7 @@ class IndexFolder:
 
     def put_model(self, model: Path) -> None:
         """Copy a model's folder into the index, whole or not at all."""
-        from proxyhash.hashing.folders import replace_folder
+        from proxyhash.files import replace_folder
 
         with replace_folder(self.path / "model") as new:
             shutil.copytree(model, new, dirs_exist_ok=True)

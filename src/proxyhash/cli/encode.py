@@ -41,8 +41,7 @@ def encode(
     """
     from proxyhash.data import read_collection
     from proxyhash.encoders.cache import FeatureCache
-    from proxyhash.hashing import HashModel
-    from proxyhash.hashing.model_of_run import model_folder
+    from proxyhash.hashing import HashModel, model_folder
 
     collection = read_collection(data, on_bad_item=on_bad_item)
     hash_model = HashModel.load(model_folder(model), device=device)

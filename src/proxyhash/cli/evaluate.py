@@ -38,7 +38,7 @@ def evaluate(
         str,
         typer.Option(
             help="Order of items at equal distance: expected (mean over all orders), stable "
-            "(gallery order), optimiztic or pessimistic.",
+            "(gallery order), optimistic or pessimistic.",
             metavar="RULE",
         ),
     ] = "expected",

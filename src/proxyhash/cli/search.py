@@ -65,8 +65,7 @@ def search(
     modality: Annotated[
         str | None,
         typer.Option(
-            help="Which code of the item asks, or which network encodes the vector: "
-            "image or text.",
+            help="Which code of the item asks, or which network encodes the vector: image or text.",
             metavar="MODALITY",
         ),
     ] = None,

@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -78,17 +78,15 @@ class CodeFile:
         """Return the number of items."""
         return len(self.ids)
 
-    def of(self, modality: Literal["image", "text"]) -> Codes:
+    def of(self, modality: str) -> Codes:
         """Return the codes of one modality, uint8 (n, ceil(bits/8))."""
         return self.image_codes if modality == "image" else self.text_codes
 
-    def has(self, modality: Literal["image", "text"]) -> npt.NDArray[np.bool_]:
+    def has(self, modality: str) -> npt.NDArray[np.bool_]:
         """Return which items have a modality, bool (n,)."""
         return self.has_image if modality == "image" else self.has_text
 
-    def having(
-        self, modality: Literal["image", "text"], positions: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
+    def having(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of `positions` whose items have a modality, in the same order."""
         return positions[self.has(modality)[positions]]
 
@@ -150,7 +148,7 @@ class CodeFile:
         except UnicodeEncodeError:
             raise DataError("field 'ids' holds what is not valid Unicode") from None
 
-    def _check_modality(self, modality: Literal["image", "text"]) -> None:
+    def _check_modality(self, modality: str) -> None:
         codes, present = self.of(modality), self.has(modality)
         check_codes(codes, bits=self.bits, name=f"field '{modality}_codes'")
         if present.dtype != np.bool_ or present.ndim != 1:

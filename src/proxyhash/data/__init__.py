@@ -3,15 +3,18 @@
 from proxyhash.data.collection import Collection
 from proxyhash.data.draw import draw_split, manifest_split
 from proxyhash.data.images import open_image
-from proxyhash.data.item import Item, Modality
+from proxyhash.data.item import Item
 from proxyhash.data.manifest import read_collection, scan_manifest
+from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind, register_modality
 from proxyhash.data.registry import Problem, Record, register_reader
 from proxyhash.data.split import Split
 
 __all__ = [
+    "MODALITIES",
     "Collection",
     "Item",
     "Modality",
+    "ModalityKind",
     "Problem",
     "Record",
     "Split",
@@ -19,6 +22,7 @@ __all__ = [
     "manifest_split",
     "open_image",
     "read_collection",
+    "register_modality",
     "register_reader",
     "scan_manifest",
 ]

@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+
+from proxyhash.data.modalities import MODALITIES, Modality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Item
 
 __all__ = ["Collection", "hash_strings"]
+
+_FIRST = {"image", "text"}
 
 
 @dataclass(frozen=True)
@@ -60,24 +64,55 @@ class Collection:
         return {id_: position for position, id_ in enumerate(self.ids)}
 
     @cached_property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that any of the items has: image, text, then others."""
+        found = set().union(*(item.sources for item in self.items))
+        return tuple(name for name in MODALITIES if name in found)
+
+    def sources(self, modality: Modality) -> list[Path | str | None]:
+        """Return what each item has of a modality, or None.
+
+        Files are paths below `root`, or absolute; that they exist is for `data check` to find out.
+        Everything else is as the manifest has it, such as a text.
+
+        Raises:
+            UsageError: "modality is 'sound'; it must be one of image, text".
+        """
+        if modality not in self._columns:
+            found = [item.sources.get(modality) for item in self.items]
+            self._columns[modality] = (
+                [None if source is None else self.root / source for source in found]
+                if MODALITIES[modality].is_file
+                else list(found)
+            )
+        return self._columns[modality]
+
+    def has(self, modality: Modality) -> NDArray[np.bool_]:
+        """Return which items have a modality, bool (n,); read-only."""
+        if modality not in self._present:
+            has = [modality in item.sources for item in self.items]
+            self._present[modality] = _frozen(np.array(has, dtype=np.bool_))
+        return self._present[modality]
+
+    @property
     def texts(self) -> list[str | None]:
         """Each item's text, or None."""
-        return [item.text for item in self.items]
+        return cast("list[str | None]", self.sources("text"))
 
-    @cached_property
+    @property
     def image_paths(self) -> list[Path | None]:
-        """Each item's image, or None; that the file exists is for `data check` to find out."""
-        return [None if item.image is None else self.root / item.image for item in self.items]
+        """Each item's image, or None."""
+        return cast("list[Path | None]", self.sources("image"))
 
-    @cached_property
+    @property
     def has_image(self) -> NDArray[np.bool_]:
         """Which items name an image, shape (n,)."""
-        return _frozen(np.array([item.image is not None for item in self.items], dtype=np.bool_))
+        return self.has("image")
 
-    @cached_property
+    @property
     def has_text(self) -> NDArray[np.bool_]:
         """Which items have a text, shape (n,)."""
-        return _frozen(np.array([item.text is not None for item in self.items], dtype=np.bool_))
+        return self.has("text")
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
@@ -90,10 +125,16 @@ class Collection:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over the ids, image paths, texts and labels, in order; not over images."""
-        return hash_strings(
-            json.dumps([item.id, item.image, item.text, sorted(item.labels)]) for item in self.items
-        )
+        """Hex SHA-256 over ids, image paths, texts, labels and other sources, not over files."""
+        return hash_strings(map(_content, self.items))
+
+    @cached_property
+    def _columns(self) -> dict[Modality, list[Path | str | None]]:
+        return {}
+
+    @cached_property
+    def _present(self) -> dict[Modality, NDArray[np.bool_]]:
+        return {}
 
 
 def hash_strings(strings: Iterable[str]) -> str:
@@ -104,6 +145,18 @@ def hash_strings(strings: Iterable[str]) -> str:
         digest.update(len(encoded).to_bytes(8, "big"))
         digest.update(encoded)
     return digest.hexdigest()
+
+
+def _content(item: Item) -> str:
+    """What a fingerprint covers of one item; image and text come first, as they always have."""
+    content: list[object] = [
+        item.id,
+        item.sources.get("image"),
+        item.sources.get("text"),
+        sorted(item.labels),
+    ]
+    others = {name: item.sources[name] for name in sorted(item.sources.keys() - _FIRST)}
+    return json.dumps([*content, others] if others else content)
 
 
 def _frozen(array: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,17 +1,13 @@
-"""One image-text pair, and how a record of a manifest becomes one."""
+"""One item, and how a record of a manifest becomes one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
-__all__ = ["ITEM_KEYS", "Item", "ItemError", "Modality", "item_from_record"]
+from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 
-Modality: TypeAlias = Literal["image", "text"]
-
-ITEM_KEYS = ("id", "image", "text", "labels", "split")
-"""The keys with a meaning; every other key of a record is payload."""
+__all__ = ["Item", "ItemError", "Modality", "item_from_record", "item_keys"]
 
 _MAX_ID = 512  # arrays of ids are as wide as the longest one
 
@@ -22,12 +18,12 @@ class ItemError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image-text pair with its labels; image, text and labels may each be missing.
+    """One item with its labels; every modality, and the labels, may be missing.
 
     Attributes:
         id: unique within the manifest.
-        image: path of the image relative to the manifest, or None.
-        text: not blank, or None.
+        sources: what the manifest holds for each modality that the item has: the path of a file
+            relative to the manifest, or the content itself, such as a text; never blank.
         labels: names of classes, each once, in the manifest's order; empty when unlabeled.
         split: the part the manifest assigns it to, or None.
         payload: every other key of the record.
@@ -35,29 +31,43 @@ class Item:
     """
 
     id: str
-    image: str | None
-    text: str | None
+    sources: Mapping[Modality, str] = field(hash=False)
     labels: tuple[str, ...]
     split: str | None = None
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     row: int = 0
 
+    @property
+    def image(self) -> str | None:
+        """The path of the image relative to the manifest, or None."""
+        return self.sources.get("image")
+
+    @property
+    def text(self) -> str | None:
+        """The text, or None."""
+        return self.sources.get("text")
+
+
+def item_keys() -> tuple[str, ...]:
+    """Return the manifest keys with a meaning; every other key of a record is payload."""
+    return ("id", *MODALITIES, "labels", "split")
+
 
 def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
     """Return the item that a record of a manifest describes.
 
-    An integer id becomes a string. Blank image, text or split count as missing.
+    An integer id becomes a string. A blank source or split counts as missing.
 
     Raises:
         ItemError: which key is wrong, what it holds and what was expected.
     """
+    keys = item_keys()
     return Item(
         id=_id(record.get("id")),
-        image=_image(record.get("image")),
-        text=_optional_string("text", record.get("text")),
+        sources=_sources(record),
         labels=_labels(record.get("labels")),
         split=_optional_string("split", record.get("split")),
-        payload={key: value for key, value in record.items() if key not in ITEM_KEYS},
+        payload={key: value for key, value in record.items() if key not in keys},
         row=row,
     )
 
@@ -73,12 +83,27 @@ def _id(value: object) -> str:
     return text
 
 
-def _image(value: object) -> str | None:
+def _sources(record: Mapping[str, object]) -> dict[Modality, str]:
+    sources = {}
+    for name, kind in MODALITIES.items():
+        value = record.get(name)
+        source = _path(kind, value) if kind.is_file else _optional_string(name, value)
+        if source is not None:
+            sources[name] = source
+    return sources
+
+
+def _path(kind: ModalityKind, value: object) -> str | None:
+    name = kind.name
     if isinstance(value, Mapping):
-        raise ItemError("image holds the image itself; save images as files and give their paths")
-    path = _optional_string("image", value)
+        raise ItemError(
+            f"{name} holds the {name} itself; save {kind.plural} as files and give their paths"
+        )
+    path = _optional_string(name, value)
     if path is not None and path.lower().startswith(("http://", "https://", "data:")):
-        raise ItemError(f"image is the address {_show(path)}; download it and give the file's path")
+        raise ItemError(
+            f"{name} is the address {_show(path)}; download it and give the file's path"
+        )
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.data.collection import Collection
-from proxyhash.data.item import ITEM_KEYS, Item, ItemError, item_from_record
+from proxyhash.data.item import Item, ItemError, item_from_record, item_keys
 from proxyhash.data.registry import Problem, Reader, Record, get_reader, readers
 from proxyhash.errors import ManifestError, UsageError, check_option
 
@@ -216,9 +216,9 @@ def _item(record: Record) -> Item | Problem:
 
 def _misspelt(keys: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Pairs of a key without meaning here and the missing key that it looks like."""
-    present = set(keys)
-    missing = [key for key in ITEM_KEYS if key not in present]
-    for key in present.difference(ITEM_KEYS):
+    present, known = set(keys), item_keys()
+    missing = [key for key in known if key not in present]
+    for key in present.difference(known):
         meant = _OTHER_NAMES.get(key.lower())
         close = [meant] if meant else get_close_matches(key.lower(), missing, n=1, cutoff=0.8)
         if close and close[0] in missing:

@@ -40,7 +40,7 @@ class ImageDescriptor(BatchEncoder):
     * 576: histograms of oriented gradients (Dalal and Triggs, CVPR 2005) in 8x8 cells with nine
       directions each, votes shared between neighboring directions, each cell divided by the energy
       of the 3x3 cells around it;
-    * 192: mean color of 8x8 cells, centerd on mid gray.
+    * 192: mean color of 8x8 cells, centered on mid gray.
 
     A floor to measure learned features against, and what works where no weights are at hand.
     """

@@ -77,8 +77,8 @@ def learn_vocabulary(
 
 def normalized(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return patches (n, d) with mean 0 and variance var / (var + CONTRAST) each."""
-    centerd = patches - patches.mean(axis=1, keepdims=True)
-    spread: NDArray[np.float32] = centerd / np.sqrt(centerd.var(axis=1, keepdims=True) + CONTRAST)
+    centered = patches - patches.mean(axis=1, keepdims=True)
+    spread: NDArray[np.float32] = centered / np.sqrt(centered.var(axis=1, keepdims=True) + CONTRAST)
     return spread
 
 

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 def average_precision(
     counts: Tally,
     *,
-    ties: Literal["expected", "stable", "optimiztic", "pessimistic"] = "expected",
+    ties: Literal["expected", "stable", "optimistic", "pessimistic"] = "expected",
     cutoff: int | None = None,
     divisor: Literal["hits", "min", "relevant"] = "hits",
     stable_sums: Floats | None = None,
@@ -44,9 +44,9 @@ def average_precision(
     with hypergeometric probability and, given x, in any order alike, so that this mean too is
     exact: a sum over x.
 
-    With divisor `hits`, `optimiztic` and `pessimistic` name an order and are no bounds: a further
+    With divisor `hits`, `optimistic` and `pessimistic` name an order and are no bounds: a further
     hit late in the first R lowers a mean of precisions. With the other divisors, and without a
-    cutoff, optimiztic >= expected >= pessimistic.
+    cutoff, optimistic >= expected >= pessimistic.
 
     Args:
         counts: the gallery by distance from each query.
@@ -65,7 +65,7 @@ def average_precision(
             return np.where(relevant > 0, _expected_over_hits(counts, cutoff), np.nan)
         sums, hits = _expected_sums(counts, counts.relevant, cutoff).sum(axis=1), relevant
     else:
-        sums, hits = _extreme_sums(counts, cutoff, relevant_first=ties == "optimiztic")
+        sums, hits = _extreme_sums(counts, cutoff, relevant_first=ties == "optimistic")
     divisors = {
         "hits": hits,
         "relevant": relevant,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Protocol"]
 
 _ALLOWED = {
-    "ties": ("expected", "stable", "optimiztic", "pessimistic"),
+    "ties": ("expected", "stable", "optimistic", "pessimistic"),
     "divisor": ("hits", "min", "relevant"),
     "gallery": ("literature", "strict"),
     "empty": ("skip", "zero"),
@@ -33,7 +33,7 @@ class Protocol:
     Attributes:
         ties: the order of gallery items at equal distance. `expected`: the mean over all orders,
             in closed form. `stable`: the order of the gallery, as most released code has it.
-            `optimiztic` and `pessimistic`: relevant items first, or last. It decides mAP;
+            `optimistic` and `pessimistic`: relevant items first, or last. It decides mAP;
             precision, recall and NDCG at N are always the mean over all orders.
         cutoff: R of mAP@R, the number of gallery items looked at; None for the whole gallery.
         divisor: what the sum of precisions in mAP@R is divided by. `hits`: the relevant items
@@ -52,7 +52,7 @@ class Protocol:
         UsageError: a value that is not one of those above.
     """
 
-    ties: Literal["expected", "stable", "optimiztic", "pessimistic"] = "expected"
+    ties: Literal["expected", "stable", "optimistic", "pessimistic"] = "expected"
     cutoff: int | None = None
     divisor: Literal["hits", "min", "relevant"] = "hits"
     gallery: Literal["literature", "strict"] = "literature"

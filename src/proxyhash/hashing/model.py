@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from proxyhash.codes import CodeFile, binarize, code_bytes
 from proxyhash.data import Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
-from proxyhash.errors import ModelError, UsageError, check_option
-from proxyhash.hashing.model_folder import SavedEncoder, SavedModel, read_model, write_model
+from proxyhash.errors import ModelError, UsageError
+from proxyhash.hashing.folder import SavedEncoder, SavedModel, read_model, write_model
 from proxyhash.networks.blocks import block_logits, sign_logits
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.progress import Track, silent
@@ -25,20 +26,27 @@ __all__ = ["HashModel"]
 
 
 class HashModel:
-    """Encoders, hashing networks and proxies; one of the two modalities may be missing.
+    """Encoders and hashing networks by modality, with the proxies of the classes.
 
     Args:
         bits: code length K.
         classes: names of the C classes, in the order of the proxies.
-        method: the training method that made it.
-        image_network: turns image features into logits, or None.
-        text_network: the same for texts.
-        image_encoder: turns images into features; without it only features can be encoded.
-        text_encoder: the same for texts.
-        proxies: the classes' codes, where the method has any.
+        method: name of the training method.
+        networks: per modality, what turns features into logits; at least one.
+        encoders: per modality, what turns inputs into features; a modality without one takes
+            features alone.
+        proxies: the codes of the classes, where the method has any.
 
     Raises:
-        UsageError: the parts do not fit together; the sentence names the two that do not.
+        UsageError: the parts do not fit together; names the two that do not.
+
+    Example:
+        >>> import numpy as np
+        >>> from proxyhash.networks import HashingNetwork
+        >>> networks = {"text": HashingNetwork(5, 16)}
+        >>> model = HashModel(bits=16, classes=["dog"], method="dchml", networks=networks)
+        >>> model.encode_features(np.ones((3, 5), np.float32), modality="text").shape
+        (3, 2)
     """
 
     def __init__(
@@ -47,52 +55,41 @@ class HashModel:
         bits: int,
         classes: Sequence[str],
         method: str,
-        image_network: HashingNetwork | None = None,
-        text_network: HashingNetwork | None = None,
-        image_encoder: Encoder | SavedEncoder | None = None,
-        text_encoder: Encoder | SavedEncoder | None = None,
+        networks: Mapping[Modality, HashingNetwork],
+        encoders: Mapping[Modality, Encoder | SavedEncoder] = MappingProxyType({}),
         proxies: Proxies | None = None,
     ) -> None:
         self.bits = bits
         self.classes = tuple(classes)
         self.method = method
-        self.image_network = image_network
-        self.text_network = text_network
+        self.networks: Mapping[Modality, HashingNetwork] = dict(networks)
         self.proxies = proxies
-        self._encoders: dict[Modality, Encoder | SavedEncoder | None] = {
-            "image": image_encoder,
-            "text": text_encoder,
-        }
+        self._encoders: dict[Modality, Encoder | SavedEncoder] = dict(encoders)
         self._check()
 
     @property
-    def image_encoder(self) -> Encoder | None:
-        """Turns images into features; read from the model's folder when first asked for."""
-        return self._encoder("image")
-
-    @property
-    def text_encoder(self) -> Encoder | None:
-        """Turns texts into features; read from the model's folder when first asked for."""
-        return self._encoder("text")
-
-    @property
     def modalities(self) -> tuple[Modality, ...]:
-        """What the model has a network for."""
-        return tuple(
-            modality for modality, network in self._networks.items() if network is not None
-        )
+        """The modalities that the model has a network for."""
+        return tuple(self.networks)
+
+    def encoder(self, modality: Modality) -> Encoder | None:
+        """Return a modality's encoder, or None; read from the model's folder on first use."""
+        encoder = self._encoders.get(modality)
+        if isinstance(encoder, SavedEncoder):
+            encoder = self._encoders[modality] = encoder.load()
+        return encoder
 
     @property
     def fingerprint(self) -> str:
-        """Hex SHA-256 over all that decides the codes: weights, encoders, classes and proxies.
+        """Hex SHA-256 over everything that decides the codes: weights, encoders, classes, proxies.
 
-        The same after `save` and `load`. Codes of models with different fingerprints have no
-        meaningful distance.
+        `save` and `load` keep it. Distances between codes of models with different fingerprints
+        mean nothing.
         """
         settings: dict[str, Any] = {"bits": self.bits, "classes": list(self.classes)}
         arrays = {} if self.proxies is None else {"proxies": self.proxies.codes}
-        for modality in self.modalities:
-            network, encoder = self._network(modality), self._encoders[modality]
+        for modality, network in self.networks.items():
+            encoder = self._encoders.get(modality)
             settings[modality] = {
                 "network": network.config,
                 "encoder": None if encoder is None else encoder.fingerprint,
@@ -107,11 +104,12 @@ class HashModel:
         """Return the real values whose signs are the bits.
 
         Args:
-            features: the modality's encoder output.
-            modality: "image" or "text".
+            features: as the modality's encoder returns them.
+            modality: one of the model's.
 
         Raises:
-            UsageError: the model has no such network, or the features are of another width.
+            UsageError: the model has no network for the modality, or the features have a
+                different width.
         """
         return block_logits(self._network(modality), features, modality=modality)
 
@@ -127,26 +125,46 @@ class HashModel:
         logits = sign_logits(self._network(modality), features, modality=modality)
         return binarize(logits)
 
+    def encode(
+        self,
+        inputs: Sequence[Any],
+        *,
+        modality: Modality,
+        batch_size: int = 64,
+        track: Track = silent,
+    ) -> UInt8[np.ndarray, "n b"]:
+        """Return packed codes, (n, ceil(K/8)), of inputs of one modality.
+
+        Args:
+            inputs: what the modality's encoder takes: texts, or paths, bytes or PIL images.
+            modality: one of the model's.
+            batch_size: largest number of inputs that go through the encoder together.
+            track: reports progress.
+
+        Raises:
+            UsageError: the model has no network or no encoder for the modality, or `inputs` is a
+                single string.
+            ImageError: an image cannot be read; names it.
+        """
+        if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
+            raise UsageError(
+                f"a {type(inputs).__name__} was passed to be encoded; pass a list of {modality}s"
+            )
+        encoder = self._need_encoder(modality)
+        features = encoder.encode(inputs, batch_size=batch_size, track=track)
+        return self.encode_features(features, modality=modality)
+
     def encode_images(
         self, images: Sequence[Any], *, batch_size: int = 64, track: Track = silent
     ) -> UInt8[np.ndarray, "n b"]:
-        """Return packed codes, (n, ceil(K/8)), of image paths, bytes or PIL images.
-
-        Raises:
-            UsageError: the model encodes no images, or not by itself.
-            ImageError: an image cannot be read; names it.
-        """
-        return self._encode(images, "image", batch_size=batch_size, track=track)
+        """Return packed codes of image paths, bytes or PIL images, as `encode` does."""
+        return self.encode(images, modality="image", batch_size=batch_size, track=track)
 
     def encode_texts(
         self, texts: Sequence[str], *, batch_size: int = 64, track: Track = silent
     ) -> UInt8[np.ndarray, "n b"]:
-        """Return packed codes, (n, ceil(K/8)), of texts.
-
-        Raises:
-            UsageError: the model encodes no texts, or not by itself.
-        """
-        return self._encode(texts, "text", batch_size=batch_size, track=track)
+        """Return packed codes of texts, as `encode` does."""
+        return self.encode(texts, modality="text", batch_size=batch_size, track=track)
 
     def encode_collection(
         self,
@@ -157,16 +175,20 @@ class HashModel:
         track: Track = silent,
         on_bad_item: str = "fail",
     ) -> CodeFile:
-        """Return the codes of all items; what an item or the model lacks has no code.
+        """Return the codes of all items, where an item and the model have the modality.
 
         Args:
             collection: the items.
             cache: where features are looked up and kept.
-            batch_size: items that go through an encoder together, at most.
-            track: told of every item.
+            batch_size: largest number of items that go through an encoder together.
+            track: reports progress per item.
             on_bad_item: "fail" at an image that cannot be read, or "skip" it.
+
+        Raises:
+            UsageError: the model was saved without the encoder of a modality.
+            ImageError: an image cannot be read and `on_bad_item` is "fail"; names it.
         """
-        features: dict[Modality, Features] = {
+        features = {
             modality: encode_collection(
                 self._need_encoder(modality),
                 collection,
@@ -177,28 +199,29 @@ class HashModel:
             )
             for modality in self.modalities
         }
-        return self.encode_prepared(collection.ids, **features)
+        return self.encode_prepared(collection.ids, features)
 
     def encode_prepared(
-        self, ids: tuple[str, ...], *, image: Features | None = None, text: Features | None = None
+        self, ids: tuple[str, ...], features: Mapping[Modality, Features]
     ) -> CodeFile:
-        """Return the codes of items whose features are at hand; None where the model lacks one.
+        """Return the codes of items whose features are at hand.
 
         Args:
-            ids: of the items.
-            image: their image features, as `encode_collection` of encoders returns them.
-            text: their text features.
+            ids: the items' ids, in the order of the features' rows.
+            features: per modality, as `proxyhash.encoders.encode_collection` returns them.
+
+        Raises:
+            UsageError: as `logits`.
+            DataError: a row of the features is not finite.
         """
         count, width = len(ids), code_bytes(self.bits)
-        codes = {modality: np.zeros((count, width), np.uint8) for modality in self._networks}
-        has = {modality: np.zeros(count, np.bool_) for modality in self._networks}
-        given: dict[Modality, Features | None] = {"image": image, "text": text}
-        for modality, features in given.items():
-            if features is None:
-                continue
-            rows = features.values[features.present]
-            codes[modality][features.present] = self.encode_features(rows, modality=modality)
-            has[modality] = features.present
+        modalities: tuple[Modality, ...] = ("image", "text")
+        codes = {modality: np.zeros((count, width), np.uint8) for modality in modalities}
+        has = {modality: np.zeros(count, np.bool_) for modality in modalities}
+        for modality, given in features.items():
+            rows = given.values[given.present]
+            codes[modality][given.present] = self.encode_features(rows, modality=modality)
+            has[modality] = given.present
         return CodeFile(
             ids=ids,
             image_codes=codes["image"],
@@ -210,15 +233,15 @@ class HashModel:
         )
 
     def info(self) -> dict[str, Any]:
-        """Return a summary that JSON can hold: sizes, parts and fingerprint."""
+        """Return a summary as JSON values: sizes, parts and fingerprint."""
         summary: dict[str, Any] = {
             "method": self.method,
             "bits": self.bits,
             "classes": list(self.classes),
             "fingerprint": self.fingerprint,
         }
-        for modality in self.modalities:
-            network, encoder = self._network(modality), self._encoders[modality]
+        for modality, network in self.networks.items():
+            encoder = self._encoders.get(modality)
             summary[modality] = {
                 "encoder": None if encoder is None else encoder.kind,
                 "features": network.dim_in,
@@ -234,22 +257,18 @@ class HashModel:
         return summary
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model's folder: safetensors and JSON, complete or not at all.
+        """Write the model's folder (safetensors and JSON), completely or not at all.
 
         Raises:
-            UsageError: there is a folder of that name that holds something other than a model.
+            UsageError: `folder` exists and holds something other than a model.
         """
         saved = SavedModel(
             bits=self.bits,
             classes=self.classes,
             method=self.method,
             fingerprint=self.fingerprint,
-            networks={modality: self._network(modality) for modality in self.modalities},
-            encoders={
-                modality: encoder
-                for modality, encoder in self._encoders.items()
-                if encoder is not None
-            },
+            networks=self.networks,
+            encoders=self._encoders,
             proxies=self.proxies,
         )
         write_model(saved, Path(folder))
@@ -258,16 +277,15 @@ class HashModel:
     def load(cls, folder: str | os.PathLike[str], *, device: str = "cpu") -> HashModel:
         """Return the model that `save` wrote; its codes are bit-identical.
 
-        The encoders themselves are loaded when they are first used, so that searching by text does
-        not load an image model.
+        An encoder is loaded on first use, so that searching by text does not load an image model.
 
         Args:
             folder: the model's folder.
             device: where networks and encoders run.
 
         Raises:
-            ModelError: a part is missing, damaged, of another version or of another model; the
-                sentence names the file.
+            ModelError: a part is missing, damaged, or belongs to another version or model; names
+                the file.
         """
         saved = read_model(Path(folder), device=device)
         try:
@@ -275,10 +293,8 @@ class HashModel:
                 bits=saved.bits,
                 classes=saved.classes,
                 method=saved.method,
-                image_network=saved.networks.get("image"),
-                text_network=saved.networks.get("text"),
-                image_encoder=saved.encoders.get("image"),
-                text_encoder=saved.encoders.get("text"),
+                networks=saved.networks,
+                encoders=saved.encoders,
                 proxies=saved.proxies,
             )
         except UsageError as error:
@@ -286,30 +302,18 @@ class HashModel:
         saved.check_fingerprint(model.fingerprint, Path(folder))
         return model
 
-    @property
-    def _networks(self) -> Mapping[Modality, HashingNetwork | None]:
-        return {"image": self.image_network, "text": self.text_network}
-
     def _network(self, modality: Modality) -> HashingNetwork:
-        check_option("modality", modality, self._networks)
-        network = self._networks[modality]
-        if network is None:
-            others = " and ".join(f"{other}s" for other in self.modalities)
+        if modality not in self.networks:
+            others = " and ".join(f"{other}s" for other in self.networks)
             raise UsageError(
                 f"this model has no {modality} network, it encodes {others} only; "
                 f"train one on items that have {modality}s"
             )
-        return network
-
-    def _encoder(self, modality: Modality) -> Encoder | None:
-        encoder = self._encoders[modality]
-        if isinstance(encoder, SavedEncoder):
-            encoder = self._encoders[modality] = encoder.load()
-        return encoder
+        return self.networks[modality]
 
     def _need_encoder(self, modality: Modality) -> Encoder:
         self._network(modality)
-        encoder = self._encoder(modality)
+        encoder = self.encoder(modality)
         if encoder is None:
             raise UsageError(
                 f"this model was saved without its {modality} encoder; pass features to "
@@ -317,22 +321,13 @@ class HashModel:
             )
         return encoder
 
-    def _encode(
-        self, inputs: Any, modality: Modality, *, batch_size: int, track: Track
-    ) -> UInt8[np.ndarray, "n b"]:
-        if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
-            raise UsageError(
-                f"a {type(inputs).__name__} was passed to be encoded; pass a list of {modality}s"
-            )
-        encoder = self._need_encoder(modality)
-        features = encoder.encode(inputs, batch_size=batch_size, track=track)
-        return self.encode_features(features, modality=modality)
-
     def _check(self) -> None:
-        if not self.modalities:
-            raise UsageError("a model needs an image network, a text network, or both")
-        for modality in self.modalities:
-            network, encoder = self._network(modality), self._encoders[modality]
+        if not self.networks:
+            raise UsageError(
+                "networks is empty; a model needs the network of at least one modality"
+            )
+        for modality, network in self.networks.items():
+            encoder = self._encoders.get(modality)
             if network.bits != self.bits:
                 raise UsageError(
                     f"the {modality} network gives {network.bits} bits, the model {self.bits}"

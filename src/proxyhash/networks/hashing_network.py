@@ -156,7 +156,7 @@ class HashingNetwork(nn.Module):
         return logits
 
     def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return what the first layer takes: the features, standardized or centerd if asked."""
+        """Return what the first layer takes: the features, standardized or centered if asked."""
         return (features - self.mean) * self.scale if self._shifts else features
 
     @property
@@ -173,7 +173,7 @@ class HashingNetwork(nn.Module):
     ) -> None:
         """Take mean and deviation of every feature from these items, as far as they are used.
 
-        A feature that is the same for all items is only centerd.
+        A feature that is the same for all items is only centered.
 
         Args:
             features: features of the train items alone.

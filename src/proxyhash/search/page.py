@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.catalog.thumbnails import Thumbnails
 from proxyhash.codes import unpack
+from proxyhash.data import MODALITIES
 from proxyhash.files import write_text
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _section(answer: Answer, thumbnails: Thumbnails) -> str:
 
 
 def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
-    kind = f"Searching with {_with_article(query.modality or 'code')}"
+    kind = f"Searching with {MODALITIES[query.modality].one if query.modality else 'a code'}"
     if query.id is not None:
         kind += f" of the collection, item {query.id}"
     file = query.image.name if query.image else None
@@ -137,10 +138,6 @@ def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
         f'<div class="query">{image}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
         f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
     )
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:

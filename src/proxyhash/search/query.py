@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.codes import check_codes, code_bytes
+from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -263,11 +264,12 @@ class SearchOptions:
             raise UsageError(f"radius is {self.radius}; it must be at least 0 bits")
 
 
-def plural(count: int | None, modality: str) -> str:
+def plural(count: int | None, modality: Modality) -> str:
     """Return "1 image", "6,957 images", or "the images" where their number is unknown."""
+    kind = MODALITIES[modality]
     if count is None:
-        return f"the {modality}s"
-    return f"{count:,} {modality}{'' if count == 1 else 's'}"
+        return f"the {kind.plural}"
+    return f"{count:,} {kind.name if count == 1 else kind.plural}"
 
 
 def _checked_vector(vector: Any) -> Float32[np.ndarray, " d"]:
@@ -276,7 +278,9 @@ def _checked_vector(vector: Any) -> Float32[np.ndarray, " d"]:
     except (TypeError, ValueError, OverflowError):
         raise UsageError("the vector holds something that is not a number") from None
     if values.ndim != 1 or not values.size:
-        raise UsageError(f"the vector has the shape {values.shape}; one row of features is expected")
+        raise UsageError(
+            f"the vector has the shape {values.shape}; one row of features is expected"
+        )
     if not np.isfinite(values).all():
         raise UsageError("the vector holds a number that is not finite")
     return values

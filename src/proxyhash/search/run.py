@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.code_rows import put_codes
 from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index import IndexItem, MemoryIndex
 from proxyhash.search.query import NotFoundError
 from proxyhash.search.searcher import Searcher
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Self
 
     from proxyhash.data.run_data import RunData
     from proxyhash.hashing import HashModel
 
 __all__ = ["RunSearcher"]
+
+_MODALITIES = ("image", "text")
 
 
 class RunSearcher(Searcher):
@@ -35,7 +37,7 @@ class RunSearcher(Searcher):
     def __init__(self, run: RunData, *, device: str = "cpu") -> None:
         self.run = run
         codes = run.codes
-        index = MemoryIndex(bits=codes.bits, model=codes.model, modalities=("image", "text"))
+        index = MemoryIndex(bits=codes.bits, model=codes.model, modalities=_MODALITIES)
         put_codes(index.add, codes, run.split.gallery, payload_of=self._payload)
         super().__init__(index, name=str(run.folder), model=run.folder, device=device)
 
@@ -74,8 +76,7 @@ class RunSearcher(Searcher):
                 f"{collection.path} has no item {id!r:.80}; its ids look like "
                 f"{collection.ids[0]!r:.80}"
             )
-        has = {"image": codes.has_image[row], "text": codes.has_text[row]}
-        own = {name: codes.of(name)[row] for name in ("image", "text") if has[name]}
+        own = {name: codes.of(name)[row] for name in _MODALITIES if codes.has(name)[row]}
         return IndexItem(id, own, self._payload(row))
 
     def holds(self, id: str) -> bool:  # noqa: A002
@@ -83,12 +84,11 @@ class RunSearcher(Searcher):
         return id in self.index
 
     def _payload(self, row: int) -> dict[str, object]:
-        item = self.run.collection.items[row]
-        path = self.run.collection.image_paths[row]
+        collection = self.run.collection
+        sources = {name: collection.sources(name)[row] for name in _MODALITIES}
         return {
-            "text": item.text,
-            "image": str(path) if path else None,
-            "labels": list(item.labels),
+            **{name: str(one) if isinstance(one, Path) else one for name, one in sources.items()},
+            "labels": list(collection.items[row].labels),
         }
 
     def _load(self, given: HashModel | Path | str) -> HashModel:

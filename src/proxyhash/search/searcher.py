@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.catalog.folder import IndexFolder
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.model_of_run import model_folder
+from proxyhash.hashing import model_folder
 from proxyhash.index.open import is_milvus, open_index
 from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
 from proxyhash.search.steps import encode, find, prepare
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from proxyhash.search.answer import Answer
 
 __all__ = ["Searcher", "is_index", "open_searcher", "search_many"]
+
+_DEFAULT = SearchOptions()
 
 
 class Searcher:
@@ -128,11 +130,8 @@ class Searcher:
     def encoders(self) -> Mapping[Modality, Encoder]:
         """The model's encoders by modality."""
         model = self.model
-        every: dict[Modality, Encoder | None] = {
-            "image": model.image_encoder,
-            "text": model.text_encoder,
-        }
-        return {name: encoder for name, encoder in every.items() if encoder is not None}
+        found = {name: model.encoder(name) for name in model.modalities}
+        return {name: encoder for name, encoder in found.items() if encoder is not None}
 
     @property
     def stored_images(self) -> StoredThumbnails | None:
@@ -217,14 +216,14 @@ class Searcher:
     def _load(self, given: HashModel | Path | str) -> HashModel:
         from proxyhash.hashing import HashModel
 
-        named = isinstance(given, (str, Path))
-        folder = model_folder(Path(given)) if named else None
-        model = HashModel.load(folder, device=self.device) if folder else given
+        model, name = given, "the model given"
+        if isinstance(model, (str, Path)):
+            name = str(model_folder(Path(model)))
+            model = HashModel.load(name, device=self.device)
         if self.index.model not in ("", model.fingerprint) or self.index.bits != model.bits:
             raise ModelError(
-                f"{folder or 'the model given'} is not the model that made the codes of "
-                f"{self.name}, so their distances mean nothing; give the model that the index was "
-                "built with"
+                f"{name} is not the model that made the codes of {self.name}, so their distances "
+                "mean nothing; give the model that the index was built with"
             )
         return model
 
@@ -232,7 +231,7 @@ class Searcher:
 def search_many(
     source: Searcher | Index,
     queries: Iterable[Query],
-    options: SearchOptions | Sequence[SearchOptions] = SearchOptions(),
+    options: SearchOptions | Sequence[SearchOptions] = _DEFAULT,
 ) -> list[Answer]:
     """Return the answers to several queries, in their order.
 
@@ -252,9 +251,7 @@ def search_many(
     each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
     if len(each) != len(encoded):
         raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")
-    searches = [
-        prepare(source.index, query, own) for query, own in zip(encoded, each, strict=True)
-    ]
+    searches = [prepare(source.index, query, own) for query, own in zip(encoded, each, strict=True)]
     answers: dict[int, Answer] = {}
     kinds = [search.kind for search in searches]
     rows = sorted(range(len(searches)), key=lambda row: kinds.index(kinds[row]))

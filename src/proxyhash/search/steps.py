@@ -15,7 +15,7 @@ import numpy as np
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.search.answer import Answer
-from proxyhash.search.query import EncodedQuery, TooManyHitsError, plural
+from proxyhash.search.query import EncodedQuery, TooManyHitsError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -59,7 +59,7 @@ def encode(source: Searcher, queries: Sequence[Query]) -> list[EncodedQuery]:
             known = np.ones(len(rows), np.bool_)
         else:
             features = source.encoder(modality).encode([queries[row].content for row in rows])
-            known = features.any(axis=1)
+            known = np.asarray(features.any(axis=1))
         codes = source.model.encode_features(features, modality=modality)
         for place, row in enumerate(rows):
             done[row] = EncodedQuery(queries[row], codes[place], known=bool(known[place]))
@@ -157,11 +157,18 @@ def find(source: Searcher, searches: Sequence[Search]) -> list[Answer | UsageErr
         for id_, item in index.get_many(ids).items()
         if one.target in item.codes
     }
-    pictured = source.pictured(ids)
-    return [
-        _answer(search, each, codes, pictured, compared, index.bits)
-        for search, each in zip(searches, hits, strict=True)
-    ]
+    shared = _Shared(codes, source.pictured(ids), compared, index.bits)
+    return [_answer(search, each, shared) for search, each in zip(searches, hits, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What answers that were found together share: codes of all their hits by id, and counts."""
+
+    codes: dict[str, Codes]
+    pictured: frozenset[str]
+    compared: int | None
+    bits: int
 
 
 def _without_asker(search: Search, hits: list[Hit]) -> list[Hit]:
@@ -170,30 +177,23 @@ def _without_asker(search: Search, hits: list[Hit]) -> list[Hit]:
     return [hit for hit in hits if hit.id != search.asker.id][: search.options.k]
 
 
-def _answer(
-    search: Search,
-    hits: list[Hit],
-    codes: dict[str, Codes],
-    pictured: frozenset[str],
-    compared: int | None,
-    bits: int,
-) -> Answer | UsageError:
+def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageError:
     if search.most is not None and len(hits) > search.most:
         return TooManyHitsError(
-            f"more than {plural(search.most, 'item')} are within {search.options.radius} bits; "
-            "give k or a smaller radius"
+            f"more than {search.most} items are within {search.options.radius} bits; give k or a "
+            "smaller radius"
         )
-    asker, filter_ = search.asker, search.options.filter
+    asker, filter_, compared = search.asker, search.options.filter, shared.compared
     if compared and asker and (filter_ is None or matches(filter_, asker.payload)):
         compared -= 1
-    kept = tuple(hit for hit in hits if hit.id in codes)  # not what was deleted meanwhile
-    rows = [codes[hit.id] for hit in kept]
+    kept = tuple(hit for hit in hits if hit.id in shared.codes)  # not what was deleted meanwhile
+    rows = [shared.codes[hit.id] for hit in kept]
     return Answer(
         query=search.query,
         target=search.target,
         hits=kept,
         codes=np.array(rows, np.uint8).reshape(len(rows), len(search.query.code)),
         searched=compared,
-        bits=bits,
-        pictured=pictured,
+        bits=shared.bits,
+        pictured=shared.pictured,
     )

@@ -139,13 +139,11 @@ class Encoding:
         return self._encoder(modality) is not None
 
     def _encoder(self, modality: Modality) -> Encoder | None:
-        if self._model is None:
-            return None
-        return self._model.image_encoder if modality == "image" else self._model.text_encoder
+        return None if self._model is None else self._model.encoder(modality)
 
     def _encode_texts(self, texts: Sequence[str]) -> list[Encoded]:
         assert self._model is not None
-        encoder = self._model.text_encoder
+        encoder = self._model.encoder("text")
         assert encoder is not None
         features = encoder.encode(texts)
         codes = self._model.encode_features(features, modality="text")

@@ -176,7 +176,7 @@ def _found(
 
 
 def _target(index: Index, modality: Modality | None, target: Any) -> Modality:
-    names = cast("tuple[Modality, ...]", index.modalities)
+    names = index.modalities
     if target is None:
         wanted = "image" if modality is None else other_modality(modality)
         target = wanted if wanted in names else names[0]

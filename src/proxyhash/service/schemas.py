@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
-from proxyhash.data import Modality
 
 __all__ = [
     "BatchAnswer",
@@ -28,6 +27,8 @@ __all__ = [
     "Status",
     "Upserted",
 ]
+
+Modality: TypeAlias = Literal["image", "text"]
 
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
 Id = Annotated[str, Field(min_length=1, max_length=512)]

@@ -164,13 +164,11 @@ def _train(
         bits=config.bits,
         classes=collection.classes,
         method=config.method,
-        image_encoder=encoded.image_encoder,
-        text_encoder=encoded.text_encoder,
-        image_network=networks.image,
-        text_network=networks.text,
+        networks={"image": networks.image, "text": networks.text},
+        encoders={"image": encoded.image_encoder, "text": encoded.text_encoder},
         proxies=proxies,
     )
-    codes = model.encode_prepared(collection.ids, image=encoded.image, text=encoded.text)
+    codes = model.encode_prepared(collection.ids, {"image": encoded.image, "text": encoded.text})
     evaluations = evaluate_both_galleries(
         codes,
         collection,

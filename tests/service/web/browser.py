@@ -5,9 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.browser import find_chromium
+from tests.browser import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +33,7 @@ def open_chromium() -> Iterator[Browser]:
     Playwright's event loop runs as long as the browser does, and nothing else in this process can
     run one meanwhile; so this is opened for a module, not for the session.
     """
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+    executable = chromium()
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=_MILLISECONDS)

@@ -48,7 +48,7 @@ class Pen:
     def at(
         self, x: float, y: float, size: float, *, degrees: float = 0.0, mirror: bool = False
     ) -> Pen:
-        """A pen whose frame is centerd here, `size` of this frame wide, tilted clockwise."""
+        """A pen whose frame is centered here, `size` of this frame wide, tilted clockwise."""
         pen = copy(self)
         (left, top), *_ = self._points([(x, y)])
         pen._place(left, top, self._scale * size, math.radians(degrees), mirror=mirror)

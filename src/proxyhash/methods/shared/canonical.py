@@ -43,8 +43,8 @@ def canonical_directions(
     of what is left of the cross-covariance. Peak memory: a few d x d' matrices.
 
     Args:
-        first: X, centerd, one row per pair; float64, for covariances are badly conditioned.
-        second: Y, centerd, row i belongs to row i of X.
+        first: X, centered, one row per pair; float64, for covariances are badly conditioned.
+        second: Y, centered, row i belongs to row i of X.
         count: most directions wanted.
         regularization: added to each variance, as a share of the view's mean variance; without
             it, views with more features than pairs correlate perfectly by chance.

@@ -26,7 +26,7 @@ def itq_rotation(
     that acts on projections padded with zeros: K different bits that share r directions.
 
     Args:
-        projections: Z, centerd; r at most K.
+        projections: Z, centered; r at most K.
         bits: K.
         seed: makes the first rotation.
         iterations: repetitions; 50 in the paper.

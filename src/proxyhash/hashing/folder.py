@@ -24,8 +24,7 @@ from proxyhash.data import Modality
 from proxyhash.encoders import Encoder, load_encoder
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
-from proxyhash.files import read_json, write_json
-from proxyhash.hashing.folders import replace_folder
+from proxyhash.files import read_json, replace_folder, write_json
 from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies

@@ -1,0 +1,74 @@
+"""The tables of results are those of the suites' figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.pages import load_script
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = (
+    "data,method,bits,seed,"
+    "strict_image_to_text_map,strict_text_to_image_map,"
+    "literature_image_to_text_map,literature_text_to_image_map"
+)
+CELLS = [
+    "photos,ours,16,0,0.50,0.40,0.60,0.30",
+    "photos,ours,16,1,0.60,0.50,0.70,0.40",
+    "photos,other,16,0,0.50,0.50,0.90,0.10",
+    "photos,other,16,1,0.50,0.50,0.90,0.10",
+]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    report = folder / "report" / "photos"
+    report.mkdir(parents=True)
+    (folder / "cells.csv").write_text("\n".join([HEADER, *CELLS]) + "\n")
+    (report / "table.md").write_text("| a table |\n")
+    (report / "significance.csv").write_text(
+        "method,bits,gallery,direction,baseline,difference_mean,difference_deviation,p_seeds,"
+        "p_queries\nours,16,strict,image_to_text,other,0.05,0.07,0.5,0.04\n"
+    )
+    return folder
+
+
+def test_means_with_the_best_of_each_column_in_bold(suite: Path):
+    made = load_script("generate_results").tables(suite)
+    assert made["mine-16-bits"].splitlines() == [
+        "| mAP@all, 16 bits | photos, strict | photos, literature |",
+        "| --- | --: | --: |",
+        "| `ours` | **.550** / .450 | .650 / **.350** |",
+        "| `other` | .500 / **.500** | **.900** / .100 |",
+    ]
+    assert made["mine-strict-photos"].splitlines()[0] == "| photos, strict | 16 bits |"
+    assert made["mine-strict-photos"].splitlines()[2] == "| `ours` | **.550** / .450 |"
+    assert made["mine-table-photos"] == "| a table |"
+    assert "+0.050 ± 0.070" in made["mine-against-photos"]
+    assert "0.550 ± 0.071" in made["mine"]
+
+
+def test_tables_go_between_their_markers(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = load_script("generate_results")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- mine-16-bits -->\nold\n<!-- /mine-16-bits -->\nafter\n")
+    monkeypatch.setattr(script, "TARGETS", (page,))
+    script.main([str(suite)])
+    text = page.read_text()
+    assert text.startswith("before\n<!-- mine-16-bits -->\n\n| mAP@all, 16 bits |")
+    assert text.endswith("|\n\n<!-- /mine-16-bits -->\nafter\n")
+    assert "old" not in text
+
+
+def test_markers_of_the_pages_are_in_pairs():
+    for target in load_script("generate_results").TARGETS:
+        lines = [line for line in target.read_text().splitlines() if line.startswith("<!-- ")]
+        opened, closed = lines[::2], lines[1::2]
+        assert [line.replace("<!-- ", "<!-- /") for line in opened] == closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +104,13 @@ class Query:
         if self.vector is not None:
             object.__setattr__(self, "vector", _checked_vector(self.vector))
 
+    @classmethod
+    def of(cls, modality: Modality, content: Any) -> Query:
+        """Return the query by what the encoder of a modality takes, such as a text or a file."""
+        if modality in ("text", "image"):
+            return cls(**{modality: content})
+        return cls(input=content, modality=modality)
+
     @property
     def kind(self) -> str:
         """Which of the attributes is given: "text", "image", "item", "code", "vector", "input"."""
@@ -126,12 +134,11 @@ class Query:
         """
         code = self.code
         if isinstance(code, str):
-            try:
-                code = np.frombuffer(bytes.fromhex(code), np.uint8)
-            except ValueError:
+            if not _HEX.fullmatch(code):
                 raise UsageError(
                     f"the code is {code!r:.40}; it must be hex digits, two for each eight bits"
-                ) from None
+                )
+            code = np.frombuffer(bytes.fromhex(code), np.uint8)
         assert code is not None
         if code.shape != (code_bytes(bits),):
             raise UsageError(f"the code has {8 * code.size} bits; codes of this index have {bits}")
@@ -153,6 +160,7 @@ class Query:
         return f"{'a vector' if self.vector is not None else 'an input'} of {self.modality}"
 
 
+_HEX = re.compile(r"([0-9a-fA-F]{2})*")
 _KINDS = ("text", "image", "item", "code", "vector", "input")
 
 

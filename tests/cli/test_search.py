@@ -80,7 +80,7 @@ def test_only_the_gallery_is_searched(proxyhash_command, small_run: Path) -> Non
     [
         ([], 2, ONE),
         (["--text", "a", "--id", "b"], 2, ONE),
-        (["--text", " "], 2, "the text to search for is empty"),
+        (["--text", " "], 2, "the text is empty"),
         (["--text", "xyzzy"], 2, "knows no word of 'xyzzy'"),
         (["--text", "a car", "--for", "image"], 2, "did you mean 'images'?"),
         (["--text", "a car", "-k", "0"], 2, "k is 0; it must be at least 1"),

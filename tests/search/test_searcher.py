@@ -89,7 +89,7 @@ def test_answers_are_ready_for_json(searcher: RunSearcher) -> None:
 
 
 def test_wrong_queries_say_what_is_wrong(searcher: RunSearcher) -> None:
-    with pytest.raises(UsageError, match="text to search for is empty; write some words"):
+    with pytest.raises(UsageError, match="the text is empty; write some words"):
         searcher.search_text(" \n")
     with pytest.raises(UsageError, match="knows no word of 'xyzzy plugh'"):
         searcher.search_text("xyzzy plugh")

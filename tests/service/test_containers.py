@@ -14,7 +14,7 @@ import yaml
 
 from proxyhash.cli.app import app
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def serve_options(arguments: list[str]) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def test_payloads_come_without_the_path_of_the_image(client: TestClient, built: 
     [
         ({}, 422, "exactly one of text, id, code and vector"),
         ({"text": "a", "code": "00ff"}, 422, "exactly one"),
-        ({"text": " \n "}, 422, "the text to search for is empty"),
+        ({"text": " \n "}, 422, "the text is empty"),
         ({"text": "xyzzy plugh"}, 422, "knows no word"),
         ({"text": "duck " * 1000}, 422, "2000 are the most"),
         ({"id": "nobody"}, 404, "no item 'nobody' in the index"),

@@ -100,7 +100,7 @@ class Query:
         if self.text is not None:
             object.__setattr__(self, "text", " ".join(self.text.split()))
             if not self.text:
-                raise UsageError("the text to search for is empty; write some words")
+                raise UsageError("the text is empty; write some words")
         if self.vector is not None:
             object.__setattr__(self, "vector", _checked_vector(self.vector))
 

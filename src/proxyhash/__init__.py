@@ -1,3 +1,111 @@
-"""Short binary codes for images and texts, with proxy hash codes (DCHML)."""
+"""Short binary codes for images and texts, with proxy hash codes (DCHML).
+
+    import proxyhash as ph
+
+    model = ph.train(images=paths, texts=captions, labels=tags, bits=64)
+    index = ph.open_index("photos.index")
+    index.search(model.encode_texts(["two dogs in the snow"]), k=5, modality="image")
+
+Every public name below is loaded when it is first used: importing `proxyhash` loads neither torch
+nor numpy. Errors derive from `ProxyhashError`; see `proxyhash.errors`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxyhash.client import Client
+    from proxyhash.codes import CodeFile, binarize, pack, top_k, unpack
+    from proxyhash.data import Collection, Split, read_collection
+    from proxyhash.data.readers import register_reader
+    from proxyhash.encoders import register_encoder
+    from proxyhash.errors import ProxyhashError
+    from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
+    from proxyhash.hashing import HashModel
+    from proxyhash.index import Hit, MemoryIndex, parse_filter_text
+    from proxyhash.index.engines import register_engine
+    from proxyhash.index.open import create_index, open_index
+    from proxyhash.methods import register_method
+    from proxyhash.proxies.make_proxies import make_proxies
+    from proxyhash.search import Answer, Query
+    from proxyhash.training.arrays import train
+
+__all__ = [
+    "Answer",
+    "Client",
+    "CodeFile",
+    "Collection",
+    "HashModel",
+    "Hit",
+    "MemoryIndex",
+    "Protocol",
+    "ProxyhashError",
+    "Query",
+    "Split",
+    "__version__",
+    "binarize",
+    "create_index",
+    "evaluate",
+    "make_proxies",
+    "mean_average_precision",
+    "open_index",
+    "pack",
+    "parse_filter_text",
+    "read_collection",
+    "register_encoder",
+    "register_engine",
+    "register_method",
+    "register_reader",
+    "top_k",
+    "train",
+    "unpack",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Answer": "search",
+    "Client": "client",
+    "CodeFile": "codes",
+    "Collection": "data",
+    "HashModel": "hashing",
+    "Hit": "index",
+    "MemoryIndex": "index",
+    "Protocol": "evaluation",
+    "ProxyhashError": "errors",
+    "Query": "search",
+    "Split": "data",
+    "binarize": "codes",
+    "create_index": "index.open",
+    "evaluate": "evaluation",
+    "make_proxies": "proxies.make_proxies",
+    "mean_average_precision": "evaluation",
+    "open_index": "index.open",
+    "pack": "codes",
+    "parse_filter_text": "index",
+    "read_collection": "data",
+    "register_encoder": "encoders",
+    "register_engine": "index.engines",
+    "register_method": "methods",
+    "register_reader": "data.readers",
+    "top_k": "codes",
+    "train": "training.arrays",
+    "unpack": "codes",
+}
+"""The module of each public name, below this package."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, loading its module at the first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not, and what the module holds besides."""
+    return sorted({*globals(), *__all__})

@@ -24,8 +24,7 @@ def test_relative_paths_count_from_the_suite(tmp_path):
     assert suite.name == "some"
     config = cells_of(suite, tmp_path / "out")[0].config
     assert config.data == str(tmp_path / "here")
-    assert config.image_encoder == str(tmp_path / "model")
-    assert config.text_encoder == "bow"
+    assert config.encoders == {"image": str(tmp_path / "model"), "text": "bow"}
 
 
 def test_nearer_options_win_and_settings_are_merged(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.catalog.ingest import IndexReport, index_collection
-from proxyhash.catalog.thumbnail_store import ThumbnailStore
+from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.codes import CodeFile
 from proxyhash.data import open_image, read_collection
 from proxyhash.errors import DataError, InterruptedRunError
@@ -40,10 +40,11 @@ class StubModel:
         texts = [len(text or "") for text in collection.texts]
         return CodeFile(
             ids=collection.ids,
-            image_codes=np.array(images, np.uint8)[:, None],
-            text_codes=np.array(texts, np.uint8)[:, None],
-            has_image=collection.has_image,
-            has_text=collection.has_text,
+            codes={
+                "image": np.array(images, np.uint8)[:, None],
+                "text": np.array(texts, np.uint8)[:, None],
+            },
+            present={name: collection.has(name) for name in ("image", "text")},
             bits=8,
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxyhash.catalog.thumbnail_store import ThumbnailStore
+from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.errors import DataError, ProxyhashError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxyhash.cli import console, noise
-from proxyhash.cli.tracking import progress_line
+from proxyhash.cli import app, console
+from proxyhash.cli.console import progress_line
 
 if TYPE_CHECKING:
     from proxyhash.progress import Track
@@ -160,7 +160,7 @@ def test_an_error_takes_the_bars_down(capsys, monkeypatch) -> None:
 
 def test_package_warnings_become_notes_and_others_stay_silent(capsys, monkeypatch) -> None:
     monkeypatch.delenv("PROXYHASH_DEBUG", raising=False)
-    noise.quieten()
+    app.quieten()
     logging.getLogger("proxyhash.data").warning("3 images were skipped")
     logging.getLogger("proxyhash.data").info("detail")
     assert capsys.readouterr() == ("", "3 images were skipped\n")
@@ -168,7 +168,7 @@ def test_package_warnings_become_notes_and_others_stay_silent(capsys, monkeypatc
 
 def test_debug_shows_details(capsys, monkeypatch) -> None:
     monkeypatch.setenv("PROXYHASH_DEBUG", "1")
-    noise.quieten()
+    app.quieten()
     logging.getLogger("proxyhash.data").debug("detail")
     assert capsys.readouterr().err == "detail\n"
 
@@ -176,4 +176,4 @@ def test_debug_shows_details(capsys, monkeypatch) -> None:
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), ("", False)])
 def test_debugging_follows_the_variable(monkeypatch, value, expected) -> None:
     monkeypatch.setenv("PROXYHASH_DEBUG", value)
-    assert noise.debugging() is expected
+    assert app.debugging() is expected

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from proxyhash.cli.data_convert import KINDS
 from proxyhash.data import Split, draw_split, read_collection
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from proxyhash.datasets import CONVERTERS
@@ -196,8 +195,10 @@ class TestConvert:
         assert wrong.code == 2
         assert "version is 'dchm'; it must be one of all, dchmt, dcmh" in wrong.err
 
-    def test_help_names_every_converter(self) -> None:
-        assert sorted(KINDS) == sorted(CONVERTERS)
+    def test_help_names_every_converter(self, proxyhash_command: Command) -> None:
+        shown = " ".join(proxyhash_command("data", "convert", "--help").out.split())
+        assert all(name in shown for name in CONVERTERS)
+        assert len(CONVERTERS) >= 7
 
 
 class TestGenerate:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from proxyhash.cli.noise import DEBUG_VARIABLE
+from proxyhash.cli.app import DEBUG_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

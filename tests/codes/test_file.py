@@ -24,10 +24,8 @@ def codes() -> CodeFile:
     image[3] = 0
     return CodeFile(
         ids=("a", "b", "é", "images/4.jpg"),
-        image_codes=image,
-        text_codes=text,
-        has_image=np.array([True, True, True, False]),
-        has_text=np.ones(4, bool),
+        codes={"image": image, "text": text},
+        present={"image": np.array([True, True, True, False]), "text": np.ones(4, bool)},
         bits=12,
         model="f00d",
     )
@@ -48,8 +46,10 @@ def test_what_is_saved_is_loaded(codes: CodeFile, tmp_path: Path) -> None:
     loaded = CodeFile.load(path)
     assert (loaded.ids, loaded.bits, loaded.model) == (codes.ids, 12, "f00d")
     assert len(loaded) == 4
-    for name in ("image_codes", "text_codes", "has_image", "has_text"):
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(codes, name))
+    assert loaded.modalities == ("image", "text")
+    for name in ("image", "text"):
+        np.testing.assert_array_equal(loaded.of(name), codes.of(name))
+        np.testing.assert_array_equal(loaded.has(name), codes.has(name))
 
 
 def test_the_name_is_kept_and_equal_codes_give_equal_bytes(codes: CodeFile, tmp_path: Path) -> None:
@@ -59,10 +59,35 @@ def test_the_name_is_kept_and_equal_codes_give_equal_bytes(codes: CodeFile, tmp_
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+def test_modalities_go_by_name(codes: CodeFile, tmp_path: Path) -> None:
+    path = tmp_path / "codes.npz"
+    only = CodeFile(codes.ids, {"text": codes.of("text")}, {"text": codes.has("text")}, bits=12)
+    only.save(path)
+    loaded = CodeFile.load(path)
+    assert loaded.modalities == ("text",)
+    assert loaded.of("image").shape == (4, 2)
+    assert not loaded.of("image").any()
+    assert not loaded.has("image").any()
+    three = replace(
+        codes,
+        codes={**codes.codes, "audio": codes.of("image")},
+        present={**codes.present, "audio": codes.has("image")},
+    )
+    three.save(path)
+    loaded = CodeFile.load(path)
+    assert loaded.modalities == ("image", "text", "audio")
+    np.testing.assert_array_equal(loaded.of("audio"), codes.of("image"))
+    with np.load(path) as archive:
+        assert archive.files == [
+            *("ids", "image_codes", "text_codes", "audio_codes"),
+            *("has_image", "has_text", "has_audio", "bits", "model"),
+        ]
+
+
 def test_no_items_at_all(tmp_path: Path) -> None:
     empty = np.zeros((0, 8), np.uint8)
     nothing = np.zeros(0, bool)
-    CodeFile((), empty, empty, nothing, nothing, bits=64).save(tmp_path / "c.npz")
+    CodeFile((), {"image": empty}, {"image": nothing}, bits=64).save(tmp_path / "c.npz")
     assert len(CodeFile.load(tmp_path / "c.npz")) == 0
 
 
@@ -82,6 +107,13 @@ def test_no_items_at_all(tmp_path: Path) -> None:
             {"has_text": np.zeros(4, bool)},
             "field 'text_codes', row 0: a code for 'a', which has no text",
         ),
+        ({"has_text": None}, "field 'has_text' is missing"),
+        ({"image_codes": None}, "field 'image_codes' is missing"),
+        ({"audio_codes": np.zeros((4, 2), np.uint8)}, "field 'has_audio' is missing"),
+        (
+            dict.fromkeys(["image_codes", "has_image", "text_codes", "has_text"]),
+            "there is no field with codes",
+        ),
         ({"bits": np.array(0)}, "field 'bits' is 0"),
         ({"bits": np.array([12])}, r"field 'bits' has type int64 and shape \(1,\)"),
         ({"model": np.array(3.0)}, "field 'model' has type float64"),
@@ -98,7 +130,11 @@ def test_a_wrong_field_is_named(
 
 def test_fields_are_checked_when_made_in_memory(codes: CodeFile) -> None:
     with pytest.raises(DataError, match="field 'has_image' must be bool"):
-        replace(codes, has_image=np.ones(4))
+        replace(codes, present={**codes.present, "image": np.ones(4)})
+    with pytest.raises(DataError, match="field 'has_text' is missing"):
+        replace(codes, present={"image": codes.has("image")})
+    with pytest.raises(DataError, match="'a/b' cannot be the name of a modality"):
+        replace(codes, codes={**codes.codes, "a/b": codes.of("text")})
 
 
 def test_pickles_are_refused(codes: CodeFile, tmp_path: Path) -> None:
@@ -129,7 +165,7 @@ def test_altered_content_is_noticed(codes: CodeFile, tmp_path: Path) -> None:
     path = tmp_path / "codes.npz"
     codes.save(path)
     content = path.read_bytes()
-    spot = content.index(codes.image_codes.tobytes())
+    spot = content.index(codes.of("image").tobytes())
     path.write_bytes(content[:spot] + bytes([content[spot] ^ 1]) + content[spot + 1 :])
     with pytest.raises(DataError, match="damaged"):
         CodeFile.load(path)

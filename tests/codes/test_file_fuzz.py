@@ -24,10 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # numpy warns of headers it h
 
 CODES = CodeFile(
     ids=("a", "é"),
-    image_codes=np.array([[1, 2], [0, 0]], np.uint8),
-    text_codes=np.array([[255, 0], [3, 4]], np.uint8),
-    has_image=np.array([True, False]),
-    has_text=np.ones(2, bool),
+    codes={
+        "image": np.array([[1, 2], [0, 0]], np.uint8),
+        "text": np.array([[255, 0], [3, 4]], np.uint8),
+    },
+    present={"image": np.array([True, False]), "text": np.ones(2, bool)},
     bits=16,
     model="f00d",
 )
@@ -56,8 +57,10 @@ def codes_or_error(path: Path, content: bytes) -> CodeFile | None:
     codes.save(path)
     again = CodeFile.load(path)
     assert (again.ids, again.bits, again.model) == (codes.ids, codes.bits, codes.model)
-    for name in ("image_codes", "text_codes", "has_image", "has_text"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(codes, name))
+    assert again.modalities == codes.modalities
+    for name in codes.modalities:
+        np.testing.assert_array_equal(again.of(name), codes.of(name))
+        np.testing.assert_array_equal(again.has(name), codes.has(name))
     return codes
 
 

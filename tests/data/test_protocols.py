@@ -63,7 +63,7 @@ def test_the_draw_is_that_of_the_sizes() -> None:
             24,
             "dchmt-coco",
             "looks like MIRFLICKR-25K with 20,015 pairs, the version of DCMH; protocol dchmt-coco "
-            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labelled",
+            "needs MS COCO with 122,218 pairs of 80 classes: convert with --version labeled",
         ),
         (
             19_627,
@@ -102,7 +102,11 @@ def test_names() -> None:
 
 
 def test_every_protocol_has_a_version_that_a_converter_makes() -> None:
-    offered = {f"--version {name}" for each in CONVERTERS.values() for name in each.versions}
+    offered = {
+        f"--version {name}"
+        for each in (each for _, each in CONVERTERS.items())
+        for name in each.versions
+    }
     assert {version.convert for version in VERSIONS} - {""} <= offered
     made = {(each.data_set, each.pairs, each.classes) for each in VERSIONS if each.convert}
     for protocol in PROTOCOLS.values():

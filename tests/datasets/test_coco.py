@@ -106,6 +106,9 @@ def test_years(tmp_path: Path) -> None:
     assert convert(folder, tmp_path / "out")[0][4] == "train2014"
     conversion = convert_data_set(publish(folder, "2017"), tmp_path / "out")
     assert conversion.source == "MS COCO 2017, version labeled"
+    renamed = ConvertOptions(version="labelled")
+    again = convert_data_set(folder, tmp_path / "again", options=renamed)
+    assert again.collection.fingerprint == conversion.collection.fingerprint
 
 
 @pytest.mark.parametrize("name", ["captions_val2017.json", "instances_train2017.json"])

@@ -9,9 +9,9 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from proxyhash.data import manifest_split
-from proxyhash.data.source import Source
 from proxyhash.datasets import CONVERTERS, ConvertOptions
 from proxyhash.datasets.convert import convert_data_set
+from proxyhash.datasets.converter import Source
 from proxyhash.errors import DataError, UsageError
 from tests.shared_data import shared_path
 
@@ -99,7 +99,9 @@ def test_features_have_a_row_an_item() -> None:
 
 class TestWhichDataSet:
     def test_unknown_folders_say_what_is_known(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"known are\n  wikipedia: raw_features\.mat"):
+        with pytest.raises(
+            DataError, match=r"known are\n  coco: (.*\n)*  wikipedia: raw_features\.mat"
+        ):
             convert_data_set(tmp_path, tmp_path / "out")
 
     def test_nothing_is_there(self, tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ class TestWhichDataSet:
 
     def test_a_file_that_nothing_recognizes(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(DataError, match="file holds no data set that is known"):
+        with pytest.raises(DataError, match="file is not a known data set"):
             convert_data_set(tmp_path / "file", tmp_path / "out")
 
     @pytest.mark.parametrize(

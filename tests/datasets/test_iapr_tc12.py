@@ -74,7 +74,7 @@ def test_descriptions_alone(published: Path, tmp_path: Path) -> None:
     (published / "saiaprtc12ok").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"no saiapr_tc-12 .*--version unlabeled"):
         convert_data_set(published, tmp_path / "out")
-    options = ConvertOptions(version="unlabelled")
+    options = ConvertOptions(version="unlabeled")
     items = convert_data_set(published, tmp_path / "out", options=options).collection.items
     assert [(item.id, item.labels) for item in items] == [
         (number, ()) for number in ("10", "25", "999", "2808")

@@ -8,8 +8,8 @@ import pytest
 
 from proxyhash.data import scan_manifest
 from proxyhash.datasets import ConvertOptions
-from proxyhash.datasets import nus_wide as module
 from proxyhash.datasets.convert import convert_data_set
+from proxyhash.datasets.converters import nus_wide as module
 from proxyhash.errors import DataError
 from tests.datasets.recognized import recognized_by
 

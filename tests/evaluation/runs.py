@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,18 @@ from proxyhash.files import write_json, write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Run", "make_run"]
+__all__ = ["Run", "make_run", "with_sound"]
 
 ITEMS, BITS, CLASSES = 80, 16, 5
+
+
+def with_sound(codes: CodeFile) -> CodeFile:
+    """The codes with a third modality, whose codes are those of the images."""
+    return replace(
+        codes,
+        codes={**codes.codes, "sound": codes.of("image")},
+        present={**codes.present, "sound": codes.has("image")},
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,13 @@ def make_run(root: Path, *, strict: bool = True) -> Run:
     both = labels @ proxies.astype(float)
     image, text = (binarize(both + rng.standard_normal(both.shape)) for _ in range(2))
     image[~has_image], text[~has_text] = 0, 0
-    codes = CodeFile(collection.ids, image, text, has_image, has_text, bits=BITS, model="m1")
+    codes = CodeFile(
+        collection.ids,
+        {"image": image, "text": text},
+        {"image": has_image, "text": has_text},
+        bits=BITS,
+        model="m1",
+    )
     train = range(20, 60 if strict else ITEMS)
     split = Split.of(ITEMS, query=range(20), train=train, validation=[], seed=0, source="drawn")
     folder = root / "run"

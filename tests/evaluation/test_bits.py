@@ -71,7 +71,10 @@ def test_statistics_of_a_code_file_look_at_what_is_there() -> None:
     image = pack([[0, 0, 0, 0], [1, 1, 1, 1], [1, 0, 1, 0]])
     text = pack([[0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 1]])
     codes = CodeFile(
-        ("a", "b", "c"), image, text, np.ones(3, bool), np.array([True, False, True]), bits=4
+        ("a", "b", "c"),
+        {"image": image, "text": text},
+        {"image": np.ones(3, bool), "text": np.array([True, False, True])},
+        bits=4,
     )
     found = bits.code_statistics(codes, np.array([0, 1, 2]))
     assert found["image"]["codes"] == 3

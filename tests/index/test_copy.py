@@ -12,7 +12,7 @@ import pytest
 from proxyhash.errors import DataError, ProxyhashError, UsageError
 from proxyhash.index.copy import Checksum, checksum, copy_between, copy_index
 from proxyhash.index.memory import MemoryIndex
-from proxyhash.index.open import create_index, index_exists, is_milvus, open_index
+from proxyhash.index.open import create_index, index_exists, open_index, scheme_of
 from proxyhash.index.store import Store
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_indexes_are_copied_by_uri_there_and_back(lite_uri, tmp_path) -> None:
     with Store.open(back) as store:
         assert (store.bits, store.model, store.modalities) == (BITS, "m", ("image", "text"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "here"]
-    open_index(there).drop()  # type: ignore[attr-defined]
+    open_index(there).drop()
 
 
 def test_options_reach_the_side_they_are_for(lite_uri, tmp_path) -> None:
@@ -168,18 +168,39 @@ def test_options_reach_the_side_they_are_for(lite_uri, tmp_path) -> None:
         lite_uri, str(tmp_path / "back"), source_options={"collection": "opted", "patience": 9}
     )
     assert again.sha256 == report.sha256
-    open_index(lite_uri, collection="opted").drop()  # type: ignore[attr-defined]
+    open_index(lite_uri, collection="opted").drop()
 
 
 def test_the_uri_says_what_an_index_is(tmp_path) -> None:
-    assert is_milvus("http://host:19530")
-    assert is_milvus("https://host#photos")
-    assert is_milvus(str(tmp_path / "new.db"))
+    assert scheme_of("http://host:19530") == "http"
+    assert scheme_of("https://host#photos") == "https"
+    assert scheme_of(str(tmp_path / "new.db")) == ".db"
+    assert scheme_of(str(tmp_path / "new.db#photos")) == ".db"
     (tmp_path / "folder.db").mkdir()
-    assert not is_milvus(str(tmp_path / "folder.db"))
-    assert not is_milvus(str(tmp_path))
+    assert scheme_of(str(tmp_path / "folder.db")) == "file"
+    assert scheme_of(str(tmp_path)) == "file"
+    assert scheme_of("memory:") == scheme_of(None) == "memory"
+    with pytest.raises(UsageError, match=r"index scheme is 'ftp'; it must be one of \.db, file"):
+        open_index("ftp://host/index")
     assert not index_exists(str(tmp_path / "new"))
-    with pytest.raises(UsageError, match="token is for Milvus"):
+    with pytest.raises(UsageError, match=r"token: no such option of .*new \(file\); there is"):
         open_index(str(tmp_path / "new"), token="x")
-    with pytest.raises(UsageError, match="engine is for Milvus"):
+    with pytest.raises(UsageError, match="engine is 'BIN_FLAT'; it must be one of"):
         create_index(str(tmp_path / "new"), bits=8, modalities=("image",), engine="BIN_FLAT")
+    with pytest.raises(UsageError, match="shards: no such option"):
+        create_index(str(tmp_path / "new"), bits=8, modalities=("image",), shards=2)
+    with create_index(f"file://{tmp_path / 'new'}", bits=8, modalities=("image",)) as store:
+        assert store.info()["folder"] == str(tmp_path / "new")
+    assert index_exists(str(tmp_path / "new"))
+
+
+def test_no_uri_is_an_index_in_memory() -> None:
+    index = open_index(None, bits=8, model="m")
+    index.add(["a"], np.array([[1]], np.uint8))
+    assert (index.info()["kind"], index.model, len(index)) == ("memory", "m", 1)
+    assert len(open_index("memory:", bits=8)) == 0
+    assert not index_exists("memory:")
+    made = create_index("memory:", bits=8, modalities=("image", "text"), engine="multi_index")
+    assert made.modalities == ("image", "text")
+    with pytest.raises(UsageError, match="give its code length"):
+        open_index(None)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import DataError, UsageError
+from proxyhash.index.base import CAPABILITIES
 from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from proxyhash.index import Index
     from tests.index.backends import Backend
@@ -239,3 +241,62 @@ def test_what_was_acknowledged_is_there_when_it_is_opened_again(backend: Backend
         assert (again.bits, again.model, again.modalities) == (BITS, "m1", ("image",))
         assert (everything(again), again.search(codes_of(0), k=5)) == before
         assert len(again) == 2
+
+
+def test_what_an_index_supports_works_and_the_rest_is_refused(
+    backend: Backend, tmp_path: Path
+) -> None:
+    with empty(backend) as index:
+        index.add(["a", "b"], codes_of(1, 7), payloads=[{"labels": ["x", 1]}, {"labels": ["x"]}])
+        assert index.supports("write")
+        calls: dict[str, Callable[[], object]] = {
+            "changes": lambda: index.changes,
+            "count_distances": lambda: index.count_distances(codes_of(0)),
+            "count_values": lambda: index.count_values("labels"),
+            "verify": index.verify,
+            "compact": index.compact,
+            "snapshot": lambda: index.snapshot(tmp_path / "copy"),
+            "drop": index.drop,
+        }
+        assert {"write", *calls} == set(CAPABILITIES) >= index.capabilities
+        for name, call in calls.items():
+            if index.supports(name):
+                continue
+            with pytest.raises(UsageError, match=f"does not support {name}; it supports .*write"):
+                call()
+        if index.supports("changes"):
+            before = index.changes
+            assert index.changes == before
+            index.upsert(["b"], codes_of(3), payloads=[{"labels": [True]}])
+            assert index.changes != before
+            index.upsert(["b"], codes_of(7), payloads=[{"labels": ["x"]}])
+        if index.supports("count_distances"):
+            for condition, wanted in ((None, [0, 1, 0, 1]), (Contains("labels", 1), [0, 1, 0, 0])):
+                counts = index.count_distances(codes_of(0), modality="image", filter=condition)
+                assert counts.dtype == np.int64
+                assert counts.tolist() == [*wanted, *[0] * (BITS - 3)]
+            with pytest.raises(DataError, match="query codes"):
+                index.count_distances(np.zeros((1, 8), np.uint8))
+        if index.supports("count_values"):
+            while (values := index.count_values("labels")) is None:
+                pass
+            assert {("x", 2), (1, 1)} <= set(values)
+        for name in ("compact", "verify", "snapshot"):
+            if index.supports(name):
+                assert calls[name]() in (None, [])
+        assert [hit.id for hit in index.search(codes_of(7), k=1)[0]] == ["b"]
+        with pytest.raises(UsageError, match="capability is 'fly'; it must be one of"):
+            index.supports("fly")
+
+
+def test_a_string_is_no_list_of_ids(backend: Backend) -> None:
+    with empty(backend) as index:
+        index.add(["a", "b"], codes_of(1, 2))
+        for call in (index.delete, index.get_many):
+            with pytest.raises(UsageError, match="ids is the string 'ab'; give a list"):
+                call("ab")
+        with pytest.raises(DataError, match="ids is the string 'cd'; give a list"):
+            index.add("cd", codes_of(1, 2))
+        assert 3 not in index
+        assert "\ud800" not in index
+        assert index.delete(["\ud800", "a"]) == 1

@@ -7,16 +7,23 @@ import math
 import pytest
 import torch
 
+from proxyhash.methods import Context, make_objective
 from proxyhash.methods.hyp2 import reference_tau
 from proxyhash.methods.label_codes import deal_bits
-from proxyhash.methods.registry import make_objective
 from proxyhash.methods.shared.centers import hash_centers
-from proxyhash.methods.shared.objective import Context
 from proxyhash.proxies.proxies import pairwise_distances
 from proxyhash.training.config import read_config
 from tests.losses import reference as losses
 from tests.methods.reference import sign
-from tests.methods.toy import BITS, batch_of, make_toy, memory_of, networks, objective_of
+from tests.methods.toy import (
+    BITS,
+    MODALITIES,
+    batch_of,
+    make_toy,
+    memory_of,
+    networks,
+    objective_of,
+)
 
 INDEX = torch.tensor([3, 8, 0, 11, 5, 7, 2])
 
@@ -40,7 +47,7 @@ def taught(toy, batch, modality, *, labels=1):
         for row, item in enumerate(INDEX.tolist())
         if has[item] and toy.labels[item].sum() >= labels
     ]
-    return batch.need(modality)[rows].tolist(), batch.labels[rows].tolist()
+    return batch.outputs[modality][rows].tolist(), batch.labels[rows].tolist()
 
 
 def share(labels, others):
@@ -92,7 +99,7 @@ def test_orthohash(parts):
     ("classes", "scale"), [(25, 4.4945), (11, 3.2563), (3, 0.9803), (1, 0.9803)]
 )
 def test_the_scale_of_orthohash_follows_the_number_of_categories(classes, scale):
-    context = Context(labels=torch.ones(4, classes), bits=BITS, seed=0)
+    context = Context(torch.ones(4, classes), BITS, seed=0, modalities=MODALITIES)
     assert make_objective("orthohash", context, {}).scale == pytest.approx(scale, abs=1e-4)
     assert make_objective("orthohash", context, {"scale": 8}).scale == 8
 
@@ -187,7 +194,7 @@ def test_bits_are_dealt_to_the_most_frequent_categories_first():
     assert deal_bits(labels, 3).tolist() == [0, 1, 2]
     assert deal_bits(labels, 2).tolist() == [1, 2]
     assert deal_bits(labels, 1).tolist() == [1]  # as frequent as 2, and first
-    few = make_objective("label-codes", Context(labels=labels, bits=2, seed=0), {})
+    few = make_objective("label-codes", Context(labels, 2, seed=0, modalities=MODALITIES), {})
     assert few.proxies.codes.tolist() == [[-1, -1], [1, -1], [-1, 1]]
 
 

@@ -60,7 +60,7 @@ def test_the_objective_sums_both_modalities_and_both_kinds_of_data_proxies():
     proxies = objective.proxies.codes.tolist()
     classes = same = partial = 0.0
     for modality, has in (("image", toy.has_image), ("text", toy.has_text)):
-        outputs = batch.outputs(modality) / BITS
+        outputs = batch.outputs[modality] / BITS
         labels = batch.labels * has[INDEX][:, None]
         classes += mean(
             reference.dchml_item(h, h, row, proxies, gamma=9.0, sigma=0.1)[0]
@@ -84,17 +84,17 @@ def test_data_proxies_are_codes_of_the_items_that_can_be_seen():
     torch.manual_seed(0)
     found = learn_data_proxies(toy.rows(), BITS, epochs=1, **STAGE)
     taught = toy.has_image & toy.labels.bool().any(dim=1)
-    assert (found.image[taught].abs() == 1).all()
-    assert (found.image[~taught] == 0).all()
+    assert (found.items["image"][taught].abs() == 1).all()
+    assert (found.items["image"][~taught] == 0).all()
     assert (found.classes.abs() == 1).all()
-    assert (found.text[1] == 0).all()
+    assert (found.items["text"][1] == 0).all()
 
 
 def test_items_of_equal_labels_get_near_codes():
     toy = make_toy(200)
     torch.manual_seed(0)
     found = learn_data_proxies(toy.rows(), BITS, epochs=15, hidden=64, **STAGE)
-    agreement = found.image @ found.text.T / BITS
+    agreement = found.items["image"] @ found.items["text"].T / BITS
     shared = toy.labels @ toy.labels.T
     equal = (shared == toy.labels.sum(dim=1)) & (shared == toy.labels.sum(dim=1)[:, None])
     assert agreement[equal].mean() > agreement[(shared > 0) & ~equal].mean() + 0.2

@@ -7,8 +7,8 @@ import torch
 
 from proxyhash.errors import UsageError
 from proxyhash.methods.dchml_plus import _mix
-from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import make_optimizer
+from proxyhash.training.state import Networks
 from tests.methods.toy import BITS, CLASSES, batch_of, begun, make_toy, memory_of, networks
 from tests.training.toy import config_of
 
@@ -84,7 +84,7 @@ def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_category():
 
 def test_the_optimizer_holds_the_shared_part_once(tmp_path):
     _, nets, objective, _ = started()
-    pair = Networks(nets["image"], nets["text"])
+    pair = Networks(nets)
     groups = make_optimizer(config_of(tmp_path), pair, objective).param_groups
     held = [weight for group in groups for weight in group["params"]]
     assert len(held) == len(set(held))

@@ -36,7 +36,9 @@ def rows_of(toy, modality, *, also=None):
 def unified(batch, memory, *, alternating):
     """B of each row: of this step's outputs in joint training, of the round's start otherwise."""
     sums = (
-        memory.image[INDEX] + memory.text[INDEX] if alternating else batch.image + batch.text
+        sum(values[INDEX] for values in memory.outputs.values())
+        if alternating
+        else sum(batch.outputs.values())
     ).tolist()
     return [reference.sign(row) for row in sums]
 
@@ -46,7 +48,7 @@ def test_dchml(parts, schedule):
     toy, nets, memory = parts
     settings = {"gamma": 0.2, "sigma": 0.25, "eta": 0.3, "lambda_": 0.05, "schedule": schedule}
     objective = objective_of("dchml", toy, **settings)
-    objective.begin_round(memory)
+    objective.begin_epoch(memory)
     proxies = objective.proxies.codes.tolist()
     for learning in objective.passes:
         batch = batch_of(toy, nets, learning, INDEX, memory)
@@ -57,7 +59,7 @@ def test_dchml(parts, schedule):
             other, there = (
                 ("text", toy.has_text) if modality == "image" else ("image", toy.has_image)
             )
-            outputs, others = batch.outputs(modality).tolist(), batch.latest(other).tolist()
+            outputs, others = batch.outputs[modality].tolist(), batch.latest(other).tolist()
             items = {
                 row: reference.dchml_item(
                     outputs[row], others[row], labels[row], proxies, gamma=0.2, sigma=0.25 * BITS
@@ -80,7 +82,7 @@ def test_psldh(parts):
     codes = unified(batch, memory, alternating=False)
     partial = distance = 0.0
     for modality in ("image", "text"):
-        outputs, rows = batch.outputs(modality).tolist(), rows_of(toy, modality)
+        outputs, rows = batch.outputs[modality].tolist(), rows_of(toy, modality)
         partial += mean(
             reference.psldh_item(outputs[row], labels[row], proxies, gamma=0.2, sigma=0.25 * BITS)
             for row in rows
@@ -95,7 +97,7 @@ def test_dcmh_joint(parts):
     objective = objective_of("dcmh", toy, gamma=0.7, eta=0.4, scale=0.25)
     batch = batch_of(toy, nets, ("image", "text"), INDEX, memory)
     labels, codes = batch.labels.tolist(), unified(batch, memory, alternating=False)
-    image, text = batch.image.tolist(), batch.text.tolist()
+    image, text = batch.outputs["image"].tolist(), batch.outputs["text"].tolist()
     images, texts = rows_of(toy, "image"), rows_of(toy, "text")
     pairs = mean(
         reference.pair(image[i], text[j], labels[i], labels[j], scale=0.25)
@@ -117,11 +119,11 @@ def test_dcmh_joint(parts):
 def test_dcmh_alternating_pairs_a_batch_with_all_train_items(parts, modality):
     toy, nets, memory = parts
     objective = objective_of("dcmh", toy, gamma=0.7, eta=0.4, scale=0.5, schedule="alternating")
-    objective.begin_round(memory)
+    objective.begin_epoch(memory)
     batch = batch_of(toy, nets, (modality,), INDEX, memory)
     codes, labels = unified(batch, memory, alternating=True), toy.labels.tolist()
-    outputs = batch.outputs(modality).tolist()
-    others = (memory.text if modality == "image" else memory.image).tolist()
+    outputs = batch.outputs[modality].tolist()
+    others = (memory.outputs["text"] if modality == "image" else memory.outputs["image"]).tolist()
     there = toy.has_text if modality == "image" else toy.has_image
     everyone = [j for j in range(len(labels)) if there[j] and any(labels[j])]
     rows = rows_of(toy, modality)
@@ -152,4 +154,6 @@ def test_the_unified_code_of_an_item_with_one_modality_is_that_modality(parts):
     batch = batch_of(toy, nets, ("image", "text"), INDEX, memory)
     without_image = INDEX.tolist().index(0)
     unified_code = objective.unified(batch)[without_image]
-    assert torch.equal(unified_code, torch.where(batch.text[without_image] > 0, 1.0, -1.0))
+    assert torch.equal(
+        unified_code, torch.where(batch.outputs["text"][without_image] > 0, 1.0, -1.0)
+    )

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from proxyhash.methods.registry import get_method, make_objective
-from proxyhash.methods.shared.objective import Batch, Context, Memory, Objective
-from proxyhash.methods.shared.rows import Rows
+from proxyhash.methods import Batch, Context, Memory, Objective, Rows, get_method, make_objective
 from proxyhash.networks.hashing_network import IHNet, THNet
-from proxyhash.training.networks import Networks
 
 BITS = 16
+MODALITIES = ("image", "text")
 CLASSES = 5
 
 
@@ -28,10 +26,11 @@ class Toy:
     def rows(self) -> Rows:
         """The train features as `begin_run` gets them."""
         return Rows(
-            image=self.image * self.has_image[:, None],
-            text=self.text * self.has_text[:, None],
-            has_image=self.has_image,
-            has_text=self.has_text,
+            features={
+                "image": self.image * self.has_image[:, None],
+                "text": self.text * self.has_text[:, None],
+            },
+            present={"image": self.has_image, "text": self.has_text},
             labels=self.labels,
         )
 
@@ -53,17 +52,17 @@ def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
 def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module]:
     """Small networks: linear, or with class logits, for the methods that need them so."""
     method = get_method(name)
-    hidden = (32,) if method.passes else ()
+    hidden = () if method.closed_form else (32,)
     categories = CLASSES if method.defaults.get("posterior") else 0
-    pair = Networks(
-        image=IHNet(12, BITS, hidden=hidden, categories=categories, seed=seed),
-        text=THNet(20, BITS, hidden=hidden, categories=categories, seed=seed + 1),
-    )
-    return {"image": pair.image, "text": pair.text}
+    image = IHNet(12, BITS, hidden=hidden, categories=categories, seed=seed)
+    text = THNet(20, BITS, hidden=hidden, categories=categories, seed=seed + 1)
+    if image.phnet is not None:
+        text.phnet = image.phnet
+    return {"image": image, "text": text}
 
 
 def objective_of(name: str, toy: Toy, *, seed: int = 0, **settings: object) -> Objective:
-    context = Context(labels=toy.labels, bits=BITS, seed=seed)
+    context = Context(toy.labels, BITS, seed=seed, modalities=MODALITIES)
     return make_objective(name, context, settings)
 
 
@@ -81,10 +80,11 @@ def begun(
 def memory_of(toy: Toy, nets: dict[str, torch.nn.Module]) -> Memory:
     with torch.no_grad():
         return Memory(
-            image=nets["image"](toy.image) * toy.has_image[:, None],
-            text=nets["text"](toy.text) * toy.has_text[:, None],
-            has_image=toy.has_image,
-            has_text=toy.has_text,
+            outputs={
+                "image": nets["image"](toy.image) * toy.has_image[:, None],
+                "text": nets["text"](toy.text) * toy.has_text[:, None],
+            },
+            present={"image": toy.has_image, "text": toy.has_text},
         )
 
 
@@ -111,15 +111,7 @@ def batch_of(
             name, nets[name], inputs[rows], toy.labels[index][rows]
         )
         outputs[name] = values
-    return Batch(
-        index=index,
-        labels=toy.labels[index],
-        image=outputs.get("image"),
-        text=outputs.get("text"),
-        has_image=has["image"],
-        has_text=has["text"],
-        memory=memory,
-    )
+    return Batch(index=index, labels=toy.labels[index], outputs=outputs, present=has, memory=memory)
 
 
 def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **settings: object):
@@ -131,7 +123,7 @@ def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **setting
     memory = memory_of(toy, nets)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(rounds):
-        objective.begin_round(memory)
+        objective.begin_epoch(memory)
         for learning in objective.passes:
             for index in torch.randperm(len(toy.labels), generator=generator).split(20):
                 batch = batch_of(toy, nets, learning, index, memory, objective=objective)
@@ -140,7 +132,7 @@ def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **setting
                 loss.backward()
                 optimizer.step()
                 for modality in learning:
-                    memory.of(modality)[index] = batch.latest(modality)
+                    memory.outputs[modality][index] = batch.latest(modality)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective.end_run(nets, toy.rows())

@@ -16,7 +16,7 @@ from proxyhash.proxies.codebooks import (
 )
 from proxyhash.proxies.local_search import search_words
 from proxyhash.proxies.selection import choose_words, pair_energy, set_energy
-from tests.hashing import brute_force
+from tests.proxies import brute_force
 
 # (classes, bits, minimum distance)
 DISTANCES = [

@@ -13,7 +13,7 @@ from proxyhash.proxies.linear_codes import (
     search_generator,
     span,
 )
-from tests.hashing import brute_force
+from tests.proxies import brute_force
 
 # Every multiple of 4 up to 48 and of 8 up to 128, plus a few more.
 ORDERS = sorted({1, 2, *range(4, 49, 4), *range(8, 129, 8), 60, 68, 76, 84, 108, 256})

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.proxies.proxies import Proxies, check_room
-from tests.hashing import brute_force
+from tests.proxies import brute_force
 
 if TYPE_CHECKING:
     from pathlib import Path

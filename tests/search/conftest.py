@@ -86,10 +86,11 @@ def run(tmp_path: Path) -> Path:
     split.save(run / "split.json", collection)
     CodeFile(
         ids=collection.ids,
-        image_codes=np.array(IMAGE_CODES, np.uint8)[:, None],
-        text_codes=np.array(TEXT_CODES, np.uint8)[:, None],
-        has_image=collection.has_image,
-        has_text=collection.has_text,
+        codes={
+            "image": np.array(IMAGE_CODES, np.uint8)[:, None],
+            "text": np.array(TEXT_CODES, np.uint8)[:, None],
+        },
+        present={name: collection.has(name) for name in ("image", "text")},
         bits=8,
         model="m1",
     ).save(run / "codes.npz")

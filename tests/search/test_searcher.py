@@ -133,10 +133,8 @@ def test_a_gallery_without_the_modality(run: Path) -> None:
     codes = CodeFile.load(run / "codes.npz")
     CodeFile(
         ids=("x", "y"),
-        image_codes=codes.image_codes[:2] * 0,
-        text_codes=codes.text_codes[:2],
-        has_image=collection.has_image,
-        has_text=collection.has_text,
+        codes={"image": codes.of("image")[:2] * 0, "text": codes.of("text")[:2]},
+        present={name: collection.has(name) for name in ("image", "text")},
         bits=8,
     ).save(run / "codes.npz")
     answer = RunSearcher.open(run).search_id("x")

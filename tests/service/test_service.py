@@ -308,7 +308,7 @@ def test_counting_ends_with_its_snapshot(built: Built, monkeypatch: pytest.Monke
     def never(self: Store, field: str) -> None:
         parts.append(field)
 
-    monkeypatch.setattr(Store, "count_members", never)
+    monkeypatch.setattr(Store, "count_values", never)
     with open_client(built) as client:
         assert client.get("/v1/info").json()["labels"] == []
         while not parts:
@@ -324,7 +324,7 @@ def test_labels_that_cannot_be_counted_are_left_out(
     def broken(self: Store, field: str) -> None:
         raise DataError(f"{field} are broken")
 
-    monkeypatch.setattr(Store, "count_members", broken)
+    monkeypatch.setattr(Store, "count_values", broken)
     with open_client(built) as client:
         info = client.get("/v1/info")
         assert (info.status_code, info.json()["labels"]) == (200, [])

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from proxyhash.networks.hashing_network import IHNet, THNet
-from proxyhash.training.average import WeightAverage
-from proxyhash.training.networks import Networks
+from proxyhash.training.state import Networks, WeightAverage
 
 
 def fill(networks: Networks, value: float) -> None:
@@ -15,7 +14,7 @@ def fill(networks: Networks, value: float) -> None:
 
 
 def test_average_follows_the_formula():
-    networks = Networks(IHNet(1, 1, hidden=()), THNet(2, 1, hidden=()))
+    networks = Networks({"image": IHNet(1, 1, hidden=()), "text": THNet(2, 1, hidden=())})
     fill(networks, 1.0)
     average = WeightAverage(networks, decay=0.3)
     expected = 1.0
@@ -30,12 +29,12 @@ def test_average_follows_the_formula():
 
 
 def test_statistics_of_batch_norm_are_copied_and_nothing_needs_gradient():
-    networks = Networks(IHNet(2, 3, hidden=(4,), batch_norm=True), THNet(2, 3))
+    networks = Networks({"image": IHNet(2, 3, hidden=(4,), batch_norm=True), "text": THNet(2, 3)})
     average = WeightAverage(networks, decay=0.9)
-    networks.image(torch.randn(8, 2))
+    networks["image"](torch.randn(8, 2))
     average.update(networks)
-    norm, averaged = networks.image.layers[1], average.networks.image.layers[1]
+    norm, averaged = networks["image"].layers[1], average.networks["image"].layers[1]
     assert torch.equal(norm.running_mean, averaged.running_mean)
     assert torch.equal(norm.num_batches_tracked, averaged.num_batches_tracked)
     assert not any(weight.requires_grad for weight in average.networks.parameters())
-    assert not average.networks.image.training
+    assert not average.networks["image"].training

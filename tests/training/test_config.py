@@ -5,10 +5,15 @@ import json
 import pytest
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.registry import get_method
+from proxyhash.methods import get_method
 from proxyhash.training.config import TrainConfig, read_config
-from proxyhash.training.resume import FREE_KEYS, resume_config
-from proxyhash.training.sources import gather_values, parse_assignments, read_config_file
+from proxyhash.training.sources import (
+    FREE_KEYS,
+    gather_values,
+    parse_assignments,
+    read_config_file,
+    resume_config,
+)
 
 LEAST = {"data": "photos", "out": "runs/a"}
 
@@ -49,15 +54,14 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     assert config.data == str(tmp_path / "photos")
     assert config.out == str(tmp_path / "runs" / "a")
     assert config.split_file == str(tmp_path / "split.json")
-    assert config.image_encoder == str(tmp_path / "encoder")
-    assert config.text_encoder == "bow"
+    assert config.encoders == {"image": str(tmp_path / "encoder"), "text": "bow"}
     (tmp_path / "x.npz").touch()
     features = read_config(LEAST | {"image_encoder": "features:x.npz#image"})
-    assert features.image_encoder == f"features:{tmp_path / 'x.npz'}#image"
+    assert features.encoders["image"] == f"features:{tmp_path / 'x.npz'}#image"
     beside = read_config(LEAST | {"image_encoder": "features:beside-the-manifest.npy"})
-    assert beside.image_encoder == "features:beside-the-manifest.npy"
+    assert beside.encoders["image"] == "features:beside-the-manifest.npy"
     hub = read_config(LEAST | {"text_encoder": "sentence-transformers/all-MiniLM-L6-v2"})
-    assert hub.text_encoder == "sentence-transformers/all-MiniLM-L6-v2"
+    assert hub.encoders["text"] == "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def test_the_json_form_reads_back_equal():
@@ -171,7 +175,7 @@ def test_assignments_are_json_where_they_can_be():
         "hidden": [8192],
         "name": "a=b",
     }
-    with pytest.raises(UsageError, match="--set 'gamma' is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="--set 'gamma' is not KEY=VALUE"):
         parse_assignments(["gamma"], option="--set")
 
 
@@ -187,3 +191,41 @@ def test_text_network_is_kept_in_one_notation():
     one = read_config(LEAST | {"text_network": {"hidden": 8192}})
     assert one == read_config(LEAST | {"text_network": {"hidden": [8192]}})
     assert resume_config(one.to_dict(), {"text_network": {"hidden": "8192"}}) == one
+
+
+def test_keys_of_version_0_1_are_understood():
+    former = {
+        "image_encoder": "patches",
+        "text_encoder": "bow",
+        "text_network": {"hidden": [24]},
+        "text_learning_rate": 0.01,
+    }
+    config = read_config(LEAST | former)
+    assert config.encoders == {"image": "patches", "text": "bow"}
+    assert config.networks == {"text": {"hidden": (24,)}}
+    assert config.learning_rates == {"text": 0.01}
+    assert read_config(LEAST | {"text_learning_rate": None}).learning_rates == {}
+    both = read_config(LEAST | former | {"encoders": {"text": "features:t.npy"}})
+    assert both.encoders == {"image": "patches", "text": "features:t.npy"}
+
+
+def test_values_of_one_modality_replace_the_default_of_that_modality_alone(monkeypatch):
+    defaults = {"networks": {"text": {"dropout": 0.1}, "image": {"dropout": 0.2}}}
+    monkeypatch.setattr(get_method("psldh"), "defaults", defaults)
+    config = read_config(LEAST | {"method": "psldh", "networks": {"text": {"hidden": [8]}}})
+    assert config.networks == {"image": {"dropout": 0.2}, "text": {"hidden": (8,)}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"encoders": {"text": "none"}}, "encoders name image to learn from; cross-modal training"),
+        ({"encoders": {"imag": "x"}}, "modality in encoders is 'imag'; it must be one of image"),
+        ({"learning_rates": {"text": -1}}, "setting learning_rates is -1: input should be greater"),
+        ({"encoders": "bow", "text_encoder": "bow"}, "setting encoders is 'bow': input should be"),
+    ],
+)
+def test_values_by_modality_are_checked(values, sentence):
+    with pytest.raises(UsageError) as caught:
+        read_config(LEAST | values)
+    assert sentence in str(caught.value)

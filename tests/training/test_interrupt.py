@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from proxyhash.training.interrupt import listen_for_stop
+from proxyhash.training.run import listen_for_stop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

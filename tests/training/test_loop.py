@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from proxyhash.errors import DivergedError, InterruptedRunError, ModelError
+from proxyhash.methods import alternating, joint
 from proxyhash.methods.dcmh import Dcmh
-from proxyhash.methods.shared.objective import ALTERNATING, JOINT
 from proxyhash.training import loop
-from proxyhash.training.checkpoint import read_checkpoint
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord
-from proxyhash.training.state import load_best
-from proxyhash.training.validation import validation_scores
+from proxyhash.training.loop import validation_scores
+from proxyhash.training.state import load_best, read_checkpoint
 from tests.training.toy import assert_same, config_of, make_rows, run
 
 EMPTY = make_rows(0)
@@ -112,27 +111,29 @@ def assert_same_history(one, other, *, epochs):
 
 def test_items_without_a_modality_change_nothing_but_their_own_part(tmp_path, rows, validation):
     state = run(config_of(tmp_path, batch_norm=True), rows, validation)
-    assert (state.memory.image[~rows.has_image] == 0).all()
-    assert (state.memory.text[~rows.has_text] == 0).all()
-    assert state.memory.image[rows.has_image].abs().sum(dim=1).all()
+    assert (state.memory.outputs["image"][~rows.present["image"]] == 0).all()
+    assert (state.memory.outputs["text"][~rows.present["text"]] == 0).all()
+    assert state.memory.outputs["image"][rows.present["image"]].abs().sum(dim=1).all()
 
 
 def test_a_lone_item_of_a_modality_does_not_break_batch_norm(tmp_path, validation):
     rows = make_rows(50)
-    rows.has_text[2:] = False  # two texts, hardly ever in one batch
+    rows.present["text"][2:] = False  # two texts, hardly ever in one batch
     state = run(config_of(tmp_path, batch_norm=True), rows, validation)
     assert state.epoch == 4
 
 
 def test_each_pass_takes_every_item_once_in_even_batches(rows):
-    for passes in (JOINT, ALTERNATING):
+    for passes in (joint(rows.modalities), alternating(rows.modalities)):
         steps = list(loop._steps(rows, passes, batch_size=16))
         for learning in passes:
             batches = [step.index for step in steps if step.learning == learning]
             sizes = [len(batch) for batch in batches]
             assert max(sizes) <= 16
             assert max(sizes) - min(sizes) <= 1
-            expected = sum(rows.has(modality).int() for modality in learning).nonzero().flatten()
+            expected = (
+                sum(rows.present[modality].int() for modality in learning).nonzero().flatten()
+            )
             assert torch.equal(torch.cat(batches).sort().values, expected)
         assert steps[0].done < 0.2 < 0.8 < steps[-1].done
 
@@ -198,7 +199,7 @@ def test_divergence_names_epoch_step_and_term(tmp_path, rows, validation, monkey
     def poisoned(*arguments):
         batch = original(*arguments)
         if next(calls) == 2:
-            batch.image = batch.image * math.nan
+            batch.outputs["image"] = batch.outputs["image"] * math.nan
         return batch
 
     monkeypatch.setattr(loop, "_forward", poisoned)
@@ -217,7 +218,7 @@ def test_weights_that_explode_in_the_last_step_are_not_saved(
 
     def explode(state, _batch):
         if next(calls) == 7:  # the last step of epoch 2
-            state.networks.image.layers[0].weight.data[0, 0] = math.inf
+            state.networks["image"].layers[0].weight.data[0, 0] = math.inf
 
     monkeypatch.setattr(loop, "_remember", explode)
     with pytest.raises(DivergedError, match="epoch 2: a weight is not finite after the last step"):
@@ -227,8 +228,8 @@ def test_weights_that_explode_in_the_last_step_are_not_saved(
 
 def test_networks_that_give_no_codes_are_not_saved(tmp_path, rows, validation, monkeypatch):
     def no_codes(networks, *_):
-        networks.image.layers[-1].bias.data[:] = math.inf
-        networks.image.layers[-1].weight.data[:] = -math.inf
+        networks["image"].layers[-1].bias.data[:] = math.inf
+        networks["image"].layers[-1].weight.data[:] = -math.inf
         return validation_scores(networks, validation, rows)
 
     monkeypatch.setattr(loop, "validation_scores", no_codes)

@@ -8,7 +8,6 @@ from torch import nn
 
 from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.config import read_config
-from proxyhash.training.networks import Networks
 from proxyhash.training.optimizer import (
     clip_gradients,
     learning_rate_factor,
@@ -17,6 +16,7 @@ from proxyhash.training.optimizer import (
     optimizer_tensors,
     set_learning_rates,
 )
+from proxyhash.training.state import Networks
 
 
 def config_of(**values):
@@ -25,13 +25,13 @@ def config_of(**values):
 
 def parts(*, seed=0):
     image, text = IHNet(3, 2, hidden=(), seed=seed), THNet(4, 2, hidden=(), seed=seed + 1)
-    return Networks(image, text), nn.Module()
+    return Networks({"image": image, "text": text}), nn.Module()
 
 
 def step(networks, optimizer, *, learning=("image", "text")):
     optimizer.zero_grad(set_to_none=True)
     for name in learning:
-        networks.of(name)(torch.ones(5, networks.of(name).dim_in)).square().sum().backward()
+        networks[name](torch.ones(5, networks[name].dim_in)).square().sum().backward()
     optimizer.step()
 
 
@@ -59,7 +59,7 @@ def test_cosine_schedule_falls_to_zero():
 def test_each_network_has_its_own_rate():
     networks, objective = parts()
     optimizer = make_optimizer(
-        config_of(learning_rate=0.1, text_learning_rate=0.3), networks, objective
+        config_of(learning_rate=0.1, learning_rates={"text": 0.3}), networks, objective
     )
     set_learning_rates(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.05, 0.15]
@@ -79,11 +79,11 @@ def test_a_network_outside_the_pass_stays(kind):
         config_of(optimizer=kind, weight_decay=0.1, learning_rate=0.01), networks, objective
     )
     step(networks, optimizer)
-    before = networks.text.layers[0].weight.clone()
-    moving = networks.image.layers[0].weight.clone()
+    before = networks["text"].layers[0].weight.clone()
+    moving = networks["image"].layers[0].weight.clone()
     step(networks, optimizer, learning=("image",))
-    assert torch.equal(networks.text.layers[0].weight, before)
-    assert not torch.equal(networks.image.layers[0].weight, moving)
+    assert torch.equal(networks["text"].layers[0].weight, before)
+    assert not torch.equal(networks["image"].layers[0].weight, moving)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,8 @@ def test_clipping_scales_the_whole_step():
         weight.grad = torch.ones_like(weight)
     count = sum(weight.numel() for weight in networks.parameters())
     clip_gradients(optimizer, 0)
-    assert networks.image.layers[0].bias.grad.tolist() == [1, 1]
+    assert networks["image"].layers[0].bias.grad.tolist() == [1, 1]
     clip_gradients(optimizer, 0.5)
-    assert networks.image.layers[0].bias.grad[0] == pytest.approx(0.5 / math.sqrt(count), rel=1e-4)
+    assert networks["image"].layers[0].bias.grad[0] == pytest.approx(
+        0.5 / math.sqrt(count), rel=1e-4
+    )

@@ -15,11 +15,11 @@ from proxyhash.data import Split, read_collection
 from proxyhash.encoders import load_encoder
 from proxyhash.errors import DataError, UsageError
 from proxyhash.hashing import HashModel
-from proxyhash.methods.registry import method_settings
+from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training import run as run_module
+from proxyhash.training.devices import use_precision
 from proxyhash.training.history import read_history
-from proxyhash.training.machine import use_precision
 from proxyhash.training.prepare import prepare
 from tests.training.runs import assert_same_run, config_of, rewrite
 
@@ -84,7 +84,7 @@ def test_the_resolved_configuration_is_written(finished):
     folder, _, _ = finished
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"] == method_settings("dchml", {}).model_dump(mode="json")
-    assert config["image_encoder"] == "descriptor"
+    assert config["encoders"] == {"image": "descriptor", "text": "bow"}
     assert read_config(config).to_dict() == config
 
 
@@ -209,7 +209,7 @@ def test_precomputed_features(scenes, tmp_path):
 
 def test_a_collection_without_texts_is_refused(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", lambda _, item: item.update(text=None))
-    with pytest.raises(UsageError, match=r"no train item of .* has any text"):
+    with pytest.raises(UsageError, match=r"no training item of .* has any text"):
         train(config_of(data, tmp_path / "run"))
 
 

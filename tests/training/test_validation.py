@@ -6,15 +6,20 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from proxyhash.networks.hashing_network import IHNet, THNet
-from proxyhash.training.networks import Networks
-from proxyhash.training.rows import take_rows
-from proxyhash.training.validation import validation_scores
+from proxyhash.training.loop import validation_scores
+from proxyhash.training.prepare import take_rows
+from proxyhash.training.state import Networks
 from tests.training.toy import make_rows
 
 
 @pytest.fixture
 def networks():
-    return Networks(IHNet(12, 32, hidden=(), dropout=0.5), THNet(20, 32, hidden=(), dropout=0.5))
+    return Networks(
+        {
+            "image": IHNet(12, 32, hidden=(), dropout=0.5),
+            "text": THNet(20, 32, hidden=(), dropout=0.5),
+        }
+    )
 
 
 def distances(one, other):
@@ -28,10 +33,10 @@ def test_scores_are_the_mean_over_queries_of_tied_rankings(networks):
     scores = validation_scores(networks, validation, train)
     expected = {}
     for query, gallery in (("image", "text"), ("text", "image")):
-        asked, searched = validation.has(query), train.has(gallery)
+        asked, searched = validation.present[query], train.present[gallery]
         apart = distances(
-            networks.of(query).eval().logits(validation.features(query)[asked]),
-            networks.of(gallery).eval().logits(train.features(gallery)[searched]),
+            networks[query].eval().logits(validation.features[query][asked]),
+            networks[gallery].eval().logits(train.features[gallery][searched]),
         )
         relevant = validation.labels[asked] @ train.labels[searched].T > 0
         # 32 bits and few items: break the ties in every order by averaging over random ones.
@@ -60,7 +65,7 @@ def test_without_items_there_are_no_scores(networks):
 
 def test_one_direction_is_enough(networks):
     validation = make_rows(10, seed=1)
-    validation.has_text[:] = False
+    validation.present["text"][:] = False
     scores = validation_scores(networks, validation, make_rows(20))
     assert set(scores) == {"image_to_text", "mean"}
     assert scores["mean"] == scores["image_to_text"]
@@ -73,10 +78,10 @@ def test_rows_that_can_neither_teach_nor_test_are_left_out():
     image = Features(values, np.array([True, False, True, False, True]))
     text = Features(values + 0.5, np.array([True, False, False, True, True]))
     labels = np.array([[1, 0], [1, 0], [0, 0], [0, 1], [1, 1]], dtype=bool)
-    rows = take_rows(image, text, labels, np.array([0, 1, 2, 3]))
-    assert rows.image.tolist() == values[[0, 3]].tolist()
-    assert rows.has_image.tolist() == [True, False]
-    assert rows.has_text.tolist() == [True, True]
+    rows = take_rows({"image": image, "text": text}, labels, np.array([0, 1, 2, 3]))
+    assert rows.features["image"].tolist() == values[[0, 3]].tolist()
+    assert rows.present["image"].tolist() == [True, False]
+    assert rows.present["text"].tolist() == [True, True]
     assert rows.labels.tolist() == [[1, 0], [0, 1]]
     assert not rows.complete("image")
     assert rows.complete("text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,9 +11,11 @@ from proxyhash.training.build import build_state
 from proxyhash.training.config import read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.loop import run_epochs
-from proxyhash.training.rows import Rows
 from proxyhash.training.state import load_state
 from tests.methods.toy import make_toy
+
+if TYPE_CHECKING:
+    from proxyhash.methods import Rows
 
 INPUTS = {"collection": "c", "image encoder": "i", "text encoder": "t"}
 
@@ -22,13 +25,7 @@ def make_rows(items: int = 60, *, seed: int = 0, incomplete: bool = False) -> Ro
     if incomplete:
         toy.has_image[::4] = False
         toy.has_text[1::4] = False
-    return Rows(
-        image=toy.image * toy.has_image[:, None],
-        text=toy.text * toy.has_text[:, None],
-        has_image=toy.has_image,
-        has_text=toy.has_text,
-        labels=toy.labels,
-    )
+    return toy.rows()
 
 
 def config_of(folder: Path, **values: object):
@@ -63,7 +60,7 @@ def tensors(state) -> dict[str, torch.Tensor]:
     """Everything that a later epoch could depend on, and what is saved as the model."""
     found = dict(state.final_networks.state_dict())
     found |= {f"raw.{key}": value for key, value in state.networks.state_dict().items()}
-    found |= {"memory.image": state.memory.image, "memory.text": state.memory.text}
+    found |= {f"memory.{key}": value for key, value in state.memory.outputs.items()}
     return found
 
 

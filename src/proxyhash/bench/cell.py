@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.bench.suite import slug
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json
-from proxyhash.methods.registry import method_settings
+from proxyhash.methods import method_settings
 from proxyhash.training import TrainConfig, read_config
-from proxyhash.training.resume import FREE_KEYS
+from proxyhash.training.sources import FREE_KEYS, merge_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,12 +123,7 @@ def _cell(
     suite: Suite, out: Path, *, data: DataSet, variant: Variant, bits: int, seed: int
 ) -> Cell:
     folder = out / "cells" / slug(data.name) / slug(variant.name) / str(bits) / f"s{seed}"
-    values: dict[str, Any] = {**suite.options, **data.options, **variant.options}
-    for key in ("settings", "text_network"):
-        levels = (suite.options, data.options, variant.options)
-        parts = [options[key] for options in levels if key in options]
-        if parts:
-            values[key] = {name: value for part in parts for name, value in dict(part).items()}
+    values = merge_values(suite.options, data.options, variant.options)
     fixed = {
         "data": str(collection_path(data, out)),
         "out": str(folder),

@@ -13,15 +13,15 @@ from proxyhash.bench.machine import peak_memory, share_machine
 from proxyhash.bench.pool import fill_cells
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.progress import Track, silent
-from proxyhash.training.interrupt import listen_for_stop
+from proxyhash.training.run import listen_for_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from proxyhash.bench.cell import Cell
+    from proxyhash.bench.pool import Outcome
     from proxyhash.bench.suite import DataSet, Suite
-    from proxyhash.bench.worker import Outcome
     from proxyhash.training import TrainConfig
 
 __all__ = ["Filled", "fill_suite"]
@@ -136,17 +136,16 @@ def _warm(
     from proxyhash.training.prepare import prepare
 
     wanted = {
-        (cell.config.image_encoder, cell.config.text_encoder): cell.config
-        for cell in todo
-        if cell.data == data.name
+        tuple(cell.config.encoders.items()): cell.config for cell in todo if cell.data == data.name
     }
     sizes = [(0, 0)]
     for config in wanted.values():
         _make(data, collection_path(data, out), note, track)
         prepared = prepare(config, cache=FeatureCache(), track=track)
-        image, text = prepared.encoded.image.values, prepared.encoded.text.values
-        widths = {"image": image.shape[1], "text": text.shape[1]}
-        sizes.append((image.nbytes + text.nbytes, 4 * _parameters(config, widths)))
+        arrays = {modality: given.values for modality, given in prepared.features.items()}
+        widths = {modality: values.shape[1] for modality, values in arrays.items()}
+        nbytes = sum(values.nbytes for values in arrays.values())
+        sizes.append((nbytes, 4 * _parameters(config, widths)))
     return max(sizes)
 
 

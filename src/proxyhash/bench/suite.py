@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,20 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from proxyhash.errors import UsageError, check_option
-from proxyhash.methods.registry import get_method
-from proxyhash.methods.shared.settings import Settings, read_settings
+from proxyhash.methods import Settings, get_method, read_settings
 from proxyhash.training import TrainConfig
+from proxyhash.training.config import current_keys
 from proxyhash.training.sources import read_config_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["DataSet", "Suite", "Variant", "read_suite"]
 
 FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard")
 """Keys of a run's configuration that the suite itself decides, so that no option names them."""
-
-_PATHS = ("image_encoder", "text_encoder", "split_file")
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,7 @@ def _parted(
 
 def _checked(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """Check the names of options; their values are checked when the runs are configured."""
+    options = current_keys(options)
     for key in options:
         if key in FIXED:
             raise UsageError(f"{where} names {key!r}, which the suite itself decides")
@@ -211,10 +211,15 @@ def _checked(options: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 def _located(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Make paths that count from the suite's folder absolute; names and hub ids stay."""
     found = dict(options)
-    for key in _PATHS:
-        value = found.get(key)
-        if isinstance(value, str) and (key == "split_file" or _is_path(value, folder)):
-            found[key] = str(_absolute(value, folder))
+    if isinstance(split := found.get("split_file"), str):
+        found["split_file"] = str(_absolute(split, folder))
+    if isinstance(encoders := found.get("encoders"), Mapping):
+        found["encoders"] = {
+            modality: str(_absolute(spec, folder))
+            if isinstance(spec, str) and _is_path(spec, folder)
+            else spec
+            for modality, spec in encoders.items()
+        }
     return found
 
 

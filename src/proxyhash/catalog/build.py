@@ -14,7 +14,7 @@ from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
-from proxyhash.index.open import is_milvus, open_index
+from proxyhash.index.open import open_index, scheme_of
 from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
 
@@ -113,7 +113,7 @@ def add_to_index(
         InterruptedRunError: Ctrl-C; says how to go on.
     """
     folder = IndexFolder.at(uri)
-    if thumbnails and folder is None and is_milvus(uri):
+    if thumbnails and folder is None and scheme_of(uri) != "file":
         raise UsageError(f"{uri} is no index folder, so it has no place for thumbnails")
     with closing(open_index(uri, write=True)) as index:
         source = model or (folder.model if folder else None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.thumbnail_store import ThumbnailStore
+from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from proxyhash.catalog.code_rows import put_codes
 from proxyhash.catalog.thumbnails import jpeg_thumbnail
 from proxyhash.data import Collection
 from proxyhash.encoders.batches import worker_threads
@@ -17,19 +16,19 @@ from proxyhash.index.checks import copy_json
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from proxyhash.catalog.thumbnail_store import ThumbnailStore
-    from proxyhash.codes import CodeFile
+    from proxyhash.catalog.thumbnails import ThumbnailStore
+    from proxyhash.codes import CodeFile, Codes
     from proxyhash.data import Item, Modality
     from proxyhash.encoders import FeatureCache
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
-__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "index_collection"]
+__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "index_collection", "put_codes"]
 
 BATCH = 512
 """Items that are encoded and then stored together; what Ctrl-C loses at most."""
@@ -198,3 +197,48 @@ def _payload(item: Item, collection: Collection) -> dict[str, object]:
 
 def _thumbnail(path: Path | None) -> bytes | None:
     return None if path is None else jpeg_thumbnail(path, edge=THUMBNAIL_EDGE)
+
+
+_PARTS: tuple[tuple[Modality, ...], ...] = (("image", "text"), ("image",), ("text",))
+
+
+class Put(Protocol):
+    """`add` or `upsert` of an index."""
+
+    def __call__(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        *,
+        payloads: Sequence[Mapping[str, object]] | None = None,
+    ) -> Any:
+        """Store items."""
+        ...
+
+
+def put_codes(
+    put: Put,
+    codes: CodeFile,
+    rows: npt.NDArray[np.int64],
+    *,
+    payload_of: Callable[[int], Mapping[str, object]],
+) -> None:
+    """Store rows of a code file, a call for each combination of modalities that items have.
+
+    Args:
+        put: `add` or `upsert` of an index.
+        codes: the codes; rows without any are passed over.
+        rows: which of them.
+        payload_of: the payload of a row.
+    """
+    for names in _PARTS:
+        those = rows[
+            (codes.has_image[rows] == ("image" in names))
+            & (codes.has_text[rows] == ("text" in names))
+        ]
+        if len(those):
+            put(
+                [codes.ids[row] for row in those],
+                {name: codes.of(name)[those] for name in names},
+                payloads=[payload_of(row) for row in those.tolist()],
+            )

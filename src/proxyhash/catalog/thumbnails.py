@@ -1,18 +1,26 @@
-"""Small images: JPEG thumbnails, and `data:` addresses that put them inside a page."""
+"""Small images: JPEG thumbnails, their store beside an index, and `data:` addresses for a page.
+
+The stored ones lie apart from the payloads, which every filter reads and every hit carries, and
+inside the index, so that a service shows images without ever opening a path that a payload names.
+Thumbnails are derived: an item may lack one, and one whose item is gone is never asked for.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from proxyhash.data import open_image
-from proxyhash.errors import ImageError
+from proxyhash.errors import DataError, ImageError, ProxyhashError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["StoredThumbnails", "Thumbnails", "jpeg_thumbnail"]
+__all__ = ["StoredThumbnails", "ThumbnailStore", "Thumbnails", "jpeg_thumbnail"]
 
 
 class StoredThumbnails(Protocol):
@@ -75,3 +83,106 @@ class Thumbnails:
         address = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
         self.left -= len(address)
         return address
+
+
+_SCHEMA = "CREATE TABLE thumbnails (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL) WITHOUT ROWID"
+_AT_ONCE = 500
+
+
+class ThumbnailStore:
+    """The thumbnails of an index; each method opens the file for itself, so threads may share one.
+
+    Args:
+        path: the SQLite file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> ThumbnailStore:
+        """Return the store in a file, which is made if it is missing."""
+        store = cls(path)
+        if not path.is_file():
+            with store._connection(write=True) as connection:
+                connection.execute(_SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+        return store
+
+    def put(self, thumbnails: Mapping[str, bytes]) -> None:
+        """Store thumbnails, all or none, in place of what was stored under their ids."""
+        with self._connection(write=True) as connection, connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", thumbnails.items()
+            )
+
+    def get(self, id: str) -> bytes | None:  # noqa: A002
+        """Return the JPEG of an item, or None."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT jpeg FROM thumbnails WHERE id = ?", (id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove thumbnails; ids without one are passed over."""
+        with self._connection(write=True) as connection, connection:
+            connection.executemany("DELETE FROM thumbnails WHERE id = ?", ((id_,) for id_ in ids))
+
+    def present(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that have a thumbnail."""
+        wanted = list(ids)
+        found: set[str] = set()
+        with self._connection() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows = connection.execute(
+                    f"SELECT id FROM thumbnails WHERE id IN ({marks})",  # noqa: S608
+                    some,
+                )
+                found.update(id_ for (id_,) in rows)
+        return found
+
+    def compact(self, *, keep: Callable[[str], bool]) -> int:
+        """Remove thumbnails whose id is not kept, give their room back, and return their number."""
+        with self._connection() as connection:
+            ids = [id_ for (id_,) in connection.execute("SELECT id FROM thumbnails")]
+        gone = [id_ for id_ in ids if not keep(id_)]
+        self.delete(gone)
+        with self._connection(write=True) as connection:
+            connection.execute("VACUUM")
+        return len(gone)
+
+    def copy_to(self, path: Path) -> None:
+        """Write the thumbnails into another file, also while others write here."""
+        with self._connection() as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+
+    def verify(self) -> str | None:
+        """Return what is wrong with the file, or None."""
+        try:
+            with self._connection() as connection:
+                (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except DataError as error:
+            return str(error)
+        return None if answer == "ok" else f"{self.path} is damaged ({answer})"
+
+    def __len__(self) -> int:
+        """Return the number of thumbnails."""
+        with self._connection() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM thumbnails").fetchone()
+        return int(count)
+
+    @contextmanager
+    def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+        uri = self.path.absolute().as_uri() + ("?mode=rwc" if write else "?mode=ro")
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=20)) as connection:
+                yield connection
+        except sqlite3.OperationalError as error:
+            raise ProxyhashError(
+                f"{self.path}: {error}; check room and permissions, then run again"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                f"{self.path} is damaged ({error}); delete it, then `proxyhash index add` with "
+                "--thumbnails makes the thumbnails again"
+            ) from error

@@ -1,9 +1,11 @@
-"""The `proxyhash` command: one verb a file, and exit codes that scripts can rely on."""
+"""The `proxyhash` command: one file per verb, and exit codes that scripts can rely on."""
 
 import inspect
+import logging
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -11,10 +13,13 @@ import typer
 from typer.core import TyperGroup
 
 from proxyhash import __version__
-from proxyhash.cli import console, noise
+from proxyhash.cli import console
 from proxyhash.errors import InterruptedRunError, ProxyhashError
 
-__all__ = ["VERBS", "app", "main"]
+__all__ = ["DEBUG_VARIABLE", "VERBS", "app", "debugging", "main", "quieten"]
+
+DEBUG_VARIABLE = "PROXYHASH_DEBUG"
+"""Set by `--debug`; an environment variable, so that worker processes see it too."""
 
 VERBS = (
     "doctor",
@@ -74,13 +79,13 @@ def _root(
         bool,
         typer.Option(
             "--debug",
-            envvar=noise.DEBUG_VARIABLE,
+            envvar=DEBUG_VARIABLE,
             help="Show tracebacks, warnings and debug messages on stderr.",
         ),
     ] = False,
 ) -> None:
-    os.environ[noise.DEBUG_VARIABLE] = "1" if debug else "0"
-    noise.quieten()
+    os.environ[DEBUG_VARIABLE] = "1" if debug else "0"
+    quieten()
     # Idle threads of OpenMP spin by default, and on a machine that is busy with other work every
     # small step then waits for them: measured, ten to forty times slower than with sleeping ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -120,12 +125,42 @@ def main() -> None:
         sys.exit(_fail(error, "out of memory: use smaller data or a smaller batch", code=1))
     except Exception as error:
         what = f"unexpected {type(error).__name__}: {error}"
-        hint = "" if noise.debugging() else "\nPlease report it with the output of --debug."
+        hint = "" if debugging() else "\nPlease report it with the output of --debug."
         sys.exit(_fail(error, what + hint, code=1))
 
 
 def _fail(error: BaseException, text: str, *, code: int) -> int:
     console.error(text)
-    if noise.debugging():
+    if debugging():
         sys.stderr.write("".join(traceback.format_exception(error)))
     return code
+
+
+def debugging() -> bool:
+    """Whether tracebacks, warnings and debug messages are wanted."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def quieten() -> None:
+    """Show this package's warnings as notes, and hide the chatter of other libraries.
+
+    With `--debug` everything is shown. Filters given by the user (`python -W`, PYTHONWARNINGS)
+    and variables that are already set are left as they are.
+    """
+    logger = logging.getLogger("proxyhash")
+    logger.handlers = [_NoteHandler()]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if debugging() else logging.WARNING)
+    if debugging():
+        return
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+class _NoteHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.note(self.format(record))

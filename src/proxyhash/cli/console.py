@@ -1,14 +1,18 @@
 """What the command line says: results on stdout, progress, notes and errors on stderr.
 
 Everything a verb prints goes through this file, so that `proxyhash VERB --json | jq` always works.
+Progress is a bar on a terminal and a plain line now and then elsewhere, so that a log file never
+holds the remains of a bar. rich is imported when a bar or table is drawn.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from proxyhash.cli.tracking import PLAIN_SECONDS, say, take_down, track
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = [
     "PLAIN_SECONDS",
@@ -17,6 +21,7 @@ __all__ = [
     "note",
     "out",
     "printable",
+    "progress_line",
     "table",
     "track",
 ]
@@ -38,12 +43,12 @@ def emit_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Print one line about what is going on, on stderr, above any progress bar."""
-    say(text)
+    _bars.print(text)
 
 
 def error(text: str) -> None:
     """Take down the progress bars and print an error on stderr."""
-    take_down()
+    _bars.close()
     sys.stderr.write(f"proxyhash: {text}\n")
 
 
@@ -90,3 +95,134 @@ def table(
             console.print(Text(title, style="bold"))
         console.print(grid)
     out("\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n")))
+
+
+T = TypeVar("T")
+
+PLAIN_SECONDS = 3.0
+"""Seconds between two progress lines where stderr is no terminal."""
+
+
+def track(steps: Iterable[T], description: str, total: int | None = None, /) -> Iterator[T]:
+    """Yield the steps unchanged and show how far they are (a `proxyhash.progress.Track`).
+
+    On a terminal: a bar on stderr, one below the other when calls are nested. Elsewhere: one plain
+    line every few seconds, "encode images 1,200/7,957 (15%), 22 s left", and none for short work;
+    nested calls take turns.
+    """
+    if total is None and isinstance(steps, Sized):
+        total = len(steps)
+    return (_track_bar if sys.stderr.isatty() else _lines.track)(steps, description, total)
+
+
+def _track_bar(steps: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    task = _bars.add(description, total)
+    try:
+        for step in steps:
+            yield step
+            _bars.advance(task)
+    finally:
+        _bars.remove(task)
+
+
+def progress_line(description: str, done: int, total: int | None, *, seconds: float) -> str:
+    """Return "encode images 1,200/7,957 (15%), 22 s left"; without a total "... 1,200, 4 s"."""
+    if not total:
+        return f"{description} {done:,}, {seconds:.0f} s"
+    share = f"{description} {done:,}/{total:,} ({done / total:.0%})"
+    if done >= total:
+        return f"{share}, {seconds:.0f} s"
+    return f"{share}, {seconds / done * (total - done):.0f} s left"
+
+
+class _Lines:
+    """The plain progress lines, no more than one every few seconds however calls are nested."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._spoken = 0.0
+
+    def track(self, steps: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+        started = time.monotonic()
+        if self._depth == 0:
+            self._spoken = started
+        self._depth += 1
+        try:
+            for done, step in enumerate(steps, start=1):
+                yield step
+                now = time.monotonic()
+                last = done == total and self._depth == 1 and self._spoken > started
+                if last or now - self._spoken >= PLAIN_SECONDS:
+                    note(progress_line(description, done, total, seconds=now - started))
+                    self._spoken = now
+        finally:
+            self._depth -= 1
+
+
+class _Bars:
+    """The one live display that nested `track` calls share; it closes with the last of them."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: set[TaskID] = set()
+
+    def add(self, description: str, total: int | None) -> "TaskID":
+        if self._progress is None:
+            self._progress = _new_progress()
+            self._progress.start()
+        task = self._progress.add_task(description, total=total)
+        self._tasks.add(task)
+        return task
+
+    def advance(self, task: "TaskID") -> None:
+        if self._progress is not None and task in self._tasks:
+            self._progress.advance(task)
+
+    def remove(self, task: "TaskID") -> None:
+        """Take one bar away; a bar that was closed meanwhile is no fault."""
+        if self._progress is None or task not in self._tasks:
+            return
+        self._tasks.discard(task)
+        self._progress.remove_task(task)
+        if not self._tasks:
+            self.close()
+
+    def close(self) -> None:
+        """Take the whole display down and give the cursor back."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = None
+        self._tasks.clear()
+
+    def print(self, text: str) -> None:
+        if self._progress is None:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        else:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _new_progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    )
+
+
+_bars = _Bars()
+_lines = _Lines()

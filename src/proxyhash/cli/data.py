@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from proxyhash.cli import console
-from proxyhash.cli.data_convert import refuse_overwriting, register_convert
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import DataError, UsageError
 
@@ -201,7 +201,94 @@ def split(
     console.note(f"written to {out}; train with it: proxyhash train {path} --split-file {out} ...")
 
 
-register_convert(commands)
+class _ConvertCommand(TyperCommand):
+    """Names the converters in the help, which are looked up only when that is printed."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Fill in the names and print the help."""
+        from proxyhash.datasets import CONVERTERS
+
+        kind: Any = next(each for each in self.params if each.name == "kind")
+        kind.help = f"Which data set it is: {', '.join(CONVERTERS)}. Default: auto-detected."
+        super().format_help(ctx, formatter)
+
+
+@commands.command(
+    cls=_ConvertCommand,
+    epilog=examples(
+        "proxyhash data convert downloads/mirflickr25k --out data/mirflickr --version dcmh",
+        "proxyhash data convert downloads/coco --out data/coco --captions first",
+        "proxyhash data convert downloads/wikipedia --out data/wikipedia",
+    ),
+)
+def convert(
+    path: Annotated[
+        Path,
+        typer.Argument(help="Folder or file of the data set as published.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Which data set it is, of those in docs/datasets.md. Default: auto-detected.",
+            metavar="NAME",
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Which pairs to keep, as docs/datasets.md lists.", metavar="NAME"),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where they lie apart.")
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option(help="all captions of an image as one text, or the first.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a published data set into a manifest, with its features beside it.
+
+    Image files stay where they are; the manifest names them by their paths from --out. A pair
+    is left out only where --version says so.
+    """
+    from proxyhash.data.protocols import PROTOCOLS
+    from proxyhash.datasets import ConvertOptions
+    from proxyhash.datasets.convert import convert_data_set
+
+    _refuse_overwriting(out, force=force)
+    options = ConvertOptions(version=version, images=images, captions=captions)
+    conversion = convert_data_set(path, out, kind=kind, options=options)
+    collection = conversion.collection
+    protocols = [each.name for each in PROTOCOLS.values() if each.fits(collection)]
+    if as_json:
+        console.emit_json(
+            {
+                "source": conversion.source,
+                "manifest": str(collection.path),
+                "items": len(collection),
+                "classes": list(collection.classes),
+                "features": {name: str(file) for name, file in conversion.features.items()},
+                "protocols": protocols,
+            }
+        )
+        return
+    console.out(
+        f"{conversion.source}: {len(collection):,} items of {len(collection.classes)} classes in "
+        f"{collection.path}"
+    )
+    for modality, file in conversion.features.items():
+        console.out(f"{modality} features: {file}")
+    parted = any(item.split is not None for item in collection.items)
+    arguments = [
+        *(
+            f"--{modality}-encoder features:{file}"
+            for modality, file in conversion.features.items()
+        ),
+        *(f"--protocol {name}" for name in protocols[:1] if not parted),
+        "--out runs/first",
+    ]
+    console.note(f"train on it: proxyhash train {out} {' '.join(arguments)}")
 
 
 @commands.command(
@@ -221,7 +308,7 @@ def generate(
     """Draw an image set with captions and labels: no download, the same on every machine."""
     from proxyhash.datasets.scenes import generate_scenes
 
-    refuse_overwriting(folder, force=force)
+    _refuse_overwriting(folder, force=force)
     collection = generate_scenes(folder, items=items, seed=seed, size=size, track=console.track)
     if as_json:
         console.emit_json(
@@ -237,3 +324,14 @@ def generate(
         f"{len(collection):,} images with {len(collection.classes)} labels in {collection.path}"
     )
     console.note(f"next: proxyhash data check {folder}")
+
+
+def _refuse_overwriting(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that has a manifest, unless `force`.
+
+    Raises:
+        UsageError: "FOLDER/items.jsonl exists; choose another folder, or ... --force".
+    """
+    manifest = folder / "items.jsonl"
+    if manifest.exists() and not force:
+        raise UsageError(f"{manifest} exists; choose another folder, or write over it with --force")

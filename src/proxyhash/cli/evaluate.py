@@ -1,7 +1,7 @@
-"""`proxyhash evaluate`: how good the codes of a run are, by a protocol that is said."""
+"""`proxyhash evaluate`: how good the codes of a run are, by a stated protocol."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +9,12 @@ from proxyhash.cli import console
 from proxyhash.cli.shared import JsonOption, RunArgument, examples
 from proxyhash.errors import UsageError
 
-__all__ = ["register"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxyhash.evaluation import Direction, Evaluation
+
+__all__ = ["print_tables", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -119,8 +124,6 @@ def evaluate(
     if as_json:
         console.emit_json(result.metrics)
     else:
-        from proxyhash.cli.evaluation_tables import print_tables
-
         method = parts.config.get("method", "?")
         print_tables(result.evaluations, title=f"{run.name}: {method}, {parts.codes.bits} bits")
     if save:
@@ -131,3 +134,127 @@ def evaluate(
         for evaluation in result.evaluations:
             for path in draw_plots(evaluation, plots_dir or run / "plots", name=run.name):
                 console.note(f"drawn: {path}")
+
+
+def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
+    """Print mAP by direction and gallery, the other metrics, bit statistics and what is missing."""
+    from proxyhash.evaluation.report import direction_words, figure
+
+    first = evaluations[0]
+    galleries = [each.protocol.gallery for each in evaluations]
+    console.table(
+        [f"{first.protocol.name}, {first.protocol.ties} ties", *galleries],
+        [
+            [direction_words(name), *(figure(each.map[name]) for each in evaluations)]
+            for name in first.directions
+        ],
+        title=title,
+        right=galleries,
+    )
+    for each in evaluations:
+        _print_directions(each)
+    radius = next(iter(first.directions.values())).lookup.radius
+    console.out(
+        f"\nwmAP: hits weighted by shared labels. lookup: precision within {radius} bits, "
+        "0 for\nthe queries that get nothing, whose share is `empty`."
+    )
+    _print_bits(first)
+    _print_left_out(evaluations)
+
+
+def _print_directions(evaluation: "Evaluation") -> None:
+    from proxyhash.evaluation.report import direction_words
+
+    rows = {direction_words(name): _figures(each) for name, each in evaluation.directions.items()}
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    console.out("")
+    console.table(
+        ["direction", *columns],
+        [[words, *(row.get(column, "-") for column in columns)] for words, row in rows.items()],
+        title=f"{evaluation.protocol.gallery} gallery, "
+        f"{max(each.gallery for each in evaluation.directions.values()):,} items",
+        right=columns,
+    )
+
+
+def _figures(direction: "Direction") -> dict[str, str]:
+    """Return the columns that 80 characters have room for; `--json` has all.
+
+    Those at N are only there for a gallery that large.
+    """
+    from proxyhash.evaluation.report import figure
+
+    found = direction.lookup
+    return {
+        **{
+            f"{name}@{n}": figure(values[n], digits=3)
+            for name, values, n in (
+                ("P", direction.precision_at, 10),
+                ("P", direction.precision_at, 100),
+                ("R", direction.recall_at, 100),
+                ("NDCG", direction.ndcg_at, 100),
+            )
+            if n in values
+        },
+        "wmAP": figure(direction.weighted_map, digits=3),
+        "lookup": figure(found.precision, digits=3),
+        "empty": "-" if not direction.queries else f"{found.empty:.0%}",
+    }
+
+
+def _print_bits(evaluation: "Evaluation") -> None:
+    statistics = evaluation.bit_statistics
+    modalities = [name for name in statistics if name not in ("pairs", "proxies")]
+    columns = {
+        "codes": "{codes:,}",
+        "distinct": "{distinct:,}",
+        "balance": "{balance:.3f}",
+        "constant": "{constant_bits}",
+        "|corr|": "{correlation_mean:.3f}",
+        "max": "{correlation_max:.3f}",
+        "entropy": "{code_entropy:.2f}",
+    }
+    console.out("")
+    console.table(
+        ["codes of", *columns],
+        [
+            [modality, *(cell.format_map(statistics[modality]) for cell in columns.values())]
+            for modality in modalities
+            if statistics[modality]
+        ],
+        title=f"bits, {evaluation.protocol.gallery} gallery",
+        right=list(columns),
+    )
+    console.out("")
+    pairs, proxies = statistics["pairs"], statistics["proxies"]
+    if pairs["items"]:
+        apart = pairs["mean_distance"]
+        console.out(f"An item's {' and '.join(modalities)} lie {apart:.1f} bits apart on average.")
+    if proxies:
+        console.out(
+            f"The {proxies['count']} proxies lie at least {proxies['minimum_distance']} bits "
+            f"apart, {proxies['mean_distance']:.1f} on average."
+        )
+
+
+def _print_left_out(evaluations: "Sequence[Evaluation]") -> None:
+    """Print what no figure above is about, where there is any."""
+    from proxyhash.evaluation.report import direction_words
+
+    columns = ["nothing relevant", "no such query", "no such item"]
+    rows = [
+        [
+            f"{direction_words(name)}, {each.protocol.gallery}",
+            *(f"{count:,}" for count in (direction.left_out, *each.missing[name])),
+        ]
+        for each in evaluations
+        for name, direction in each.directions.items()
+        if direction.left_out or any(each.missing[name])
+    ]
+    if rows:
+        console.out("")
+        console.table(["left out", *columns], rows, right=columns)
+        console.out(
+            "\nQueries with nothing relevant in the gallery; queries and items without the\n"
+            "modality that the direction needs."
+        )

@@ -1,8 +1,26 @@
-"""`proxyhash index`: make an index from a run and a manifest, change it, look after it."""
+"""`proxyhash index`: build an index from a run and a manifest, change it, look after it."""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxyhash.cli import index_build, index_change, index_copy, index_look
+from proxyhash.cli import console
+from proxyhash.cli.shared import (
+    BadItemOption,
+    DeviceOption,
+    IndexArgument,
+    JsonOption,
+    ModelOption,
+    examples,
+)
+from proxyhash.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.catalog.ingest import IndexReport
 
 __all__ = ["register"]
 
@@ -17,5 +35,308 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="index")
 
 
-for _part in (index_build, index_change, index_look, index_copy):
-    _part.add_verbs(commands)
+ManifestArgument = Annotated[
+    Path, typer.Argument(help="Manifest file or folder of the items.", show_default=False)
+]
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index build runs/f64 photos/ --out photos.index",
+        "proxyhash index build runs/f64 photos/ --out photos.index --thumbnails",
+        'proxyhash search photos.index --text "two dogs run through the snow"',
+    )
+)
+def build(
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, or a model's folder.", show_default=False)
+    ],
+    manifest: ManifestArgument,
+    out: Annotated[Path, typer.Option(help="Index folder to make.", metavar="INDEX")],
+    gallery_only: Annotated[
+        bool,
+        typer.Option("--gallery-only", help="Leave out the queries of the run's split."),
+    ] = False,
+    thumbnails: Annotated[
+        bool,
+        typer.Option("--thumbnails", help="Keep a small JPEG of every image in the index."),
+    ] = False,
+    model_copy: Annotated[
+        bool,
+        typer.Option(
+            "--model-copy/--no-model-copy",
+            help="Keep a copy of the model in the index, so that it can be searched by text and "
+            "image when the run is gone or trained anew.",
+        ),
+    ] = True,
+    on_bad_item: BadItemOption = "fail",
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Encode every item of a manifest with a run's model, and store the codes in a new index.
+
+    Both modalities are stored, with text, labels, the image's path and every other key of the
+    manifest as payload. What was stored when the work is stopped stays; `index add` with the same
+    manifest goes on.
+    """
+    from proxyhash.catalog.build import build_index
+
+    start = time.perf_counter()
+    report = build_index(
+        run,
+        manifest,
+        out,
+        gallery_only=gallery_only,
+        thumbnails=thumbnails,
+        copy_model=model_copy,
+        device=device,
+        on_bad_item=on_bad_item,
+        track=console.track,
+    )
+    _show(str(out), report, seconds=time.perf_counter() - start, as_json=as_json)
+    if not as_json:
+        console.note(f'next: proxyhash search {out} --text "..."')
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index add photos.index more-photos/",
+        "proxyhash index add http://localhost:19530 more-photos/ --model runs/f64",
+    )
+)
+def add(
+    index: IndexArgument,
+    manifest: ManifestArgument,
+    model: ModelOption = None,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Keep a small JPEG of every image. Always, where the index has some already.",
+        ),
+    ] = False,
+    on_bad_item: BadItemOption = "fail",
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Store a manifest's items in an index, in place of what it has under their ids.
+
+    Items that are stored with the same codes and payload are left alone, so running it again, or
+    after a stop, costs little.
+    """
+    from proxyhash.catalog.build import add_to_index
+
+    start = time.perf_counter()
+    report = add_to_index(
+        index,
+        manifest,
+        model=model,
+        thumbnails=thumbnails,
+        device=device,
+        on_bad_item=on_bad_item,
+        track=console.track,
+    )
+    _show(index, report, seconds=time.perf_counter() - start, as_json=as_json)
+
+
+def _show(index: str, report: "IndexReport", *, seconds: float, as_json: bool) -> None:
+    if as_json:
+        console.emit_json({"index": index, **asdict(report), "seconds": round(seconds, 3)})
+        return
+    counts = {
+        "added": report.added,
+        "replaced": report.replaced,
+        "unchanged": report.unchanged,
+        "without a code": report.without_code,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count] or ["nothing to add"]
+    if report.thumbnails:
+        parts.append(f"{report.thumbnails:,} thumbnails")
+    console.out(f"{index}: {', '.join(parts)} ({seconds:.1f} s)")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index delete photos.index 1000268201 1001773457",
+        "proxyhash index delete photos.index --ids-from gone.txt",
+        "jq -r .id gone.jsonl | proxyhash index delete photos.index --ids-from -",
+    )
+)
+def delete(
+    index: IndexArgument,
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Items to remove.", metavar="ID...")
+    ] = None,
+    ids_from: Annotated[
+        Path | None,
+        typer.Option(help="File with an id a line; - for standard input.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove items by id, with their thumbnails; ids that are not stored are passed over.
+
+    The room on disk is given back by `index compact`.
+    """
+    from proxyhash.catalog.manage import delete_items
+
+    wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
+    if not wanted:
+        raise UsageError("give ids to remove, or a file of them with --ids-from")
+    deleted = delete_items(index, wanted, track=console.track)
+    if as_json:
+        console.emit_json({"index": index, "ids": len(wanted), "deleted": deleted})
+        return
+    absent = f"; {len(wanted) - deleted:,} were not there" if deleted < len(wanted) else ""
+    console.out(f"{index}: {deleted:,} deleted{absent}")
+
+
+@commands.command(
+    epilog=examples("proxyhash index compact photos.index"),
+)
+def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """Write an index folder anew without what was deleted or replaced.
+
+    Takes the room of the index once more until it is done; others read on meanwhile.
+    """
+    from proxyhash.catalog.manage import compact_index
+
+    before, after = compact_index(index)
+    if as_json:
+        console.emit_json({"index": index, "bytes_before": before, "bytes": after})
+        return
+    console.out(f"{index}: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
+
+
+def _read_ids(path: Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read ({error}); give a file with an id a line"
+        ) from error
+    return [line for line in text.split("\n") if line.strip()]
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index info photos.index",
+        "proxyhash index info photos.db --json",
+    )
+)
+def info(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """Print what an index is and holds: items, bits, model, size, and how it is searched."""
+    from proxyhash.catalog.manage import describe_index
+
+    described = describe_index(index)
+    if as_json:
+        console.emit_json(described)
+        return
+    console.table(
+        ["", index], [[name.replace("_", " "), _shown(value)] for name, value in described.items()]
+    )
+
+
+@commands.command(epilog=examples("proxyhash index verify photos.index"))
+def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
+    """Read all of an index folder and compare checksums; exit code 3 when something is wrong."""
+    from proxyhash.catalog.manage import verify_index
+
+    problems = verify_index(index)
+    if as_json:
+        console.emit_json({"index": index, "problems": problems})
+    else:
+        for problem in problems:
+            console.out(console.printable(problem))
+    if problems:
+        plural = "s" if len(problems) > 1 else ""
+        raise DataError(f"{index}: {len(problems):,} problem{plural}, listed above")
+    if not as_json:
+        console.out(f"{index}: no problem")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name} ({_shown(each)})" if isinstance(each, dict) else f"{name} {_shown(each)}"
+            for name, each in value.items()
+        )
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index snapshot photos.index backup/photos-monday.index",
+        "proxyhash index snapshot damaged.index rest.index --salvage",
+    )
+)
+def snapshot(
+    index: IndexArgument,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the copy; new, or empty.", show_default=False)
+    ],
+    salvage: Annotated[
+        bool,
+        typer.Option(
+            "--salvage", help="Copy what is readable of a damaged index; leave out the rest."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy an index folder as it is now, while others read and write it.
+
+    The copy is an index of its own, compacted, with model and thumbnails.
+    """
+    from proxyhash.catalog.manage import snapshot_index
+
+    report = snapshot_index(index, folder, salvage=salvage)
+    if as_json:
+        console.emit_json({"index": index, "snapshot": str(folder), **asdict(report)})
+        return
+    lost = f"; {report.lost:,} could not be read" if report.lost else ""
+    console.out(f"{index}: {report.items:,} items copied to {folder}{lost}")
+    if report.problem:
+        console.note(f"left out: {report.problem}")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index copy photos.index http://localhost:19530",
+        "proxyhash index copy http://localhost:19530 photos.index",
+        "proxyhash index copy photos.index photos.db",
+    )
+)
+def copy(
+    source: Annotated[
+        str, typer.Argument(help="Index folder, file or address to read.", show_default=False)
+    ],
+    target: Annotated[
+        str, typer.Argument(help="Where to copy it; made if it is missing.", show_default=False)
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy all items to another index, of whatever kind, and compare counts and checksums.
+
+    A copy that was stopped goes on when the same command is given again. Between folders, model
+    and thumbnails come along; elsewhere searching by text or image needs --model.
+    """
+    from proxyhash.catalog.manage import copy_index
+
+    report = copy_index(source, target, track=console.track)
+    if as_json:
+        console.emit_json(
+            {
+                "source": source,
+                "target": target,
+                "items": report.items,
+                "written": report.written,
+                "sha256": report.sha256,
+            }
+        )
+        return
+    console.out(
+        f"{target}: {report.items:,} items, the same as in {source} (SHA-256 {report.sha256[:12]})"
+    )

@@ -23,6 +23,15 @@ __all__ = ["register"]
 
 T = TypeVar("T")
 
+_ASSIGNED = {
+    "settings": "--set",
+    "encoders": "--encoder",
+    "networks": "--network",
+    "text_network": "--text-network",
+    "learning_rates": "--network-rate",
+}
+"""Options that are given as KEY=VALUE, by their key in the configuration."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -43,7 +52,7 @@ def train(
     method: options.Method = None,
     bits: options.Bits = None,
     seed: options.Seed = None,
-    assignments: options.Assignments = None,
+    settings: options.Assignments = None,
     preset: options.Preset = None,
     config_file: options.ConfigFile = None,
     resume: options.Resume = False,
@@ -57,6 +66,7 @@ def train(
     on_bad_item: options.OnBadItem = None,
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,
+    encoders: options.Encoders = None,
     bow_words: options.BowWords = None,
     hidden: options.Hidden = None,
     activation: options.Activation = None,
@@ -67,9 +77,11 @@ def train(
     standardize: options.Standardize = None,
     center: options.Center = None,
     posterior: options.Posterior = None,
+    networks: options.Networks = None,
     text_network: options.TextNetwork = None,
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
+    learning_rates: options.LearningRates = None,
     text_learning_rate: options.TextLearningRate = None,
     weight_decay: options.WeightDecay = None,
     momentum: options.Momentum = None,
@@ -85,28 +97,29 @@ def train(
     precision: options.Precision = None,
     tensorboard: options.Tensorboard = None,
 ) -> None:
-    """Train hashing networks; write model, codes, figures and a model card into a run folder.
+    """Train hashing networks; write model, codes, metrics and a model card into a run folder.
 
-    The collection's features are encoded once and cached, a split is drawn (or taken from the
-    manifest), and the epoch that is best on the validation items is kept. Ctrl-C saves: the run
-    goes on with --resume, to the very result of an unbroken one.
+    Features are extracted once and cached, a split is drawn (or read from the manifest), and the
+    epoch with the best validation score is kept. After Ctrl-C, --resume continues the run, with
+    results identical to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
-    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.config import FORMER_KEYS, TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments
 
     if resume and overwrite:
         raise UsageError("--resume continues the run in --out and --overwrite removes it; give one")
-    given = {
+    given: dict[str, Any] = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in named.items()
-        if key in TrainConfig.model_fields and value is not None
+        if key in {*TrainConfig.model_fields, *FORMER_KEYS} and value is not None
     }
-    if assignments:
-        given["settings"] = parse_assignments(assignments, option="--set")
-    if text_network:
-        given["text_network"] = parse_assignments(text_network, option="--text-network")
+    for key, option in _ASSIGNED.items():
+        if key in given:
+            given[key] = parse_assignments(given[key], option=option)
+    if "networks" in given:
+        given["networks"] = _by_modality(given["networks"])
     values = gather_values(given, file=config_file, preset=preset)
     config = _resumed(values) if resume else _new(values)
     show = _Progress()
@@ -117,6 +130,20 @@ def train(
         console.emit_json(result.metrics)
     else:
         _print_result(result, config)
+
+
+def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return {"text": {"hidden": 8192}} for {"text.hidden": 8192}."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in assignments.items():
+        modality, dot, key = name.partition(".")
+        if not dot:
+            raise UsageError(
+                f"--network {name!r} names no modality; it is MODALITY.KEY=VALUE, for example "
+                "text.hidden=8192"
+            )
+        found.setdefault(modality, {})[key] = value
+    return found
 
 
 def _new(values: dict[str, Any]) -> "TrainConfig":
@@ -132,7 +159,7 @@ def _new(values: dict[str, Any]) -> "TrainConfig":
 
 def _resumed(values: dict[str, Any]) -> "TrainConfig":
     from proxyhash.files import read_json
-    from proxyhash.training.resume import resume_config
+    from proxyhash.training.sources import resume_config
 
     if "out" not in values:
         raise UsageError("--resume needs --out, the run folder to continue")
@@ -145,7 +172,7 @@ def _resumed(values: dict[str, Any]) -> "TrainConfig":
 
 
 class _Progress:
-    """On a terminal, bars with the figures; elsewhere a line of figures every few seconds."""
+    """Progress bars on a terminal; elsewhere a line of figures every few seconds."""
 
     def __init__(self) -> None:
         self._bars = sys.stderr.isatty()
@@ -154,7 +181,7 @@ class _Progress:
     def track(
         self, steps: Iterable[T], description: str, total: int | None = None, /
     ) -> Iterator[T]:
-        """Show how far the work is; the epochs of a run have the lines of `report` instead."""
+        """Show progress; off a terminal, epochs are shown by `report` instead."""
         if not self._bars and description.startswith("train "):
             return iter(steps)
         return console.track(steps, description, total)
@@ -169,22 +196,21 @@ class _Progress:
 
 
 def _print_result(result: "RunResult", config: "TrainConfig") -> None:
-    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+    from proxyhash.evaluation.report import direction_words, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
     console.table(
         ("mAP@all", "literature", "strict"),
         [
-            (name, *(figure(value) for value in (figures[key], strict.get(key))))
-            for figures in (result.metrics["map"],)
-            for key, name in DIRECTION_WORDS.items()
+            (direction_words(key), figure(value), figure(strict.get(key)))
+            for key, value in result.metrics["map"].items()
         ],
         title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
         right=("literature", "strict"),
     )
     folder = shlex.quote(str(_short(result.folder)))
     console.note(
-        f"trained in {result.seconds:.0f} s; all of it is in {folder}, its README.md is the card. "
+        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card. "
         "Next:\n"
         f"  proxyhash evaluate {folder} --plots\n"
         f'  proxyhash search {folder} --text "words of your own" -k 12 --html hits.html\n'

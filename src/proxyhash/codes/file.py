@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import zipfile
 import zlib
 from collections import Counter
@@ -13,28 +14,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.codes.bits import MAX_BITS, Codes, check_codes
+from proxyhash.codes.bits import MAX_BITS, Codes, check_codes, code_bytes
 from proxyhash.errors import DataError
 from proxyhash.files import write_atomic
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["MAX_FILE_BYTES", "CodeFile"]
 
 MAX_FILE_BYTES = 8 * 2**30
 """The most bytes the arrays of a code file may take in memory when it is loaded."""
 
-# What each array of the file is: the kinds of its dtype, and its number of dimensions.
-_FIELDS = {
-    "ids": ("U", 1),
-    "image_codes": ("u", 2),
-    "text_codes": ("u", 2),
-    "has_image": ("b", 1),
-    "has_text": ("b", 1),
-    "bits": ("iu", 0),
-    "model": ("U", 0),
-}
+# Kinds of dtype, and the number of dimensions, of the arrays of a file.
+_CODES, _PRESENT = ("u", 2), ("b", 1)
+_FIELDS = {"ids": ("U", 1), "bits": ("iu", 0), "model": ("U", 0)}
+
+_MODALITY = re.compile(r"[a-z][a-z0-9_]*")
 
 # What reading a file that is no archive, or was cut or altered, can raise: the archive, and what
 # makes arrays of its members (an archive with a password raises RuntimeError).
@@ -44,14 +41,15 @@ _DAMAGE = (*_UNREADABLE, RuntimeError, ValueError, OverflowError, MemoryError, S
 
 @dataclass(frozen=True)
 class CodeFile:
-    """The codes of n items; row i of every array belongs to `ids[i]`.
+    """The codes of n items by modality; row i of every array belongs to `ids[i]`.
+
+    The arrays of the file are `ids`, `bits`, `model`, and for each modality `{modality}_codes` and
+    `has_{modality}`.
 
     Attributes:
         ids: the items' ids, all different.
-        image_codes: packed codes, uint8 (n, ceil(bits/8)); zero where `has_image` is False.
-        text_codes: packed codes, uint8 (n, ceil(bits/8)); zero where `has_text` is False.
-        has_image: bool (n,).
-        has_text: bool (n,).
+        codes: packed codes by modality, uint8 (n, ceil(bits/8)); zero where `present` is False.
+        present: bool (n,) by modality: which items have it; the same keys as `codes`.
         bits: the code length.
         model: the fingerprint of the model that made the codes, "" when unknown.
 
@@ -60,10 +58,8 @@ class CodeFile:
     """
 
     ids: tuple[str, ...]
-    image_codes: Codes
-    text_codes: Codes
-    has_image: npt.NDArray[np.bool_]
-    has_text: npt.NDArray[np.bool_]
+    codes: Mapping[str, Codes]
+    present: Mapping[str, npt.NDArray[np.bool_]]
     bits: int
     model: str = ""
 
@@ -71,20 +67,49 @@ class CodeFile:
         if not 1 <= self.bits <= MAX_BITS:
             raise DataError(f"field 'bits' is {self.bits}; a code has 1 to {MAX_BITS} bits")
         self._check_ids()
-        self._check_modality("image")
-        self._check_modality("text")
+        for modality in dict.fromkeys((*self.codes, *self.present)):
+            self._check_modality(modality)
 
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.ids)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities there are codes of."""
+        return tuple(self.codes)
+
     def of(self, modality: str) -> Codes:
-        """Return the codes of one modality, uint8 (n, ceil(bits/8))."""
-        return self.image_codes if modality == "image" else self.text_codes
+        """Return the codes of one modality, uint8 (n, ceil(bits/8)); zero where there are none."""
+        if modality in self.codes:
+            return self.codes[modality]
+        return np.zeros((len(self), code_bytes(self.bits)), np.uint8)
 
     def has(self, modality: str) -> npt.NDArray[np.bool_]:
         """Return which items have a modality, bool (n,)."""
-        return self.has_image if modality == "image" else self.has_text
+        if modality in self.present:
+            return self.present[modality]
+        return np.zeros(len(self), np.bool_)
+
+    @property
+    def image_codes(self) -> Codes:
+        """The codes of images."""
+        return self.of("image")
+
+    @property
+    def text_codes(self) -> Codes:
+        """The codes of texts."""
+        return self.of("text")
+
+    @property
+    def has_image(self) -> npt.NDArray[np.bool_]:
+        """Which items have an image."""
+        return self.has("image")
+
+    @property
+    def has_text(self) -> npt.NDArray[np.bool_]:
+        """Which items have a text."""
+        return self.has("text")
 
     def having(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of `positions` whose items have a modality, in the same order."""
@@ -94,10 +119,8 @@ class CodeFile:
         """Write the file atomically; equal codes give equal bytes."""
         arrays = {
             "ids": np.array(self.ids, dtype=np.str_),
-            "image_codes": self.image_codes,
-            "text_codes": self.text_codes,
-            "has_image": self.has_image,
-            "has_text": self.has_text,
+            **{f"{modality}_codes": codes for modality, codes in self.codes.items()},
+            **{f"has_{modality}": present for modality, present in self.present.items()},
             "bits": np.array(self.bits, dtype=np.int64),
             "model": np.array(self.model, dtype=np.str_),
         }
@@ -123,10 +146,8 @@ class CodeFile:
                 arrays = _read_arrays(file, max_bytes=max_bytes)
                 return cls(
                     ids=tuple(arrays["ids"].tolist()),
-                    image_codes=arrays["image_codes"],
-                    text_codes=arrays["text_codes"],
-                    has_image=arrays["has_image"],
-                    has_text=arrays["has_text"],
+                    codes=_by_modality(arrays, "{}_codes"),
+                    present=_by_modality(arrays, "has_{}"),
                     bits=int(arrays["bits"]),
                     model=str(arrays["model"]),
                 )
@@ -149,7 +170,12 @@ class CodeFile:
             raise DataError("field 'ids' holds what is not valid Unicode") from None
 
     def _check_modality(self, modality: str) -> None:
-        codes, present = self.of(modality), self.has(modality)
+        if not _MODALITY.fullmatch(modality):
+            raise DataError(f"{modality!r} cannot be the name of a modality")
+        for name, arrays in ((f"{modality}_codes", self.codes), (f"has_{modality}", self.present)):
+            if modality not in arrays:
+                raise DataError(f"field {name!r} is missing")
+        codes, present = self.codes[modality], self.present[modality]
         check_codes(codes, bits=self.bits, name=f"field '{modality}_codes'")
         if present.dtype != np.bool_ or present.ndim != 1:
             raise DataError(f"field 'has_{modality}' must be bool of shape (n,)")
@@ -172,7 +198,15 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
         total = sum(member.file_size for member in members.values())
         if total > max_bytes:
             raise DataError(f"its arrays take {total:,} bytes; the limit is {max_bytes:,}")
-        for name, (kinds, dimensions) in _FIELDS.items():
+        modalities = _modalities(members)
+        if not modalities:
+            raise DataError("there is no field with codes, such as 'image_codes'")
+        fields = {
+            **_FIELDS,
+            **{f"{modality}_codes": _CODES for modality in modalities},
+            **{f"has_{modality}": _PRESENT for modality in modalities},
+        }
+        for name, (kinds, dimensions) in fields.items():
             member = members.get(f"{name}.npy")
             if member is None:
                 raise DataError(f"field {name!r} is missing")
@@ -181,6 +215,26 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
             with archive.open(member) as stream:
                 arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
     return arrays
+
+
+def _modalities(names: Iterable[str]) -> list[str]:
+    """The modalities that the file has codes of or says who has them, in the file's order."""
+    found = []
+    for name in names:
+        field = name.removesuffix(".npy")
+        if field.endswith("_codes"):
+            found.append(field.removesuffix("_codes"))
+        elif field.startswith("has_"):
+            found.append(field.removeprefix("has_"))
+    return list(dict.fromkeys(filter(_MODALITY.fullmatch, found)))
+
+
+def _by_modality(arrays: Mapping[str, npt.NDArray[Any]], field: str) -> dict[str, Any]:
+    return {
+        modality: arrays[field.format(modality)]
+        for modality in _modalities(arrays)
+        if field.format(modality) in arrays
+    }
 
 
 def _check_header(stream: Any, name: str, kinds: str, dimensions: int, *, size: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.data.collection import Collection
 from proxyhash.data.item import Item, ItemError, item_from_record, item_keys
-from proxyhash.data.registry import Problem, Reader, Record, get_reader, readers
+from proxyhash.data.readers.base import READERS, Problem, Reader, Record
 from proxyhash.errors import ManifestError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def find_manifest(
         UsageError: `format` names no reader.
     """
     path = Path(path)
-    candidates = [get_reader(format)] if format else list(_by_precedence())
+    candidates = (
+        [READERS[check_option("format", format, READERS)]] if format else list(_by_precedence())
+    )
     if not path.exists():
         raise ManifestError(f"{path} does not exist; give a manifest file or the folder of one")
     manifest = _manifest_in(path, candidates) if path.is_dir() else path
@@ -173,14 +175,13 @@ def find_manifest(
         if manifest.suffix.lower() in reader.suffixes:
             return manifest, reader
     raise UsageError(
-        f"{manifest}: the name does not tell the format; say which of "
-        f"{', '.join(sorted(readers()))} it is"
+        f"{manifest}: the name does not tell the format; say which of {', '.join(READERS)} it is"
     )
 
 
 def _by_precedence() -> Iterable[Reader]:
     """All readers, the project's own format first."""
-    return sorted(readers().values(), key=lambda reader: (reader.name != "jsonl", reader.name))
+    return [READERS["jsonl"], *(reader for name, reader in READERS.items() if name != "jsonl")]
 
 
 def _manifest_in(folder: Path, candidates: list[Reader]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -45,17 +46,17 @@ def register_modality(
     """Register a modality, so that manifests may have a key of that name; return it.
 
     Args:
-        name: in lower case, a Python identifier: it becomes part of keys such as "audio_codes".
+        name: lower-case letters, digits and _; it becomes part of keys such as "audio_codes".
         plural: what several are called; by default the name with an "s".
         is_file: whether the manifest holds the path of a file, else the content itself.
 
     Raises:
         ValueError: the name is unsuitable, or another modality has it.
     """
-    if not name.isidentifier() or name != name.lower() or name in _RESERVED:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise ValueError(
-            f"{name!r} cannot name a modality; a lower-case identifier other than "
-            f"{', '.join(_RESERVED)} is expected"
+            f"{name!r} cannot name a modality; a name has lower-case letters, digits and _, and is "
+            f"none of {', '.join(_RESERVED)}"
         )
     kind = ModalityKind(name, plural or f"{name}s", is_file)
     if name in MODALITIES and MODALITIES[name] == kind:
@@ -63,6 +64,7 @@ def register_modality(
     return MODALITIES.add(name, kind)
 
 
+_NAME = re.compile("[a-z][a-z0-9_]*")
 _RESERVED = ("id", "labels", "split")  # the other keys of a manifest
 
 register_modality("image", is_file=True)

@@ -56,7 +56,7 @@ VERSIONS = (
     DataSetVersion(_NUS_WIDE, 186_577, 10, "TC-10 of DCMH", "--version tc10"),
     DataSetVersion(_NUS_WIDE, 181_365, 10, "TC-10 of pairs with tags", "--version tc10-tagged"),
     DataSetVersion(_NUS_WIDE, 269_648, 81, "as downloaded", "--version all"),
-    DataSetVersion(_COCO, 122_218, 80, "of images with a label", "--version labelled"),
+    DataSetVersion(_COCO, 122_218, 80, "of images with a label", "--version labeled"),
     DataSetVersion(_COCO, 123_287, 80, "as downloaded", "--version all"),
     DataSetVersion(_IAPR, 20_000, 255, "of DCMH", "--version saiapr"),
     DataSetVersion(_IAPR, 19_627, 291, "with keywords of the descriptions as classes"),

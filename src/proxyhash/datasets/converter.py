@@ -1,19 +1,22 @@
-"""What a converter is: how one published data set is recognized and read."""
+"""How one published data set is recognized and read, and the registry of all that are known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import UsageError, check_option
+import numpy as np
+
+from proxyhash.errors import DataError, UsageError, check_option
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from proxyhash.data.source import Source
+    from numpy.typing import NDArray
 
-__all__ = ["ConvertOptions", "Converter"]
+__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "Source", "register_converter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,34 @@ class ConvertOptions:
     captions: str | None = None
 
 
+@dataclass(frozen=True)
+class Source:
+    """Records of a manifest, and the features that came with them.
+
+    Attributes:
+        name: the data set, and its version where there are several.
+        records: one per item, with the keys of a manifest.
+        features: float32 (n, d) by modality, rows aligned with the records.
+        images: for images in arrays instead of files, yields them in the order of the records:
+            uint8 (height, width, 3), RGB, one at a time in memory.
+    """
+
+    name: str
+    records: tuple[Mapping[str, Any], ...]
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    images: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
+
+    def __post_init__(self) -> None:
+        for modality, values in self.features.items():
+            if values.ndim != 2 or len(values) != len(self.records):
+                raise DataError(
+                    f"{self.name}: {modality} features have shape {values.shape} for "
+                    f"{len(self.records):,} items; one row per item is expected"
+                )
+            if not np.isfinite(values).all():
+                raise DataError(f"{self.name}: {modality} features hold NaN or infinity")
+
+
 @dataclass(frozen=True, slots=True)
 class Converter:
     """One data set, in one form that it is distributed in.
@@ -41,7 +72,8 @@ class Converter:
         read: reads it. A record's `image` is absolute, or relative to the data set's folder.
         expects: the files that it needs, for the message where nothing recognizes a folder.
         versions: what each value of `ConvertOptions.version` is, in words; the first is default.
-        options: names of the other `ConvertOptions` that `read` heeds.
+        options: names of the other `ConvertOptions` that `read` uses.
+        fallback: whether it is a form rather than a data set, and tried after all others.
     """
 
     name: str
@@ -50,6 +82,7 @@ class Converter:
     expects: str
     versions: Mapping[str, str] = field(default_factory=dict)
     options: frozenset[str] = frozenset()
+    fallback: bool = False
 
     def check(self, options: ConvertOptions) -> None:
         """Refuse what this data set has no use for.
@@ -68,3 +101,18 @@ class Converter:
             if not self.versions:
                 raise UsageError(f"{self.name} has one version only; leave the option out")
             check_option("version", options.version, self.versions)
+
+
+CONVERTERS: Registry[Converter] = Registry(
+    "kind", group="proxyhash.converters", modules=("proxyhash.datasets.converters.*",)
+)
+"""Every form of a data set that can be converted, by the name that `--kind` takes."""
+
+
+def register_converter(converter: Converter) -> Converter:
+    """Add a converter to `CONVERTERS` under its name and return it.
+
+    Raises:
+        ValueError: another converter has that name.
+    """
+    return CONVERTERS.add(converter.name, converter)

@@ -25,7 +25,7 @@ from proxyhash.encoders import Encoder, load_encoder
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, replace_folder, write_json
-from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
+from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies
 
@@ -33,7 +33,6 @@ __all__ = ["FORMAT", "SavedEncoder", "SavedModel", "read_model", "write_model"]
 
 FORMAT = 1
 
-_NETWORKS: Mapping[Modality, type[HashingNetwork]] = {"image": IHNet, "text": THNet}
 _AGAIN = "copy the whole folder again from the original, or train the model again"
 
 
@@ -84,7 +83,7 @@ class SavedModel:
     classes: tuple[str, ...]
     method: str
     fingerprint: str
-    networks: Mapping[Modality, HashingNetwork]
+    networks: Mapping[Modality, Network]
     encoders: Mapping[Modality, Encoder | SavedEncoder]
     proxies: Proxies | None
 
@@ -122,7 +121,7 @@ def write_model(model: SavedModel, folder: Path) -> None:
         bits=model.bits,
         classes=list(model.classes),
         method=model.method,
-        networks={modality: network.config for modality, network in model.networks.items()},
+        networks={modality: network.description for modality, network in model.networks.items()},
         encoders={modality: encoder.fingerprint for modality, encoder in model.encoders.items()},
         has_proxies=model.proxies is not None,
         fingerprint=model.fingerprint,
@@ -186,11 +185,11 @@ def _read_header(path: Path) -> _Header:
         raise ModelError(f"{path}, key {where!r}: {first['msg']}; {_AGAIN}") from error
 
 
-def _read_networks(path: Path, header: _Header) -> dict[Modality, HashingNetwork]:
+def _read_networks(path: Path, header: _Header) -> dict[Modality, Network]:
     tensors, _ = read_tensors(path)
-    networks: dict[Modality, HashingNetwork] = {}
-    for modality, config in header.networks.items():
-        network = _empty_network(modality, config, path.with_name("model.json"))
+    networks: dict[Modality, Network] = {}
+    for modality, described in header.networks.items():
+        network = _empty_network(modality, described, path.with_name("model.json"))
         prefix = f"{modality}."
         state = {
             name.removeprefix(prefix): tensors.pop(name)
@@ -205,11 +204,11 @@ def _read_networks(path: Path, header: _Header) -> dict[Modality, HashingNetwork
     return networks
 
 
-def _empty_network(modality: Modality, config: Mapping[str, Any], path: Path) -> HashingNetwork:
+def _empty_network(modality: Modality, described: Mapping[str, Any], path: Path) -> Network:
     """Return a network without memory for its weights, however large the file says they are."""
     try:
         with torch.device("meta"):
-            return _NETWORKS[modality].from_config(config)
+            return network_from(described)
     except (TypeError, ValueError, RuntimeError, UsageError) as error:
         raise ModelError(
             f"{path}, key 'networks.{modality}' describes no network ({error}); {_AGAIN}"
@@ -217,7 +216,7 @@ def _empty_network(modality: Modality, config: Mapping[str, Any], path: Path) ->
 
 
 def _check_state(
-    state: Mapping[str, torch.Tensor], network: HashingNetwork, path: Path, modality: Modality
+    state: Mapping[str, torch.Tensor], network: Network, path: Path, modality: Modality
 ) -> None:
     expected = network.state_dict()
     if state.keys() != expected.keys():

@@ -17,8 +17,8 @@ from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collectio
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing.folder import SavedEncoder, SavedModel, read_model, write_model
+from proxyhash.networks.base import Network
 from proxyhash.networks.blocks import block_logits, sign_logits
-from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies
 
@@ -55,14 +55,14 @@ class HashModel:
         bits: int,
         classes: Sequence[str],
         method: str,
-        networks: Mapping[Modality, HashingNetwork],
+        networks: Mapping[Modality, Network],
         encoders: Mapping[Modality, Encoder | SavedEncoder] = MappingProxyType({}),
         proxies: Proxies | None = None,
     ) -> None:
         self.bits = bits
         self.classes = tuple(classes)
         self.method = method
-        self.networks: Mapping[Modality, HashingNetwork] = dict(networks)
+        self.networks: Mapping[Modality, Network] = dict(networks)
         self.proxies = proxies
         self._encoders: dict[Modality, Encoder | SavedEncoder] = dict(encoders)
         self._check()
@@ -91,7 +91,7 @@ class HashModel:
         for modality, network in self.networks.items():
             encoder = self._encoders.get(modality)
             settings[modality] = {
-                "network": network.config,
+                "network": network.description,
                 "encoder": None if encoder is None else encoder.fingerprint,
             }
             for name, tensor in network.state_dict().items():
@@ -215,21 +215,14 @@ class HashModel:
             DataError: a row of the features is not finite.
         """
         count, width = len(ids), code_bytes(self.bits)
-        modalities: tuple[Modality, ...] = ("image", "text")
-        codes = {modality: np.zeros((count, width), np.uint8) for modality in modalities}
-        has = {modality: np.zeros(count, np.bool_) for modality in modalities}
+        codes = {modality: np.zeros((count, width), np.uint8) for modality in self.networks}
+        present = {modality: np.zeros(count, np.bool_) for modality in self.networks}
         for modality, given in features.items():
-            rows = given.values[given.present]
-            codes[modality][given.present] = self.encode_features(rows, modality=modality)
-            has[modality] = given.present
+            found = self.encode_features(given.values[given.present], modality=modality)
+            codes[modality][given.present] = found
+            present[modality] = given.present
         return CodeFile(
-            ids=ids,
-            image_codes=codes["image"],
-            text_codes=codes["text"],
-            has_image=has["image"],
-            has_text=has["text"],
-            bits=self.bits,
-            model=self.fingerprint,
+            ids=ids, codes=codes, present=present, bits=self.bits, model=self.fingerprint
         )
 
     def info(self) -> dict[str, Any]:
@@ -245,7 +238,7 @@ class HashModel:
             summary[modality] = {
                 "encoder": None if encoder is None else encoder.kind,
                 "features": network.dim_in,
-                "hidden": list(network.config["hidden"]),
+                "hidden": list(network.config.get("hidden", ())),
                 "parameters": sum(parameter.numel() for parameter in network.parameters()),
             }
         if self.proxies is not None:
@@ -302,7 +295,7 @@ class HashModel:
         saved.check_fingerprint(model.fingerprint, Path(folder))
         return model
 
-    def _network(self, modality: Modality) -> HashingNetwork:
+    def _network(self, modality: Modality) -> Network:
         if modality not in self.networks:
             others = " and ".join(f"{other}s" for other in self.networks)
             raise UsageError(

@@ -1,9 +1,22 @@
-"""Search: one `Index` interface, an index in memory behind it, and filters on payloads."""
+"""Search: one `Index` interface, backends by URI, engines, and filters on payloads."""
 
-from proxyhash.index.base import Index
+from proxyhash.index.base import INDEXES, Index, register_index
 from proxyhash.index.filter_text import parse_filter_text
 from proxyhash.index.filters import parse_filter
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.memory import MemoryIndex
+from proxyhash.index.open import create_index, index_exists, open_index
 
-__all__ = ["Hit", "Index", "IndexItem", "MemoryIndex", "parse_filter", "parse_filter_text"]
+__all__ = [
+    "INDEXES",
+    "Hit",
+    "Index",
+    "IndexItem",
+    "MemoryIndex",
+    "create_index",
+    "index_exists",
+    "open_index",
+    "parse_filter",
+    "parse_filter_text",
+    "register_index",
+]

@@ -1,33 +1,90 @@
-"""The interface that every index has, whether it lives in memory, in a folder or on a server."""
+"""The interface that every index has, whether it lives in memory, in a folder or on a server.
+
+To write a backend, derive from `Index`, implement the methods that begin with an underscore and
+the abstract ones, add the class methods of `Backend`, and register the class for its URIs with
+`@register_index`. The contract suite (tests/index/test_index_contract.py) runs over all backends.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
+
+from proxyhash.codes import check_bits
+from proxyhash.errors import UsageError, check_option
+from proxyhash.index.checks import (
+    as_ids,
+    can_be_id,
+    check_batch,
+    check_items,
+    check_modalities,
+    check_search,
+)
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import os
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self
+
+    import numpy as np
+    import numpy.typing as npt
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
-__all__ = ["Index"]
+__all__ = ["CAPABILITIES", "INDEXES", "Backend", "Index", "register_index"]
+
+CAPABILITIES = (
+    "write",
+    "changes",
+    "count_distances",
+    "count_values",
+    "verify",
+    "compact",
+    "snapshot",
+    "drop",
+)
+"""What `Index.supports` can be asked: "write" is `add`, `upsert` and `delete`, the others are the
+methods of these names."""
 
 
-class Index(Protocol):
+class Index(ABC):
     """Items under ids, each with a code in one or several modalities, searched by distance.
 
-    Where an index has a single modality, plain codes stand for a mapping with that one key.
+    The public methods check their arguments and call the method of the same name with an
+    underscore, so that every backend refuses the same with one sentence. Where an index has a
+    single modality, plain codes stand for a mapping with that one key.
 
-    Attributes:
+    Args:
         bits: the code length.
         model: fingerprint of the model that made the codes, "" when unknown.
         modalities: what an item may have a code of, such as ("image", "text").
+
+    Attributes:
+        kind: one word for the backend, for people to read.
+        capabilities: those of `CAPABILITIES` that the index has; see `supports`.
+
+    Raises:
+        UsageError: the code length or a modality's name is out of range.
     """
 
-    bits: int
-    model: str
-    modalities: tuple[str, ...]
+    kind: ClassVar[str]
+    capabilities: frozenset[str] = frozenset({"write"})
+
+    def __init__(self, *, bits: int, model: str, modalities: Sequence[str]) -> None:
+        self.bits = check_bits(bits)
+        self.model = model
+        self.modalities = check_modalities(modalities)
+
+    def supports(self, capability: str) -> bool:
+        """Whether the index has a capability; the methods of the others raise `UsageError`.
+
+        Raises:
+            UsageError: "capability is 'fly'; it must be one of changes, compact, ...".
+        """
+        return check_option("capability", capability, CAPABILITIES) in self.capabilities
 
     def add(
         self,
@@ -47,7 +104,7 @@ class Index(Protocol):
         Raises:
             DataError: "id 'x' is already in the index", or codes or payloads do not fit.
         """
-        ...
+        self._put(*self._checked_items(ids, codes, payloads), new=True)
 
     def upsert(
         self,
@@ -56,16 +113,16 @@ class Index(Protocol):
         *,
         payloads: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
-        """Store items, all or none, in place of whatever was stored under their ids."""
-        ...
+        """Store items, all or none, replacing whatever was stored under their ids."""
+        self._put(*self._checked_items(ids, codes, payloads), new=False)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove items, all or none; ids that are not stored are passed over.
+        """Remove items, all or none; ids that are not stored are ignored.
 
         Returns:
-            how many items there were to remove.
+            how many items were removed.
         """
-        ...
+        return self._delete(as_ids(ids))
 
     def get(self, id: str, /) -> IndexItem:  # noqa: A002
         """Return what is stored under an id.
@@ -73,11 +130,13 @@ class Index(Protocol):
         Raises:
             UsageError: "no item 'x' in the index".
         """
-        ...
+        for item in self.get_many([id]).values():
+            return item
+        raise UsageError(f"no item {id!r} in the index")
 
     def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
-        """Return what is stored under those of the ids that are there, by id."""
-        ...
+        """Return the items stored under those of the ids that exist, by id, at one moment."""
+        return self._get_many(as_ids(ids))
 
     def count(
         self,
@@ -85,8 +144,12 @@ class Index(Protocol):
         *,
         filter: Filter | None = None,  # noqa: A002
     ) -> int | None:
-        """Return how many items a search of a modality compares; None where it cannot be told."""
-        ...
+        """Return how many items a search of a modality compares; None where it is unknown.
+
+        Raises:
+            UsageError: "modality is 'sound'; it must be one of image, text".
+        """
+        return self._count(check_option("modality", modality, self.modalities), filter)
 
     def search(
         self,
@@ -101,7 +164,7 @@ class Index(Protocol):
 
         Args:
             codes: packed queries, uint8 (q, ceil(bits/8)).
-            k: at most this many hits a query, at least 1; None for all within the radius.
+            k: at most this many hits per query, at least 1; None for all within the radius.
             modality: whose codes are searched; may be left out where there is only one.
             radius: no hit is farther than this many bits.
             filter: only items whose payload matches.
@@ -110,24 +173,210 @@ class Index(Protocol):
             UsageError: neither k nor a radius, or one out of range; an unknown modality.
             DataError: the codes have another width than the index.
         """
-        ...
+        return self._search(
+            codes,
+            k=k,
+            modality=self._checked_search(codes, k=k, modality=modality, radius=radius),
+            radius=radius,
+            filter=filter,
+        )
+
+    def count_distances(
+        self,
+        codes: Codes,
+        *,
+        modality: str | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> npt.NDArray[np.int64]:
+        """Return how many items lie at each distance from a query, int64 (bits + 1,).
+
+        Args:
+            codes: one packed query, uint8 (1, ceil(bits/8)).
+            modality: whose codes are compared; may be left out where there is only one.
+            filter: only items whose payload matches.
+        """
+        modality = self._checked_search(codes, k=1, modality=modality, radius=None)
+        return self._count_distances(codes, modality, filter)
+
+    def count_values(self, field: str) -> list[tuple[object, int]] | None:
+        """Return the values in the lists of a payload field, each with how many items have it.
+
+        None while the field is still to be read: a call takes a moment only, so that searches can
+        come in between. Call again.
+        """
+        del field
+        self._refuse("count_values")
+
+    @property
+    def changes(self) -> object:
+        """A value that stays equal as long as nothing in the index changes."""
+        self._refuse("changes")
 
     def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
-        """Return all items in batches, in the order of their ids."""
-        ...
+        """Return all items in batches, in the order of their ids.
 
+        Raises:
+            UsageError: "batch is 0; it must be at least 1".
+        """
+        return self._items(check_batch(batch))
+
+    @abstractmethod
     def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read: JSON values only."""
-        ...
+        """Return what the index is and holds, for people to read: JSON values only.
 
+        The keys "kind", "bits", "model", "items" and "modalities" (items by modality) are always
+        there.
+        """
+
+    def verify(self) -> list[str]:
+        """Read everything and return the problems found, one sentence each."""
+        self._refuse("verify")
+
+    def compact(self) -> None:
+        """Rewrite the index without deleted items, which reclaims disk space."""
+        self._refuse("compact")
+
+    def snapshot(self, folder: str | os.PathLike[str]) -> None:
+        """Write the index as it is now to another folder, while others read and write it."""
+        del folder
+        self._refuse("snapshot")
+
+    def drop(self) -> None:
+        """Remove the index with everything in it, and close it."""
+        self._refuse("drop")
+
+    @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections; what was acknowledged is stored already."""
-        ...
+        """Release files and connections; everything acknowledged is stored already."""
+
+    def __enter__(self) -> Self:
+        """Return the index."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the index."""
+        self.close()
 
     def __contains__(self, id: object, /) -> bool:  # noqa: A002
         """Whether something is stored under this id."""
-        ...
+        return can_be_id(id) and self._contains(id)
 
+    @abstractmethod
     def __len__(self) -> int:
         """Return the number of items."""
+
+    @abstractmethod
+    def _put(
+        self,
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
+        *,
+        new: bool,
+    ) -> None:
+        """Store checked items; with `new`, refuse ids that are stored already."""
+
+    @abstractmethod
+    def _delete(self, ids: list[str]) -> int:
+        """Remove items by their ids, which are all different."""
+
+    @abstractmethod
+    def _get_many(self, ids: list[str]) -> dict[str, IndexItem]:
+        """Return the items under those of the ids that exist; the ids are all different."""
+
+    def _contains(self, id_: str) -> bool:
+        return id_ in self._get_many([id_])
+
+    @abstractmethod
+    def _count(self, modality: str, filter: Filter | None) -> int | None:  # noqa: A002
+        """Return how many items a search compares."""
+
+    @abstractmethod
+    def _search(
+        self,
+        codes: Codes,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query, ordered by (distance, id)."""
+
+    def _count_distances(
+        self,
+        query: Codes,
+        modality: str,
+        filter: Filter | None,  # noqa: A002
+    ) -> npt.NDArray[np.int64]:
+        """Return how many items lie at distance 0, 1, ..., bits from one query."""
+        del query, modality, filter
+        self._refuse("count_distances")
+
+    @abstractmethod
+    def _items(self, batch: int) -> Iterator[list[IndexItem]]:
+        """Return all items in batches, in the order of their ids."""
+
+    def _checked_items(
+        self,
+        ids: Sequence[str],
+        codes: Codes | Mapping[str, Codes],
+        payloads: Sequence[Mapping[str, object]] | None,
+    ) -> tuple[list[str], dict[str, Codes], list[dict[str, object]]]:
+        return check_items(ids, codes, payloads, bits=self.bits, modalities=self.modalities)
+
+    def _checked_search(
+        self, codes: Codes, *, k: int | None, modality: str | None, radius: int | None
+    ) -> str:
+        return check_search(
+            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
+        )
+
+    def _refuse(self, capability: str) -> NoReturn:
+        having = ", ".join(sorted(self.capabilities))
+        raise UsageError(f"a {self.kind} index does not support {capability}; it supports {having}")
+
+
+class Backend(Protocol):
+    """How `open_index` and its siblings reach the indexes of one kind: class methods of theirs.
+
+    Each takes the URI as the user wrote it, and further keyword arguments of its own.
+    """
+
+    def open(self, uri: Any, /, **options: Any) -> Index:
+        """Return an index that exists; takes `write`, `bits` and `model`."""
         ...
+
+    def create(self, uri: Any, /, **options: Any) -> Index:
+        """Return a new index, open for writing; takes `bits`, `model` and `modalities`."""
+        ...
+
+    def exists(self, uri: Any, /, **options: Any) -> bool:
+        """Whether there is an index to open, or anything else in its place."""
+        ...
+
+
+INDEXES: Registry[Backend] = Registry(
+    "index scheme",
+    group="proxyhash.indexes",
+    modules=("proxyhash.index.memory", "proxyhash.index.store", "proxyhash.index.milvus"),
+)
+"""Backends by URI scheme ("https") or by the ending of a path (".db")."""
+
+B = TypeVar("B")
+
+
+def register_index(*schemes: str) -> Callable[[B], B]:
+    """Return a class decorator that registers a backend for URI schemes and endings of paths.
+
+    Args:
+        schemes: what stands before "://" in a URI, such as "https", or how the path of a file
+            ends, such as ".db".
+    """
+
+    def decorate(backend: B) -> B:
+        for scheme in schemes:
+            INDEXES.register(scheme)(backend)
+        return backend
+
+    return decorate

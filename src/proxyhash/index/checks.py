@@ -1,10 +1,10 @@
-"""What every index asks of its arguments, so that all of them refuse the same with one sentence."""
+"""Checks of the arguments of every index, so that all of them refuse with the same sentence."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from proxyhash.codes import Codes, check_codes
 from proxyhash.errors import DataError, UsageError, check_option
@@ -13,12 +13,75 @@ from proxyhash.index.filters import MAX_INTEGER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_items", "check_modalities", "check_search", "copy_json"]
+__all__ = [
+    "as_ids",
+    "can_be_id",
+    "check_batch",
+    "check_codes_of",
+    "check_items",
+    "check_modalities",
+    "check_search",
+    "copy_json",
+]
 
 MAX_ID = 512
 """Characters of the longest id, as in a manifest."""
 
 _MAX_DEPTH = 32
+
+
+def can_be_id(id_: object) -> TypeGuard[str]:
+    """Whether something may be stored under this id."""
+    return isinstance(id_, str) and (id_.isascii() or _is_unicode(id_))
+
+
+def as_ids(ids: Sequence[str]) -> list[str]:
+    """Return those of the ids that something may be stored under, each once.
+
+    Raises:
+        UsageError: "ids is the string 'abc'; give a list of ids".
+    """
+    if isinstance(ids, str):
+        raise UsageError(f"ids is the string {ids!r:.60}; give a list of ids")
+    return [id_ for id_ in dict.fromkeys(ids) if can_be_id(id_)]
+
+
+def check_batch(batch: int) -> int:
+    """Return the number of items per batch.
+
+    Raises:
+        UsageError: "batch is 0; it must be at least 1".
+    """
+    if batch < 1:
+        raise UsageError(f"batch is {batch}; it must be at least 1")
+    return batch
+
+
+def check_codes_of(
+    place: object, *, bits: int, model: str, wanted_bits: int | None, wanted_model: str | None
+) -> None:
+    """Refuse an index whose codes have another length, or are another model's, than wanted.
+
+    Args:
+        place: where the index is, for the sentence.
+        bits: its code length.
+        model: its model's fingerprint, "" when unknown.
+        wanted_bits: the code length it must have; None for any.
+        wanted_model: the fingerprint it must have; None or "" for any.
+
+    Raises:
+        DataError: "FOLDER holds codes of 64 bits, not 128; ...".
+    """
+    if wanted_bits is not None and wanted_bits != bits:
+        raise DataError(
+            f"{place} holds codes of {bits} bits, not {wanted_bits}; encode with the model "
+            "the index was built with, or build another index"
+        )
+    if wanted_model and model and wanted_model != model:
+        raise DataError(
+            f"{place} holds codes of model {model}, not {wanted_model}; codes of two models "
+            "cannot be compared: use the model the index was built with, or build another index"
+        )
 
 
 def check_modalities(modalities: Sequence[str]) -> tuple[str, ...]:
@@ -61,6 +124,8 @@ def check_items(
     Raises:
         DataError: something is of another kind, width or number; says which item.
     """
+    if isinstance(ids, str):
+        raise DataError(f"ids is the string {ids!r:.60}; give a list of ids")
     ids = [_checked_id(id_) for id_ in ids]
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
@@ -164,12 +229,17 @@ def _checked_id(id_: object) -> str:
 
 
 def _checked_string(text: str, place: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataError(f"{place} holds {text!a:.60}, which is not valid Unicode") from None
+    if not text.isascii() and not _is_unicode(text):
+        raise DataError(f"{place} holds {text!a:.60}, which is not valid Unicode")
     return str(text)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _checked_payload(id_: str, payload: object) -> dict[str, object]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json, write_json
-from proxyhash.index.open import create_index, index_exists, open_index
+from proxyhash.index.open import create_index, index_exists, open_index, option_names
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -138,8 +138,9 @@ def copy_between(
         batch: see `copy_index`.
         track: told of the progress.
         record: see `copy_index`; default a file beside the folder or file of one of the two.
-        source_options: for `MilvusIndex.open`.
-        target_options: for `MilvusIndex.create`, when the target is in Milvus.
+        source_options: further arguments of `open_index`, such as `token`.
+        target_options: further arguments of `create_index`, and those of them that `open_index`
+            takes where the target exists.
 
     Raises:
         UsageError: the target holds something else, or source and target are the same.
@@ -149,7 +150,7 @@ def copy_between(
         raise UsageError(f"source and target are both {source}")
     record = _default_record(source, target) if record is None else record
     given = target_options or {}
-    opened = {name: given[name] for name in _OPENING if name in given}
+    opened = {name: given[name] for name in option_names(target, "exists") if name in given}
     reading = open_index(source, **(source_options or {}))
     try:
         if index_exists(target, **opened):
@@ -163,9 +164,6 @@ def copy_between(
             writing.close()
     finally:
         reading.close()
-
-
-_OPENING = ("collection", "token", "patience")
 
 
 class _Progress:
@@ -248,6 +246,6 @@ def _upsert(target: Index, items: Sequence[IndexItem]) -> None:
 
 def _default_record(source: str, target: str) -> Path:
     name = hashlib.sha256(f"{source}\n{target}".encode()).hexdigest()[:12]
-    local = [uri for uri in (source, target) if not uri.startswith(("http://", "https://"))]
+    local = [uri for uri in (source, target) if "://" not in uri]
     folder = Path(local[0].partition("#")[0]).absolute().parent if local else Path.cwd()
     return folder / f".proxyhash-copy-{name}.json"

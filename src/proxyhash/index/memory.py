@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from proxyhash.codes import check_bits
-from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.index.checks import check_items, check_modalities, check_search
-from proxyhash.index.engines.registry import get_engine
+import numpy as np
+
+from proxyhash.codes import distances
+from proxyhash.errors import DataError, UsageError
+from proxyhash.index.base import Index, register_index
+from proxyhash.index.engines.base import ENGINES
 from proxyhash.index.hit import Hit
 from proxyhash.index.memory_state import MemoryState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Self
+
+    import numpy.typing as npt
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
@@ -23,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["MemoryIndex"]
 
 
-class MemoryIndex:
+@register_index("memory")
+class MemoryIndex(Index):
     """The `Index` that holds everything in memory.
 
     Every change makes a new state beside the old one and then takes its place, so searches in
@@ -45,6 +52,9 @@ class MemoryIndex:
         [Hit(id='a', distance=1, payload={}), Hit(id='b', distance=1, payload={})]
     """
 
+    kind = "memory"
+    capabilities = frozenset({"write", "changes", "count_distances", "count_values"})
+
     def __init__(
         self,
         *,
@@ -53,80 +63,136 @@ class MemoryIndex:
         modalities: Sequence[str] = ("code",),
         engine: str = "scan",
     ) -> None:
-        self.bits = check_bits(bits)
-        self.model = model
-        self.modalities = check_modalities(modalities)
-        self.engine = get_engine(engine).name
+        super().__init__(bits=bits, model=model, modalities=modalities)
+        self.engine = ENGINES[engine].name
         self._writing = Lock()
         self._state = MemoryState.empty(self.modalities, bits=self.bits, engine=engine)
 
-    def add(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
+    @classmethod
+    def create(
+        cls,
+        uri: str | None = None,
         *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store new items, all of them or none; see `Index.add`."""
-        self._put(ids, codes, payloads, new=True)
+        bits: int,
+        model: str = "",
+        modalities: Sequence[str] = ("code",),
+        engine: str = "scan",
+    ) -> Self:
+        """Return a new index; the URI is None or "memory:", and names nothing."""
+        del uri
+        return cls(bits=bits, model=model, modalities=modalities, engine=engine)
 
-    def upsert(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
+    @classmethod
+    def open(
+        cls,
+        uri: str | None = None,
         *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store items in place of whatever was stored under their ids; see `Index.upsert`."""
-        self._put(ids, codes, payloads, new=False)
+        write: bool = True,
+        bits: int | None = None,
+        model: str | None = None,
+        modalities: Sequence[str] = ("code",),
+        engine: str = "scan",
+    ) -> Self:
+        """Return a new index, for `open_index(None, bits=64)`; see `create`.
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove items and return how many there were of them; see `Index.delete`."""
-        gone = set(ids)
+        Raises:
+            UsageError: no code length is given.
+        """
+        del write
+        if bits is None:
+            raise UsageError(
+                "an index in memory is always new; give its code length, such as bits=64"
+            )
+        return cls.create(uri, bits=bits, model=model or "", modalities=modalities, engine=engine)
+
+    @classmethod
+    def exists(cls, uri: str | None = None) -> bool:
+        """Whether there is an index to open: never, an index in memory is always new."""
+        del uri
+        return False
+
+    @property
+    def changes(self) -> object:
+        """The state itself: every change makes another one."""
+        return self._state
+
+    def count_values(self, field: str) -> list[tuple[object, int]] | None:
+        """Return the values in the lists of a payload field, each with how many items have it."""
+        counts: Counter[tuple[type, object]] = Counter()  # 1, 1.0 and true are different values
+        for payload in self._state.payloads:
+            values = payload.get(field)
+            if isinstance(values, list):
+                plain = [value for value in values if not isinstance(value, list | dict)]
+                counts.update({(type(value), value) for value in plain})
+        return [(value, count) for (_, value), count in counts.items()]
+
+    def info(self) -> dict[str, object]:
+        """Return what the index is and holds, for people to read."""
+        state = self._state
+        return {
+            "kind": self.kind,
+            "bits": self.bits,
+            "model": self.model,
+            "items": len(state.ids),
+            "modalities": {name: len(state.columns[name].rows) for name in self.modalities},
+            "engine": self.engine,
+            "exact": ENGINES[self.engine].exact,
+        }
+
+    def close(self) -> None:
+        """Do nothing: there are no files or connections."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._state.ids)
+
+    def _put(
+        self,
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
+        *,
+        new: bool,
+    ) -> None:
         with self._writing:
             state = self._state
-            there = [state.rows[id_] for id_ in gone if id_ in state.rows]
+            there = [id_ for id_ in ids if id_ in state.rows]
+            if there and new:
+                raise DataError(f"id {there[0]!r} is already in the index; ids must be unique")
+            if there:
+                state = state.without([state.rows[id_] for id_ in there])
+            if ids:
+                self._state = state.with_items(ids, codes, payloads)
+
+    def _delete(self, ids: list[str]) -> int:
+        with self._writing:
+            state = self._state
+            there = [state.rows[id_] for id_ in ids if id_ in state.rows]
             if there:
                 self._state = state.without(there)
             return len(there)
 
-    def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the interface's word
-        """Return what is stored under an id; see `Index.get`."""
-        state = self._state
-        if id not in state.rows:
-            raise UsageError(f"no item {id!r} in the index")
-        return state.item(state.rows[id])
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
-        """Return what is stored under those of the ids that are there; see `Index.get_many`."""
+    def _get_many(self, ids: list[str]) -> dict[str, IndexItem]:
         state = self._state
         return {id_: state.item(state.rows[id_]) for id_ in ids if id_ in state.rows}
 
-    def count(
-        self,
-        modality: str,
-        *,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> int:
-        """Return how many items a search of a modality compares; see `Index.count`."""
-        check_option("modality", modality, self.modalities)
+    def _contains(self, id_: str) -> bool:
+        return id_ in self._state.rows
+
+    def _count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
         state = self._state
         rows = state.columns[modality].rows
         return len(rows) if filter is None else int(state.matching(filter, rows).sum())
 
-    def search(
+    def _search(
         self,
         codes: Codes,
         *,
-        k: int | None = None,
-        modality: str | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
-        """Return the nearest items of each query, ordered by (distance, id); see `Index.search`."""
-        modality = check_search(
-            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
-        )
         state = self._state
         column = state.columns[modality]
         mask = None if filter is None else state.matching(filter, column.rows)
@@ -139,57 +205,22 @@ class MemoryIndex:
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]
 
-    def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
-        """Return all items in batches, in the order of their ids, as they are at the call."""
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be at least 1")
+    def _count_distances(
+        self,
+        query: Codes,
+        modality: str,
+        filter: Filter | None,  # noqa: A002
+    ) -> npt.NDArray[np.int64]:
         state = self._state
+        column = state.columns[modality]
+        found = distances(query, column.codes[column.rows])[0]
+        if filter is not None:
+            found = found[state.matching(filter, column.rows)]
+        return np.bincount(found, minlength=self.bits + 1)
+
+    def _items(self, batch: int) -> Iterator[list[IndexItem]]:
+        state = self._state  # as it is at the call
         return (
             [state.item(row) for row in range(start, min(start + batch, len(state.ids)))]
             for start in range(0, len(state.ids), batch)
         )
-
-    def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read."""
-        state = self._state
-        return {
-            "kind": "memory",
-            "bits": self.bits,
-            "model": self.model,
-            "items": len(state.ids),
-            "modalities": {name: len(state.columns[name].rows) for name in self.modalities},
-            "engine": self.engine,
-            "exact": get_engine(self.engine).exact,
-        }
-
-    def close(self) -> None:
-        """Do nothing: there are no files or connections."""
-
-    def __contains__(self, id: object, /) -> bool:  # noqa: A002
-        """Whether something is stored under this id."""
-        return id in self._state.rows
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._state.ids)
-
-    def _put(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        payloads: Sequence[Mapping[str, object]] | None,
-        *,
-        new: bool,
-    ) -> None:
-        ids, codes, payloads = check_items(
-            ids, codes, payloads, bits=self.bits, modalities=self.modalities
-        )
-        with self._writing:
-            state = self._state
-            there = [id_ for id_ in ids if id_ in state.rows]
-            if there and new:
-                raise DataError(f"id {there[0]!r} is already in the index; ids must be unique")
-            if there:
-                state = state.without([state.rows[id_] for id_ in there])
-            if ids:
-                self._state = state.with_items(ids, codes, payloads)

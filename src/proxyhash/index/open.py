@@ -1,64 +1,77 @@
-"""Indexes by URI: a folder, a Milvus Lite file, or a Milvus server."""
+"""Indexes by URI, through the registry of backends."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.errors import UsageError
-from proxyhash.index.milvus.connection import is_address
+from proxyhash.index.base import INDEXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxyhash.index.base import Index
+    from proxyhash.index.base import Backend, Index
 
-__all__ = ["create_index", "index_exists", "is_milvus", "open_index"]
+__all__ = ["create_index", "index_exists", "open_index", "option_names", "scheme_of"]
 
 
-def is_milvus(uri: str) -> bool:
-    """Whether a URI is for Milvus: an http(s) address, or a file (not a folder) *.db."""
-    path = uri.partition("#")[0]
-    return is_address(uri) or (path.endswith(".db") and not Path(path).is_dir())
+def scheme_of(uri: str | None) -> str:
+    """Return the name in `INDEXES` of the backend that a URI is for.
+
+    Raises:
+        UsageError: "index scheme is 'ftp'; it must be one of ...".
+
+    Example:
+        >>> scheme_of(None), scheme_of("photos.index"), scheme_of("https://host#photos")
+        ('memory', 'file', 'https')
+    """
+    if uri is None or uri == "memory:":
+        return "memory"
+    scheme, there, _ = uri.partition("://")
+    if there:
+        INDEXES[scheme]
+        return scheme
+    path = Path(uri.partition("#")[0])
+    return path.suffix if path.suffix in INDEXES and not path.is_dir() else "file"
 
 
 def open_index(
-    uri: str,
+    uri: str | None,
     *,
     write: bool = False,
     bits: int | None = None,
     model: str | None = None,
-    **milvus: Any,
+    **options: Any,
 ) -> Index:
-    """Return an index that exists.
+    """Return an index that exists, or a new one in memory.
 
     Args:
         uri: a folder made by `Store`; the path of a file *.db, for Milvus Lite; or the address
             "http(s)://host:19530" of a Milvus server. The latter two may name a collection
-            behind a "#"; the default is "proxyhash".
-        write: whether it will be changed. A folder has one writer at a time; Milvus has no such
-            limit.
-        bits: the code length it must have; None for any.
+            behind a "#"; the default is "proxyhash". None or "memory:" is a new index in memory.
+            Other packages add schemes of their own; see `register_index`.
+        write: whether it will be changed. A folder has one writer at a time; Milvus and an index
+            in memory have no such limit.
+        bits: the code length it must have; None for any. An index in memory needs one.
         model: the model fingerprint it must have; None for any.
-        milvus: further arguments of `MilvusIndex.open`, such as `token`.
+        options: further arguments of the backend's own `open`, such as `token` of `MilvusIndex`.
 
     Raises:
-        UsageError: there is no such index, or options are given that are Milvus' alone.
+        UsageError: there is no such index, or the backend does not take an option.
         DataError: it is damaged, or of another code length or model.
+
+    Example:
+        >>> open_index(None, bits=64).info()["kind"]
+        'memory'
     """
-    if is_milvus(uri):
-        from proxyhash.index.milvus import MilvusIndex
-
-        place, options = _split(uri, milvus)
-        return MilvusIndex.open(place, bits=bits, model=model, **options)
-    from proxyhash.index.store import Store
-
-    _refuse(uri, milvus)
-    return Store.open(uri, write=write, bits=bits, model=model)
+    backend = _backend(uri, "open", options)
+    return backend.open(uri, write=write, bits=bits, model=model, **options)
 
 
 def create_index(
-    uri: str, *, bits: int, model: str = "", modalities: Sequence[str], **milvus: Any
+    uri: str | None, *, bits: int, model: str = "", modalities: Sequence[str], **options: Any
 ) -> Index:
     """Return a new, empty index, open for writing.
 
@@ -67,43 +80,43 @@ def create_index(
         bits: the code length.
         model: fingerprint of the model that makes the codes, "" when unknown.
         modalities: what an item may have a code of.
-        milvus: further arguments of `MilvusIndex.create`, such as `engine`.
+        options: further arguments of the backend's own `create`, such as `engine`.
 
     Raises:
-        UsageError: there is something already, or options are given that are Milvus' alone.
+        UsageError: there is something already, or the backend does not take an option.
     """
-    if is_milvus(uri):
-        from proxyhash.index.milvus import MilvusIndex
-
-        place, options = _split(uri, milvus)
-        return MilvusIndex.create(place, bits=bits, model=model, modalities=modalities, **options)
-    from proxyhash.index.store import Store
-
-    _refuse(uri, milvus)
-    return Store.create(uri, bits=bits, model=model, modalities=modalities)
+    backend = _backend(uri, "create", options)
+    return backend.create(uri, bits=bits, model=model, modalities=modalities, **options)
 
 
-def index_exists(uri: str, **milvus: Any) -> bool:
+def index_exists(uri: str, **options: Any) -> bool:
     """Whether there is an index at a URI; a server that cannot be reached is an error.
 
     Args:
         uri: as in `open_index`.
-        milvus: `token`, `patience` and `collection`.
+        options: further arguments of the backend's own `exists`, such as `token`.
     """
-    if not is_milvus(uri):
-        path = Path(uri)
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
-    from proxyhash.index.milvus import MilvusIndex
-
-    place, options = _split(uri, milvus)
-    return MilvusIndex.exists(place, **options)
+    return _backend(uri, "exists", options).exists(uri, **options)
 
 
-def _split(uri: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    place, _, collection = uri.partition("#")
-    return place.rstrip("/"), ({"collection": collection} if collection else {}) | options
+def option_names(uri: str | None, verb: str) -> frozenset[str]:
+    """Return the names of the options that a backend takes beyond those of every index.
+
+    Args:
+        uri: as in `open_index`.
+        verb: "open", "create" or "exists".
+    """
+    taken = inspect.signature(getattr(INDEXES[scheme_of(uri)], verb)).parameters.values()
+    names = {one.name for one in taken if one.kind is inspect.Parameter.KEYWORD_ONLY}
+    return frozenset(names - {"write", "bits", "model", "modalities"})
 
 
-def _refuse(uri: str, options: dict[str, Any]) -> None:
-    if options:
-        raise UsageError(f"{', '.join(sorted(options))} is for Milvus; {uri} is a folder")
+def _backend(uri: str | None, verb: str, options: dict[str, Any]) -> Backend:
+    """Return the backend of a URI when it takes these options."""
+    scheme, names = scheme_of(uri), option_names(uri, verb)
+    if unknown := ", ".join(sorted(options.keys() - names)):
+        raise UsageError(
+            f"{unknown}: no such option of {uri} ({scheme}); "
+            f"there is {', '.join(sorted(names)) or 'none'}"
+        )
+    return INDEXES[scheme]

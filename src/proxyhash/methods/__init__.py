@@ -1,19 +1,43 @@
-"""Training objectives, one a file: which proxies, losses and schedule make DCHML, PSLDH, DCMH."""
+"""Training methods, one per file: which proxies, losses and schedule make DCHML, PSLDH, DCMH.
 
-from proxyhash.methods.registry import get_method, make_objective, methods, register_method
-from proxyhash.methods.shared.objective import ALTERNATING, JOINT, Batch, Context, Memory, Objective
-from proxyhash.methods.shared.settings import Settings
+A file here registers one `Objective`; another package names its module under the entry-point group
+`proxyhash.methods`. The contract suite (tests/methods/test_contract.py) runs over every member.
+"""
+
+from proxyhash.methods.shared.batch import Batch, Memory, Rows, sign
+from proxyhash.methods.shared.objective import (
+    Context,
+    MethodCard,
+    Objective,
+    Passes,
+    alternating,
+    joint,
+)
+from proxyhash.methods.shared.registry import (
+    METHODS,
+    get_method,
+    make_objective,
+    method_settings,
+    register_method,
+)
+from proxyhash.methods.shared.settings import Settings, read_settings
 
 __all__ = [
-    "ALTERNATING",
-    "JOINT",
+    "METHODS",
     "Batch",
     "Context",
     "Memory",
+    "MethodCard",
     "Objective",
+    "Passes",
+    "Rows",
     "Settings",
+    "alternating",
     "get_method",
+    "joint",
     "make_objective",
-    "methods",
+    "method_settings",
+    "read_settings",
     "register_method",
+    "sign",
 ]

@@ -8,16 +8,16 @@ import torch
 from pydantic import Field
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.registry import register_method
 from proxyhash.methods.shared.canonical import canonical_directions
 from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
 from proxyhash.methods.shared.itq import itq_rotation
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
-    from proxyhash.data.item import Modality
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Rows
     from proxyhash.methods.shared.objective import Context
-    from proxyhash.methods.shared.rows import Rows
 
 __all__ = ["CcaItq", "CcaItqSettings"]
 
@@ -63,30 +63,37 @@ class CcaItq(ClosedFormObjective):
         """Return the projection of each modality.
 
         Raises:
-            UsageError: fewer than two train items have both modalities.
+            UsageError: there are not two modalities, or fewer than two training items have both.
         """
-        pairs = train.has_image & train.has_text
+        if len(train.modalities) != 2:
+            raise UsageError(
+                f"cca-itq learns from two modalities, and the run has {len(train.modalities)} "
+                f"({', '.join(train.modalities)}); leave one out, for example with "
+                f"--encoder {train.modalities[-1]}=none"
+            )
+        one, two = train.modalities
+        pairs = train.present[one] & train.present[two]
         count = int(pairs.sum())
         if count < 2:
             raise UsageError(
-                f"cca-itq learns from items with an image and a text, and {count} train items have "
-                "both; at least 2 are needed"
+                f"cca-itq learns from items with both modalities, {one} and {two}, and {count} "
+                "training items have both; at least 2 are needed"
             )
-        image, text = train.image[pairs], train.text[pairs]
-        means = image.mean(dim=0), text.mean(dim=0)
-        image, text = image - means[0], text - means[1]
+        first, second = train.features[one][pairs], train.features[two][pairs]
+        means = first.mean(dim=0), second.mean(dim=0)
+        first, second = first - means[0], second - means[1]
         found = canonical_directions(
-            image, text, count=self.bits, regularization=self.settings.regularization
+            first, second, count=self.bits, regularization=self.settings.regularization
         )
         strength = found.correlations**self.settings.power
-        image_weights, text_weights = found.first * strength, found.second * strength
+        first_weights, second_weights = found.first * strength, found.second * strength
         rotation = itq_rotation(
-            torch.cat([image @ image_weights, text @ text_weights]),
+            torch.cat([first @ first_weights, second @ second_weights]),
             self.bits,
             seed=self.seed,
             iterations=self.settings.iterations,
         )
         return {
-            "image": (means[0], image_weights @ rotation),
-            "text": (means[1], text_weights @ rotation),
+            one: (means[0], first_weights @ rotation),
+            two: (means[1], second_weights @ rotation),
         }

@@ -8,13 +8,15 @@ import torch
 from pydantic import Field
 
 from proxyhash.losses import bit_cross_entropy, log_cosh_quantization
-from proxyhash.methods.registry import register_method
+from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.centers import CenterObjective
-from proxyhash.methods.shared.objective import Batch, Context, sign
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["Csq", "CsqSettings"]
 
@@ -55,9 +57,9 @@ class Csq(CenterObjective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "center" and "quantization"."""
         center = quantized = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            outputs = batch.need(modality)[rows]
+            outputs = batch.outputs[modality][rows]
             center = center + bit_cross_entropy(outputs, self.semantic_centers(batch.labels[rows]))
             quantized = quantized + log_cosh_quantization(outputs)
         return {"center": center, "quantization": self.settings.lambda_ * quantized}

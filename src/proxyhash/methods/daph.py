@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 
 from proxyhash.losses import data_softmax, margin_dynamic_softmax
-from proxyhash.methods.registry import register_method
 from proxyhash.methods.shared.data_proxies import learn_data_proxies
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from proxyhash.data.item import Modality
-    from proxyhash.methods.shared.objective import Batch, Context
-    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Batch, Rows
+    from proxyhash.methods.shared.objective import Context
     from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = ["Daph", "DaphSettings"]
@@ -69,18 +69,14 @@ class Daph(ScheduledObjective):
     settings_type = DaphSettings
     settings: DaphSettings
     class_codes: Tensor
-    image_codes: Tensor
-    text_codes: Tensor
-    image_labels: Tensor
-    text_labels: Tensor
 
     def __init__(self, context: Context, settings: DaphSettings) -> None:
         super().__init__(context, settings)
-        count = min(len(context.labels), settings.data_proxies)
+        self.count = min(len(context.labels), settings.data_proxies)
         self.register_buffer("class_codes", torch.zeros(context.classes, context.bits))
-        for modality in ("image", "text"):
-            self.register_buffer(f"{modality}_codes", torch.zeros(count, context.bits))
-            self.register_buffer(f"{modality}_labels", torch.zeros(count, context.classes))
+        for modality in context.modalities:
+            self.register_buffer(f"{modality}_codes", torch.zeros(self.count, context.bits))
+            self.register_buffer(f"{modality}_labels", torch.zeros(self.count, context.classes))
 
     def begin_run(
         self,
@@ -95,14 +91,12 @@ class Daph(ScheduledObjective):
             train, self.bits, epochs=self.settings.first_stage_epochs, track=track, **options
         )
         self.class_codes.copy_(found.classes)
-        drawn = torch.randperm(len(train))[: len(self.image_codes)].to(train.labels.device)
-        modalities: tuple[Modality, ...] = ("image", "text")
-        for modality in modalities:
-            codes = found.image if modality == "image" else found.text
-            codes_there, labels_there = self._data_proxies(modality)
-            codes_there.copy_(codes[drawn])
-            # Without labels a proxy is not there.
-            labels_there.copy_(train.labels[drawn] * train.has(modality)[drawn, None])
+        drawn = torch.randperm(len(train))[: self.count].to(train.labels.device)
+        for modality in self.modalities:
+            codes, labels = self._data_proxies(modality)
+            codes.copy_(found.items[modality][drawn])
+            # A proxy without labels takes part in no term.
+            labels.copy_(train.labels[drawn] * train.present[modality][drawn, None])
 
     @property
     def proxies(self) -> Proxies:
@@ -113,13 +107,12 @@ class Daph(ScheduledObjective):
         """Return the terms "classes", "same" and "partial"."""
         gamma, sigma = self.settings.gamma, self.settings.sigma
         classes = same = partial = batch.labels.new_zeros(())
-        modalities: tuple[Modality, ...] = ("image", "text")
-        for modality in batch.learning():
-            outputs, labels = batch.need(modality) / self.bits, batch.labels_of(modality)
+        for modality in batch.learning:
+            outputs, labels = batch.outputs[modality] / self.bits, batch.labels_of(modality)
             classes = classes + margin_dynamic_softmax(
                 outputs @ self.class_codes.T, labels, gamma=gamma, sigma=sigma
             )
-            for source in modalities:
+            for source in self.modalities:
                 codes, code_labels = self._data_proxies(source)
                 terms = data_softmax(
                     outputs @ codes.T, labels, code_labels, gamma=gamma, sigma=sigma
@@ -129,6 +122,4 @@ class Daph(ScheduledObjective):
 
     def _data_proxies(self, modality: Modality) -> tuple[Tensor, Tensor]:
         """Return codes (p, K) and labels (p, C)."""
-        if modality == "image":
-            return self.image_codes, self.image_labels
-        return self.text_codes, self.text_labels
+        return self.get_buffer(f"{modality}_codes"), self.get_buffer(f"{modality}_labels")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, other, sign
+from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
+from proxyhash.methods.shared.registry import register_method
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["Dchml", "DchmlSettings"]
 
@@ -51,14 +53,14 @@ class Dchml(ProxyObjective):
         "reference": {
             "optimizer": "sgd",
             "learning_rate": 1e-3,
-            "text_learning_rate": 1e-2,
+            "learning_rates": {"text": 1e-2},
             "weight_decay": 1e-5,
             "lr_schedule": "constant",
             "batch_size": 40,
             "hidden": [4096, 4096],
             "dropout": 0.0,
             "output_batch_norm": False,
-            "text_network": {"hidden": [8192]},
+            "networks": {"text": {"hidden": [8192]}},
             "settings": {
                 "schedule": "alternating",
                 "proxies": "phnet",
@@ -77,15 +79,16 @@ class Dchml(ProxyObjective):
         """Return the terms "margin", "cross" and "quantization"."""
         gamma, sigma = self.gamma, self.sigma
         margin = cross = batch.labels.new_zeros(())
-        for modality in batch.learning():
-            logits = self.logits(batch.need(modality))
+        for modality in batch.learning:
+            logits = self.logits(batch.outputs[modality])
             labels = batch.labels_of(modality)
             margin = margin + margin_dynamic_softmax(logits, labels, gamma=gamma, sigma=sigma)
-            codes = sign(batch.latest(other(modality)))
-            in_both = labels * batch.has(other(modality))[:, None]
-            cross = cross + cross_modal_softmax(
-                logits, self.logits(codes), in_both, gamma=gamma, sigma=sigma
-            )
+            for other in batch.others(modality):
+                codes = sign(batch.latest(other))
+                in_both = labels * batch.present[other][:, None]
+                cross = cross + cross_modal_softmax(
+                    logits, self.logits(codes), in_both, gamma=gamma, sigma=sigma
+                )
         return {
             "margin": margin,
             "cross": self.settings.eta * cross,

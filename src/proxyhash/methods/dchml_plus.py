@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from proxyhash.errors import UsageError
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, Objective, sign
+from proxyhash.methods.shared.batch import Batch, sign
+from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies
@@ -19,8 +20,8 @@ from proxyhash.proxies.proxies import Proxies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxyhash.data.item import Modality
-    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Rows
     from proxyhash.networks.hashing_network import HashingNetwork
     from proxyhash.networks.posterior import PosteriorPHNet
 
@@ -81,7 +82,7 @@ class DchmlPlus(Objective):
         "batch_size": None,
         "input_dropout": None,
         "center": True,
-        "text_network": {"input_dropout": 0.0, "center": False},
+        "networks": {"text": {"input_dropout": 0.0, "center": False}},
     }
     settings: DchmlPlusSettings
 
@@ -113,7 +114,7 @@ class DchmlPlus(Objective):
         self, modality: Modality, network: HashingNetwork, features: Tensor, labels: Tensor
     ) -> Tensor:
         """Return the outputs for mixed features; their predictions are kept for the loss."""
-        mix = self.settings.image_mix if modality == "image" else self.settings.text_mix
+        mix = getattr(self.settings, f"{modality}_mix", 0.0)
         mixed, shares = _mix(features, labels, mix)
         logits = network.class_logits(mixed)
         noisy = logits.detach() + self.settings.noise * torch.randn_like(logits)
@@ -124,13 +125,13 @@ class DchmlPlus(Objective):
         """Return the terms "posterior", "relevance" and "quantization"."""
         posterior = batch.labels.new_zeros(())
         outputs, noisy = [], []
-        for modality in batch.learning():
+        for modality in batch.learning:
             if modality not in self._predictions:  # nothing of this batch has the modality
                 continue
             logits, noisy_logits, shares = self._predictions.pop(modality)
             posterior = posterior + label_posterior(logits, shares)
-            labeled = batch.labels[batch.has(modality)].bool().any(dim=1)
-            outputs.append(batch.need(modality)[batch.has(modality)][labeled])
+            labeled = batch.labels[batch.present[modality]].bool().any(dim=1)
+            outputs.append(batch.outputs[modality][batch.present[modality]][labeled])
             noisy.append(noisy_logits[labeled])
         if not outputs:
             return {"posterior": posterior}
@@ -142,7 +143,7 @@ class DchmlPlus(Objective):
         self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
     ) -> None:
         """Fit PHNet to the predictions of the final networks for the train items."""
-        phnet = _phnet(networks["image"])
+        phnet = _phnet(next(iter(networks.values())))
         if self.settings.refit:
             self._refit(phnet, _predict(networks, train), track=track)
         certain = torch.eye(self.classes, device=self.scale.device) * 2 - 1
@@ -217,9 +218,7 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 @torch.no_grad()
 def _predict(networks: Mapping[Modality, HashingNetwork], train: Rows) -> dict[Modality, Tensor]:
     """Return the class logits of the train items that have the modality and a label."""
-    labeled = train.labels.bool().any(dim=1)
-    predictions = {}
-    for modality, network in networks.items():
-        rows = labeled & train.has(modality)
-        predictions[modality] = network.eval().class_logits(train.features(modality)[rows])
-    return predictions
+    return {
+        modality: network.eval().class_logits(train.features[modality][train.labeled(modality)])
+        for modality, network in networks.items()
+    }

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from proxyhash.losses import bit_uncertainty, contrastive
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, Objective
+from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Batch
 
 __all__ = ["Dchmt", "DchmtSettings"]
 
@@ -59,22 +60,20 @@ class Dchmt(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "pairs" and "quantization"."""
-        pairs = (
-            self._pairs(batch, "image", "image")
-            + self._pairs(batch, "text", "text")
-            + self._pairs(batch, "image", "text")
-        )
+        pairs = batch.labels.new_zeros(())
+        for modality, against in batch.pairs():
+            pairs = pairs + self._pairs(batch, modality, against)
         quantized = batch.labels.new_zeros(())
-        for modality in batch.learning():
-            outputs = batch.need(modality)[batch.supervised(modality)]
+        for modality in batch.learning:
+            outputs = batch.outputs[modality][batch.supervised(modality)]
             quantized = quantized + bit_uncertainty(outputs) / 2
         return {"pairs": pairs, "quantization": self.settings.lambda_ * quantized}
 
     def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
         rows, columns = batch.supervised(modality), batch.supervised(against)
         return contrastive(
-            batch.need(modality)[rows] / math.sqrt(2),
-            batch.need(against)[columns] / math.sqrt(2),
+            batch.outputs[modality][rows] / math.sqrt(2),
+            batch.outputs[against][columns] / math.sqrt(2),
             batch.labels[rows] @ batch.labels[columns].T > 0,
             margin=self.margin,
         )

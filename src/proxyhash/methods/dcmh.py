@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from proxyhash.losses import bit_balance, pairwise_likelihood, quantization
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, other
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.data.item import Modality
+    from proxyhash.methods.shared.batch import Batch
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["Dcmh", "DcmhSettings"]
 
@@ -59,7 +60,7 @@ class Dcmh(ScheduledObjective):
             "hidden": [4096, 4096],
             "dropout": 0.0,
             "output_batch_norm": False,
-            "text_network": {"hidden": [8192]},
+            "networks": {"text": {"hidden": [8192]}},
             "settings": {"schedule": "alternating", "gamma": 1.0, "eta": 1.0, "scale": 0.5},
         }
     }
@@ -76,20 +77,28 @@ class Dcmh(ScheduledObjective):
         return self._alternating(batch) if self.alternating else self._joint(batch)
 
     def _joint(self, batch: Batch) -> dict[str, Tensor]:
-        """Pairs of the batch's images and texts."""
-        image_rows, text_rows = batch.supervised("image"), batch.supervised("text")
-        image, text = batch.need("image")[image_rows], batch.need("text")[text_rows]
-        similar = _share_a_label(batch.labels[image_rows], batch.labels[text_rows])
-        return self._terms(batch, self._likelihood(image, text, similar), items=len(batch.labels))
+        """Pairs of the batch's items across modalities."""
+        pairs = batch.labels.new_zeros(())
+        for one, other in combinations(batch.learning, 2):
+            rows, columns = batch.supervised(one), batch.supervised(other)
+            similar = _share_a_label(batch.labels[rows], batch.labels[columns])
+            pairs = pairs + self._likelihood(
+                batch.outputs[one][rows], batch.outputs[other][columns], similar
+            )
+        return self._terms(batch, pairs, items=len(batch.labels))
 
     def _alternating(self, batch: Batch) -> dict[str, Tensor]:
-        """Pairs of the batch's one modality with all train items of the other."""
-        (modality,) = batch.learning()
-        rows, across = batch.supervised(modality), self._taught(batch, other(modality))
-        others = batch.memory.of(other(modality))[across]
-        similar = _share_a_label(batch.labels[rows], self.train_labels[across])
-        pairs = self._likelihood(batch.need(modality)[rows], others, similar)
-        return self._terms(batch, pairs, items=len(others))
+        """Pairs of the batch's one modality with all training items of the others."""
+        (modality,) = batch.learning
+        rows = batch.supervised(modality)
+        pairs, items = batch.labels.new_zeros(()), 0
+        for other in batch.others(modality):
+            across = batch.memory.present[other] & self.train_labels.bool().any(dim=1)
+            others = batch.memory.outputs[other][across]
+            similar = _share_a_label(batch.labels[rows], self.train_labels[across])
+            pairs = pairs + self._likelihood(batch.outputs[modality][rows], others, similar)
+            items = max(items, len(others))
+        return self._terms(batch, pairs, items=items)
 
     def _terms(self, batch: Batch, pairs: Tensor, *, items: int) -> dict[str, Tensor]:
         """Weight the terms: like the pairs, the paper's other sums are divided by n * m.
@@ -101,9 +110,9 @@ class Dcmh(ScheduledObjective):
         """
         quantized = balance = batch.labels.new_zeros(())
         unified = self.unified(batch)
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            outputs = batch.need(modality)[rows]
+            outputs = batch.outputs[modality][rows]
             quantized = quantized + quantization(outputs, unified[rows])
             balance = balance + _balance(outputs)
         return {
@@ -115,10 +124,6 @@ class Dcmh(ScheduledObjective):
     def _likelihood(self, outputs: Tensor, others: Tensor, similar: Tensor) -> Tensor:
         # The loss halves inner products itself, as in the paper.
         return pairwise_likelihood(2 * self.scale * outputs, others, similar)
-
-    def _taught(self, batch: Batch, modality: Modality) -> Tensor:
-        """Return (n,) bool: train items with the modality and a label."""
-        return batch.memory.has(modality) & self.train_labels.bool().any(dim=1)
 
 
 def _balance(outputs: Tensor) -> Tensor:

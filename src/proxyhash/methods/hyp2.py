@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from proxyhash.losses import irrelevant_pairs, proxy_hinge
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, Objective, sign
+from proxyhash.methods.shared.batch import Batch, sign
+from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.proxies.linear_codes import griesmer_bound
 from proxyhash.proxies.proxies import Proxies
@@ -20,7 +21,7 @@ from proxyhash.proxies.proxies import Proxies
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data import Modality
 
 __all__ = ["Hyp2", "Hyp2Settings", "reference_tau"]
 
@@ -84,14 +85,12 @@ class Hyp2(Objective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "proxies" and "pairs"."""
         near = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            near = near + self._near(batch.need(modality)[rows], batch.labels[rows])
-        pairs = (
-            self._pairs(batch, "image", "image")
-            + self._pairs(batch, "text", "text")
-            + self._pairs(batch, "image", "text")
-        )
+            near = near + self._near(batch.outputs[modality][rows], batch.labels[rows])
+        pairs = batch.labels.new_zeros(())
+        for modality, against in batch.pairs():
+            pairs = pairs + self._pairs(batch, modality, against)
         return {"proxies": near, "pairs": self.settings.beta * pairs}
 
     def _near(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -101,10 +100,10 @@ class Hyp2(Objective):
 
     def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
         several = batch.labels.sum(dim=1) > 1
-        rows, columns = batch.has(modality) & several, batch.has(against) & several
+        rows, columns = batch.present[modality] & several, batch.present[against] & several
         return irrelevant_pairs(
-            batch.need(modality)[rows],
-            batch.need(against)[columns],
+            batch.outputs[modality][rows],
+            batch.outputs[against][columns],
             batch.labels[rows] @ batch.labels[columns].T > 0,
             tau=self.tau,
         )

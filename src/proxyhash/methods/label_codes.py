@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from proxyhash.losses import bit_cross_entropy
-from proxyhash.methods.registry import register_method
-from proxyhash.methods.shared.objective import Batch, Context, Objective
+from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from proxyhash.methods.shared.batch import Batch
 
 __all__ = ["LabelCodes", "LabelCodesSettings", "deal_bits"]
 
@@ -71,9 +73,9 @@ class LabelCodes(Objective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the term "labels"."""
         total = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            outputs = batch.need(modality)[rows]
+            outputs = batch.outputs[modality][rows]
             total = total + bit_cross_entropy(outputs, self._codes(batch.labels[rows]))
         return {"labels": total}
 

@@ -9,14 +9,15 @@ from pydantic import Field
 from torch.nn import functional
 
 from proxyhash.losses import cosine_softmax
-from proxyhash.methods.registry import register_method
 from proxyhash.methods.shared.centers import CenterObjective
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.methods.shared.objective import Batch, Context
+    from proxyhash.methods.shared.batch import Batch
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["OrthoHash", "OrthoHashSettings"]
 
@@ -57,9 +58,9 @@ class OrthoHash(CenterObjective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the term "cosine"."""
         total = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            cosines = self.cosines(batch.need(modality)[rows])
+            cosines = self.cosines(batch.outputs[modality][rows])
             total = total + cosine_softmax(
                 cosines, batch.labels[rows], scale=self.scale, margin=self.settings.margin
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.losses import partial_softmax
-from proxyhash.methods.registry import register_method
 from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
+from proxyhash.methods.shared.registry import register_method
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.methods.shared.objective import Batch, Context
+    from proxyhash.methods.shared.batch import Batch
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["Psldh", "PsldhSettings"]
 
@@ -42,9 +43,9 @@ class Psldh(ProxyObjective):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "partial" and "quantization"."""
         partial = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             partial = partial + partial_softmax(
-                self.logits(batch.need(modality)),
+                self.logits(batch.outputs[modality]),
                 batch.labels_of(modality),
                 gamma=self.gamma,
                 sigma=self.sigma,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from proxyhash.methods.registry import register_method
 from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
+from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
-    from proxyhash.data.item import Modality
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Rows
     from proxyhash.methods.shared.objective import Context
-    from proxyhash.methods.shared.rows import Rows
 
 __all__ = ["RandomProjection", "RandomProjectionSettings"]
 
@@ -44,9 +44,8 @@ class RandomProjection(ClosedFormObjective):
         """Return the mean and Gaussian weights of each modality."""
         generator = torch.Generator().manual_seed(self.seed)
         found: dict[Modality, Projection] = {}
-        modalities: tuple[Modality, ...] = ("image", "text")
-        for modality in modalities:
-            features = train.features(modality)[train.has(modality)]
+        for modality in train.modalities:
+            features = train.features[modality][train.present[modality]]
             weights = torch.randn(
                 features.shape[1], self.bits, generator=generator, dtype=features.dtype
             )

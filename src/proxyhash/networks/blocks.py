@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from proxyhash.data import Modality
-    from proxyhash.networks.hashing_network import HashingNetwork
+    from proxyhash.networks.base import Network
 
 __all__ = ["block_logits", "sign_logits"]
 
@@ -33,7 +33,7 @@ Products of other sizes were seen to differ by up to 1e-6 of it.
 
 
 def block_logits(
-    network: HashingNetwork, features: Float32[np.ndarray, "n d"], *, modality: Modality
+    network: Network, features: Float32[np.ndarray, "n d"], *, modality: Modality
 ) -> Float32[np.ndarray, "n k"]:
     """Return the logits of features, computed in blocks of `BLOCK_ROWS`.
 
@@ -60,7 +60,7 @@ def block_logits(
 
 
 def sign_logits(
-    network: HashingNetwork, features: Float32[np.ndarray, "n d"], *, modality: Modality
+    network: Network, features: Float32[np.ndarray, "n d"], *, modality: Modality
 ) -> Float32[np.ndarray, "n k"]:
     """Return logits with the signs of `block_logits`; a few items cost less than a block.
 
@@ -86,9 +86,7 @@ def sign_logits(
     return logits
 
 
-def _forward(
-    network: HashingNetwork, rows: Float32[np.ndarray, "n d"]
-) -> Float32[np.ndarray, "n k"]:
+def _forward(network: Network, rows: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n k"]:
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()

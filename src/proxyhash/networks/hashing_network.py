@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from proxyhash.errors import UsageError, check_option
+from proxyhash.networks.base import Network, register_network
 from proxyhash.networks.posterior import PosteriorPHNet
 
 __all__ = ["ACTIVATIONS", "HashingNetwork", "IHNet", "THNet"]
@@ -23,7 +23,8 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
 }
 
 
-class HashingNetwork(nn.Module):
+@register_network
+class HashingNetwork(Network):
     """Features (n, d) to outputs (n, K) in (-1, 1), whose signs are the code.
 
     The layers are, in order: standardization, input dropout, then for each hidden width a linear
@@ -61,6 +62,7 @@ class HashingNetwork(nn.Module):
         UsageError: an argument is out of its range; the sentence names it.
     """
 
+    kind = "hashing"
     mean: Tensor
     scale: Tensor
 
@@ -80,27 +82,28 @@ class HashingNetwork(nn.Module):
         output_batch_norm: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        for name, width in [("dim_in", dim_in), ("bits", bits), *(("hidden", h) for h in hidden)]:
+        for width in hidden:
             if width < 1:
-                raise UsageError(f"{name} is {width}; a layer needs a width of at least 1")
+                raise UsageError(f"hidden is {width}; a layer needs a width of at least 1")
         for name, share in [("dropout", dropout), ("input_dropout", input_dropout)]:
             if not 0 <= share < 1:
                 raise UsageError(f"{name} is {share}; it must be at least 0 and below 1")
         check_option("activation", activation, ACTIVATIONS)
-        self.config: dict[str, Any] = {
-            "dim_in": dim_in,
-            "bits": bits,
-            "hidden": list(hidden),
-            "dropout": dropout,
-            "input_dropout": input_dropout,
-            "batch_norm": batch_norm,
-            "activation": activation,
-            "standardize": standardize,
-            "center": center,
-            "categories": categories,
-            "output_batch_norm": output_batch_norm,
-        }
+        super().__init__(
+            {
+                "dim_in": dim_in,
+                "bits": bits,
+                "hidden": list(hidden),
+                "dropout": dropout,
+                "input_dropout": input_dropout,
+                "batch_norm": batch_norm,
+                "activation": activation,
+                "standardize": standardize,
+                "center": center,
+                "categories": categories,
+                "output_batch_norm": output_batch_norm,
+            }
+        )
         layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
         width = dim_in
         for hidden_width in hidden:
@@ -120,21 +123,6 @@ class HashingNetwork(nn.Module):
             self.register_buffer("mean", torch.zeros(dim_in))
             self.register_buffer("scale", torch.ones(dim_in))
         self._draw_weights(torch.Generator().manual_seed(seed))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> HashingNetwork:
-        """Return a network of the given `config`, its weights still to be loaded."""
-        return cls(**config)
-
-    @property
-    def bits(self) -> int:
-        """Code length K."""
-        return int(self.config["bits"])
-
-    @property
-    def dim_in(self) -> int:
-        """Width of the features."""
-        return int(self.config["dim_in"])
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
@@ -162,10 +150,6 @@ class HashingNetwork(nn.Module):
     @property
     def _shifts(self) -> bool:
         return bool(self.config["standardize"] or self.config["center"])
-
-    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Return the outputs h = tanh(logits)."""
-        return torch.tanh(self.logits(features))
 
     @torch.no_grad()
     def fit_standardization(

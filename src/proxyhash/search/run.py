@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.code_rows import put_codes
+from proxyhash.catalog.ingest import put_codes
 from proxyhash.data.run_data import read_run
 from proxyhash.errors import ModelError
 from proxyhash.hashing import model_folder
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunSearcher"]
 
-_MODALITIES = ("image", "text")
-
 
 class RunSearcher(Searcher):
     """The gallery of one run in memory, and the model that encodes queries.
@@ -37,7 +35,7 @@ class RunSearcher(Searcher):
     def __init__(self, run: RunData, *, device: str = "cpu") -> None:
         self.run = run
         codes = run.codes
-        index = MemoryIndex(bits=codes.bits, model=codes.model, modalities=_MODALITIES)
+        index = MemoryIndex(bits=codes.bits, model=codes.model, modalities=codes.modalities)
         put_codes(index.add, codes, run.split.gallery, payload_of=self._payload)
         super().__init__(index, name=str(run.folder), model=run.folder, device=device)
 
@@ -76,7 +74,7 @@ class RunSearcher(Searcher):
                 f"{collection.path} has no item {id!r:.80}; its ids look like "
                 f"{collection.ids[0]!r:.80}"
             )
-        own = {name: codes.of(name)[row] for name in _MODALITIES if codes.has(name)[row]}
+        own = {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
         return IndexItem(id, own, self._payload(row))
 
     def holds(self, id: str) -> bool:  # noqa: A002
@@ -85,7 +83,7 @@ class RunSearcher(Searcher):
 
     def _payload(self, row: int) -> dict[str, object]:
         collection = self.run.collection
-        sources = {name: collection.sources(name)[row] for name in _MODALITIES}
+        sources = {name: collection.sources(name)[row] for name in self.run.codes.modalities}
         return {
             **{name: str(one) if isinstance(one, Path) else one for name, one in sources.items()},
             "labels": list(collection.items[row].labels),

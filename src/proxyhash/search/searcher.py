@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 from proxyhash.catalog.folder import IndexFolder
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
-from proxyhash.index.open import is_milvus, open_index
+from proxyhash.index.open import open_index, scheme_of
 from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
 from proxyhash.search.steps import encode, find, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from proxyhash.catalog.thumbnail_store import ThumbnailStore
-    from proxyhash.catalog.thumbnails import StoredThumbnails
+    from proxyhash.catalog.thumbnails import StoredThumbnails, ThumbnailStore
     from proxyhash.data import Modality
     from proxyhash.encoders import Encoder
     from proxyhash.hashing import HashModel
@@ -265,8 +264,8 @@ def search_many(
 
 
 def is_index(uri: str) -> bool:
-    """Whether this names an index: a folder with a header, or one in Milvus."""
-    return is_milvus(uri) or IndexFolder.at(uri) is not None
+    """Whether this names an index: a folder with a header, or one of another backend."""
+    return scheme_of(uri) != "file" or IndexFolder.at(uri) is not None
 
 
 def open_searcher(

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.errors import ProxyhashError
-from proxyhash.index.store import Store
 
 if TYPE_CHECKING:
     from proxyhash.index import Index
@@ -29,8 +28,8 @@ _REST = 0.001  # without it, nobody else would get the store between two parts
 class Labels:
     """The most frequent values of the payload's `labels`.
 
-    A store is counted again when it has changed. Of an index that is elsewhere the first items are
-    counted, once: all of them would have to come over the network.
+    An index that can count is counted again when it has changed. Of another, such as one on a
+    server, the first items are counted, once: all of them would have to come over the network.
 
     Args:
         index: whose items are counted.
@@ -63,10 +62,10 @@ class Labels:
         """Count, unless nothing changed since."""
         index = self._index
         try:
-            now = index.changes if isinstance(index, Store) else "once"
+            now = index.changes if index.supports("changes") else "once"
             if now == self._counted:
                 return
-            members = self._of_store(index) if isinstance(index, Store) else self._sample()
+            members = self._all() if index.supports("count_values") else self._sample()
         except ProxyhashError as error:
             _LOG.warning("the labels were not counted", extra={"error": str(error)})
             return
@@ -75,9 +74,9 @@ class Labels:
         self._counts = [{"name": name, "count": count} for name, count in named[:_MOST]]
         self._counted = now
 
-    def _of_store(self, store: Store) -> list[tuple[object, int]]:
+    def _all(self) -> list[tuple[object, int]]:
         while not self._closing:
-            members = store.count_members(_FIELD)
+            members = self._index.count_values(_FIELD)
             if members is not None:
                 return members
             time.sleep(_REST)

@@ -18,7 +18,6 @@ from proxyhash.data import MODALITIES
 from proxyhash.data.images import check_image
 from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
 from proxyhash.errors import UsageError
-from proxyhash.index.store import Store
 from proxyhash.search import Query, Searcher
 from proxyhash.search.query import NotFoundError, TooManyHitsError
 from proxyhash.search.steps import encode, encode_item, find, prepare
@@ -29,7 +28,7 @@ from proxyhash.service.labels import Labels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxyhash.catalog.thumbnail_store import ThumbnailStore
+    from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
@@ -270,7 +269,7 @@ class Snapshot:
     def _explain(self, search: Search) -> tuple[list[int], list[dict[str, Any]]]:
         code = search.query.code
         histogram: list[int] = []
-        if isinstance(self.index, Store):
+        if self.index.supports("count_distances"):
             histogram = self.index.count_distances(
                 code[None], modality=search.target, filter=search.options.filter
             ).tolist()

@@ -1,4 +1,4 @@
-"""The networks, objective and optimizer of a run, before the first step."""
+"""Networks, objective and optimizer of a run before the first step, and after the last one."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
-from proxyhash.methods.registry import make_objective
-from proxyhash.methods.shared.objective import Context, Memory
-from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
+from proxyhash.methods import Context, Memory, get_method, make_objective
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.progress import Track, silent
-from proxyhash.training.average import WeightAverage
-from proxyhash.training.fitting import input_dropout
-from proxyhash.training.networks import Networks
+from proxyhash.training.devices import derive_seed, seeded
 from proxyhash.training.optimizer import make_optimizer
-from proxyhash.training.randomness import derive_seed, seeded
-from proxyhash.training.state import TrainState
+from proxyhash.training.state import Networks, TrainState, WeightAverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.data import Modality
+    from proxyhash.methods import Rows
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.rows import Rows
 
 __all__ = ["build_state", "complete_networks"]
 
 _WEIGHTS = 0
-"""Names the use of a seed: epochs are numbered from 1, first weights are drawn in epoch 0."""
+"""Names the use of a seed: epochs are numbered from 1, initial weights are drawn in epoch 0."""
 _FIRST_STAGE = 2
-"""Names what a method draws before epoch 1, beside the weights of two networks."""
+"""Names what a method draws before epoch 1, besides the weights of networks 0 and 1."""
 _LAST_STAGE = 3
 """Names what a method draws after the last epoch."""
 
@@ -48,39 +45,37 @@ def build_state(
 
     Args:
         config: The run's configuration.
-        train: What to learn from.
+        train: The training items.
         inputs: Fingerprints of the data and encoders that the features came from.
         resumed: A checkpoint is about to be loaded into the state, so the method prepares nothing.
-        track: Told about what a method does before the first epoch.
+        track: Reports the progress of what a method does before the first epoch.
 
     Raises:
         UsageError: an option cannot be used, or too few items have both labels and a modality.
     """
-    networks = Networks(
-        image=_network(config, train, "image", IHNet, number=0),
-        text=_network(config, train, "text", THNet, number=1),
-    ).to(config.device)
+    networks = Networks(_make_networks(config, train)).to(config.device)
     objective = make_objective(
         config.method,
-        Context(labels=train.labels.cpu(), bits=config.bits, seed=config.seed),
+        Context(
+            labels=train.labels.cpu(),
+            bits=config.bits,
+            seed=config.seed,
+            modalities=train.modalities,
+        ),
         config.settings,
     ).to(config.device)
     started = time.perf_counter()
     if not resumed:
         with seeded(config.seed, _WEIGHTS, _FIRST_STAGE, device=config.device):
-            objective.begin_run(
-                {"image": networks.image, "text": networks.text}, train, track=track
-            )
+            objective.begin_run(networks.by_modality, train, track=track)
     empty = torch.zeros(len(train), config.bits, device=config.device)
     return TrainState(
         networks=networks,
         objective=objective,
         optimizer=make_optimizer(config, networks, objective),
         memory=Memory(
-            image=empty.clone(),
-            text=empty.clone(),
-            has_image=train.has_image,
-            has_text=train.has_text,
+            outputs={modality: empty.clone() for modality in train.modalities},
+            present=train.present,
         ),
         inputs=inputs,
         average=WeightAverage(networks, decay=config.ema) if config.ema else None,
@@ -91,34 +86,42 @@ def build_state(
 def complete_networks(
     config: TrainConfig, state: TrainState, train: Rows, networks: Networks, *, track: Track
 ) -> None:
-    """Let the method complete the networks that are kept; their seconds count."""
+    """Let the method complete the networks that are kept; the time counts as training."""
     started = time.perf_counter()
     with seeded(config.seed, _WEIGHTS, _LAST_STAGE, device=config.device):
-        state.objective.end_run(
-            {"image": networks.image, "text": networks.text}, train, track=track
-        )
+        state.objective.end_run(networks.by_modality, train, track=track)
     state.seconds += time.perf_counter() - started
 
 
-def _network(
-    config: TrainConfig, train: Rows, modality: Modality, kind: type[HashingNetwork], *, number: int
-) -> HashingNetwork:
-    features, has = train.features(modality), train.has(modality)
-    if int(has.sum()) < 2:
-        article = "an" if modality == "image" else "a"
-        raise UsageError(
-            f"{int(has.sum())} train items have a label and {article} {modality}; at least 2 are "
-            "needed"
+def _make_networks(config: TrainConfig, train: Rows) -> dict[Modality, HashingNetwork]:
+    """Return one network per modality, with initial weights and standardization."""
+    networks: dict[Modality, HashingNetwork] = {}
+    for position, (modality, features) in enumerate(train.features.items()):
+        present = train.present[modality]
+        if int(present.sum()) < 2:
+            raise UsageError(
+                f"{int(present.sum())} training items have a label and {MODALITIES[modality].one}; "
+                "at least 2 are needed"
+            )
+        options = config.network_options(modality)
+        if options["input_dropout"] is None:
+            options["input_dropout"] = get_method(config.method).input_dropout(features.shape[1])
+        network = HashingNetwork(
+            features.shape[1],
+            config.bits,
+            seed=derive_seed(config.seed, _WEIGHTS, _weights_number(position)),
+            categories=train.labels.shape[1] if config.posterior else 0,
+            **options,
         )
-    options = config.network_options(modality)
-    if options["input_dropout"] is None:
-        options["input_dropout"] = input_dropout(features.shape[1])
-    network = kind(
-        features.shape[1],
-        config.bits,
-        seed=derive_seed(config.seed, _WEIGHTS, number),
-        categories=train.labels.shape[1] if config.posterior else 0,
-        **options,
-    )
-    network.fit_standardization(features.cpu(), has.cpu())
-    return network
+        network.fit_standardization(features.cpu(), present.cpu())
+        networks[modality] = network
+    first, *others = networks.values()
+    for network in others:
+        if first.phnet is not None:
+            network.phnet = first.phnet
+    return networks
+
+
+def _weights_number(position: int) -> int:
+    """Return the number that names the weights of the network at `position`: 0, 1, 4, 5, ..."""
+    return position if position < _FIRST_STAGE else position + 2

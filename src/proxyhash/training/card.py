@@ -1,4 +1,4 @@
-"""The model card: what was trained on what, how good it is, and how to use it; made offline."""
+"""The model card: data, training, results and usage, as Markdown; made offline."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
-from proxyhash.evaluation.report import DIRECTION_WORDS, figure, markdown_table
-from proxyhash.methods.registry import get_method
+from proxyhash.data import MODALITIES
+from proxyhash.evaluation.report import direction_words, figure, markdown_table
+from proxyhash.methods import get_method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.data import Collection, Split
     from proxyhash.training.config import TrainConfig
@@ -19,12 +20,13 @@ __all__ = ["model_card"]
 
 _LIMITS = {
     True: """\
-- The codes know the classes above and little else: what no label tells apart lies at about the
-  same distance.""",
+- The codes know the classes above and little else: items that no label tells apart are at about
+  the same distance.""",
     False: """\
-- No label taught the codes: near codes have alike features, which need not share a class.""",
+- The codes were learned without labels: near codes have similar features, which need not share a
+  class.""",
 }
-"""The first limit of methods that read labels, and of those that do not."""
+"""The first limitation of methods that read labels, and of those that do not."""
 
 
 def model_card(
@@ -32,7 +34,7 @@ def model_card(
 ) -> str:
     """Return the Markdown of a run's README.
 
-    Names of files appear without their folders, for cards travel further than machines do.
+    File names appear without their folders, as cards travel further than machines do.
     """
     name = Path(config.out).name
     training = metrics["training"]
@@ -40,21 +42,23 @@ def model_card(
     classes = ", ".join(collection.classes[:40])
     method = get_method(config.method)
     meaning = "the labels" if method.supervised else "the features; no label was read"
+    plurals = _and([MODALITIES[modality].plural for modality in config.modalities])
     more = f" and {len(collection.classes) - 40} more" if len(collection.classes) > 40 else ""
-    return f"""# {name}: {config.bits}-bit codes for images and texts, by {config.method}
+    return f"""# {name}: {config.bits}-bit codes for {plurals}, by {config.method}
 
-Trained with proxyhash {__version__}. Images and texts become binary codes of {config.bits} bits
+Trained with proxyhash {__version__}. {plurals[0].upper()}{plurals[1:]} become binary codes of \
+{config.bits} bits
 whose Hamming distance follows {meaning}.
 
-## How good
+## Results
 
 {results_table(metrics)}
 
 Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
-{len(split.query):,} queries. *Literature* searches everything that is no query, training items
+{len(split.query):,} queries. *Literature* searches everything except the queries, training items
 included; *strict* leaves training and validation items out.
 
-## Made from
+## Training
 
 | | |
 |---|---|
@@ -64,15 +68,14 @@ included; *strict* leaves training and validation items out.
 train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
 | query fingerprint | `{fingerprint["query"]["sha256"]}` |
 | model fingerprint | `{metrics["fingerprint"]["model"]}` |
-| image encoder | `{_name(config.image_encoder)}`, frozen |
-| text encoder | `{_name(config.text_encoder)}`, frozen |
+{_encoders(config)}
 | method | `{config.method}`: {_settings(config.settings)} |
-| training | {_training(config, training) if method.passes else "in closed form"}, \
+| training | {"in closed form" if method.closed_form else _training(config, training)}, \
 seed {config.seed} |
 
 Classes: {classes}{more}.
 
-## Use it
+## Usage
 
     proxyhash search {name} --text "words of your own" -k 12 --html hits.html
     proxyhash encode {name} YOUR_MANIFEST --out codes.npz
@@ -85,14 +88,14 @@ model = HashModel.load("{name}/model")
 codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits // 8)})
 ```
 
-`config.json` has every setting, `split.json` the ids of each part, `metrics.json` all figures,
+`config.json` has every setting, `split.json` the ids of each part, `metrics.json` all metrics,
 `history.jsonl` one line per epoch.
 
-## Limits
+## Limitations
 
 {_LIMITS[method.supervised]}
-- The figures hold for this data, split and protocol; compare them with none measured otherwise.
-- The encoders were not trained here: their licenses and their biases come along.
+- The metrics hold for this data, split and protocol alone; do not compare them with others.
+- The encoders were not trained here: their licenses and biases apply.
 """
 
 
@@ -100,10 +103,22 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     """Return the mAP of each direction and gallery as a Markdown table."""
     strict = (metrics.get("strict") or {}).get("map", {})
     rows = [
-        (words, figure(metrics["map"][key], digits=3), figure(strict.get(key), digits=3))
-        for key, words in DIRECTION_WORDS.items()
+        (direction_words(key), figure(value, digits=3), figure(strict.get(key), digits=3))
+        for key, value in metrics["map"].items()
     ]
     return markdown_table(("mAP", "literature", "strict"), rows)
+
+
+def _encoders(config: TrainConfig) -> str:
+    return "\n".join(
+        f"| {modality} encoder | `{_name(config.encoders[modality])}`, frozen |"
+        for modality in config.modalities
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:

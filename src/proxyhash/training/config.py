@@ -1,26 +1,44 @@
-"""What a run was asked to do: one flat, frozen, typed configuration; every default lives here."""
+"""The configuration of a training run: flat, frozen and typed, with every default."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from proxyhash.data import MODALITIES, Modality
 from proxyhash.data.protocols import get_protocol
-from proxyhash.errors import UsageError
-from proxyhash.methods.registry import get_method
-from proxyhash.methods.shared.settings import Settings, read_settings
+from proxyhash.errors import UsageError, check_option
+from proxyhash.methods import Settings, get_method, read_settings
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from proxyhash.data.item import Modality
-
-__all__ = ["NetworkOptions", "Precision", "TrainConfig", "read_config"]
+__all__ = [
+    "BY_MODALITY",
+    "FORMER_KEYS",
+    "NetworkOptions",
+    "Precision",
+    "TrainConfig",
+    "current_keys",
+    "read_config",
+]
 
 Precision = Literal["float32", "bfloat16"]
-"""What matrix products round their factors to."""
+"""The precision of the factors of matrix products."""
+
+BY_MODALITY = ("encoders", "networks", "learning_rates")
+"""Keys that hold one value per modality."""
+
+FORMER_KEYS = {
+    "image_encoder": "encoders",
+    "text_encoder": "encoders",
+    "text_network": "networks",
+    "text_learning_rate": "learning_rates",
+}
+"""Keys of version 0.1, each for one modality, and the keys that replaced them."""
+
+_NO_ENCODER = "none"
+"""The encoder of a modality that a run leaves out."""
 
 
 def _widths(value: Any) -> Any:
@@ -40,13 +58,13 @@ class NetworkOptions(Settings):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
     input_dropout: float | None = Field(default=0.0, ge=0, lt=1)
-    """Share of features dropped in training; none: half, of fewer than 1,024 features fewer."""
+    """Share of features dropped in training; none: the method's choice for their number."""
     batch_norm: bool = False
     """Batch normalization of the hidden layers."""
     output_batch_norm: bool = True
     """Batch normalization of the logits, which balances the bits."""
     standardize: bool = False
-    """Bring each feature to mean 0 and deviation 1 over the train items."""
+    """Bring each feature to mean 0 and deviation 1 over the training items."""
     center: bool = False
     """Bring each feature to mean 0 and all of them, by one factor, to mean square 1."""
 
@@ -59,78 +77,92 @@ class TrainConfig(NetworkOptions):
     out: str
     """Run folder to write."""
     method: str = "dchml"
-    """Training objective, a name from the method registry."""
+    """Training method, a name from the method registry."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """The method's own settings; what is not given has the method's published default."""
+    """Settings of the method; the rest have its defaults."""
     bits: int = Field(default=64, ge=1, le=4096)
     """Code length K."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the split, the proxies, the weights and the order of items."""
 
-    image_encoder: str = "descriptor"
-    """Image encoder: "descriptor" or "patches" (no weights), a transformers folder or hub id, or
-    "features:PATH"."""
-    text_encoder: str = "bow"
-    """Text encoder: "bow", a transformers folder or hub id, "features:PATH"."""
+    encoders: dict[Modality, str] = Field(
+        default_factory=lambda: {"image": "descriptor", "text": "bow"}
+    )
+    """The encoder of each modality: the name of one, a transformers folder or hub id, or
+    "features:PATH"; "none" leaves the modality out."""
     bow_words: int = Field(default=2000, ge=1)
-    """Most words in the bag of words."""
+    """Vocabulary size of the bag of words."""
     on_bad_item: Literal["fail", "skip"] = "fail"
-    """What a row or image that cannot be read does: stop the run, or be left out and counted."""
+    """Whether a row or image that cannot be read stops the run, or is skipped and counted."""
 
     query: int | None = Field(default=None, ge=1)
     """Items held out as queries; none: a tenth of the items, at most 1,000."""
     train: int | None = Field(default=None, ge=2)
-    """Items whose labels may be used; none: four fifths of what remains, at most 50,000."""
+    """Training items, whose labels may be used; none: four fifths of the rest, at most 50,000."""
     validation: int | None = Field(default=None, ge=0)
-    """Train items that choose the epoch; none: a twentieth, at most 500; 0: last epoch."""
+    """Training items for validation, which chooses the epoch that is kept; none: a twentieth, at
+    most 500; 0: the last epoch is kept."""
     split_file: str | None = None
-    """A split.json to use instead of drawing one."""
+    """A split.json to use instead of drawing a split."""
     protocol: str | None = None
     """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
     posterior: bool = False
     """Predict the classes on the way to the bits, as `dchml-plus` needs it."""
-    text_network: dict[str, Any] = Field(default_factory=dict)
-    """Options of the text network where they differ, for example {"hidden": [8192]}."""
+    networks: dict[Modality, dict[str, Any]] = Field(default_factory=dict)
+    """Network options that differ for a modality, for example {"text": {"hidden": [8192]}}."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer of both networks; "sgd" has momentum."""
+    """Optimizer of all networks; "sgd" has momentum."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Learning rate of the image network, and of what the method itself learns."""
-    text_learning_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of the text network, where it differs."""
+    """Learning rate of the networks, and of parameters of the method itself."""
+    learning_rates: dict[Modality, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Learning rates that differ for the network of a modality, for example {"text": 0.01}."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay: decoupled in "adamw", an L2 penalty in "adam" and "sgd"."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of "sgd"."""
     lr_schedule: Literal["constant", "cosine"] = "cosine"
-    """Course of the learning rates over the run; "cosine" falls to zero at the end."""
+    """Learning-rate schedule; "cosine" decays to zero at the end of the run."""
     warmup: float = Field(default=0.0, ge=0)
-    """Epochs over which the learning rates rise from zero."""
+    """Epochs of linear learning-rate warmup."""
     clip: float = Field(default=0.0, ge=0)
-    """Largest gradient norm of a step; 0 means no clipping."""
+    """Gradient norm to clip at; 0: no clipping."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay per step of the moving average of the weights that is evaluated and saved; 0: none."""
+    """Decay per step of the moving average of weights that is evaluated and saved; 0: none."""
 
     epochs: int = Field(default=20, ge=1)
-    """Rounds over the train items."""
+    """Epochs: passes over the training items."""
     batch_size: int | None = Field(default=128, ge=2)
-    """Most items a step; none: a 48th of the train items, at least 32 and at most 96."""
+    """Batch size; none: the method's choice for the number of training items."""
     patience: int = Field(default=0, ge=0)
-    """Epochs without a better validation score after which the run ends early; 0: never."""
+    """Early stopping after this many epochs without a better validation score; 0: never."""
 
     device: str = "cpu"
     """Where the networks train: cpu, cuda, cuda:1, mps."""
     threads: int | None = Field(default=None, ge=1)
-    """Processor threads; none: what the libraries choose."""
+    """Processor threads; none: the libraries' default."""
     precision: Precision = "float32"
-    """What matrix products round their factors to in training. "bfloat16" halves the time on
-    processors with matrix instructions for it; weights and codes are made in float32."""
+    """Precision of matrix products in training. "bfloat16" (mixed precision) halves the time on
+    processors with matrix instructions for it; weights and codes stay float32."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard into the run folder (extra "tensorboard")."""
 
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """The modalities that are learned."""
+        return tuple(m for m, encoder in self.encoders.items() if encoder != _NO_ENCODER)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for key in BY_MODALITY:
+            for modality in getattr(self, key):
+                _check_modality(modality, key)
+        if len(self.modalities) < 2:
+            raise ValueError(
+                f"encoders name {' and '.join(self.modalities) or 'no modality'} to learn from; "
+                "cross-modal training needs at least two modalities"
+            )
         if self.warmup >= self.epochs:
             raise ValueError(
                 f"warmup is {self.warmup:g} epochs of {self.epochs}; it must be shorter than the "
@@ -144,12 +176,12 @@ class TrainConfig(NetworkOptions):
             get_protocol(self.protocol)
             if (self.query, self.train, self.split_file) != (None, None, None):
                 raise ValueError(
-                    f"protocol {self.protocol} fixes queries and train items; leave out query, "
+                    f"protocol {self.protocol} fixes queries and training items; leave out query, "
                     "train and split_file"
                 )
         if None not in (self.train, self.validation) and self.validation > self.train - 2:  # type: ignore[operator]
             raise ValueError(
-                f"validation is {self.validation} of {self.train} train items; it must leave at "
+                f"validation is {self.validation} of {self.train} training items; it must leave at "
                 "least 2 to learn from"
             )
         return self
@@ -158,11 +190,10 @@ class TrainConfig(NetworkOptions):
         """Return the arguments of one modality's `HashingNetwork`.
 
         Raises:
-            UsageError: an option of `text_network` is unknown or cannot be used.
+            UsageError: an option in `networks` is unknown or cannot be used.
         """
         options = self.model_dump(include=set(NetworkOptions.model_fields))
-        if modality == "text":
-            options |= self.text_network
+        options |= self.networks.get(modality, {})
         return read_settings(NetworkOptions, options, owner=f"the {modality} network").model_dump()
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,37 +204,76 @@ class TrainConfig(NetworkOptions):
 def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """Return the checked configuration, with paths made absolute so that it holds anywhere.
 
-    A key that is not given has the method's default where it names one, else that of `TrainConfig`.
+    A key that is not given has the method's default if there is one, else that of `TrainConfig`;
+    keys that hold one value per modality are filled up modality by modality. Keys of earlier
+    versions are understood, see `current_keys`.
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
-            'learning_rate'?"), missing, or has a value that cannot be used; or a linear method
+            'learning_rate'?"), missing, or has a value that cannot be used; or a closed-form method
             is given hidden layers.
     """
-    method = values.get("method", TrainConfig.model_fields["method"].default)
-    config = read_settings(TrainConfig, {**_method_defaults(method), **values})
-    text_options = config.network_options("text")
-    _check_linear(config, text_options)
+    given = current_keys(values)
+    method = given.get("method", TrainConfig.model_fields["method"].default)
+    # Anything but a name is left to the check of all values.
+    defaults = dict(get_method(method).defaults) if isinstance(method, str) else {}
+    encoders = TrainConfig.model_fields["encoders"].get_default(call_default_factory=True)
+    defaults["encoders"] = {**encoders, **defaults.get("encoders", {})}
+    merged = {**defaults, **given}
+    for key in BY_MODALITY:
+        parts = [part[key] for part in (defaults, given) if key in part]
+        if parts and all(isinstance(part, Mapping) for part in parts):
+            merged[key] = _in_order({name: value for part in parts for name, value in part.items()})
+    config = read_settings(TrainConfig, merged)
+    options = {modality: config.network_options(modality) for modality in config.networks}
+    _check_closed_form(config, options)
     return config.model_copy(
         update={
             "data": _absolute(config.data),
             "out": _absolute(config.out),
             "split_file": config.split_file and _absolute(config.split_file),
-            "image_encoder": _absolute_encoder(config.image_encoder),
-            "text_network": {key: text_options[key] for key in config.text_network},
-            "text_encoder": _absolute_encoder(config.text_encoder),
+            "encoders": {m: _absolute_encoder(spec) for m, spec in config.encoders.items()},
+            "networks": {
+                modality: {key: options[modality][key] for key in given_options}
+                for modality, given_options in config.networks.items()
+            },
         }
     )
 
 
-def _method_defaults(method: Any) -> Mapping[str, Any]:
-    # Anything but a name is left to the check of all values.
-    return get_method(method).defaults if isinstance(method, str) else {}
+def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with keys of version 0.1 replaced by today's.
+
+    `image_encoder` and `text_encoder` are now in `encoders`, `text_network` is in `networks` and
+    `text_learning_rate` in `learning_rates`.
+    """
+    current = dict(values)
+    for old, key in FORMER_KEYS.items():
+        if old not in current:
+            continue
+        modality, value = old.partition("_")[0], current.pop(old)
+        others = current.get(key, {})
+        if value is not None and isinstance(others, Mapping):
+            current[key] = {modality: value, **others}
+    return current
 
 
-def _check_linear(config: TrainConfig, text_options: Mapping[str, Any]) -> None:
-    hidden = config.hidden or text_options["hidden"]
-    if hidden and not get_method(config.method).passes:
+def _in_order(values: Mapping[Modality, Any]) -> dict[Modality, Any]:
+    """Return the values in the order of the registry, unknown modalities last."""
+    order = [*MODALITIES, *values]
+    return {modality: values[modality] for modality in sorted(values, key=order.index)}
+
+
+def _check_modality(modality: str, key: str) -> None:
+    try:
+        check_option(f"modality in {key}", modality, MODALITIES)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_closed_form(config: TrainConfig, options: Mapping[Modality, Mapping[str, Any]]) -> None:
+    hidden = config.hidden or next((o["hidden"] for o in options.values() if o["hidden"]), ())
+    if hidden and get_method(config.method).closed_form:
         raise UsageError(
             f"method {config.method} is linear: its weights are computed, not trained, so hidden "
             f"layers ({', '.join(map(str, hidden))}) cannot be used; leave out --hidden"
@@ -216,12 +286,12 @@ def _absolute(path: str) -> str:
 
 def _absolute_encoder(spec: str) -> str:
     """Make the path inside an encoder spec absolute; names and hub ids stay as they are."""
-    from proxyhash.encoders.registry import encoder_kinds
+    from proxyhash.encoders import ENCODERS
 
     name, _, argument = spec.partition(":")
     if name == "features":  # a relative path may also start at the manifest; see encoders
         path, mark, key = argument.partition("#")
         return f"features:{_absolute(path)}{mark}{key}" if Path(path).is_file() else spec
-    if name in encoder_kinds() or not Path(spec).expanduser().is_dir():
+    if name in ENCODERS or not Path(spec).expanduser().is_dir():
         return spec
     return _absolute(spec)

@@ -70,6 +70,11 @@ class RunFolder:
         """The model card."""
         return self.path / "README.md"
 
+    @property
+    def inputs(self) -> Path:
+        """Manifest and features of a run on arrays; written before the run starts."""
+        return self.path / "inputs"
+
     def check(self, *, overwrite: bool) -> None:
         """Check that a new run may be written here; nothing is touched yet.
 
@@ -79,7 +84,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; --out needs a folder")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        if not self.path.is_dir() or not set(self.path.iterdir()) - {self.inputs}:
             return
         is_run = self.config.is_file()
         if not overwrite:

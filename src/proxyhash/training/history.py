@@ -1,25 +1,33 @@
-"""The history of a run: one JSON line per epoch, cut back when a run is resumed."""
+"""The history of a run: one JSON line per epoch, and scalars for TensorBoard if asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import ModelError
+from proxyhash.errors import ModelError, require_extra
 from proxyhash.files import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["EpochRecord", "append_record", "cut_history", "read_history"]
+__all__ = [
+    "EpochRecord",
+    "append_record",
+    "cut_history",
+    "read_history",
+    "require_tensorboard",
+    "tensorboard_log",
+]
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch brought."""
+    """Losses and scores of one epoch."""
 
     epoch: int
     """From 1."""
@@ -36,7 +44,7 @@ class EpochRecord:
     best_score: float | None
     """Its validation mean; none without validation items."""
     learning_rate: float
-    """Of the image network in the last step."""
+    """Of the first network in the last step."""
     seconds: float
     """Training and validation together."""
 
@@ -96,3 +104,41 @@ def cut_history(path: Path, *, epoch: int) -> None:
     kept = [record for record in read_history(path) if record.epoch <= epoch]
     lines = [json.dumps(dataclasses.asdict(record), allow_nan=False) + "\n" for record in kept]
     write_text(path, "".join(lines))
+
+
+def require_tensorboard() -> None:
+    """Check that TensorBoard is installed, before a run that is to write to it.
+
+    Raises:
+        MissingExtraError: "writing TensorBoard logs needs tensorboard: pip install ...".
+    """
+    require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
+
+
+@contextmanager
+def tensorboard_log(folder: Path, *, first_epoch: int) -> Iterator[Callable[[EpochRecord], None]]:
+    """Yield a function that writes one epoch's figures as scalars, with the epoch as the step.
+
+    Args:
+        folder: Where the event files go.
+        first_epoch: What an earlier, interrupted run wrote from this epoch on is hidden by
+            TensorBoard.
+    """
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(folder), purge_step=first_epoch)
+
+    def write(record: EpochRecord) -> None:
+        writer.add_scalar("loss/total", record.loss, record.epoch)
+        for name, value in record.terms.items():
+            writer.add_scalar(f"loss/{name}", value, record.epoch)
+        for name, value in record.validation.items():
+            writer.add_scalar(f"validation/{name}", value, record.epoch)
+        writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
+        writer.flush()
+
+    try:
+        yield write
+    finally:
+        writer.close()

@@ -1,8 +1,8 @@
-"""The training loop: epochs of passes of steps, on features that lie in memory.
+"""The training loop: epochs of passes of steps, on features in memory, and their validation.
 
 Everything random in an epoch comes from (seed, epoch), and everything that lasts longer is in the
-`TrainState` that is saved after each epoch. So a run that was stopped anywhere continues from its
-last whole epoch to the bit-identical end.
+`TrainState` that is saved after each epoch. A run stopped anywhere therefore continues from its
+last complete epoch, with results identical to those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -12,28 +12,38 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from proxyhash.codes import Codes, binarize
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
-from proxyhash.methods.shared.objective import Batch, Passes
+from proxyhash.evaluation.evaluator import mean_average_precision
+from proxyhash.methods import Batch, Passes
 from proxyhash.progress import Track, silent
-from proxyhash.training.fitting import batch_size
+from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
-from proxyhash.training.randomness import seeded
-from proxyhash.training.state import Best, TrainState, remember_best, save_best, save_state
-from proxyhash.training.validation import validation_scores
+from proxyhash.training.state import (
+    Best,
+    Networks,
+    TrainState,
+    remember_best,
+    save_best,
+    save_state,
+)
 
 if TYPE_CHECKING:
-    from proxyhash.data.item import Modality
+    import numpy as np
+
+    from proxyhash.data import Modality
+    from proxyhash.methods import Rows
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.folder import RunFolder
-    from proxyhash.training.rows import Rows
 
-__all__ = ["Report", "run_epochs"]
+__all__ = ["Report", "batch_size", "run_epochs", "validation_scores"]
 
 Report = Callable[[EpochRecord], None]
 """Called after every epoch."""
@@ -41,11 +51,14 @@ Report = Callable[[EpochRecord], None]
 
 @dataclass(frozen=True)
 class _Step:
-    """One optimizer step to be done: who learns, from which items, and how far the epoch is."""
+    """One optimizer step."""
 
     learning: tuple[Modality, ...]
+    """The modalities whose networks learn."""
     index: Tensor
+    """(b,) int64 positions of its items."""
     done: float
+    """Share of the pass that is done at the middle of the step."""
 
 
 def run_epochs(
@@ -64,23 +77,23 @@ def run_epochs(
 
     Args:
         state: Where to start; changed in place.
-        train: What to learn from.
+        train: The training items.
         validation: Queries against `train` that choose the epoch to keep; may be empty.
         config: The run's configuration.
         folder: Where checkpoints and history go.
-        report: Told about every epoch.
-        stop: Asked before every step; True ends the run.
-        track: Told about every epoch and step.
+        report: Called after every epoch.
+        stop: Called before every step; True ends the run.
+        track: Reports progress per epoch and step.
         checkpoints: False keeps the best weights in memory, and the run cannot be continued.
 
     Raises:
         DivergedError: a loss or weight is not finite; names the epoch, step and term.
-        InterruptedRunError: `stop` returned True; says how to go on.
+        InterruptedRunError: `stop` returned True; says how to continue.
     """
     if state.epoch == 0:
         _fill_memory(state, train)
         if checkpoints:
-            save_state(folder.last, state)  # there is something to resume from the first step on
+            save_state(folder.last, state)  # so that a run can be resumed from the first step on
     heading = ""
     for epoch in track(range(state.epoch + 1, config.epochs + 1), f"train {config.method}"):
         if _out_of_patience(state, config):
@@ -135,11 +148,13 @@ def _train_epoch(
     track: Track,
     heading: str,
 ) -> dict[str, float]:
-    """Do one round of passes; return the mean of each term over the steps it took part in."""
+    """Do all passes of one epoch; return the mean of each term over the steps that had it."""
     state.networks.train()
     state.objective.train()
-    state.objective.begin_round(state.memory)
-    steps = list(_steps(train, state.objective.passes, batch_size=batch_size(config, len(train))))
+    state.objective.begin_epoch(state.memory)
+    steps = list(
+        _steps(train, state.objective.passes, batch_size=batch_size(config, state, len(train)))
+    )
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):
@@ -171,13 +186,13 @@ def _train_epoch(
 
 
 def _steps(train: Rows, passes: Passes, *, batch_size: int) -> Iterator[_Step]:
-    """Yield the steps of a round, each pass in an order of its own, batches of nearly equal size.
+    """Yield the steps of an epoch, each pass in random order, in batches of nearly equal size.
 
     A pass walks over the items that have at least one of its modalities.
     """
     for learning in passes:
-        has = torch.stack([train.has(modality) for modality in learning]).any(dim=0).cpu()
-        items = has.nonzero().flatten()
+        present = torch.stack([train.present[modality] for modality in learning]).any(dim=0)
+        items = present.cpu().nonzero().flatten()
         order = items[torch.randperm(len(items))].to(train.labels.device)
         batches = order.tensor_split(max(1, math.ceil(len(order) / batch_size)))
         for number, index in enumerate(batches):
@@ -186,31 +201,25 @@ def _steps(train: Rows, passes: Passes, *, batch_size: int) -> Iterator[_Step]:
 
 def _forward(state: TrainState, train: Rows, step: _Step) -> Batch:
     """Run the networks that learn in this step; outputs of missing modalities are zero."""
-    outputs: dict[str, Tensor | None] = {"image": None, "text": None}
-    has = {"image": train.has_image[step.index], "text": train.has_text[step.index]}
+    outputs: dict[Modality, Tensor] = {}
+    present = {modality: has[step.index] for modality, has in train.present.items()}
+    labels = train.labels[step.index]
     for modality in step.learning:
-        network, features = state.networks.of(modality), train.features(modality)[step.index]
-        labels = train.labels[step.index]
+        network, features = state.networks[modality], train.features[modality][step.index]
         if train.complete(modality):
             outputs[modality] = state.objective.run_network(modality, network, features, labels)
             continue
-        if _needs_two(network) and int(has[modality].sum()) < 2:
-            has[modality] = torch.zeros_like(has[modality])
+        if _needs_two(network) and int(present[modality].sum()) < 2:
+            present[modality] = torch.zeros_like(present[modality])
         values = features.new_zeros(len(features), state.objective.bits)
-        if has[modality].any():
-            rows = has[modality]
+        if present[modality].any():
+            rows = present[modality]
             values[rows] = state.objective.run_network(
                 modality, network, features[rows], labels[rows]
             )
         outputs[modality] = values
     return Batch(
-        index=step.index,
-        labels=train.labels[step.index],
-        image=outputs["image"],
-        text=outputs["text"],
-        has_image=has["image"],
-        has_text=has["text"],
-        memory=state.memory,
+        index=step.index, labels=labels, outputs=outputs, present=present, memory=state.memory
     )
 
 
@@ -221,20 +230,58 @@ def _needs_two(network: nn.Module) -> bool:
 
 def _remember(state: TrainState, batch: Batch) -> None:
     """Write the outputs of this step into the memory."""
-    for modality in batch.learning():
-        has = batch.has(modality)
-        outputs = batch.latest(modality)
-        state.memory.of(modality)[batch.index[has]] = outputs[has]
+    for modality in batch.learning:
+        has = batch.present[modality]
+        state.memory.outputs[modality][batch.index[has]] = batch.latest(modality)[has]
 
 
 @torch.no_grad()
 def _fill_memory(state: TrainState, train: Rows) -> None:
     """Fill the memory with the outputs of the untrained networks."""
     state.networks.eval()
-    modalities: tuple[Modality, ...] = ("image", "text")
-    for modality in modalities:
-        outputs = state.networks.of(modality)(train.features(modality))
-        state.memory.of(modality).copy_(outputs * train.has(modality)[:, None])
+    for modality, features in train.features.items():
+        outputs = state.networks[modality](features)
+        state.memory.outputs[modality].copy_(outputs * train.present[modality][:, None])
+
+
+def batch_size(config: TrainConfig, state: TrainState, items: int) -> int:
+    """Return the batch size: the configuration's, else the one the method chooses for the items."""
+    return config.batch_size or state.objective.batch_size(items)
+
+
+def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
+    """Return mAP@all of validation items against training items: per direction, and the "mean".
+
+    Directions go from each modality to every other, such as "image_to_text". The protocol is the
+    default one (expected mAP over ties). Queries of the split are never looked at. Empty when there
+    are no validation items, or none with anything relevant.
+    """
+    scores: dict[str, float] = {}
+    queries = {m: _codes(networks, validation, m) for m in train.modalities}
+    galleries = {m: _codes(networks, train, m) for m in train.modalities}
+    for modality, other in permutations(train.modalities, 2):
+        (query, query_labels), (gallery, gallery_labels) = queries[modality], galleries[other]
+        if not len(query) or not len(gallery):
+            continue
+        result = mean_average_precision(
+            query, gallery, query_labels, gallery_labels, bits=networks[modality].bits
+        )
+        if result.queries:
+            scores[f"{modality}_to_{other}"] = result.value
+    if scores:
+        scores["mean"] = sum(scores.values()) / len(scores)
+    return scores
+
+
+@torch.no_grad()
+def _codes(
+    networks: Networks, rows: Rows, modality: Modality
+) -> tuple[Codes, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
+    """Return the codes and labels of the items that have the modality."""
+    networks.eval()
+    has = rows.present[modality]
+    logits = networks[modality].logits(rows.features[modality][has])
+    return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
 
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:

@@ -1,4 +1,4 @@
-"""The optimizer of both networks, and the course of its learning rates as a pure function."""
+"""The optimizer of all networks, and its learning-rate schedule as a pure function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.networks import Networks
+    from proxyhash.training.state import Networks
 
 __all__ = [
     "clip_gradients",
@@ -31,12 +31,11 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
     Parameters outside a pass have no gradient there and are skipped by every torch optimizer, so
     alternating methods need no second one.
     """
-    text_rate = config.text_learning_rate or config.learning_rate
-    modules = (
-        (networks.image, config.learning_rate),
-        (networks.text, text_rate),
-        (objective, config.learning_rate),
-    )
+    modules: list[tuple[nn.Module, float]] = [
+        (network, config.learning_rates.get(modality, config.learning_rate))
+        for modality, network in networks.by_modality.items()
+    ]
+    modules.append((objective, config.learning_rate))
     groups: list[dict[str, Any]] = []
     seen: set[nn.Parameter] = set()
     for module, rate in modules:
@@ -52,7 +51,7 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
 
 
 def learning_rate_factor(config: TrainConfig, progress: float) -> float:
-    """Return what the learning rates are multiplied with after `progress` epochs (0 to `epochs`).
+    """Return the factor of the learning rates after `progress` epochs (0 to `epochs`).
 
     Rises linearly over `warmup` epochs; then stays 1, or falls to 0 along a half cosine.
     """
@@ -82,7 +81,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned; rates and decay stay those of the config."""
+    """Load what `optimizer_tensors` returned; rates and decay stay those of the config."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")

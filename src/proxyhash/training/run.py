@@ -1,8 +1,10 @@
-"""A whole run: from a collection to a run folder with model, codes, figures and card."""
+"""A complete run: from a collection to a run folder with model, codes, metrics and card."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import signal
+import threading
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,32 +13,35 @@ from proxyhash.encoders import FeatureCache
 from proxyhash.evaluation import Evaluations, evaluate_both_galleries
 from proxyhash.files import read_json, write_json, write_text
 from proxyhash.hashing import HashModel
-from proxyhash.methods.registry import method_settings
+from proxyhash.methods import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.card import model_card
-from proxyhash.training.fitting import batch_size
+from proxyhash.training.devices import check_device, use_precision, use_threads
 from proxyhash.training.folder import RunFolder
-from proxyhash.training.history import EpochRecord, cut_history
-from proxyhash.training.interrupt import listen_for_stop
-from proxyhash.training.loop import Report, run_epochs
-from proxyhash.training.machine import check_device, use_precision, use_threads
+from proxyhash.training.history import (
+    EpochRecord,
+    cut_history,
+    require_tensorboard,
+    tensorboard_log,
+)
+from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
-from proxyhash.training.resume import resume_config
-from proxyhash.training.rows import Rows, take_rows
+from proxyhash.training.sources import resume_config
 from proxyhash.training.state import TrainState, load_best, load_state
-from proxyhash.training.tensorboard import require_tensorboard, tensorboard_log
 
 if TYPE_CHECKING:
-    from proxyhash.data.split import Positions
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
     from proxyhash.training.config import TrainConfig
 
-__all__ = ["RunResult", "train"]
+__all__ = ["RunResult", "listen_for_stop", "train"]
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run left behind."""
+    """Results of a finished run."""
 
     folder: Path
     """The run folder."""
@@ -49,7 +54,7 @@ class RunResult:
     seconds: float
     """Time spent in epochs, without encoding and the final evaluation."""
     evaluations: Evaluations
-    """What the figures come from, single queries included."""
+    """The evaluations behind the metrics, single queries included."""
 
 
 def train(
@@ -63,26 +68,26 @@ def train(
     prepared: Prepared | None = None,
     checkpoints: bool = True,
 ) -> RunResult:
-    """Train, evaluate and write the run folder `config.out`; return its figures.
+    """Train, evaluate and write the run folder `config.out`; return its metrics.
 
     Args:
-        config: What to do.
-        resume: Continue what is in the folder, to the bit-identical end of an unbroken run; start
-            a new run where nothing is.
-        overwrite: Replace what an earlier run left in the folder.
-        report: Told about every epoch.
-        track: Told about everything that takes long.
+        config: The run's configuration.
+        resume: Continue the run in the folder, with results identical to an uninterrupted run;
+            start a new one if there is none.
+        overwrite: Replace an earlier run in the folder.
+        report: Called after every epoch.
+        track: Reports the progress of long work.
         cache: Where features are kept between runs; by default the user's cache.
-        prepared: What `prepare` made of a configuration that agrees in `PREPARING_KEYS`, for many
-            runs on the same inputs.
-        checkpoints: False for short runs that would rather start again than be continued: nothing
-            is written before the end.
+        prepared: The result of `prepare` for a configuration that agrees in `PREPARING_KEYS`, for
+            many runs on the same inputs.
+        checkpoints: False for short runs that would rather be restarted than resumed: nothing is
+            written before the end.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
         DataError: the collection cannot be used.
-        DivergedError: a loss is not finite; what was saved before stays.
-        InterruptedRunError: Ctrl-C or SIGTERM; says how to go on.
+        DivergedError: a loss is not finite; earlier checkpoints are kept.
+        InterruptedRunError: Ctrl-C or SIGTERM; says how to continue.
     """
     config = _resolved(config)
     folder = RunFolder(Path(config.out))
@@ -120,14 +125,9 @@ def _train(
     if prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
         prepared = prepare(config, split_file=stored, cache=cache, track=track)
-    collection, split, encoded = prepared.collection, prepared.split, prepared.encoded
-
-    def rows(positions: Positions) -> Rows:
-        return take_rows(
-            encoded.image, encoded.text, collection.labels, positions, device=config.device
-        )
-
-    train_rows, validation_rows = rows(split.train), rows(split.validation)
+    collection, split = prepared.collection, prepared.split
+    train_rows = prepared.rows(split.train, device=config.device)
+    validation_rows = prepared.rows(split.validation, device=config.device)
     resumed = resume and folder.last.exists()
     with use_precision(config.precision):
         state = build_state(
@@ -164,11 +164,11 @@ def _train(
         bits=config.bits,
         classes=collection.classes,
         method=config.method,
-        networks={"image": networks.image, "text": networks.text},
-        encoders={"image": encoded.image_encoder, "text": encoded.text_encoder},
+        networks=networks.by_modality,
+        encoders=prepared.encoders,
         proxies=proxies,
     )
-    codes = model.encode_prepared(collection.ids, {"image": encoded.image, "text": encoded.text})
+    codes = model.encode_prepared(collection.ids, prepared.features)
     evaluations = evaluate_both_galleries(
         codes,
         collection,
@@ -192,6 +192,33 @@ def _train(
     return result
 
 
+@contextmanager
+def listen_for_stop() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGINT or SIGTERM has arrived since.
+
+    So Ctrl-C ends a run between two steps, never inside a write. A second signal of either kind
+    stops at once with KeyboardInterrupt. The earlier handlers are restored afterwards. Outside the
+    main thread Python allows no handlers: then nothing is caught.
+    """
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _resolved(config: TrainConfig) -> TrainConfig:
     """Return the configuration with every setting of its method, its extras and device checked."""
     check_device(config.device)
@@ -206,7 +233,7 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
         "method": config.method,
         "seed": config.seed,
         "epochs": state.epoch,
-        "batch_size": batch_size(config, items),
+        "batch_size": batch_size(config, state, items),
         "best_epoch": state.best.epoch,
         "validation_map": state.best.score,
         "seconds": round(state.seconds, 3),

@@ -1,4 +1,4 @@
-"""Where a configuration comes from: a preset of the method, a file, and what the user named."""
+"""Sources of a configuration: a preset of the method, a file, options, and the run to resume."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from proxyhash.errors import UsageError, check_option
-from proxyhash.methods.registry import get_method
-from proxyhash.training.config import TrainConfig
+from proxyhash.methods import get_method
+from proxyhash.training.config import BY_MODALITY, TrainConfig, current_keys, read_config
 
-__all__ = ["gather_values", "parse_assignments", "read_config_file"]
+__all__ = [
+    "FREE_KEYS",
+    "gather_values",
+    "merge_values",
+    "parse_assignments",
+    "read_config_file",
+    "resume_config",
+]
 
-_NESTED = ("settings", "text_network")
+FREE_KEYS = frozenset({"data", "out", "device", "threads", "tensorboard"})
+"""Keys that a resumed run may change: where things lie and what computes them."""
 
 
 def gather_values(
@@ -22,37 +30,35 @@ def gather_values(
 ) -> dict[str, Any]:
     """Return the keys of a configuration: those of `given` over the file's over the preset's.
 
-    `settings` and `text_network` are merged key by key.
-
     Args:
-        given: What the user named.
+        given: Options of the user.
         file: A TOML or JSON file with more keys.
         preset: A named configuration of the method, for example "reference".
 
     Raises:
         UsageError: the file cannot be used, or the method has no such preset.
     """
-    values = _merged(read_config_file(file) if file else {}, given)
+    values = merge_values(read_config_file(file) if file else {}, given)
     if preset is None:
         return values
     method = values.get("method", TrainConfig.model_fields["method"].default)
     presets = get_method(method).presets
     if not presets:
         raise UsageError(f"method {method} has no presets; leave out --preset")
-    return _merged(presets[check_option("preset", preset, presets)], values)
+    return merge_values(presets[check_option("preset", preset, presets)], values)
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """Return the keys of a TOML or JSON configuration file, unchecked.
 
     Raises:
-        UsageError: the file is missing, has another suffix, is not valid, or is no table of keys.
+        UsageError: the file is missing, has another suffix, is not valid, or holds no table.
     """
     path = Path(path)
     readers = {".toml": tomllib.loads, ".json": json.loads}
     if path.suffix not in readers:
         raise UsageError(
-            f"{path} is no configuration file; expected a name ending in .toml or .json"
+            f"{path} is not a configuration file; expected a name ending in .toml or .json"
         )
     try:
         values = readers[path.suffix](path.read_text(encoding="utf-8"))
@@ -69,13 +75,13 @@ def parse_assignments(texts: Iterable[str], *, option: str) -> dict[str, Any]:
     """Return {"gamma": 0.3} for ["gamma=0.3"]; values are JSON where they can be, else strings.
 
     Raises:
-        UsageError: "--set 'gamma' is no KEY=VALUE".
+        UsageError: "--set 'gamma' is not KEY=VALUE".
     """
     values: dict[str, Any] = {}
     for text in texts:
         key, mark, value = text.partition("=")
         if not mark or not key.strip():
-            raise UsageError(f"{option} {text!r} is no KEY=VALUE, for example gamma=0.3")
+            raise UsageError(f"{option} {text!r} is not KEY=VALUE, for example gamma=0.3")
         try:
             values[key.strip()] = json.loads(value)
         except ValueError:
@@ -83,10 +89,60 @@ def parse_assignments(texts: Iterable[str], *, option: str) -> dict[str, Any]:
     return values
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    values = {**below, **above}
-    for key in _NESTED:
-        parts = [part[key] for part in (below, above) if key in part]
-        if parts and all(isinstance(part, Mapping) for part in parts):
-            values[key] = {name: value for part in parts for name, value in part.items()}
+def merge_values(*levels: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of all levels, later ones first; nested tables are merged key by key.
+
+    Keys of version 0.1 are replaced by today's, see `current_keys`.
+    """
+    values: dict[str, Any] = {}
+    for level in map(current_keys, levels):
+        for key, value in level.items():
+            nested = key == "settings" or key in BY_MODALITY
+            values[key] = _merged(values.get(key), value) if nested else value
     return values
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """Return two tables as one, the tables in them too; anything else is replaced."""
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}
+
+
+def resume_config(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainConfig:
+    """Return the configuration of a resumed run: the stored one, with the keys of `given`.
+
+    Args:
+        stored: config.json of the run folder.
+        given: Options of the user.
+
+    Raises:
+        UsageError: "the run cannot be resumed with another bits (32 instead of 64), ...; leave
+            these options out, or train into a new folder".
+    """
+    before = read_config(stored)
+    after = read_config(merge_values(before.to_dict(), given))
+    differing = [key for key in _differing(before, after) if not _may_change(key, before, after)]
+    if differing:
+        told = ", ".join(
+            f"{key} ({getattr(after, key)!r} instead of {getattr(before, key)!r})"
+            for key in differing
+        )
+        more = ""
+        if "epochs" in differing:
+            more = "; epochs may be raised only where lr_schedule is constant"
+        raise UsageError(
+            f"the run in {after.out} cannot be resumed with another {told}{more}; leave these "
+            "options out, or train into a new folder"
+        )
+    return after
+
+
+def _differing(before: TrainConfig, after: TrainConfig) -> Iterable[str]:
+    return [key for key in TrainConfig.model_fields if getattr(before, key) != getattr(after, key)]
+
+
+def _may_change(key: str, before: TrainConfig, after: TrainConfig) -> bool:
+    if key == "epochs":  # a cosine schedule depends on the end, a constant one does not
+        return before.lr_schedule == "constant" and after.epochs > before.epochs
+    return key in FREE_KEYS

@@ -1,16 +1,23 @@
-"""Everything that changes while a run goes on, and its two checkpoint files.
+"""The state of a run between two epochs, and its two checkpoint files.
 
 `checkpoints/last.safetensors` holds the whole state after an epoch, `checkpoints/best.safetensors`
-the weights of the best epoch so far.
+the weights of the best epoch so far. A checkpoint is one file: tensors as safetensors, and a few
+numbers as JSON in its header. One rename completes it, so weights and epoch never disagree, and
+nothing is pickled.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
 
 from proxyhash.errors import ModelError
-from proxyhash.training.checkpoint import read_checkpoint, write_checkpoint
+from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.training.optimizer import load_optimizer, optimizer_tensors
 
 if TYPE_CHECKING:
@@ -20,19 +27,65 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from proxyhash.methods.shared.objective import Memory, Objective
-    from proxyhash.training.average import WeightAverage
-    from proxyhash.training.networks import Networks
+    from proxyhash.data import Modality
+    from proxyhash.methods import Memory, Objective
+    from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = [
     "Best",
+    "Networks",
     "TrainState",
+    "WeightAverage",
     "load_best",
     "load_state",
+    "read_checkpoint",
     "remember_best",
     "save_best",
     "save_state",
+    "write_checkpoint",
 ]
+
+FORMAT = 1
+
+
+class Networks(nn.Module):
+    """The hashing networks of a run by modality, as one module; they may share parts."""
+
+    def __init__(self, networks: Mapping[Modality, HashingNetwork]) -> None:
+        super().__init__()
+        for modality, network in networks.items():
+            self.add_module(modality, network)
+
+    def __getitem__(self, modality: Modality) -> HashingNetwork:
+        return cast("HashingNetwork", self.get_submodule(modality))
+
+    @property
+    def by_modality(self) -> dict[Modality, HashingNetwork]:
+        """The networks themselves."""
+        return {modality: self[modality] for modality, _ in self.named_children()}
+
+
+class WeightAverage:
+    """Exponential moving average of networks, updated after every step: w' = d w' + (1 - d) w.
+
+    The decay d rises as (1 + step) / (10 + step) to its final value, so that initial weights do not
+    linger in short runs (as TensorFlow's ExponentialMovingAverage with `num_updates`).
+    """
+
+    def __init__(self, networks: Networks, *, decay: float) -> None:
+        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, networks: Networks) -> None:
+        """Take in the weights after one step; statistics of batch normalization are copied."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        averaged: list[torch.Tensor] = list(self.networks.parameters())
+        torch._foreach_lerp_(averaged, list[torch.Tensor](networks.parameters()), 1 - decay)
+        for mine, theirs in zip(self.networks.buffers(), networks.buffers(), strict=True):
+            mine.copy_(theirs)
 
 
 @dataclass(frozen=True)
@@ -49,7 +102,7 @@ class Best:
 
 @dataclass
 class TrainState:
-    """A run between two epochs."""
+    """Everything that changes during a run."""
 
     networks: Networks
     objective: Objective
@@ -68,7 +121,7 @@ class TrainState:
 
     @property
     def final_networks(self) -> Networks:
-        """The networks that are evaluated and saved: the averaged ones where there are any."""
+        """The networks that are evaluated and saved: the averaged ones if there are any."""
         return self.average.networks if self.average else self.networks
 
 
@@ -78,8 +131,7 @@ def save_state(path: Path, state: TrainState) -> None:
         **_prefixed("networks", state.networks.state_dict()),
         **_prefixed("objective", state.objective.state_dict()),
         **_prefixed("optimizer", optimizer_tensors(state.optimizer)),
-        "memory.image": state.memory.image,
-        "memory.text": state.memory.text,
+        **_prefixed("memory", state.memory.outputs),
     }
     numbers: dict[str, Any] = {
         "epoch": state.epoch,
@@ -95,7 +147,7 @@ def save_state(path: Path, state: TrainState) -> None:
 
 
 def load_state(path: Path, state: TrainState) -> None:
-    """Put the saved state into `state`, which was built from the same configuration.
+    """Load the saved state into `state`, which was built from the same configuration.
 
     Raises:
         ModelError: the file is missing, damaged, or belongs to other networks; or the collection
@@ -105,15 +157,15 @@ def load_state(path: Path, state: TrainState) -> None:
     for name, fingerprint in state.inputs.items():
         if numbers.get("inputs", {}).get(name) != fingerprint:
             raise ModelError(
-                f"the {name} changed since {path} was written, so the run cannot be continued; "
+                f"the {name} changed since {path} was written, so the run cannot be resumed; "
                 "train into a new folder"
             )
     try:
         state.networks.load_state_dict(_under("networks", tensors))
         state.objective.load_state_dict(_under("objective", tensors))
         load_optimizer(state.optimizer, _under("optimizer", tensors))
-        state.memory.image.copy_(tensors["memory.image"])
-        state.memory.text.copy_(tensors["memory.text"])
+        for modality, outputs in state.memory.outputs.items():
+            outputs.copy_(tensors[f"memory.{modality}"])
         if state.average:
             state.average.networks.load_state_dict(_under("average", tensors))
             state.average.steps = int(numbers["average_steps"])
@@ -132,15 +184,15 @@ def save_best(path: Path, state: TrainState) -> None:
 
 
 def remember_best(state: TrainState) -> None:
-    """Keep the weights that are evaluated in memory, in place of `save_best`."""
+    """Keep the weights that are evaluated in memory, instead of `save_best`."""
     weights = state.final_networks.state_dict()
     state.best_weights = {name: value.clone() for name, value in weights.items()}
 
 
 def load_best(path: Path, state: TrainState) -> Networks:
-    """Return the networks of the best epoch, put into those of `state`.
+    """Return the networks of the best epoch, loaded into those of `state`.
 
-    They come from memory where `remember_best` put them, else from the file.
+    They come from memory after `remember_best`, else from the file.
 
     Raises:
         ModelError: the file is missing, damaged, or not of the epoch that `state` names.
@@ -156,6 +208,29 @@ def load_best(path: Path, state: TrainState) -> Networks:
         )
     state.final_networks.load_state_dict(tensors)
     return state.final_networks
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """Write tensors and numbers atomically."""
+    text = json.dumps({"format": FORMAT, **numbers}, allow_nan=False)
+    write_tensors(path, tensors, metadata={"numbers": text})
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and numbers of a checkpoint.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another format.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        numbers = json.loads(metadata["numbers"])
+        found = numbers["format"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is not a checkpoint; train into a new folder") from error
+    if found != FORMAT:
+        raise ModelError(f"checkpoint {path} has format {found!r}; this version reads {FORMAT}")
+    return tensors, numbers
 
 
 def _prefixed(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

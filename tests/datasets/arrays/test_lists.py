@@ -139,6 +139,6 @@ def test_one_protocol_at_a_time(folder: Path) -> None:
 
 
 def test_files_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxyhash.datasets.arrays.text_matrix.MAX_BYTES", 10)
+    monkeypatch.setattr("proxyhash.datasets.converters.text_lists.MAX_BYTES", 10)
     with pytest.raises(DataError, match=r"label_hot\.txt has over 0 GiB"):
         convert(folder)

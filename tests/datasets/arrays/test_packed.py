@@ -122,7 +122,7 @@ def test_iall_is_turned_round_whoever_wrote_it(tmp_path: Path) -> None:
 
 def test_blocks_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two images, and two rows, in memory at a time."""
-    monkeypatch.setattr("proxyhash.datasets.arrays.images._BLOCK_BYTES", 7 * 9 * 3 * 2)
+    monkeypatch.setattr("proxyhash.datasets.arrays.tables._BLOCK_BYTES", 7 * 9 * 3 * 2)
     monkeypatch.setattr("proxyhash.datasets.arrays.tables._BLOCK_VALUES", 12)
     values = images().transpose(1, 2, 3, 0)
     write_v73(tmp_path / "a.mat", {"IAll": values, "YAll": TAGS, "LAll": LABELS})
@@ -134,7 +134,7 @@ def test_blocks_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_of_items_that_are_left_out_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxyhash.datasets.arrays.images._BLOCK_BYTES", 1)
+    monkeypatch.setattr("proxyhash.datasets.arrays.tables._BLOCK_BYTES", 1)
     whole = {"img": images(), "LAll": LABELS, "idx_test": [[4]], "idx_db": [[0, 2]]}
     plain_hdf5(tmp_path / "a.h5", whole)
     conversion = convert(tmp_path)

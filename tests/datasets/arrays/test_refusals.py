@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from proxyhash.datasets.arrays import naming, variable
-from proxyhash.datasets.arrays.files import read_variables
+from proxyhash.datasets.arrays import variable
 from proxyhash.datasets.convert import convert_data_set
+from proxyhash.datasets.converters.arrays import read_variables
 from proxyhash.errors import DataError, MissingExtraError
 from tests.datasets.arrays.builders import LABELS, TAGS, images, write_v73
 
@@ -194,16 +194,16 @@ def test_a_struct_s_fields_and_what_is_no_array(tmp_path: Path) -> None:
 def test_names_mean_one_thing() -> None:
     """Two words in a row could be cut in two places; where they are is known."""
     cuts: dict[str, set[Any]] = {}
-    for role, words in naming.ROLES.items():
-        for part, names in naming.PARTS.items():
+    for role, words in variable.ROLES.items():
+        for part, names in variable.PARTS.items():
             for word in words:
                 for name in names:
                     cuts.setdefault(word + name, set()).add((role, part))
                     cuts.setdefault(name + word, set()).add((role, part))
     several = {name for name, meanings in cuts.items() if len(meanings) > 1}
     assert several == {"vall", "validx"}
-    assert naming.meaning("VAll") == ("image", "all")
-    assert [naming.meaning(name) for name in ("ids", "word_vec", "x", "Y")] == [None] * 4
+    assert variable.meaning("VAll") == ("image", "all")
+    assert [variable.meaning(name) for name in ("ids", "word_vec", "x", "Y")] == [None] * 4
 
 
 def test_lists_of_variables() -> None:

@@ -6,19 +6,18 @@ import re
 
 import pytest
 
-from proxyhash.datasets.scenes.captions import write_caption
-from proxyhash.datasets.scenes.colors import COLORS
-from proxyhash.datasets.scenes.dice import Dice
-from proxyhash.datasets.scenes.plan import plan_scene
-from proxyhash.datasets.scenes.settings import SETTINGS
-from proxyhash.datasets.scenes.thing import THINGS
-from proxyhash.datasets.scenes.words import (
+from proxyhash.datasets.scenes.captions import (
     COLOR_WORDS,
     HOUR_WORDS,
     PLACE_WORDS,
     WORDS,
     plural,
+    write_caption,
 )
+from proxyhash.datasets.scenes.dice import Dice
+from proxyhash.datasets.scenes.pen import COLORS
+from proxyhash.datasets.scenes.plan import SETTINGS, plan_scene
+from proxyhash.datasets.scenes.thing import THINGS
 
 PAIRS = [
     (scene := plan_scene(Dice(f"plan {number}")), write_caption(scene, Dice(f"caption {number}")))

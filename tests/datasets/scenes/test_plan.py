@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyhash.datasets.scenes.backgrounds import TONES
-from proxyhash.datasets.scenes.colors import COLORS
 from proxyhash.datasets.scenes.dice import Dice
-from proxyhash.datasets.scenes.plan import Scene, plan_scene
-from proxyhash.datasets.scenes.settings import SETTINGS
+from proxyhash.datasets.scenes.pen import COLORS
+from proxyhash.datasets.scenes.plan import SETTINGS, Scene, plan_scene
 from proxyhash.datasets.scenes.thing import THINGS, thing
 
 SCENES = st.integers(0, 10**9).map(lambda seed: plan_scene(Dice(f"plan {seed}")))

@@ -9,12 +9,10 @@ import pytest
 from PIL import Image
 
 from proxyhash.datasets.scenes.backgrounds import TONES, paint_background
-from proxyhash.datasets.scenes.colors import COLORS, jitter, mix
 from proxyhash.datasets.scenes.dice import Dice
-from proxyhash.datasets.scenes.pen import Pen, arc, rounded
-from proxyhash.datasets.scenes.plan import plan_scene
-from proxyhash.datasets.scenes.render import render_scene
-from proxyhash.datasets.scenes.settings import SETTINGS
+from proxyhash.datasets.scenes.generate import render_scene
+from proxyhash.datasets.scenes.pen import COLORS, Pen, arc, jitter, mix, rounded
+from proxyhash.datasets.scenes.plan import SETTINGS, plan_scene
 from proxyhash.datasets.scenes.thing import THINGS, Look
 
 GREEN = (0, 255, 0)

@@ -103,7 +103,7 @@ def test_members_of_lists_are_counted_as_items_have_them(
 
     def counts(store: Store) -> list[tuple[object, int]]:
         for _ in range(10):
-            found = store.count_members("labels")
+            found = store.count_values("labels")
             if found is not None:
                 return sorted([pair for pair in found if pair[1]], key=repr)
         raise AssertionError("the field was not read within ten calls")
@@ -113,7 +113,7 @@ def test_members_of_lists_are_counted_as_items_have_them(
         assert counts(store) == []
         store.add(ids[:4], {"text": np.zeros((4, 1), np.uint8)}, payloads=payloads[:4])
         store.add(ids[4:], {"image": np.zeros((3, 1), np.uint8)}, payloads=payloads[4:])
-        assert store.count_members("labels") is None
+        assert store.count_values("labels") is None
         assert counts(store) == sorted(
             [("a", 2), ("b", 3), (1, 1), (True, 1), (1.0, 1), (None, 1)], key=repr
         )

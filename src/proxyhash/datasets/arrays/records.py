@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.data.source import Source
-from proxyhash.datasets.arrays.images import find_images
-from proxyhash.datasets.arrays.label_matrix import label_names
+from proxyhash.datasets.arrays.tables import label_names
+from proxyhash.datasets.converter import Source
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
 
     from proxyhash.datasets.arrays.items import Items
 
-__all__ = ["source_of"]
+__all__ = ["find_images", "source_of"]
 
+_TRIED = 5  # of the first names, when the folder in front of them is looked for
 _FILE_NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -126,3 +126,23 @@ def _describe(
     told = ["images"] if images else []
     told += [f"{values.shape[1]:,} {modality} features" for modality, values in features.items()]
     return "; ".join([f"{form} with {' and '.join(told)}" if told else form, *notes])
+
+
+def find_images(names: Sequence[str], folders: Sequence[Path]) -> list[Path] | None:
+    """Return the file that each name means, None where there are none of them.
+
+    Lists often begin with a folder of the machine they were made on. So much is left out in front
+    as it takes for one of the first images to be there, and the same for all of them; the first
+    of `folders` where that works holds them.
+    """
+    parts = [PurePosixPath(name.replace("\\", "/")).parts for name in names]
+    for folder in folders:
+        for first in islice(parts, _TRIED):
+            for dropped in range(len(first)):
+                if first[dropped] != "/" and folder.joinpath(*first[dropped:]).is_file():
+                    return [folder.joinpath(*_dropped(each, dropped)) for each in parts]
+    return None
+
+
+def _dropped(parts: tuple[str, ...], count: int) -> tuple[str, ...]:
+    return parts[min(count, len(parts) - 1) :]

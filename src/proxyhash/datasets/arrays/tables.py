@@ -1,22 +1,41 @@
-"""Matrices of the items of one part: which way round they are, and reading them within bounds."""
+"""What a part's variables hold, read within bounds: feature tables, numbers, labels and images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from proxyhash.datasets.arrays.variable import MAX_BYTES, Variable, listed
+from proxyhash.datasets.files import text_lines
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["item_axis", "read_numbers", "read_table"]
+__all__ = [
+    "MAX_VALUES",
+    "NAMES_FILE",
+    "ImageArray",
+    "item_axis",
+    "label_names",
+    "labels_of",
+    "read_numbers",
+    "read_table",
+]
 
 _BLOCK_VALUES = 1 << 24
+
+MAX_VALUES = 10**8
+"""Height times width times 3 of one image."""
+
+_LAYOUTS = ("HW3N", "N3HW", "NHW3", "3HWN")  # as MATLAB shows the axes; N counts the images
+_BLOCK_BYTES = 128 << 20
 
 
 def item_axis(
@@ -93,3 +112,134 @@ def read_numbers(variable: Variable) -> NDArray[np.int64]:
     if not np.array_equal(numbers, values):
         raise DataError(f"{variable.path}: {variable} holds no whole numbers; they number items")
     return np.asarray(numbers)
+
+
+NAMES_FILE = "label_names.txt"
+"""A file beside the data set's, with the name of one class a line, in the columns' order."""
+
+
+def labels_of(where: str, values: NDArray[np.float32]) -> list[tuple[int, ...]]:
+    """Return the classes of each item, by number.
+
+    Args:
+        where: file and variable, for messages.
+        values: (n, C), 1 where an item has a label, 0 or -1 where it has not; or (n, 1), the
+            number of its one category.
+
+    Raises:
+        DataError: the values are no labels.
+    """
+    if values.shape[1] == 1:
+        if (values < 0).any() or (values % 1).any():
+            raise DataError(f"{where}: categories are whole numbers, not such as {values.min()}")
+        return [(int(value),) for value in values[:, 0]]
+    strange = values[~np.isin(values, (-1, 0, 1))]
+    if strange.size:
+        raise DataError(
+            f"{where} holds {strange[0]:g}; 1 for a label and 0 or -1 for none are expected"
+        )
+    rows, columns = np.nonzero(values > 0)
+    ends = np.searchsorted(rows, np.arange(len(values) + 1)).tolist()
+    numbers = columns.tolist()
+    return [tuple(numbers[start:end]) for start, end in pairwise(ends)]
+
+
+def label_names(
+    folder: Path, labels: Sequence[tuple[int, ...]], *, columns: int
+) -> list[list[str]]:
+    """Return each item's labels by name: from `label_names.txt`, else `label 0`, `label 1`...
+
+    Args:
+        folder: where the file may lie.
+        labels: numbers, as from `labels_of`.
+        columns: C of the matrix, 1 for category numbers, which may count from 0 or 1.
+
+    Raises:
+        DataError: the file names another number of classes.
+    """
+    numbers = {number for each in labels for number in each}
+    base = min(numbers, default=0) if columns == 1 else 0
+    base = min(base, 1)
+    classes = max(numbers, default=0) + 1 - base if columns == 1 else columns
+    file = folder / NAMES_FILE
+    if not file.is_file():
+        return [[f"label {number}" for number in each] for each in labels]
+    names = [line for line in text_lines(file) if line]
+    if len(names) != classes or len(set(names)) < len(names):
+        raise DataError(
+            f"{file} has {len(set(names))} names, but there are {classes} classes; give each class "
+            "a line with a name of its own, in the order of the label columns"
+        )
+    return [[names[number - base] for number in each] for each in labels]
+
+
+@dataclass(frozen=True)
+class ImageArray:
+    """RGB images in one variable, read some at a time.
+
+    Attributes:
+        variable: four axes: height, width, color and the image's number, in the layout's order.
+        layout: one of the orders that are known.
+        kept: which of the images belong to the data set, bool (n).
+    """
+
+    variable: Variable
+    layout: str
+    kept: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, variable: Variable, *, items: int) -> ImageArray:
+        """Return the images of `items` items.
+
+        Raises:
+            DataError: the shape allows no layout, or several; or the images are too large.
+        """
+        expected = "height x width x 3 x items, or items x 3 x height x width"
+        found = [
+            layout
+            for layout in _LAYOUTS
+            if variable.shape[layout.index("N")] == items and variable.shape[layout.index("3")] == 3
+        ]
+        if len(found) != 1:
+            how = "may be read in several ways" if found else "holds no such images"
+            raise DataError(
+                f"{variable.path}: {variable} {how}; expected for {items:,} items is {expected}"
+            )
+        if int(np.prod(variable.shape, dtype=object)) // max(items, 1) > MAX_VALUES:
+            raise DataError(f"{variable.path}: {variable} has images of more than 10^8 values")
+        return cls(variable, found[0], np.ones(items, dtype=np.bool_))
+
+    def keep(self, kept: NDArray[np.bool_]) -> ImageArray:
+        """Return the images that `kept`, bool (n), is true for."""
+        return ImageArray(self.variable, self.layout, kept)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield each as uint8 (height, width, 3); 128 MiB are in memory at a time.
+
+        Raises:
+            DataError: values are not those of images, whole numbers from 0 to 255.
+        """
+        axis = self.layout.index("N")
+        order = [self.layout.index(letter) for letter in "NHW3"]
+        items = self.variable.shape[axis]
+        each = int(np.prod(self.variable.shape, dtype=object)) // max(items, 1)
+        step = max(1, _BLOCK_BYTES // max(each, 1))
+        for start in range(0, items, step):
+            stop = min(start + step, items)
+            kept = self.kept[start:stop]
+            if not kept.any():
+                continue
+            block = self.variable.block(start, stop, axis=axis).transpose(order)
+            for values in block[kept]:
+                yield np.ascontiguousarray(self._colors(values))
+
+    def _colors(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        if values.dtype == np.uint8:
+            return values.astype(np.uint8, copy=False)
+        colors = values.astype(np.float64).clip(0, 255).astype(np.uint8)
+        if not np.array_equal(colors, values):
+            raise DataError(
+                f"{self.variable.path}: {self.variable} holds values that no image has; whole "
+                "numbers from 0 to 255 are expected: was a mean subtracted, or was it scaled?"
+            )
+        return colors

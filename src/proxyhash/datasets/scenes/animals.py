@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxyhash.datasets.scenes.colors import COLORS, RGB, darker, lighter
+from proxyhash.datasets.scenes.pen import COLORS, RGB, darker, lighter
 from proxyhash.datasets.scenes.thing import Look, thing
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from proxyhash.datasets.scenes.colors import COLORS, RGB, darker, jitter, lighter, mix
-from proxyhash.datasets.scenes.pen import Pen, arc
+from proxyhash.datasets.scenes.pen import COLORS, RGB, Pen, arc, darker, jitter, lighter, mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,26 +1,29 @@
-"""The offline image set: as many scenes as wanted, with captions and labels."""
+"""Generating the offline image set: as many scenes as wanted, with captions and labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from proxyhash.data.manifest import read_collection
 from proxyhash.datasets.convert import write_manifest
+from proxyhash.datasets.scenes.backgrounds import INDOORS, TINTS, paint_background
 from proxyhash.datasets.scenes.captions import write_caption
 from proxyhash.datasets.scenes.dice import Dice
+from proxyhash.datasets.scenes.pen import COLORS, Pen, jitter
 from proxyhash.datasets.scenes.plan import plan_scene
-from proxyhash.datasets.scenes.render import render_scene
+from proxyhash.datasets.scenes.thing import Look
 from proxyhash.errors import UsageError
 from proxyhash.files import naming_full_disk
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from proxyhash.data.collection import Collection
+    from proxyhash.datasets.scenes.plan import Actor, Scene
 
-__all__ = ["draw_item", "generate_scenes"]
+__all__ = ["draw_item", "generate_scenes", "render_scene"]
 
 _QUALITY = 90
 
@@ -61,6 +64,7 @@ def generate_scenes(
 
 def draw_item(index: int, *, seed: int, size: int) -> tuple[Image.Image, dict[str, Any]]:
     """Return one image, RGB of `size` by `size` pixels, and its record for the manifest."""
+    # These names are part of the data: every generated set changes with them.
     name = f"scene {seed} {index}"
     scene = plan_scene(Dice(f"{name} plan"))
     record = {
@@ -71,4 +75,33 @@ def draw_item(index: int, *, seed: int, size: int) -> tuple[Image.Image, dict[st
         "setting": scene.setting,
         "hour": scene.tone,
     }
-    return render_scene(scene, Dice(f"{name} image"), size=size), record
+    return render_scene(scene, Dice(f"{name} picture"), size=size), record
+
+
+_FINER = 3  # drawn so much larger and averaged, for smooth edges
+_SHADOW = (24, 22, 40)
+
+
+def render_scene(scene: Scene, dice: Dice, *, size: int) -> Image.Image:
+    """Return the scene as an RGB image, `size` pixels wide and high."""
+    canvas = Image.new("RGB", (size * _FINER, size * _FINER))
+    paint_background(canvas, scene.setting, tone=scene.tone, horizon=scene.horizon, dice=dice)
+    indoors = scene.setting in INDOORS
+    pen = Pen(canvas) if indoors else Pen(canvas, tint=TINTS[scene.tone])
+    for actor in scene.actors:
+        _draw(actor, pen, indoors=indoors, dice=dice)
+    return canvas.reduce(_FINER)
+
+
+def _draw(actor: Actor, pen: Pen, *, indoors: bool, dice: Dice) -> None:
+    if actor.zone in ("front", "back") and actor.thing.name != "mountain":
+        base = actor.y + actor.size * 0.485
+        pen.oval(actor.x, base, actor.size * 0.4, actor.size * 0.05, _SHADOW, alpha=0.2)
+    look = Look(
+        color=jitter(COLORS[actor.color], dice),
+        accent=jitter(COLORS[actor.accent], dice),
+        indoors=indoors,
+        dice=dice,
+    )
+    frame = pen.at(actor.x, actor.y, actor.size, degrees=actor.degrees, mirror=actor.mirror)
+    actor.thing.draw(frame, look)

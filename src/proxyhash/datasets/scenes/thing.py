@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxyhash.datasets.scenes.colors import RGB
     from proxyhash.datasets.scenes.dice import Dice
-    from proxyhash.datasets.scenes.pen import Pen
+    from proxyhash.datasets.scenes.pen import RGB, Pen
 
 __all__ = ["THINGS", "Look", "Thing", "thing"]
 

@@ -51,23 +51,6 @@ class Description:
             )
         return found
 
-    def check(self, *, bits: int | None, model: str | None, place: str) -> None:
-        """Refuse an index of another code length or model than the caller has.
-
-        Raises:
-            DataError: "PLACE has codes of 64 bits, and 32 were asked for; ...".
-        """
-        if bits is not None and bits != self.bits:
-            raise DataError(
-                f"{place} has codes of {self.bits} bits, and {bits} were asked for; "
-                "open the index that was made with this model"
-            )
-        if model is not None and model != self.model:
-            raise DataError(
-                f"{place} has codes of the model {self.model!r}, not of {model!r}; "
-                "distances between codes of two models mean nothing"
-            )
-
 
 def find_description(connection: Connection, collection: str) -> Description | None:
     """Return the description of an index; None when there is no such index.

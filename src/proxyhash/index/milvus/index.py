@@ -6,11 +6,13 @@ from contextlib import suppress
 from heapq import merge
 from itertools import groupby, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from proxyhash.codes import check_bits
 from proxyhash.errors import DataError, ProxyhashError, UsageError, check_option
-from proxyhash.index.checks import check_items, check_modalities, check_search
+from proxyhash.index.base import Index, register_index
+from proxyhash.index.checks import check_codes_of, check_modalities
+from proxyhash.index.hit import Hit
 from proxyhash.index.milvus.collection import Collection
 from proxyhash.index.milvus.connection import Connection, is_address
 from proxyhash.index.milvus.description import (
@@ -19,16 +21,17 @@ from proxyhash.index.milvus.description import (
     find_description,
     found_description,
 )
-from proxyhash.index.milvus.items import by_key, to_hits, to_item, to_rows
 from proxyhash.index.milvus.keys import from_key, to_key
-from proxyhash.index.milvus.nearest import Nearest
+from proxyhash.index.milvus.rows import by_key, to_item, to_rows
+from proxyhash.index.server_ties import search_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Self
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
-    from proxyhash.index.hit import Hit, IndexItem
+    from proxyhash.index.hit import IndexItem
     from proxyhash.index.milvus.rows import Row
 
 __all__ = ["CONSISTENCIES", "MilvusIndex"]
@@ -36,7 +39,8 @@ __all__ = ["CONSISTENCIES", "MilvusIndex"]
 CONSISTENCIES = ("Strong", "Session", "Bounded", "Eventually")
 
 
-class MilvusIndex:
+@register_index("http", "https", ".db")
+class MilvusIndex(Index):
     """The `Index` whose items are in Milvus: a collection for each modality.
 
     A write is acknowledged once Milvus has it in its log. With consistency "Strong" every read
@@ -51,6 +55,9 @@ class MilvusIndex:
     Made by `create` and `open`; `Index` says what the methods do.
     """
 
+    kind = "milvus"
+    capabilities = frozenset({"write", "drop"})
+
     def __init__(
         self,
         connection: Connection,
@@ -60,9 +67,9 @@ class MilvusIndex:
         consistency: str,
         nprobe: int,
     ) -> None:
-        self.bits = description.bits
-        self.model = description.model
-        self.modalities = description.modalities
+        super().__init__(
+            bits=description.bits, model=description.model, modalities=description.modalities
+        )
         self.consistency = consistency
         self.name = collection
         self._connection = connection
@@ -81,7 +88,7 @@ class MilvusIndex:
         bits: int,
         model: str = "",
         modalities: Sequence[str] = ("image", "text"),
-        collection: str = "proxyhash",
+        collection: str | None = None,
         engine: str = "BIN_FLAT",
         nlist: int = 1024,
         nprobe: int = 16,
@@ -93,11 +100,11 @@ class MilvusIndex:
         """Make an empty index.
 
         Args:
-            uri: see `Connection`.
+            uri: see `Connection`; may end with "#" and the collection's name.
             bits: the code length.
             model: fingerprint of the model that makes the codes, "" when unknown.
             modalities: what an item may have a code of.
-            collection: what its collections' names begin with.
+            collection: what its collections' names begin with; default "proxyhash".
             engine: "BIN_FLAT" compares every code and is exact; "BIN_IVF_FLAT" looks at the
                 `nprobe` nearest of `nlist` clusters and may miss items. Milvus Lite has the first.
             nlist: how many clusters.
@@ -110,6 +117,7 @@ class MilvusIndex:
         Raises:
             UsageError: there is such an index already, or an option is out of range.
         """
+        uri, collection = _split(uri, collection)
         description = Description(check_bits(bits), model, check_modalities(modalities))
         check_option("consistency", consistency, CONSISTENCIES)
         connection = Connection(uri, token=token, patience=patience)
@@ -127,9 +135,10 @@ class MilvusIndex:
         cls,
         uri: str,
         *,
-        collection: str = "proxyhash",
-        model: str | None = None,
+        write: bool = True,
         bits: int | None = None,
+        model: str | None = None,
+        collection: str | None = None,
         nprobe: int = 16,
         consistency: str = "Strong",
         token: str | None = None,
@@ -138,10 +147,11 @@ class MilvusIndex:
         """Return an index that `create` made; for the arguments, see there.
 
         Args:
-            uri: see `Connection`.
-            collection: what its collections' names begin with.
-            model: the fingerprint it must have; None for any.
+            uri: see `Connection`; may end with "#" and the collection's name.
+            write: ignored, an index in Milvus can always be changed.
             bits: the code length it must have; None for any.
+            model: the fingerprint it must have; None for any.
+            collection: what its collections' names begin with; default "proxyhash".
             nprobe: how many clusters a search looks at.
             consistency: what reads see.
             token: see `Connection`.
@@ -151,13 +161,21 @@ class MilvusIndex:
             UsageError: there is no such index.
             DataError: its codes have another length or model, or it is not of this package.
         """
+        del write
+        uri, collection = _split(uri, collection)
         check_option("consistency", consistency, CONSISTENCIES)
         if not is_address(uri) and not Path(uri).exists():
             raise UsageError(f"there is no file {uri}; make an index there first")
         connection = Connection(uri, token=token, patience=patience)
         try:
             description = found_description(connection, collection)
-            description.check(bits=bits, model=model, place=f"{connection.shown}#{collection}")
+            check_codes_of(
+                f"{connection.shown}#{collection}",
+                bits=description.bits,
+                model=description.model,
+                wanted_bits=bits,
+                wanted_model=model,
+            )
             index = cls(connection, collection, description, consistency=consistency, nprobe=nprobe)
             for part in index._collections.values():
                 part.load()
@@ -171,11 +189,12 @@ class MilvusIndex:
         cls,
         uri: str,
         *,
-        collection: str = "proxyhash",
+        collection: str | None = None,
         token: str | None = None,
         patience: float = 60.0,
     ) -> bool:
         """Whether there is an index to `open`; a server that does not answer is an error."""
+        uri, collection = _split(uri, collection)
         if not is_address(uri) and not Path(uri).exists():
             return False
         connection = Connection(uri, token=token, patience=patience)
@@ -184,120 +203,11 @@ class MilvusIndex:
         finally:
             connection.close()
 
-    def add(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store new items, all of them or none, as far as Milvus can; see `Index.add`.
-
-        Everything is checked before the first message is sent. Should a later one fail, what was
-        sent is deleted again; if that fails too, the error says so, and `upsert` is the way on.
-        """
-        keys, rows = self._rows(ids, codes, payloads)
-        there = self._stored(keys)
-        if there:
-            first = next(key for key in keys if key in there)
-            raise DataError(f"id {from_key(first)!r} is already in the index; ids must be unique")
-        try:
-            self._put(rows)
-        except BaseException as error:
-            self._take_back(keys, error)
-            raise
-
-    def upsert(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store items in place of whatever was stored under their ids; see `Index.upsert`.
-
-        Should it fail half-way, some items are new and some old; the same call again completes it.
-        """
-        keys, rows = self._rows(ids, codes, payloads)
-        self._put(rows)
-        for name in self.modalities:
-            if name not in rows:
-                self._collections[name].remove(keys)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove items and return how many there were of them; see `Index.delete`."""
-        keys = [to_key(id_) for id_ in dict.fromkeys(ids)]
-        there = list(self._stored(keys))
-        for part in self._collections.values():
-            part.remove(there)
-        return len(there)
-
-    def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the interface's word
-        """Return what is stored under an id; see `Index.get`."""
-        key = to_key(id)
-        found = {name: part.rows([key]) for name, part in self._collections.items()}
-        rows = [(name, rows[key]) for name, rows in found.items() if rows]
-        if not rows:
-            raise UsageError(f"no item {id!r} in the index")
-        return to_item(rows)
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
-        """Return what is stored under those of the ids that are there; see `Index.get_many`."""
-        keys = [to_key(id_) for id_ in dict.fromkeys(ids)]
-        found = {name: part.rows(keys) for name, part in self._collections.items()}
-        rows = ([(name, of[key]) for name, of in found.items() if key in of] for key in keys)
-        return {item.id: item for item in map(to_item, filter(None, rows))}
-
-    def count(
-        self,
-        modality: str,
-        *,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> int | None:
-        """Return how many items a search of a modality compares, None with a filter.
-
-        What a filter lets through is decided on what Milvus sends back, and that is not everything.
-        """
-        check_option("modality", modality, self.modalities)
-        return self._collections[modality].count() if filter is None else None
-
-    def search(
-        self,
-        codes: Codes,
-        *,
-        k: int | None = None,
-        modality: str | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> list[list[Hit]]:
-        """Return the nearest items of each query, ordered by (distance, id); see `Index.search`.
-
-        Ties are cut by id however many there are; a filter is sent along as far as Milvus
-        understands it, and decided by `matches`.
-        """
-        modality = check_search(
-            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
-        )
-        part = self._collections[modality]
-        found = Nearest(part, k=k, radius=radius, filter=filter).of(
-            [code.tobytes() for code in codes]
-        )
-        return to_hits(found, part)
-
-    def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
-        """Return all items in batches, in the order of their ids; see `Index.items`.
-
-        Pages are read one after the other: an item that is written meanwhile may be in or not.
-        """
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be at least 1")
-        return self._batches(batch)
-
     def info(self) -> dict[str, object]:
         """Return what the index is and holds, for people to read."""
         engine = self._collections[self.modalities[0]].engine()
         return {
-            "kind": "milvus",
+            "kind": self.kind,
             "uri": self._connection.shown,
             "collection": self.name,
             "bits": self.bits,
@@ -319,30 +229,80 @@ class MilvusIndex:
         """Let go of the connection; Milvus Lite stops with its last one."""
         self._connection.close()
 
-    def __enter__(self) -> Self:
-        """Return the index."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the index."""
-        self.close()
-
-    def __contains__(self, id: object, /) -> bool:  # noqa: A002
-        """Whether something is stored under this id."""
-        return isinstance(id, str) and bool(self._stored([to_key(id)]))
-
     def __len__(self) -> int:
         """Return the number of items."""
         return sum(part.count("counted == true") for part in self._collections.values())
 
-    def _rows(
+    def _put(
         self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        payloads: Sequence[Mapping[str, object]] | None,
-    ) -> tuple[list[str], dict[str, list[Row]]]:
-        items = check_items(ids, codes, payloads, bits=self.bits, modalities=self.modalities)
-        return to_rows(*items, modalities=self.modalities)
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
+        *,
+        new: bool,
+    ) -> None:
+        # Everything is checked before the first message is sent. Should a later one of `add` fail,
+        # what was sent is deleted again; if that fails too, the error says so, and `upsert` is the
+        # way on. Should `upsert` fail half-way, the same call again completes it.
+        keys, rows = to_rows(ids, codes, payloads, modalities=self.modalities)
+        if not new:
+            self._send(rows)
+            for name in self.modalities:
+                if name not in rows:
+                    self._collections[name].remove(keys)
+            return
+        there = self._stored(keys)
+        if there:
+            first = next(key for key in keys if key in there)
+            raise DataError(f"id {from_key(first)!r} is already in the index; ids must be unique")
+        try:
+            self._send(rows)
+        except BaseException as error:
+            self._take_back(keys, error)
+            raise
+
+    def _delete(self, ids: list[str]) -> int:
+        there = list(self._stored([to_key(id_) for id_ in ids]))
+        for part in self._collections.values():
+            part.remove(there)
+        return len(there)
+
+    def _get_many(self, ids: list[str]) -> dict[str, IndexItem]:
+        keys = [to_key(id_) for id_ in ids]
+        found = {name: part.rows(keys) for name, part in self._collections.items()}
+        rows = ([(name, of[key]) for name, of in found.items() if key in of] for key in keys)
+        return {item.id: item for item in map(to_item, filter(None, rows))}
+
+    def _contains(self, id_: str) -> bool:
+        return bool(self._stored([to_key(id_)]))
+
+    def _count(self, modality: str, filter: Filter | None) -> int | None:  # noqa: A002
+        # What a filter lets through is decided on what Milvus sends back, which is not everything.
+        return self._collections[modality].count() if filter is None else None
+
+    def _search(
+        self,
+        codes: Codes,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        part = self._collections[modality]
+        queries = [code.tobytes() for code in codes]
+        found = search_nearest(part, queries, k=k, radius=radius, filter=filter)
+        # Without a filter no payload came along; an item deleted since it was found is left out.
+        bare = {row.key for rows in found for row in rows if row.payload is None}
+        payloads = part.payloads(list(bare))
+        return [
+            [
+                Hit(from_key(row.key), row.distance, dict(payload))
+                for row in rows
+                if (payload := payloads.get(row.key, row.payload)) is not None
+            ]
+            for rows in found
+        ]
 
     def _make(self, description: Description, **options: Any) -> None:
         begun: list[Collection] = []
@@ -356,7 +316,7 @@ class MilvusIndex:
                     part.drop()
             raise
 
-    def _put(self, rows: Mapping[str, Iterable[Row]]) -> None:
+    def _send(self, rows: Mapping[str, Iterable[Row]]) -> None:
         for name, of_modality in rows.items():
             self._collections[name].put(of_modality)
 
@@ -370,16 +330,23 @@ class MilvusIndex:
     def _stored(self, keys: Sequence[str]) -> set[str]:
         return set().union(*(part.stored(keys) for part in self._collections.values()))
 
-    def _batches(self, size: int) -> Iterator[list[IndexItem]]:
+    def _items(self, batch: int) -> Iterator[list[IndexItem]]:
+        # Pages are read one after the other: an item that is written meanwhile may be in or not.
         streams = [
-            zip(repeat(name), part.all_rows(batch=size), strict=False)
+            zip(repeat(name), part.all_rows(batch=batch), strict=False)
             for name, part in self._collections.items()
         ]
-        batch: list[IndexItem] = []
+        items: list[IndexItem] = []
         for _, rows in groupby(merge(*streams, key=by_key), key=by_key):
-            batch.append(to_item(list(rows)))
-            if len(batch) == size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+            items.append(to_item(list(rows)))
+            if len(items) == batch:
+                yield items
+                items = []
+        if items:
+            yield items
+
+
+def _split(uri: str, collection: str | None) -> tuple[str, str]:
+    """Return the place and the collection's name that a URI and an option give together."""
+    place, _, named = uri.partition("#")
+    return place.rstrip("/"), collection or named or "proxyhash"

@@ -82,7 +82,7 @@ class Column:
         mask: Mask = places[self._rows.values]
         return mask
 
-    def count_members(self, alive: Mask) -> list[tuple[object, int]]:
+    def count_values(self, alive: Mask) -> list[tuple[object, int]]:
         """Return the members of lists, each with how many of the rows have it.
 
         Args:
@@ -123,7 +123,7 @@ class Columns:
             self._read(fields, database, first=first, rows=rows)
         return self._mask(filter, rows)
 
-    def count_members(
+    def count_values(
         self, field: str, database: sqlite3.Connection, *, alive: Mask
     ) -> list[tuple[object, int]] | None:
         """Return the members of the lists in a field, each with how many rows have it.
@@ -139,7 +139,7 @@ class Columns:
         if column.count < len(alive):
             stop = min(len(alive), column.count + BATCH)
             self._read([field], database, first=column.count, rows=stop)
-        return None if column.count < len(alive) else column.count_members(alive)
+        return None if column.count < len(alive) else column.count_values(alive)
 
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
         match filter:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.codes import Codes, code_bytes, distances
-from proxyhash.errors import UsageError
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.store import database
 from proxyhash.index.store.columns import Columns
@@ -28,17 +27,12 @@ if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
     from proxyhash.index.store.header import Header
 
-__all__ = ["Generation", "can_be_id", "database_path"]
+__all__ = ["Generation", "database_path"]
 
 
 def database_path(folder: Path) -> Path:
     """Return where the database of a generation is."""
     return folder / "items.sqlite"
-
-
-def can_be_id(id_: object) -> bool:
-    """Whether the database can be asked for this id."""
-    return isinstance(id_, str) and id_.encode("utf-8", "replace").decode() == id_
 
 
 class Generation:
@@ -130,10 +124,8 @@ class Generation:
         for log in self.logs:
             log.cut(self.rows.count)
 
-    def has(self, id_: object) -> bool:
+    def has(self, id_: str) -> bool:
         """Whether something is stored under this id."""
-        if not can_be_id(id_):
-            return False
         found = self.database.execute("SELECT 1 FROM items WHERE id = ?", (id_,))
         return found.fetchone() is not None
 
@@ -150,20 +142,9 @@ class Generation:
             "created": self.header.created,
         }
 
-    def get(self, id_: str) -> IndexItem:
-        """Return the item under an id.
-
-        Raises:
-            UsageError: "no item 'x' in the index".
-        """
-        if not self.has(id_):
-            raise UsageError(f"no item {id_!r} in the index")
-        found = self.database.execute("SELECT row, id, payload FROM items WHERE id = ?", (id_,))
-        return self.as_items(found.fetchall())[0]
-
     def present(self, ids: Sequence[str]) -> list[IndexItem]:
         """Return the items under those of the ids that are there."""
-        wanted = json.dumps([id_ for id_ in ids if can_be_id(id_)])
+        wanted = json.dumps(list(ids))
         found = self.database.execute(
             "SELECT row, id, payload FROM items WHERE id IN (SELECT value FROM json_each(?))",
             (wanted,),
@@ -218,14 +199,14 @@ class Generation:
         mask = self._mask(modality, filter)
         return self.rows.count if mask is None else int(mask.sum())
 
-    def count_members(self, field: str) -> list[tuple[object, int]] | None:
+    def count_values(self, field: str) -> list[tuple[object, int]] | None:
         """Return the members of the lists in a field, each with how many items have it.
 
         None while more is to be read: a call takes a moment only.
         """
         visible = [self.rows.visible(name) for name in self.rows.modalities]
         alive = np.logical_or.reduce(visible)
-        return self.columns.count_members(field, self.database, alive=alive)
+        return self.columns.count_values(field, self.database, alive=alive)
 
     def count_distances(
         self,

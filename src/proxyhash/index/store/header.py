@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.codes import check_bits
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json, write_json
-from proxyhash.index.checks import check_modalities
+from proxyhash.index.checks import check_codes_of, check_modalities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,16 +138,9 @@ class Header:
         Raises:
             DataError: "FOLDER holds codes of 64 bits, not 128; ...".
         """
-        if bits is not None and bits != self.bits:
-            raise DataError(
-                f"{folder} holds codes of {self.bits} bits, not {bits}; encode with the model "
-                "the index was built with, or build another index"
-            )
-        if model is not None and self.model and model and model != self.model:
-            raise DataError(
-                f"{folder} holds codes of model {self.model}, not {model}; codes of two models "
-                "cannot be compared: use the model the index was built with, or build another index"
-            )
+        check_codes_of(
+            folder, bits=self.bits, model=self.model, wanted_bits=bits, wanted_model=model
+        )
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
-from proxyhash.errors import UsageError, check_option
-from proxyhash.index.checks import check_items, check_modalities, check_search
+from proxyhash.errors import UsageError
+from proxyhash.index.base import CAPABILITIES, Index, register_index
+from proxyhash.index.checks import check_modalities
 from proxyhash.index.store.access import Access, Mode
 from proxyhash.index.store.disk import disk_errors
 from proxyhash.index.store.folder import make_folder, read_header
@@ -18,7 +19,7 @@ from proxyhash.index.store.writing import delete_items, put_items
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Self
 
     import numpy as np
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 MAX_MODALITIES = 8
+_WRITING = frozenset({"write", "compact"})
+_READING = frozenset(CAPABILITIES) - _WRITING - {"drop"}
 
 
-class Store:
+@register_index("file")
+class Store(Index):
     """The `Index` in a folder; made by `Store.create`, opened by `Store.open`.
 
     A change that a call returned from survives the end of the process at any moment. Every search
@@ -50,11 +54,13 @@ class Store:
         [[Hit(id='a', distance=1, payload={'price': 3})]]
     """
 
+    kind = "store"
+
     def __init__(self, access: Access) -> None:
+        header = access.header
+        super().__init__(bits=header.bits, model=header.model, modalities=header.modalities)
+        self.capabilities = _READING | _WRITING if access.writable else _READING
         self.folder = access.folder
-        self.bits = access.header.bits
-        self.model = access.header.model
-        self.modalities = access.header.modalities
         self._access = access
 
     @classmethod
@@ -80,7 +86,7 @@ class Store:
             UsageError: there is something in the folder already, or more than eight modalities.
             ProxyhashError: the folder cannot be written.
         """
-        folder, mode = Path(folder), Mode(engine=engine)
+        folder, mode = _path(folder), Mode(engine=engine)
         if len(modalities) > MAX_MODALITIES:
             raise UsageError(f"there are {len(modalities)} modalities; a store has at most eight")
         header = Header(bits=check_bits(bits), modalities=check_modalities(modalities), model=model)
@@ -112,7 +118,7 @@ class Store:
             DataError: the folder is no index, is damaged, or holds codes of something else.
             ProxyhashError: another process is writing it.
         """
-        folder = Path(folder)
+        folder = _path(folder)
         if write and salvage:
             raise UsageError("a damaged index cannot be written; save what is readable elsewhere")
         mode = Mode(engine=engine, salvage=salvage)
@@ -124,76 +130,20 @@ class Store:
             writer = WriterLock(folder)
         return cls(Access(folder, mode, writer=writer))
 
-    def add(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store new items, all of them or none; see `Index.add`."""
-        self._put(ids, codes, payloads, new=True)
+    @classmethod
+    def exists(cls, folder: str | os.PathLike[str]) -> bool:
+        """Whether the folder is taken: by an index, or by anything else."""
+        path = _path(folder)
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
-    def upsert(
-        self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        *,
-        payloads: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        """Store items in place of whatever was stored under their ids; see `Index.upsert`."""
-        self._put(ids, codes, payloads, new=False)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove items and return how many there were of them; see `Index.delete`."""
-        with self._access.writing() as generation:
-            return delete_items(generation, ids)
-
-    def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the interface's word
-        """Return what is stored under an id; see `Index.get`."""
-        with self._access.reading() as generation:
-            return generation.get(id)
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, IndexItem]:
-        """Return what is stored under those of the ids that are there, at one moment."""
-        with self._access.reading() as generation:
-            return {item.id: item for item in generation.present(ids)}
-
-    def search(
-        self,
-        codes: Codes,
-        *,
-        k: int | None = None,
-        modality: str | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> list[list[Hit]]:
-        """Return the nearest items of each query, ordered by (distance, id); see `Index.search`."""
-        modality = check_search(
-            codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
-        )
-        with self._access.reading() as generation:
-            return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
-
-    def count(
-        self,
-        modality: str,
-        *,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> int:
-        """Return how many items a search of a modality compares; see `Index.count`."""
-        check_option("modality", modality, self.modalities)
-        with self._access.reading() as generation:
-            return generation.count(modality, filter)
-
-    def count_members(self, field: str) -> list[tuple[object, int]] | None:
+    def count_values(self, field: str) -> list[tuple[object, int]] | None:
         """Return the values in the lists of a payload field, each with how many items have it.
 
         None while the field is still to be read: a call reads a part, for about .05 s, so that
         searches can come in between. Call again.
         """
         with self._access.reading() as generation:
-            return generation.count_members(field)
+            return generation.count_values(field)
 
     @property
     def changes(self) -> tuple[int, int]:
@@ -201,40 +151,11 @@ class Store:
         with self._access.reading() as generation:
             return generation.header.generation, generation.rows.change
 
-    def count_distances(
-        self,
-        codes: Codes,
-        *,
-        modality: str,
-        filter: Filter | None = None,  # noqa: A002 -- the interface's word
-    ) -> npt.NDArray[np.int64]:
-        """Return how many items lie at each distance from a query, int64 (bits + 1,).
-
-        Args:
-            codes: one packed query, uint8 (1, ceil(bits/8)).
-            modality: whose codes are compared.
-            filter: only items whose payload matches.
-        """
-        modality = check_search(
-            codes, k=1, modality=modality, radius=None, bits=self.bits, modalities=self.modalities
-        )
-        with self._access.reading() as generation:
-            return generation.count_distances(codes, modality=modality, filter=filter)
-
-    def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
-        """Return all items in batches, in the order of their ids.
-
-        Each batch is what is stored when it is asked for.
-        """
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; it must be at least 1")
-        return self._items(batch)
-
     def info(self) -> dict[str, object]:
         """Return what the index is and holds, for people to read."""
         with self._access.reading() as generation:
             return {
-                "kind": "store",
+                "kind": self.kind,
                 "folder": str(self.folder),
                 "bits": self.bits,
                 "model": self.model,
@@ -278,19 +199,6 @@ class Store:
         """Close all files; what was acknowledged is stored already."""
         self._access.close()
 
-    def __enter__(self) -> Self:
-        """Return the store."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the store."""
-        self.close()
-
-    def __contains__(self, id: object, /) -> bool:  # noqa: A002
-        """Whether something is stored under this id."""
-        with self._access.reading() as generation:
-            return generation.has(id)
-
     def __len__(self) -> int:
         """Return the number of items."""
         with self._access.reading() as generation:
@@ -298,24 +206,62 @@ class Store:
 
     def _put(
         self,
-        ids: Sequence[str],
-        codes: Codes | Mapping[str, Codes],
-        payloads: Sequence[Mapping[str, object]] | None,
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
         *,
         new: bool,
     ) -> None:
-        ids, codes, payloads = check_items(
-            ids, codes, payloads, bits=self.bits, modalities=self.modalities
-        )
         with self._access.writing() as generation:
             put_items(generation, ids, codes, payloads, new=new)
 
+    def _delete(self, ids: list[str]) -> int:
+        with self._access.writing() as generation:
+            return delete_items(generation, ids)
+
+    def _get_many(self, ids: list[str]) -> dict[str, IndexItem]:
+        with self._access.reading() as generation:
+            return {item.id: item for item in generation.present(ids)}
+
+    def _contains(self, id_: str) -> bool:
+        with self._access.reading() as generation:
+            return generation.has(id_)
+
+    def _count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
+        with self._access.reading() as generation:
+            return generation.count(modality, filter)
+
+    def _search(
+        self,
+        codes: Codes,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        with self._access.reading() as generation:
+            return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    def _count_distances(
+        self,
+        query: Codes,
+        modality: str,
+        filter: Filter | None,  # noqa: A002
+    ) -> npt.NDArray[np.int64]:
+        with self._access.reading() as generation:
+            return generation.count_distances(query, modality=modality, filter=filter)
+
     def _items(self, batch: int) -> Iterator[list[IndexItem]]:
         last = ""
-        while True:
+        while True:  # each batch is what is stored when it is asked for
             with self._access.reading() as generation:
                 found = generation.after(last, batch)
             if not found:
                 return
             yield found
             last = found[-1].id
+
+
+def _path(folder: str | os.PathLike[str]) -> Path:
+    return Path(folder.removeprefix("file://") if isinstance(folder, str) else folder)

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import DataError
-from proxyhash.index.store.generation import can_be_id
 from proxyhash.index.store.id_order import Labels
 from proxyhash.index.store.row_log import BLOCK_ROWS, checksums
 from proxyhash.index.store.rows import flags_of
@@ -87,8 +86,7 @@ def put_items(
 
 
 def delete_items(generation: Generation, ids: Sequence[str]) -> int:
-    """Remove items, and return how many of the ids there were."""
-    ids = [id_ for id_ in dict.fromkeys(ids) if can_be_id(id_)]
+    """Remove items, by ids that are all different, and return how many there were."""
     with generation.transaction(write=True):
         generation.refresh()
         found = list(_look_up(generation, ids).values())

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from proxyhash.methods.shared.objective import Batch, Objective, Passes
+from proxyhash.methods.shared.batch import Batch, Rows
+from proxyhash.methods.shared.objective import Objective, Passes
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxyhash.data.item import Modality
-    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.data import Modality
     from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = ["ClosedFormObjective", "Projection"]
@@ -30,7 +30,7 @@ class ClosedFormObjective(Objective):
     Its one "epoch" takes no step; it is there to be validated and saved like any other.
     """
 
-    passes: Passes = ()
+    closed_form = True
     supervised = False
     defaults: ClassVar[Mapping[str, Any]] = {
         "hidden": (),
@@ -38,6 +38,11 @@ class ClosedFormObjective(Objective):
         "output_batch_norm": False,
         "epochs": 1,
     }
+
+    @property
+    def passes(self) -> Passes:
+        """None: nothing is trained."""
+        return ()
 
     @abstractmethod
     def projections(self, train: Rows) -> Mapping[Modality, Projection]:
@@ -52,11 +57,12 @@ class ClosedFormObjective(Objective):
         self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
     ) -> None:
         """Fill the one layer of each network."""
-        rows = type(train)(
-            image=networks["image"].standardized(train.image).double().cpu(),
-            text=networks["text"].standardized(train.text).double().cpu(),
-            has_image=train.has_image.cpu(),
-            has_text=train.has_text.cpu(),
+        rows = Rows(
+            features={
+                modality: networks[modality].standardized(features).double().cpu()
+                for modality, features in train.features.items()
+            },
+            present={modality: present.cpu() for modality, present in train.present.items()},
             labels=train.labels.cpu(),
         )
         found = self.projections(rows)

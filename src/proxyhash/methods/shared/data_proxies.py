@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from proxyhash.losses import bit_balance, cosine_quantization, partial_softmax, proxy_separation
-from proxyhash.methods.shared.objective import sign
+from proxyhash.methods.shared.batch import sign
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from proxyhash.data.item import Modality
-    from proxyhash.methods.shared.rows import Rows
+    from collections.abc import Mapping
+
+    from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Rows
 
 __all__ = ["DataProxies", "LabelFused", "first_stage_loss", "learn_data_proxies"]
 
@@ -29,10 +31,8 @@ class DataProxies:
 
     classes: Tensor
     """(C, K)."""
-    image: Tensor
-    """(n, K)."""
-    text: Tensor
-    """(n, K)."""
+    items: Mapping[Modality, Tensor]
+    """Per modality, (n, K)."""
 
 
 class LabelFused(nn.Module):
@@ -136,7 +136,7 @@ def learn_data_proxies(
     networks = nn.ModuleDict(
         {
             modality: LabelFused(features.shape[1], count, bits, hidden=hidden)
-            for modality, features in (("image", train.image), ("text", train.text))
+            for modality, features in train.features.items()
         }
     )
     nn.ModuleList([class_network, networks]).to(device)
@@ -144,15 +144,14 @@ def learn_data_proxies(
         [*class_network.parameters(), *networks.parameters()], lr=learning_rate
     )
     categories = torch.eye(count, device=device)
-    modalities: tuple[Modality, ...] = ("image", "text")
-    taught = {m: train.has(m) & train.labels.bool().any(dim=1) for m in modalities}
+    taught = {m: train.labeled(m) for m in train.modalities}
     for _ in track(range(epochs), "first stage"):
         for index in torch.split(torch.randperm(len(train)).to(device), batch_size):
             items = []
-            for modality in modalities:
+            for modality in train.modalities:
                 rows = index[taught[modality][index]]
                 labels = train.labels[rows]
-                items.append((networks[modality](train.features(modality)[rows], labels), labels))
+                items.append((networks[modality](train.features[modality][rows], labels), labels))
             loss = first_stage_loss(
                 normalize(class_network(categories)),
                 items,
@@ -167,10 +166,10 @@ def learn_data_proxies(
     class_network.eval(), networks.eval()
     with torch.no_grad():
         codes = {
-            m: sign(networks[m](train.features(m), train.labels)) * taught[m][:, None]
-            for m in modalities
+            m: sign(networks[m](features, train.labels)) * taught[m][:, None]
+            for m, features in train.features.items()
         }
-        return DataProxies(sign(class_network(categories)), codes["image"], codes["text"])
+        return DataProxies(sign(class_network(categories)), codes)
 
 
 def _two_layers(dim_in: int, hidden: int, dim_out: int, *, dropout: float) -> nn.Sequential:

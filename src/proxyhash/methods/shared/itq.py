@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from proxyhash.methods.shared.objective import sign
+from proxyhash.methods.shared.batch import sign
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -1,10 +1,11 @@
-"""What a method is: an objective over the outputs of two networks, and the passes it asks for.
+"""The base class of methods: an objective over the outputs of one network per modality.
 
-The training loop owns data, networks and optimizers; a method owns the loss. One *round* (epoch)
-walks over the train items once per entry of `Objective.passes`, and in each pass only the
-networks named there learn. `(("image", "text"),)` is joint training, `(("image",), ("text",))`
-alternates as in DCMH and DCHML. Before the first round, `Objective.begin_run` sees the networks and
-the train features: first stages happen there, and all of a closed-form method, which has no passes.
+The training loop owns data, networks and optimizers; a method owns the loss and everything else
+that is its own. One epoch walks over the training items once per entry of `Objective.passes`, and
+in each pass only the networks named there learn: all of them together (joint training), or one at
+a time (alternating training, as in DCMH and DCHML). Before the first epoch, `Objective.begin_run`
+sees the networks and the training features: first stages happen there, and closed-form methods do
+all their work there.
 """
 
 from __future__ import annotations
@@ -13,36 +14,32 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from proxyhash.data.item import Modality
+from proxyhash.data import Modality
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxyhash.methods.shared.rows import Rows
+    from proxyhash.methods.shared.batch import Batch, Memory, Rows
     from proxyhash.networks.hashing_network import HashingNetwork
     from proxyhash.proxies.proxies import Proxies
 
-__all__ = [
-    "ALTERNATING",
-    "JOINT",
-    "Batch",
-    "Context",
-    "Memory",
-    "Objective",
-    "Passes",
-    "other",
-    "sign",
-]
+__all__ = ["Context", "MethodCard", "Objective", "Passes", "alternating", "joint"]
 
 Passes = tuple[tuple[Modality, ...], ...]
 
-JOINT: Passes = (("image", "text"),)
-ALTERNATING: Passes = (("image",), ("text",))
+
+def joint(modalities: tuple[Modality, ...]) -> Passes:
+    """Return one pass in which all networks learn."""
+    return (modalities,)
+
+
+def alternating(modalities: tuple[Modality, ...]) -> Passes:
+    """Return one pass per network."""
+    return tuple((modality,) for modality in modalities)
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,13 @@ class Context:
     """What an objective may know before training starts."""
 
     labels: Tensor
-    """(n, C) float32 in {0, 1}: the labels of the train items."""
+    """(n, C) float32 in {0, 1}: the labels of the training items."""
     bits: int
     """Code length K."""
     seed: int
     """Seed of everything the objective draws."""
+    modalities: tuple[Modality, ...]
+    """The modalities of the run."""
 
     @property
     def classes(self) -> int:
@@ -62,101 +61,26 @@ class Context:
         return self.labels.shape[1]
 
 
-@dataclass
-class Memory:
-    """The latest output of each network for every train item, without gradient.
+@dataclass(frozen=True)
+class MethodCard:
+    """One row of the table in docs/methods.md, as Markdown."""
 
-    The loop writes a batch's outputs back after its loss, so rows are at most one round old. Rows
-    of a missing modality stay zero.
-    """
-
-    image: Tensor
-    """(n, K) float32 in (-1, 1)."""
-    text: Tensor
-    """(n, K) float32 in (-1, 1)."""
-    has_image: Tensor
-    """(n,) bool."""
-    has_text: Tensor
-    """(n,) bool."""
-
-    def of(self, modality: Modality) -> Tensor:
-        """Return the (n, K) outputs of one modality."""
-        return self.image if modality == "image" else self.text
-
-    def has(self, modality: Modality) -> Tensor:
-        """Return (n,) bool: which train items have the modality."""
-        return self.has_image if modality == "image" else self.has_text
-
-    def unified(self) -> Tensor:
-        """Return B = sign(H_image + H_text), (n, K) in {-1, +1}; zero counts as -1, as in codes."""
-        return sign(self.image + self.text)
-
-
-@dataclass
-class Batch:
-    """One step's data: labels, and outputs of the networks that the pass or the loop computed."""
-
-    index: Tensor
-    """(b,) int64 positions among the train items."""
-    labels: Tensor
-    """(b, C) float32 in {0, 1}."""
-    image: Tensor | None
-    """(b, K) outputs with gradient, or None when the image network does not learn in this pass."""
-    text: Tensor | None
-    """(b, K) outputs with gradient, or None when the text network does not learn in this pass."""
-    has_image: Tensor
-    """(b,) bool; rows without are zero in `image`."""
-    has_text: Tensor
-    """(b,) bool; rows without are zero in `text`."""
-    memory: Memory
-    """Latest outputs of all train items."""
-
-    def learning(self) -> tuple[Modality, ...]:
-        """Return the modalities whose outputs carry gradient."""
-        modalities: tuple[Modality, ...] = ("image", "text")
-        return tuple(m for m in modalities if self.outputs(m) is not None)
-
-    def outputs(self, modality: Modality) -> Tensor | None:
-        """Return the outputs with gradient of one modality."""
-        return self.image if modality == "image" else self.text
-
-    def need(self, modality: Modality) -> Tensor:
-        """Return the outputs of a modality that learns in this pass."""
-        outputs = self.outputs(modality)
-        assert outputs is not None, f"the {modality} network does not learn in this pass"
-        return outputs
-
-    def latest(self, modality: Modality) -> Tensor:
-        """Return (b, K) outputs without gradient: this step's where there are, else memory's."""
-        outputs = self.outputs(modality)
-        return self.memory.of(modality)[self.index] if outputs is None else outputs.detach()
-
-    def has(self, modality: Modality) -> Tensor:
-        """Return (b,) bool: which items have the modality."""
-        return self.has_image if modality == "image" else self.has_text
-
-    def supervised(self, modality: Modality) -> Tensor:
-        """Return (b,) bool: items that have the modality and at least one label.
-
-        Items without labels carry no supervision, so every term of every method is taken over
-        these only.
-        """
-        return self.has(modality) & self.labels.bool().any(dim=1)
-
-    def labels_of(self, modality: Modality) -> Tensor:
-        """Return (b, C) labels with zero rows for items without the modality.
-
-        The losses leave rows without labels out, so this is how they skip missing modalities.
-        """
-        return self.labels * self.has(modality)[:, None]
+    idea: str
+    """What is new about the method, in a few words."""
+    loss: str
+    """The loss in one line."""
+    source: str
+    """Paper and year."""
+    differs: str = ""
+    """What differs from the common budget of networks, epochs and batches."""
 
 
 class Objective(nn.Module, ABC):
     """A method's loss, with the parameters of its own if it has any.
 
-    Subclasses are registered with `@register_method("name")`, take `(context, settings)` and set
-    `passes`. What must survive a resume lives in buffers or
-    parameters, for the checkpoint keeps `state_dict()`.
+    Subclasses are registered with `@register_method("name")` and take `(context, settings)`. State
+    that a resumed run needs belongs into buffers or parameters, as the checkpoint keeps
+    `state_dict()`.
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
@@ -166,22 +90,44 @@ class Objective(nn.Module, ABC):
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Keys of the training configuration that the method sets unless the user does."""
     supervised: ClassVar[bool] = True
-    """Whether labels teach; the model card says so where they do not."""
-
-    passes: Passes = JOINT
-    """Which networks learn together, pass by pass; none for a closed form, whose networks are
-    linear and whole after `begin_run`."""
+    """Whether the method reads labels; the model card says so if not."""
+    closed_form: ClassVar[bool] = False
+    """Whether `begin_run` computes linear networks completely, so that no pass is needed."""
+    card: ClassVar[MethodCard | None] = None
+    """The method's row in docs/methods.md."""
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__()
         self.bits = context.bits
         self.seed = context.seed
+        self.modalities = context.modalities
         self.settings = settings
 
     @property
+    def passes(self) -> Passes:
+        """Which networks learn together, pass by pass."""
+        return joint(self.modalities)
+
+    @property
     def proxies(self) -> Proxies | None:
-        """The codes of the classes that training aims at; none for methods without."""
+        """The codes of the classes that training aims at, if the method has any."""
         return None
+
+    @staticmethod
+    def batch_size(items: int) -> int:
+        """Return the batch size for a number of training items, where the configuration has none.
+
+        Few items make few steps per epoch, so this is what makes about 48, from 32 to 96.
+        """
+        return min(96, max(32, items // 48))
+
+    @staticmethod
+    def input_dropout(width: int) -> float:
+        """Return the share of `width` features to drop, where the configuration has none.
+
+        Half of 1,024 features and more; of few features every one is needed.
+        """
+        return 0.5 * min(1.0, width / 1024)
 
     def begin_run(
         self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
@@ -191,14 +137,14 @@ class Objective(nn.Module, ABC):
         Called once, before the optimizer and the memory are made, with torch's generators seeded.
 
         Args:
-            networks: The image and the text network with their first weights, on the device of the
-                run; they may be changed in place.
-            train: Features and labels of the train items, on the same device.
-            track: Told about work that takes long.
+            networks: The networks with their initial weights, on the device of the run; they may be
+                changed in place.
+            train: Features and labels of the training items, on the same device.
+            track: Reports the progress of long work.
         """
 
-    def begin_round(self, memory: Memory) -> None:
-        """Prepare a round, for example refresh a unified code; called before every epoch."""
+    def begin_epoch(self, memory: Memory) -> None:
+        """Prepare an epoch, for example refresh a unified code."""
 
     def run_network(
         self,
@@ -209,11 +155,11 @@ class Objective(nn.Module, ABC):
     ) -> Tensor:
         """Return the (b, K) outputs of a network that learns in this step.
 
-        For methods that change the features on the way or need more than the outputs; what they
-        keep for the loss belongs to this step alone.
+        For methods that change the features or need more than the outputs; anything they keep for
+        the loss belongs to this step alone.
 
         Args:
-            modality: Which network it is.
+            modality: The network's modality.
             network: The network, in training mode.
             features: (b, d) features of the items that have the modality.
             labels: (b, C) their labels.
@@ -232,13 +178,3 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return named scalar terms, already weighted; the loop minimizes their sum."""
-
-
-def other(modality: Modality) -> Modality:
-    """Return the other modality."""
-    return "text" if modality == "image" else "image"
-
-
-def sign(values: Tensor) -> Tensor:
-    """Return -1 or +1 of the same dtype; zero gives -1, as bit 1 means greater than zero."""
-    return torch.where(values > 0, 1.0, -1.0).to(values.dtype)

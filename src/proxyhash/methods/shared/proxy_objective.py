@@ -15,7 +15,8 @@ from proxyhash.proxies.make_proxies import make_proxies
 from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
-    from proxyhash.methods.shared.objective import Batch, Context
+    from proxyhash.methods.shared.batch import Batch
+    from proxyhash.methods.shared.objective import Context
 
 __all__ = ["ProxyObjective", "ProxySettings"]
 
@@ -75,7 +76,7 @@ class ProxyObjective(ScheduledObjective):
         """Return lambda ||B - h||^2, summed over the modalities that learn."""
         unified = self.unified(batch)
         total = batch.labels.new_zeros(())
-        for modality in batch.learning():
+        for modality in batch.learning:
             rows = batch.supervised(modality)
-            total = total + quantization(batch.need(modality)[rows], unified[rows])
+            total = total + quantization(batch.outputs[modality][rows], unified[rows])
         return self.settings.lambda_ * total

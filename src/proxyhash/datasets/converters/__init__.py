@@ -1,0 +1,1 @@
+"""One published data set, or one form that data sets are passed on in, per file."""

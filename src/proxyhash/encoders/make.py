@@ -1,0 +1,123 @@
+"""Make an encoder from a spec, or load it from the folder it was saved in."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.encoders.base import ENCODERS, BatchEncoder, EncoderRequest
+from proxyhash.encoders.folder import MANIFEST_NAME, read_settings
+from proxyhash.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from proxyhash.data.collection import Collection
+    from proxyhash.data.modalities import ModalityKind
+
+__all__ = ["load_encoder", "make_encoder"]
+
+
+def make_encoder(
+    spec: str,
+    *,
+    modality: Modality,
+    collection: Collection | None = None,
+    train: NDArray[np.int64] | None = None,
+    bow_words: int = 2000,
+    device: str = "cpu",
+) -> BatchEncoder:
+    """Return the encoder that `spec` names.
+
+    Args:
+        spec: "bow", "descriptor", "patches" or another registered kind, with options after a colon
+            ("bow:weighting=tfidf"); "features:PATH" or "features:PATH#KEY"; a folder with a
+            transformers model or a saved encoder; or the id of a model on the Hugging Face hub.
+        modality: the name of a registered modality, such as "image".
+        collection: the items that encoders which learn from data ("bow", "patches") look at.
+        train: the positions among them they may learn from.
+        bow_words: the vocabulary size of a bag of words.
+        device: where torch encoders run.
+
+    Raises:
+        UsageError: nothing has that name, or it does not encode the modality.
+        ModelError: the folder's or the hub's model cannot be used.
+    """
+    kind = MODALITIES[modality]
+    name, _, argument = spec.partition(":")
+    folder = Path(spec).expanduser()
+    if name not in ENCODERS:
+        if (folder / MANIFEST_NAME).is_file():
+            return _of_modality(load_encoder(folder, device=device), spec, kind)
+        _check_spelling(spec, folder, modality)
+        name, argument = f"transformers-{modality}", spec
+        if name not in ENCODERS:
+            raise UsageError(
+                f"{modality} encoder {spec!r}: there is no encoder around pretrained models for "
+                f"{kind.plural}; {_fitting(modality)}"
+            )
+    encoder = ENCODERS[name]
+    if modality not in encoder.modalities:
+        raise UsageError(
+            f"the encoder {name!r} does not encode {kind.plural}; {_fitting(modality)}"
+        )
+    return encoder.from_request(
+        EncoderRequest(argument, modality, collection, train, bow_words, device)
+    )
+
+
+def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> BatchEncoder:
+    """Return the encoder saved in `folder`; its features are bit-identical to the saved one's.
+
+    Raises:
+        ModelError: the folder is no saved encoder, of an unknown kind, or damaged.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder)
+    if settings["kind"] not in ENCODERS:
+        raise ModelError(
+            f"{folder} holds an encoder of kind {settings['kind']!r}, which is not installed; "
+            f"known: {', '.join(ENCODERS)}"
+        )
+    try:
+        encoder = ENCODERS[settings["kind"]].load(folder, device=device)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
+    if encoder.fingerprint != settings.get("fingerprint"):
+        raise ModelError(
+            f"{folder} is damaged: its content does not have the fingerprint in {MANIFEST_NAME}; "
+            "make the encoder again"
+        )
+    return encoder
+
+
+def _of_modality(encoder: BatchEncoder, spec: str, kind: ModalityKind) -> BatchEncoder:
+    if encoder.modality != kind.name:
+        own = MODALITIES[encoder.modality].plural
+        raise UsageError(f"{spec} encodes {own}; an encoder of {kind.plural} is needed")
+    return encoder
+
+
+def _fitting(modality: Modality) -> str:
+    """The encoders of a modality, as the end of a sentence."""
+    names = [name for name, encoder in ENCODERS.items() if modality in encoder.modalities]
+    return f"{', '.join(names)} do{'es' if len(names) == 1 else ''}"
+
+
+def _check_spelling(spec: str, folder: Path, modality: Modality) -> None:
+    """Refuse what is neither a folder nor possibly a hub id before anything goes looking for it."""
+    if spec.strip() and folder.is_dir():
+        return
+    close = get_close_matches(spec.partition(":")[0], ENCODERS, n=1)
+    if close:
+        raise UsageError(f"no {modality} encoder is called {spec!r}; did you mean {close[0]!r}?")
+    if spec.startswith((".", "/", "~")) or "\\" in spec or spec.count("/") > 1 or not spec.strip():
+        raise UsageError(
+            f"{modality} encoder {spec!r}: no such folder; give a folder with a transformers "
+            f"model, a hub id, or one of {', '.join(ENCODERS)}"
+        )

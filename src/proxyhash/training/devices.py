@@ -1,0 +1,93 @@
+"""Torch's surroundings in a run: device, processor threads, precision and random generators.
+
+Random numbers come from seeds that name their use, such as (seed, epoch), so that a resumed run
+needs no state of a generator.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from proxyhash.codes.kernels import limit_threads
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxyhash.training.config import Precision
+
+__all__ = ["check_device", "derive_seed", "seeded", "use_precision", "use_threads"]
+
+
+def check_device(name: str) -> None:
+    """Check that torch can compute on the device.
+
+    Raises:
+        UsageError: "device 'cuda' cannot be used: ..."; names what is there.
+    """
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        present = ["cpu"]
+        present += ["cuda"] if torch.cuda.is_available() else []
+        present += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"device {name!r} cannot be used: {reason}. This machine has {', '.join(present)}"
+        ) from error
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Give torch and the kernels `count` threads inside the block; none leaves them as they are."""
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with limit_threads(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def use_precision(precision: Precision) -> Iterator[None]:
+    """Let matrix products inside the block round their factors to `precision`.
+
+    Weights, sums and everything else stay float32. "bfloat16" is about twice as fast on processors
+    with matrix instructions for it, such as AMX, and changes nothing on those without.
+    """
+    if precision == "float32":
+        yield
+        return
+    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    setting.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a seed in [0, 2**63) for the use that `parts` name, for example (seed, epoch).
+
+    Neighboring parts give unrelated seeds (numpy's `SeedSequence` hashes them).
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(*parts: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Run the block with torch's generators seeded from `parts`; restore them afterwards."""
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed(*parts))
+        yield

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxyhash.data import Collection, Item
+from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
+from proxyhash.errors import DataError, UsageError
+from proxyhash.training.config import read_config
+from proxyhash.training.prepare import choose_split
+
+
+def collection_of(count, *, split=lambda _: None, labeled=lambda _: True):
+    items = [
+        Item(
+            id=str(position),
+            sources={"image": "a.jpg", "text": "words"},
+            labels=("x",) if labeled(position) else (),
+            split=split(position),
+        )
+        for position in range(count)
+    ]
+    return Collection.of(Path("items.jsonl"), items)
+
+
+def sizes(collection, **values):
+    split = choose_split(read_config({"data": "d", "out": "o", **values}), collection)
+    return len(split.query), len(split.train), len(split.validation), len(split.strict_gallery)
+
+
+def test_defaults_follow_the_size():
+    # 40 queries; 360 * 4/5 = 288 may teach, a twentieth of them chooses the epoch
+    assert sizes(collection_of(400)) == (40, 288 - 14, 14, 72)
+
+
+def test_defaults_are_capped():
+    assert sizes(collection_of(20_000)) == (1000, 15_200 - 500, 500, 3800)
+
+
+def test_numbers_given_are_taken():
+    assert sizes(collection_of(400), query=50, train=100, validation=0) == (50, 100, 0, 250)
+    assert sizes(collection_of(400), query=50, train=100) == (50, 95, 5, 250)
+
+
+def test_unlabeled_items_stay_in_the_gallery():
+    collection = collection_of(400, labeled=lambda position: position % 2 == 0)
+    query, train, validation, strict = sizes(collection)
+    assert (query, train + validation) == (20, 144)
+    assert strict == 400 - 20 - 144
+
+
+def test_named_parts_are_followed():
+    names = {0: "test", 1: "train", 2: "val"}
+    collection = collection_of(90, split=lambda position: names[position % 3])
+    assert sizes(collection) == (30, 30, 30, 0)
+    without = collection_of(90, split=lambda position: names[position % 2])
+    assert sizes(without) == (45, 43, 2, 0)
+    assert sizes(without, validation=0) == (45, 45, 0, 0)
+    assert sizes(without, train=20) == (9, 19, 1, 61)
+
+
+def test_too_few_labeled_items():
+    with pytest.raises(UsageError, match="9 items with labels; training needs at least 10"):
+        sizes(collection_of(9))
+
+
+def test_a_protocol_fixes_the_sizes(monkeypatch):
+    collection = collection_of(400)
+    small = SplitProtocol("dcmh-mirflickr", "MIRFLICKR-25K", 400, 1, 50, 200, "nowhere")
+    monkeypatch.setitem(PROTOCOLS, "dcmh-mirflickr", small)
+    assert sizes(collection, protocol="dcmh-mirflickr") == (50, 190, 10, 150)
+    assert sizes(collection, protocol="dcmh-mirflickr", validation=0) == (50, 200, 0, 150)
+    named = collection_of(400, split=lambda position: ("test", "train")[position % 2])
+    assert sizes(named, protocol="dcmh-mirflickr") == (50, 190, 10, 150)
+
+
+def test_a_protocol_of_another_collection():
+    with pytest.raises(DataError, match=r"400 items of 1 classes.*needs MS COCO with 122,218"):
+        sizes(collection_of(400), protocol="dchmt-coco")

@@ -7,7 +7,7 @@ Three ways through the same MobileNetV2 on the same cores, taken in turn so that
 machine does meets all of them:
 
 * *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
-* *bare, two images a core*: the same on two images at a time, a stream for each core;
+* *bare, two images per core*: the same on two images at a time, a stream for each core;
 * *from files*: `encoder.encode(paths)`: reading, decoding, resizing, and the model as before, but
   recorded, so that the streams do not wait for each other in the interpreter.
 
@@ -101,7 +101,7 @@ def main() -> None:
     contenders = Contenders(TransformersImageEncoder.from_source(source), paths)
     ways = {
         "bare, one batch over all cores": contenders.bare,
-        "bare, two images a core": contenders.bare_streams,
+        "bare, two images per core": contenders.bare_streams,
         "from files": contenders.from_files,
         "decoding alone, one core": contenders.decoding,
     }

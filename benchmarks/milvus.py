@@ -46,7 +46,7 @@ def draw(items: int, *, bits: int, centers: int = 1_000) -> Codes:
 
 
 def fill(index: Index, codes: Codes) -> float:
-    """Return how many items a second an index takes."""
+    """Return how many items per second an index takes."""
     start = time.perf_counter()
     for first in range(0, len(codes), WRITE):
         rows = range(first, min(first + WRITE, len(codes)))
@@ -59,7 +59,7 @@ def fill(index: Index, codes: Codes) -> float:
 
 
 def timed(index: Index, queries: Codes) -> dict[str, float]:
-    """Return the median time of one query, and queries a second in a batch."""
+    """Return the median time of one query, and queries per second in a batch."""
     index.search(queries[:1], k=K)
     singles = []
     for query in queries[:SINGLES]:
@@ -73,7 +73,7 @@ def timed(index: Index, queries: Codes) -> dict[str, float]:
 
 
 def agreement(one: Index, other: Index, queries: Codes) -> float:
-    """Return the part of queries for which two indexes give the very same answer."""
+    """Return the part of queries for which two indexes give the same answer."""
     pairs = zip(one.search(queries, k=K), other.search(queries, k=K), strict=True)
     return statistics.mean(left == right for left, right in pairs)
 

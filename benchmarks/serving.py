@@ -120,7 +120,7 @@ def cpu_seconds(process: subprocess.Popen[str]) -> float:
 
 
 def encoder_rate(run: Path, images: list[Path]) -> float:
-    """Return how many images a second the encoder takes by itself."""
+    """Return how many images per second the encoder takes by itself."""
     done = subprocess.run(
         [sys.executable, "-c", _ENCODER, run / "model"],
         input=json.dumps([str(path) for path in images]),
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
-    parser.add_argument("--rate", type=float, default=50, help="text searches a second")
+    parser.add_argument("--rate", type=float, default=50, help="text searches per second")
     parser.add_argument("--clients", type=int, default=16, help="at once, where it is about speed")
     parser.add_argument("--rounds", type=int, default=5, help="of images beside the encoder")
     parser.add_argument("--mixed", type=float, default=20, help="seconds of mixed load")

@@ -5,7 +5,7 @@ r"""Seconds per training run from cached features: the epochs alone, and the who
         --image-encoder ../shared/models/mobilenet_v2_1.0_224
 
 Without a collection, features and labels are drawn at random: 7,957 items, 1,280 image and 2,000
-text features, 25 classes, two labels an item. With one, features are encoded (or found in the
+text features, 25 classes, two labels per item. With one, features are encoded (or found in the
 cache) before the clock starts. The whole run counts reading, the features from the cache, training
 with validation and a checkpoint after every epoch, and writing and evaluating the codes. Each run
 is a process of its own, so that threads and compiled kernels start fresh.

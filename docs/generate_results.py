@@ -29,7 +29,7 @@ Cells: TypeAlias = dict[tuple[str, str, int], list[Row]]
 
 
 class Column(NamedTuple):
-    """Which cells a column of a table shows."""
+    """One column of a table: the cells whose figures it shows."""
 
     data: str
     bits: int

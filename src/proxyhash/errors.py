@@ -4,7 +4,8 @@ ProxyhashError                1   something failed; the message says what to do 
 ├── UsageError                2   an option, argument or setting is wrong
 ├── DataError                 3   a manifest, image, feature file or code file is bad
 │   ├── ManifestError             names the file and row
-│   ├── ImageError                names the image
+│   ├── SourceError               a file of an item, such as its sound; names the file
+│   │   └── ImageError                names the image
 │   └── FeatureError              names the feature file
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
@@ -31,6 +32,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ProxyhashError",
+    "SourceError",
     "UsageError",
     "check_option",
     "require_extra",
@@ -59,7 +61,11 @@ class ManifestError(DataError):
     """A manifest that cannot be read; the message names the file and row."""
 
 
-class ImageError(DataError):
+class SourceError(DataError):
+    """A file of an item that cannot be read; encoders raise it, or a class below it."""
+
+
+class ImageError(SourceError):
     """An image that cannot be decoded within the limits; the message names it."""
 
 

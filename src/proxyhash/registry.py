@@ -29,8 +29,11 @@ class Registry(Generic[T]):
         noun: what one member is, in messages: "method".
         group: the entry-point group, such as "proxyhash.methods".
         modules: dotted names of this package's modules with members; "package.*" stands for every
-            module of a package whose name does not begin with an underscore.
+            module of a package whose name does not begin with an underscore, and
+            "package.*.engine" for the module `engine` of each of its folders.
         ordered: whether the names are in the order of their registration, not sorted.
+        adopts: whether an entry point may name the member itself, which is then registered under
+            the entry point's name if it has not registered itself.
 
     Example:
         >>> greetings: Registry[str] = Registry("greeting", group="example.greetings")
@@ -41,11 +44,18 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self, noun: str, *, group: str, modules: Sequence[str] = (), ordered: bool = False
+        self,
+        noun: str,
+        *,
+        group: str,
+        modules: Sequence[str] = (),
+        ordered: bool = False,
+        adopts: bool = False,
     ) -> None:
         self.noun = noun
         self.group = group
-        self.ordered = ordered
+        self._ordered = ordered
+        self._adopts = adopts
         self._modules = tuple(modules)
         self._members: dict[str, T] = {}
         self._loaded = False
@@ -68,7 +78,7 @@ class Registry(Generic[T]):
         """
         taken = self._members.setdefault(name, member)
         if taken is not member:
-            raise ValueError(f"there already is a {self.noun} named {name!r}: {taken!r}")
+            raise ValueError(f"another {self.noun} is already named {name!r}: {taken!r}")
         return member
 
     def remove(self, name: str) -> None:
@@ -94,7 +104,7 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names: sorted, or as they were registered where that is kept."""
         self.load()
-        return iter(list(self._members) if self.ordered else sorted(self._members))
+        return iter(list(self._members) if self._ordered else sorted(self._members))
 
     def __len__(self) -> int:
         """Return the number of members."""
@@ -113,14 +123,16 @@ class Registry(Generic[T]):
             for name in self._modules:
                 _import(name)
             for entry in entry_points(group=self.group):
-                entry.load()
+                found = entry.load()
+                if self._adopts and entry.name not in self._members:
+                    self._members[entry.name] = found
             self._loaded = True
 
 
 def _import(name: str) -> None:
-    package, star, _ = name.partition(".*")
+    package, star, rest = name.partition(".*")
     module = import_module(package)
     if star:
         for found in pkgutil.iter_modules(module.__path__):
-            if not found.name.startswith("_") and not found.ispkg:
-                import_module(f"{package}.{found.name}")
+            if not found.name.startswith("_") and found.ispkg == bool(rest):
+                import_module(f"{package}.{found.name}{rest}")

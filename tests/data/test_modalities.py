@@ -79,5 +79,5 @@ def test_unsuitable_names_are_refused(name: str) -> None:
 def test_a_name_is_registered_once(audio: str) -> None:
     same = register_modality(audio, plural="sounds", is_file=True)
     assert same is MODALITIES[audio]
-    with pytest.raises(ValueError, match="there already is a modality named 'audio'"):
+    with pytest.raises(ValueError, match="another modality is already named 'audio'"):
         register_modality(audio)

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from proxyhash import registry
 from proxyhash.data import Problem, read_collection, register_reader, scan_manifest
-from proxyhash.data.registry import get_reader, readers
+from proxyhash.data.readers import READERS, Record
 from proxyhash.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], Path]] = {
 
 
 def test_every_reader_is_under_contract() -> None:
-    assert set(WRITERS) == set(readers())
+    assert set(WRITERS) == set(READERS)
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
@@ -109,7 +110,7 @@ class TestEveryReader:
 
     def test_duplicate_ids_name_both_rows(self, name: str, tmp_path: Path) -> None:
         path = WRITERS[name](tmp_path, [ROWS[0], ROWS[1], ROWS[0]])
-        first, _, third = (entry.row for entry in get_reader(name).read(path))
+        first, _, third = (entry.row for entry in READERS[name].read(path))
         with pytest.raises(ManifestError) as caught:
             read_collection(path)
         assert f"row {third}: id 'a' is that of row {first} already" in str(caught.value)
@@ -138,41 +139,36 @@ class TestEveryReader:
 
 
 def test_a_plugin_reads_its_own_files(tmp_path: Path) -> None:
-    from proxyhash.data import registry
-
     @register_reader("lines", suffixes=(".lines",))
     def read_lines(path: Path) -> Any:
         for row, line in enumerate(path.read_text().split(), start=1):
-            yield registry.Record(row, {"id": line}) if line != "bad" else Problem(row, "is bad")
+            yield Record(row, {"id": line}) if line != "bad" else Problem(row, "is bad")
 
     try:
         path = tmp_path / "some.lines"
         path.write_text("x y bad")
         assert [item.id for item in scan_manifest(path).items] == ["x", "y"]
         assert [str(problem) for problem in scan_manifest(path).problems] == ["row 3: is bad"]
-        with pytest.raises(ValueError, match="already is a reader named 'lines'"):
+        with pytest.raises(ValueError, match="another reader is already named 'lines'"):
             register_reader("lines")(lambda path: iter(()))
     finally:
-        del registry._READERS["lines"]
+        READERS.remove("lines")
 
 
-def test_an_unknown_format_is_corrected() -> None:
-    with pytest.raises(UsageError, match="did you mean 'jsonl'"):
-        get_reader("json")
+def test_an_unknown_format_is_corrected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"format is 'json'; .*did you mean 'jsonl'"):
+        scan_manifest(tmp_path, format="json")
 
 
 def test_other_packages_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxyhash.data import registry
-
     class Entry:
-        loaded = 0
+        name, loaded = "entry", 0
 
         def load(self) -> None:
             self.loaded += 1
 
     entry = Entry()
     monkeypatch.setattr(registry, "entry_points", lambda *, group: [entry])
-    registry._load_entry_points.cache_clear()
-    readers()
-    readers()
+    monkeypatch.setattr(READERS, "_loaded", False)
+    assert list(READERS) == list(READERS)
     assert entry.loaded == 1

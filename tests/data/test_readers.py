@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyhash.data import Problem, read_collection, scan_manifest
-from proxyhash.data.readers import lines
+from proxyhash.data.readers import base
 from proxyhash.data.readers.csv_table import parse_labels
 from proxyhash.errors import ManifestError, MissingExtraError
 
@@ -42,7 +42,7 @@ class TestJsonl:
         assert problems(path) == ["row 1: not valid JSON (1e999 is too large a number)"]
 
     def test_lines_are_bounded(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lines, "MAX_LINE_BYTES", 100)
+        monkeypatch.setattr(base, "MAX_LINE_BYTES", 100)
         path = tmp_path / "items.jsonl"
         path.write_text('{"id": 1}\n{"id": 2, "text": "' + "x" * 200 + '"}\n{"id": 3}\n')
         assert problems(path) == ["row 2: longer than 100 bytes; nothing read after"]
@@ -165,4 +165,4 @@ class TestImagefolder:
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read: Is a directory"):
-        list(lines.read_lines(tmp_path))
+        list(base.read_lines(tmp_path))

@@ -86,7 +86,9 @@ class TestFile:
 
     def test_changed_texts_only_warn(self, saved: Path, caplog: pytest.LogCaptureFixture) -> None:
         first, *rest = COLLECTION.items
-        changed = Collection.of(COLLECTION.path, [replace(first, text="new"), *rest])
+        changed = Collection.of(
+            COLLECTION.path, [replace(first, sources={**first.sources, "text": "new"}), *rest]
+        )
         with caplog.at_level(logging.WARNING):
             Split.load(saved, changed)
         assert "texts, labels or image names changed" in caplog.text

@@ -9,9 +9,9 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from proxyhash.data import manifest_split
-from proxyhash.data.source import Source
 from proxyhash.datasets import CONVERTERS, ConvertOptions
 from proxyhash.datasets.convert import convert_data_set
+from proxyhash.datasets.converter import Source
 from proxyhash.errors import DataError, UsageError
 from tests.shared_data import shared_path
 

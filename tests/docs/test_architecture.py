@@ -21,7 +21,7 @@ def floors() -> list[set[str]]:
     return [found[number] for number in sorted(found)]
 
 
-def test_every_room_is_in_the_picture():
+def test_every_room_is_on_the_page():
     rooms = {
         path.stem
         for path in SOURCE.iterdir()

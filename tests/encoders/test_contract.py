@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from proxyhash.encoders import BatchEncoder, encoder_kinds, load_encoder, make_encoder
+from proxyhash.encoders import ENCODERS, BatchEncoder, load_encoder, make_encoder
 from proxyhash.errors import ModelError, ProxyhashError, UsageError
 from tests.encoders.tiny_models import SENTENCES
 
@@ -85,9 +85,7 @@ def able(request: pytest.FixtureRequest, made: Any) -> BatchEncoder:
 
 
 def test_every_registered_encoder_has_an_example() -> None:
-    own = {
-        kind for kind, made in encoder_kinds().items() if made.__module__.startswith("proxyhash.")
-    }
+    own = {kind for kind, made in ENCODERS.items() if made.__module__.startswith("proxyhash.")}
     assert set(EXAMPLES) == own  # other tests register encoders of theirs
 
 

@@ -11,7 +11,7 @@ import pytest
 _PROGRAM = """
 import resource, sys, threading
 import numpy as np
-from proxyhash.encoders.heap import keep_freed_memory
+from proxyhash.encoders.batches import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -6,7 +6,7 @@ from proxyhash.data.images import open_image
 from proxyhash.data.item import Item
 from proxyhash.data.manifest import read_collection, scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind, register_modality
-from proxyhash.data.registry import Problem, Record, register_reader
+from proxyhash.data.readers import Problem, Record, register_reader
 from proxyhash.data.split import Split
 
 __all__ = [

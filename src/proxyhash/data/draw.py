@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.data.modalities import MODALITIES
 from proxyhash.data.split import PARTS, Split
 from proxyhash.errors import ManifestError, UsageError
 
@@ -157,22 +158,14 @@ def _first(
 def _complete(collection: Collection) -> NDArray[np.bool_]:
     """Which items have every modality that the collection has at all."""
     complete = np.ones(len(collection), dtype=np.bool_)
-    for present in (collection.has_image, collection.has_text):
-        if present.any():
-            complete &= present
+    for modality in collection.modalities:
+        complete &= collection.has(modality)
     return complete
 
 
 def _complete_name(collection: Collection) -> str:
-    has = [name for name, present in _modalities(collection) if present]
+    has = [MODALITIES[modality].one for modality in collection.modalities]
     return f"items have {' and '.join(['a label', *has])}"
-
-
-def _modalities(collection: Collection) -> tuple[tuple[str, bool], ...]:
-    return (
-        ("an image", bool(collection.has_image.any())),
-        ("a text", bool(collection.has_text.any())),
-    )
 
 
 def _check_counts(*, query: int, train: int | None, validation: int, seed: int) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from proxyhash.data.collection import Collection
-    from proxyhash.data.source import Source
+    from proxyhash.datasets.converter import Source
 
 __all__ = ["Conversion", "convert_data_set", "write_manifest"]
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import UsageError, check_option
+import numpy as np
+
+from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from proxyhash.data.source import Source
+    from numpy.typing import NDArray
 
-__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "register_converter"]
+__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "Source", "register_converter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,34 @@ class ConvertOptions:
     version: str | None = None
     images: Path | None = None
     captions: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records of a manifest, and the features that came with them.
+
+    Attributes:
+        name: the data set, and its version where there are several.
+        records: one per item, with the keys of a manifest.
+        features: float32 (n, d) by modality, rows aligned with the records.
+        images: for images in arrays instead of files, yields them in the order of the records:
+            uint8 (height, width, 3), RGB, one at a time in memory.
+    """
+
+    name: str
+    records: tuple[Mapping[str, Any], ...]
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    images: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
+
+    def __post_init__(self) -> None:
+        for modality, values in self.features.items():
+            if values.ndim != 2 or len(values) != len(self.records):
+                raise DataError(
+                    f"{self.name}: {modality} features have shape {values.shape} for "
+                    f"{len(self.records):,} items; one row per item is expected"
+                )
+            if not np.isfinite(values).all():
+                raise DataError(f"{self.name}: {modality} features hold NaN or infinity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,28 @@
-"""Image or text in, feature vector out: bag of words, pretrained models, features from files.
+"""Encoders turn images, texts and other sources into feature vectors, one kind per file.
 
-Importing a module here registers its encoder; none of them loads torch or scikit-learn before it
-is used.
+A new file beside these that registers its class is found by itself. Importing this package loads
+neither torch, transformers nor scikit-learn: encoders load them when they are used.
 """
 
-from proxyhash.encoders.base import BatchEncoder, Encoder, EncoderRequest, Features
+from proxyhash.encoders.base import (
+    ENCODERS,
+    BatchEncoder,
+    Encoder,
+    EncoderRequest,
+    Features,
+    register_encoder,
+)
 from proxyhash.encoders.bow import BagOfWords
 from proxyhash.encoders.cache import FeatureCache, default_cache_folder
 from proxyhash.encoders.collection import encode_collection
 from proxyhash.encoders.descriptor import ImageDescriptor
+from proxyhash.encoders.make import load_encoder, make_encoder
 from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
-from proxyhash.encoders.registry import encoder_kinds, load_encoder, make_encoder, register_encoder
 
 __all__ = [
+    "ENCODERS",
     "BagOfWords",
     "BatchEncoder",
     "Encoder",
@@ -28,7 +36,6 @@ __all__ = [
     "TransformersTextEncoder",
     "default_cache_folder",
     "encode_collection",
-    "encoder_kinds",
     "load_encoder",
     "make_encoder",
     "register_encoder",

@@ -1,27 +1,39 @@
-"""What an encoder is: image or text in, one feature vector each out."""
+"""Encoders: one item's image, text or other source in, one feature vector out."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
+from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.encoders.batches import encode_batches
-from proxyhash.errors import UsageError
+from proxyhash.errors import UsageError, check_option
 from proxyhash.progress import Track, silent
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection as Names
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
-    from proxyhash.data.item import Modality
 
-__all__ = ["BatchEncoder", "Encoder", "EncoderRequest", "Features"]
+__all__ = [
+    "ENCODERS",
+    "BatchEncoder",
+    "Encoder",
+    "EncoderRequest",
+    "Features",
+    "read_options",
+    "register_encoder",
+]
+
+_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -39,11 +51,11 @@ class Features:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns images or texts into feature vectors; frozen: encoding changes nothing about it.
+    """Turns items of one modality into feature vectors; frozen: encoding changes nothing about it.
 
     Attributes:
         kind: the name it is registered under and `load_encoder` finds it by.
-        modality: "image" or "text".
+        modality: the name of a registered modality, such as "image".
         dim: length of a feature vector.
         fingerprint: hex SHA-256 over everything that decides the features: weights, configuration
             and preprocessing. Two encoders with one fingerprint give the same features.
@@ -64,10 +76,12 @@ class Encoder(Protocol):
     def encode(
         self, inputs: Sequence[Any], *, batch_size: int = 64, track: Track = silent
     ) -> NDArray[np.float32]:
-        """Return features of shape (n, dim) for texts, or for images as `open_image` takes them.
+        """Return the features of texts, of images as `open_image` takes them, or other sources.
+
+        Shape (n, dim).
 
         Raises:
-            ImageError: an image cannot be read; the message names it.
+            SourceError: one of them cannot be read; the message names it.
         """
         ...
 
@@ -82,10 +96,10 @@ class EncoderRequest:
 
     Attributes:
         argument: what the spec has behind its name, "" when nothing.
-        modality: "image" or "text".
+        modality: the name of a registered modality.
         collection: the items an encoder that learns from data may look at, or None.
         train: the positions among them that it may learn from, or None.
-        bow_words: how many words a bag of words keeps.
+        bow_words: the vocabulary size of a bag of words.
         device: a torch device name such as "cpu" or "cuda:0".
     """
 
@@ -110,6 +124,38 @@ class EncoderRequest:
         return self.collection, np.asarray(self.train, dtype=np.int64)
 
 
+def read_options(kind: str, argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `defaults` with the options of `argument` in place, each of its default's type.
+
+    Args:
+        kind: the encoder's name, for the messages.
+        argument: "NAME=VALUE,NAME=VALUE", or "".
+        defaults: every option there is, with an int, bool or str.
+
+    Raises:
+        UsageError: an option is unknown or its value is of another type.
+    """
+    options = dict(defaults)
+    for part in filter(None, argument.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        check_option(f"the option of encoder {kind!r}", name, defaults)
+        if not equals:
+            raise UsageError(f"encoder {kind!r}: the option {name} has no value; write {name}=...")
+        options[name] = _read(f"{kind}:{name}", value, type(defaults[name]))
+    return options
+
+
+def _read(name: str, value: str, expected: type) -> Any:
+    if expected is bool:
+        return check_option(name, value.lower(), _TRUE + _FALSE) in _TRUE
+    if expected is int:
+        try:
+            return int(value)
+        except ValueError:
+            raise UsageError(f"{name} is {value!r}; a whole number is expected") from None
+    return value
+
+
 class BatchEncoder(ABC):
     """Base of encoders that work batch by batch: write `embed`, and `prepare` where it helps.
 
@@ -117,8 +163,8 @@ class BatchEncoder(ABC):
     """
 
     kind: ClassVar[str]
-    modalities: ClassVar[tuple[Modality, ...]]
-    """What the encoder can be made for."""
+    modalities: ClassVar[Names[Modality]]
+    """What the encoder can be made for; `MODALITIES` where it does not matter."""
     cached: ClassVar[bool] = True
     """Whether a feature cache pays: not for those that are faster than reading a file."""
 
@@ -166,6 +212,25 @@ class BatchEncoder(ABC):
         rows: Iterator[tuple[int, NDArray[np.float32]]] = encode_batches(
             encode_batch, self.order(inputs), batch_size=min(batch_size, self.max_batch)
         )
-        for position, row in track(rows, f"encoding {self.modality}s", len(inputs)):
+        plural = MODALITIES[self.modality].plural
+        for position, row in track(rows, f"encoding {plural}", len(inputs)):
             values[position] = row
         return values
+
+
+ENCODERS: Registry[type[BatchEncoder]] = Registry(
+    "encoder", group="proxyhash.encoders", modules=["proxyhash.encoders.*"], adopts=True
+)
+"""Every encoder by kind; another package's entry point names its class: kind = "module:Class"."""
+
+EncoderClass = TypeVar("EncoderClass", bound=type[BatchEncoder])
+
+
+def register_encoder(encoder: EncoderClass) -> EncoderClass:
+    """Register an encoder under its `kind`; a class decorator.
+
+    Raises:
+        ValueError: another class already has that kind.
+    """
+    ENCODERS.add(encoder.kind, encoder)
+    return encoder

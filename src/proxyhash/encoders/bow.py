@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest, read_options, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
-from proxyhash.encoders.options import read_options
-from proxyhash.encoders.registry import register_encoder
 from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -125,8 +123,8 @@ class BagOfWords(BatchEncoder):
         }
         options = read_options(cls.kind, request.argument, defaults)
         collection, train = request.training_inputs(cls.kind)
-        texts = [collection.texts[position] for position in train]
-        return cls.fit([text for text in texts if text is not None], **options)
+        texts = collection.sources(cls.modality)
+        return cls.fit([str(texts[row]) for row in train if texts[row] is not None], **options)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.images import open_image
+from proxyhash.data.modalities import MODALITIES
 from proxyhash.encoders.base import BatchEncoder, Features
 from proxyhash.encoders.batches import encode_batches
 from proxyhash.encoders.cache import content_key
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.errors import ImageError, check_option
+from proxyhash.errors import SourceError, check_option
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
@@ -32,7 +33,8 @@ __all__ = ["encode_collection"]
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 5  # bad images listed in the warning; the rest are counted
+_NAMED = 5  # bad files listed in the warning; the rest are counted
+_OPENERS = {"image": open_image}  # for encoders without a `prepare` that does it
 
 
 def encode_collection(
@@ -52,34 +54,33 @@ def encode_collection(
         cache: where features are looked up and kept; None encodes everything.
         batch_size: items that go through the model together, at most.
         track: told of every item.
-        on_bad_item: "fail" at the first image that cannot be read, or "skip": count it as absent
+        on_bad_item: "fail" at the first file that cannot be read, or "skip": count it as absent
             and log a warning.
 
     Raises:
-        ImageError: "MANIFEST, row 12, item 'a': PATH: no such file; ...".
+        SourceError: "MANIFEST, row 12, item 'a': PATH: no such file"; of the class that the
+            encoder raises, such as ImageError.
     """
     check_option("on_bad_item", on_bad_item, ("fail", "skip"))
     if isinstance(encoder, PrecomputedFeatures):
         return encoder.rows(collection)
-    sources: list[Any] = list(
-        collection.image_paths if encoder.modality == "image" else collection.texts
-    )
-    present = np.array([source is not None for source in sources], dtype=np.bool_)
+    kind = MODALITIES[encoder.modality]
+    sources = collection.sources(kind.name)
+    present = collection.has(kind.name).copy()
     positions = np.flatnonzero(present)
     if isinstance(encoder, BatchEncoder):
         positions = positions[encoder.order([sources[position] for position in positions])]
         batch_size = min(batch_size, encoder.max_batch)
     values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
-    bad: list[ImageError] = []
+    bad: list[SourceError] = []
     with _shelf(encoder, cache) as kept:
         job = _Job(encoder, sources, kept)
         rows = encode_batches(job.encode, positions, batch_size=batch_size)
-        for position, row in track(rows, f"encoding {encoder.modality}s", len(positions)):
+        for position, row in track(rows, f"encoding {kind.plural}", len(positions)):
             if row.error is not None:
                 item = collection.items[position]
-                bad.append(
-                    ImageError(f"{collection.path}, row {item.row}, item {item.id!r}: {row.error}")
-                )
+                where = f"{collection.path}, row {item.row}, item {item.id!r}"
+                bad.append(type(row.error)(f"{where}: {row.error}"))
                 if on_bad_item == "fail":
                     raise bad[0] from row.error
                 present[position] = False
@@ -89,9 +90,10 @@ def encode_collection(
                 kept.add(row.key, values[position])
     if bad:
         logger.warning(
-            "%d of %d images cannot be read; these items count as having none:\n%s",
+            "%d of %d %s cannot be read; these items count as having none:\n%s",
             len(bad),
             len(positions),
+            kind.plural,
             "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
         )
     return Features(values, present)
@@ -109,7 +111,7 @@ class _Row:
 
     values: NDArray[np.float32] | None = None
     key: bytes | None = None
-    error: ImageError | None = None
+    error: SourceError | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,12 @@ class _Job:
             source = self.sources[position]
             try:
                 if self.kept is not None:
-                    key = _key(source)
+                    key = self._key(source)
                     row.values = self.kept.get(key)
                     row.key = key if row.values is None else None
                 if row.values is None:
                     waiting.append((row, self._prepare(source)))
-            except ImageError as error:
+            except SourceError as error:
                 row.error = error
         if waiting:
             found = self._embed([prepared for _, prepared in waiting])
@@ -143,21 +145,21 @@ class _Job:
     def _prepare(self, source: Any) -> Any:
         if isinstance(self.encoder, BatchEncoder):
             return self.encoder.prepare(source)
-        return open_image(source) if self.encoder.modality == "image" else source
+        opener = _OPENERS.get(self.encoder.modality)
+        return source if opener is None else opener(source)
 
     def _embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         if isinstance(self.encoder, BatchEncoder):
             return self.encoder.embed(prepared)
         return self.encoder.encode(prepared, batch_size=len(prepared))
 
-
-def _key(source: Path | str) -> bytes:
-    """What the features of a text or of an image's file are filed under."""
-    if isinstance(source, str):
-        return content_key(source)
-    if not source.is_file():
-        open_image(source)  # says what is wrong with it
-    try:
-        return bytes.fromhex(sha256_file(source))
-    except OSError as error:
-        raise ImageError(f"{source}: cannot be read ({error})") from error
+    def _key(self, source: Path | str) -> bytes:
+        """What the features of a text or of a file are filed under."""
+        if isinstance(source, str):
+            return content_key(source)
+        if not source.is_file():
+            self._prepare(source)  # says what is wrong with it
+        try:
+            return bytes.fromhex(sha256_file(source))
+        except OSError as error:
+            raise SourceError(f"{source}: cannot be read ({error})") from error

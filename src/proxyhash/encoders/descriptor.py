@@ -8,10 +8,8 @@ import numpy as np
 from PIL import Image
 
 from proxyhash.data.images import open_image
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest, read_options, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, write_settings
-from proxyhash.encoders.options import read_options
-from proxyhash.encoders.registry import register_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

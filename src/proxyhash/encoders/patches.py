@@ -9,11 +9,9 @@ import numpy as np
 from PIL import Image
 
 from proxyhash.data.images import open_image
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest, read_options, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_arrays, write_arrays, write_settings
-from proxyhash.encoders.options import read_options
 from proxyhash.encoders.patch_learning import CONTRAST, PatchVocabulary, learn_vocabulary
-from proxyhash.encoders.registry import register_encoder
 from proxyhash.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -119,8 +117,9 @@ class PatchFeatures(BatchEncoder):
         """Fit on the images of the train items; options: count, seed."""
         options = read_options(cls.kind, request.argument, {"count": 256, "seed": 0})
         collection, train = request.training_inputs(cls.kind)
-        paths = [collection.image_paths[position] for position in train]
-        return cls.fit([p for p in paths if p is not None], device=request.device, **options)
+        paths = collection.sources(cls.modality)
+        images = [paths[row] for row in train if paths[row] is not None]
+        return cls.fit(images, device=request.device, **options)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest, Features
+from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest, Features, register_encoder
 from proxyhash.encoders.feature_file import FeatureTable, open_table
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
-from proxyhash.encoders.registry import register_encoder
 from proxyhash.errors import FeatureError, UsageError
 from proxyhash.files import sha256_file
 
 if TYPE_CHECKING:
+    from collections.abc import Collection as Names
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
-    from proxyhash.data.item import Modality
 
 __all__ = ["PrecomputedFeatures"]
 
@@ -43,7 +43,7 @@ class PrecomputedFeatures(BatchEncoder):
     """
 
     kind: ClassVar[str] = "features"
-    modalities: ClassVar[tuple[Modality, ...]] = ("image", "text")
+    modalities: ClassVar[Names[Modality]] = MODALITIES
     cached: ClassVar[bool] = False
 
     def __init__(

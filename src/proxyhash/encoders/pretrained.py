@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from proxyhash.data.images import open_image
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.encoders.base import BatchEncoder, EncoderRequest, register_encoder
 from proxyhash.encoders.folder import (
     fingerprint_of,
     read_arrays,
@@ -17,7 +20,6 @@ from proxyhash.encoders.folder import (
     write_settings,
 )
 from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
-from proxyhash.encoders.registry import register_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +29,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxyhash.data.item import Modality
-    from proxyhash.encoders.transformers_adapter import Backbone
+    from proxyhash.encoders._transformers import Backbone
 
-__all__ = ["CPU_BATCH", "TransformersImageEncoder", "TransformersTextEncoder"]
+__all__ = ["CPU_BATCH", "ImageNetwork", "TransformersImageEncoder", "TransformersTextEncoder"]
+
+logger = logging.getLogger(__name__)
 
 _WEIGHTS = "weights.safetensors"
+_IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 CPU_BATCH = 2
 """Images that go through a model together on a CPU.
@@ -74,7 +79,7 @@ class _PretrainedEncoder(BatchEncoder):
         Raises:
             ModelError: it cannot be found, fetched or used.
         """
-        from proxyhash.encoders.transformers_adapter import load_backbone
+        from proxyhash.encoders._transformers import load_backbone
 
         folder = find_model(str(source))
         (modality,) = cls.modalities
@@ -85,7 +90,7 @@ class _PretrainedEncoder(BatchEncoder):
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
         """Return the saved encoder."""
-        from proxyhash.encoders.transformers_adapter import restore_backbone
+        from proxyhash.encoders._transformers import restore_backbone
 
         settings = read_settings(folder)
         backbone = restore_backbone(
@@ -149,8 +154,7 @@ class TransformersImageEncoder(_PretrainedEncoder):
             return self._network(self.pixels(prepared)).float().cpu().numpy()
 
     def _open_preprocessing(self, folder: Path) -> None:
-        from proxyhash.encoders.image_network import ImageNetwork
-        from proxyhash.encoders.transformers_adapter import ImageProcessor
+        from proxyhash.encoders._transformers import ImageProcessor
 
         self._processor = ImageProcessor(folder)
         self._network = ImageNetwork(self._backbone)
@@ -181,7 +185,7 @@ class TransformersTextEncoder(_PretrainedEncoder):
         """Return the features of one batch of texts."""
         import torch
 
-        from proxyhash.encoders.transformers_adapter import text_features
+        from proxyhash.encoders._transformers import text_features
 
         with torch.inference_mode():
             tokens = {name: t.to(self.device) for name, t in self._tokenizer(prepared).items()}
@@ -197,7 +201,7 @@ class TransformersTextEncoder(_PretrainedEncoder):
     def _open_preprocessing(self, folder: Path) -> None:
         from dataclasses import replace
 
-        from proxyhash.encoders.transformers_adapter import Tokenizer
+        from proxyhash.encoders._transformers import Tokenizer
 
         self._recipe = TextRecipe.of(self._files)
         if self._backbone.pooling == "mean":
@@ -206,3 +210,66 @@ class TransformersTextEncoder(_PretrainedEncoder):
 
     def _probe(self) -> NDArray[np.float32]:
         return self.embed(["a"])
+
+
+class ImageNetwork:
+    """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
+
+    Encoding in several threads, they wait for each other's turn in the interpreter between any two
+    layers. So on a CPU, once images come in numbers, the layers are recorded as one TorchScript
+    program, which runs without the interpreter. It is used where it gives bit-identical features,
+    and for pixels of the recorded height and width; everything else goes layer by layer.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        self._seen = 0
+        self._recording = threading.Lock()
+        self._program: Any = None
+        self._size: torch.Size | None = None
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the features; from any thread."""
+        from proxyhash.encoders._transformers import image_features
+
+        self._seen += len(pixels)
+        if (
+            self._seen > _IMAGES_BEFORE_RECORDING
+            and pixels.device.type == "cpu"
+            and self._recording.acquire(blocking=False)  # for good: it is tried once
+        ):
+            self._program = _record(self._backbone, pixels)
+            self._size = pixels.shape[1:]
+        if self._size == pixels.shape[1:] and self._program is not None:
+            features: torch.Tensor = self._program(pixels)
+            return features
+        return image_features(self._backbone, pixels)
+
+
+def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
+    """Return the forward pass as a TorchScript program, None where that is not the same."""
+    import torch
+    from torch import nn
+
+    from proxyhash.encoders._transformers import image_features, quiet
+
+    class Forward(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = backbone.module
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return image_features(backbone, pixels)
+
+    one = pixels[:1]
+    trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
+    try:
+        with quiet(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, with nothing in its place
+            trace: Any = torch.jit.trace
+            program = trace(Forward().eval(), one, check_trace=False)
+        same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
+    except Exception as error:  # what cannot be recorded raises nearly any type
+        logger.debug("the network cannot be recorded: %s", error)
+        return None
+    return program if same else None

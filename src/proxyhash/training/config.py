@@ -290,12 +290,12 @@ def _absolute(path: str) -> str:
 
 def _absolute_encoder(spec: str) -> str:
     """Make the path inside an encoder spec absolute; names and hub ids stay as they are."""
-    from proxyhash.encoders.registry import encoder_kinds
+    from proxyhash.encoders import ENCODERS
 
     name, _, argument = spec.partition(":")
     if name == "features":  # a relative path may also start at the manifest; see encoders
         path, mark, key = argument.partition("#")
         return f"features:{_absolute(path)}{mark}{key}" if Path(path).is_file() else spec
-    if name in encoder_kinds() or not Path(spec).expanduser().is_dir():
+    if name in ENCODERS or not Path(spec).expanduser().is_dir():
         return spec
     return _absolute(spec)

@@ -6,8 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING
 
-from proxyhash.data.readers.lines import read_lines
-from proxyhash.data.registry import Problem, Record, Records, register_reader
+from proxyhash.data.readers.base import Problem, Record, Records, read_lines, register_reader
 from proxyhash.errors import ManifestError
 
 if TYPE_CHECKING:

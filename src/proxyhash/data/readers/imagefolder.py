@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxyhash.data.readers.base import Problem, Record, Records, register_reader
 from proxyhash.data.readers.csv_table import parse_labels, read_csv
 from proxyhash.data.readers.jsonl import read_jsonl
 from proxyhash.data.readers.parquet import read_parquet
-from proxyhash.data.registry import Problem, Record, Records, register_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

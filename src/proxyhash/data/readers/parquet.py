@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data.registry import Record, Records, register_reader
+from proxyhash.data.readers.base import Record, Records, register_reader
 from proxyhash.errors import ManifestError, require_extra
 
 if TYPE_CHECKING:

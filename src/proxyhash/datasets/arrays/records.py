@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.data.source import Source
 from proxyhash.datasets.arrays.tables import label_names
+from proxyhash.datasets.converter import Source
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:

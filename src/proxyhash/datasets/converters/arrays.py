@@ -16,14 +16,13 @@ from proxyhash.datasets.arrays.matlab5 import read_matlab5
 from proxyhash.datasets.arrays.records import source_of
 from proxyhash.datasets.arrays.tables import read_numbers
 from proxyhash.datasets.arrays.variable import Part, Variable, listed, meaning
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.datasets.files import text_lines
 from proxyhash.errors import DataError, ProxyhashError, check_option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxyhash.data.source import Source
     from proxyhash.datasets.arrays.variable import Part
 
 __all__ = ["ARRAYS", "array_files", "read_variables", "sort_variables"]

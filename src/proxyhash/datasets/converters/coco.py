@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.datasets.files import array_elements, find_below
 from proxyhash.errors import DataError, check_option
 

@@ -13,8 +13,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.datasets.files import find_below, need_below, text_lines
 from proxyhash.errors import DataError
 

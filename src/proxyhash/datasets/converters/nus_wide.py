@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.datasets.files import find_below, need_below, read_bytes, text_lines
 from proxyhash.errors import DataError
 

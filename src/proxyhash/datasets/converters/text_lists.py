@@ -16,7 +16,7 @@ from proxyhash.datasets.arrays.items import Items, part_items
 from proxyhash.datasets.arrays.records import source_of
 from proxyhash.datasets.arrays.tables import labels_of
 from proxyhash.datasets.arrays.variable import MAX_BYTES
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.datasets.files import text_lines
 from proxyhash.errors import DataError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxyhash.data.source import Source
     from proxyhash.datasets.arrays.variable import Part
 
 __all__ = ["TEXT_LISTS", "read_text_matrix"]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.data.source import Source
-from proxyhash.datasets.converter import Converter, ConvertOptions, register_converter
+from proxyhash.datasets.converter import Converter, ConvertOptions, Source, register_converter
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:

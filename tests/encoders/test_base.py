@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyhash.encoders.options import read_options
+from proxyhash.encoders.base import read_options
 from proxyhash.errors import UsageError
 
 DEFAULTS = {"words": 5, "normalize": False, "weighting": "binary"}

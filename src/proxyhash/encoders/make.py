@@ -1,15 +1,15 @@
-"""Which encoders there are, and how a spec or a saved folder becomes one."""
+"""Make an encoder from a spec, or load it from the folder it was saved in."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest
+from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.encoders.base import ENCODERS, BatchEncoder, EncoderRequest
 from proxyhash.encoders.folder import MANIFEST_NAME, read_settings
-from proxyhash.errors import ModelError, UsageError, check_option
+from proxyhash.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import os
@@ -18,37 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import ModalityKind
 
-__all__ = ["ENTRY_POINTS", "encoder_kinds", "load_encoder", "make_encoder", "register_encoder"]
-
-ENTRY_POINTS = "proxyhash.encoders"
-"""Group under which other packages announce encoders: kind = "module:Class"."""
-
-_REGISTERED: dict[str, type[BatchEncoder]] = {}
-
-EncoderClass = TypeVar("EncoderClass", bound=type[BatchEncoder])
-
-
-def register_encoder(encoder: EncoderClass) -> EncoderClass:
-    """Class decorator: make an encoder available under its `kind`.
-
-    Raises:
-        ValueError: another class already has that kind.
-    """
-    taken = _REGISTERED.setdefault(encoder.kind, encoder)
-    if taken is not encoder:
-        raise ValueError(f"{taken.__qualname__} already is the encoder {encoder.kind!r}")
-    return encoder
-
-
-def encoder_kinds() -> dict[str, type[BatchEncoder]]:
-    """Return every encoder by kind: those of this package, then those of installed packages."""
-    kinds = dict(_REGISTERED)
-    for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name not in kinds:
-            kinds[entry.name] = entry.load()
-    return kinds
+__all__ = ["load_encoder", "make_encoder"]
 
 
 def make_encoder(
@@ -66,30 +38,35 @@ def make_encoder(
         spec: "bow", "descriptor", "patches" or another registered kind, with options after a colon
             ("bow:weighting=tfidf"); "features:PATH" or "features:PATH#KEY"; a folder with a
             transformers model or a saved encoder; or the id of a model on the Hugging Face hub.
-        modality: "image" or "text".
+        modality: the name of a registered modality, such as "image".
         collection: the items that encoders which learn from data ("bow", "patches") look at.
         train: the positions among them they may learn from.
-        bow_words: how many words a bag of words keeps.
+        bow_words: the vocabulary size of a bag of words.
         device: where torch encoders run.
 
     Raises:
-        UsageError: nothing has that name, or it encodes the other modality.
+        UsageError: nothing has that name, or it does not encode the modality.
         ModelError: the folder's or the hub's model cannot be used.
     """
-    check_option("modality", modality, ("image", "text"))
-    kinds = encoder_kinds()
+    kind = MODALITIES[modality]
     name, _, argument = spec.partition(":")
     folder = Path(spec).expanduser()
-    if name not in kinds:
+    if name not in ENCODERS:
         if (folder / MANIFEST_NAME).is_file():
-            return _of_modality(load_encoder(folder, device=device), spec, modality)
-        _check_spelling(spec, folder, kinds, modality)
+            return _of_modality(load_encoder(folder, device=device), spec, kind)
+        _check_spelling(spec, folder, modality)
         name, argument = f"transformers-{modality}", spec
-    kind = kinds[name]
-    if modality not in kind.modalities:
-        fitting = ", ".join(sorted(k for k, e in kinds.items() if modality in e.modalities))
-        raise UsageError(f"the encoder {name!r} does not encode {modality}s; {fitting} do")
-    return kind.from_request(
+        if name not in ENCODERS:
+            raise UsageError(
+                f"{modality} encoder {spec!r}: there is no encoder around pretrained models for "
+                f"{kind.plural}; {_fitting(modality)}"
+            )
+    encoder = ENCODERS[name]
+    if modality not in encoder.modalities:
+        raise UsageError(
+            f"the encoder {name!r} does not encode {kind.plural}; {_fitting(modality)}"
+        )
+    return encoder.from_request(
         EncoderRequest(argument, modality, collection, train, bow_words, device)
     )
 
@@ -102,14 +79,13 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
     """
     folder = Path(folder)
     settings = read_settings(folder)
-    kinds = encoder_kinds()
-    if settings["kind"] not in kinds:
+    if settings["kind"] not in ENCODERS:
         raise ModelError(
             f"{folder} holds an encoder of kind {settings['kind']!r}, which is not installed; "
-            f"known: {', '.join(sorted(kinds))}"
+            f"known: {', '.join(ENCODERS)}"
         )
     try:
-        encoder = kinds[settings["kind"]].load(folder, device=device)
+        encoder = ENCODERS[settings["kind"]].load(folder, device=device)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
     if encoder.fingerprint != settings.get("fingerprint"):
@@ -120,23 +96,28 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
     return encoder
 
 
-def _of_modality(encoder: BatchEncoder, spec: str, modality: Modality) -> BatchEncoder:
-    if encoder.modality != modality:
-        raise UsageError(f"{spec} encodes {encoder.modality}s; an encoder of {modality}s is needed")
+def _of_modality(encoder: BatchEncoder, spec: str, kind: ModalityKind) -> BatchEncoder:
+    if encoder.modality != kind.name:
+        own = MODALITIES[encoder.modality].plural
+        raise UsageError(f"{spec} encodes {own}; an encoder of {kind.plural} is needed")
     return encoder
 
 
-def _check_spelling(
-    spec: str, folder: Path, kinds: dict[str, type[BatchEncoder]], modality: Modality
-) -> None:
+def _fitting(modality: Modality) -> str:
+    """The encoders of a modality, as the end of a sentence."""
+    names = [name for name, encoder in ENCODERS.items() if modality in encoder.modalities]
+    return f"{', '.join(names)} do{'es' if len(names) == 1 else ''}"
+
+
+def _check_spelling(spec: str, folder: Path, modality: Modality) -> None:
     """Refuse what is neither a folder nor possibly a hub id before anything goes looking for it."""
     if spec.strip() and folder.is_dir():
         return
-    close = get_close_matches(spec.partition(":")[0], kinds, n=1)
+    close = get_close_matches(spec.partition(":")[0], ENCODERS, n=1)
     if close:
         raise UsageError(f"no {modality} encoder is called {spec!r}; did you mean {close[0]!r}?")
     if spec.startswith((".", "/", "~")) or "\\" in spec or spec.count("/") > 1 or not spec.strip():
         raise UsageError(
             f"{modality} encoder {spec!r}: no such folder; give a folder with a transformers "
-            f"model, a hub id, or one of {', '.join(sorted(kinds))}"
+            f"model, a hub id, or one of {', '.join(ENCODERS)}"
         )

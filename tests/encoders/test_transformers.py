@@ -14,7 +14,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from proxyhash.encoders.transformers_adapter import (
+from proxyhash.encoders._transformers import (
     ImageProcessor,
     Tokenizer,
     _projected,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.index.engines.registry import get_engine
+from proxyhash.index.engines import ENGINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ def contenders(task: Task, names: Sequence[str]) -> Iterator[Contender]:
 
 def _ours(task: Task, name: str) -> Contender:
     start = time.perf_counter()
-    engine = get_engine(name).build(task.codes, bits=task.bits)
+    engine = ENGINES[name].build(task.codes, bits=task.bits)
     seconds = time.perf_counter() - start
 
     def search(queries: Codes) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from numba.core.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,21 @@ install_import_hook(
     "beartype.beartype",
 )
 
+# What compiles a kernel is numba's own code, which coverage would slow down by a third.
+_compile = Dispatcher.compile
+
+
+def _compile_untraced(dispatcher: Dispatcher, signature: Any) -> Any:
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return _compile(dispatcher, signature)
+    finally:
+        sys.settrace(tracer)
+
+
+Dispatcher.compile = _compile_untraced
+
 # A busy two-core machine makes honest tests slow now and then; that is not a failure.
 settings.register_profile(
     "proxyhash",
@@ -37,6 +53,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("proxyhash")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out of coverage what goes over the same lines many times, or runs in a browser."""
+    for item in items:
+        random = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        in_browser = "chromium" in getattr(item, "fixturenames", ())
+        if random or in_browser or item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,12 +52,18 @@ def test_modules_are_imported_at_the_first_look_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "lazy_members"
-    (package / "nested").mkdir(parents=True)
+    package.mkdir()
     (package / "__init__.py").write_text(
         "from proxyhash.registry import Registry\n"
         "kinds = Registry('kind', group='proxyhash.test', modules=['lazy_members.*'])\n"
+        "folders = Registry('kind', group='proxyhash.test', modules=['lazy_members.*.member'])\n"
     )
-    (package / "nested" / "__init__.py").write_text("raise AssertionError('not a member')\n")
+    (package / "folder").mkdir()
+    (package / "folder" / "__init__.py").write_text("")
+    (package / "folder" / "other.py").write_text("raise AssertionError('not a member')\n")
+    (package / "folder" / "member.py").write_text(
+        "from lazy_members import folders\nfolders.add('two', 2)\n"
+    )
     (package / "_helper.py").write_text("raise AssertionError('not a member')\n")
     (package / "one.py").write_text("from lazy_members import kinds\nkinds.add('one', 1)\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -65,8 +71,10 @@ def test_modules_are_imported_at_the_first_look_up(
 
     assert "lazy_members.one" not in sys.modules
     assert list(lazy_members.kinds) == ["one"]
-    for name in ("lazy_members", "lazy_members.one"):
-        monkeypatch.delitem(sys.modules, name)
+    assert "lazy_members.folder" not in sys.modules
+    assert lazy_members.folders.items() == [("two", 2)]
+    for name in ("", ".one", ".folder", ".folder.member"):
+        monkeypatch.delitem(sys.modules, f"lazy_members{name}")
 
 
 def test_entry_points_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
     from proxyhash.hashing import HashModel
     from proxyhash.index import Hit, MemoryIndex, parse_filter_text
-    from proxyhash.index.engines.registry import register_engine
+    from proxyhash.index.engines import register_engine
     from proxyhash.index.open import create_index, open_index
     from proxyhash.methods import register_method
     from proxyhash.proxies.make_proxies import make_proxies
@@ -87,7 +87,7 @@ _HOMES = {
     "parse_filter_text": "index",
     "read_collection": "data",
     "register_encoder": "encoders",
-    "register_engine": "index.engines.registry",
+    "register_engine": "index.engines",
     "register_method": "methods",
     "register_reader": "data.readers",
     "top_k": "codes",

@@ -29,7 +29,8 @@ class Registry(Generic[T]):
         noun: what one member is, in messages: "method".
         group: the entry-point group, such as "proxyhash.methods".
         modules: dotted names of this package's modules with members; "package.*" stands for every
-            module of a package whose name does not begin with an underscore.
+            module of a package whose name does not begin with an underscore, and
+            "package.*.engine" for the module `engine` of each of its folders.
         ordered: whether the names are in the order of their registration, not sorted.
         adopts: whether an entry point may name the member itself, which is then registered under
             the entry point's name if it has not registered itself.
@@ -129,9 +130,9 @@ class Registry(Generic[T]):
 
 
 def _import(name: str) -> None:
-    package, star, _ = name.partition(".*")
+    package, star, rest = name.partition(".*")
     module = import_module(package)
     if star:
         for found in pkgutil.iter_modules(module.__path__):
-            if not found.name.startswith("_") and not found.ispkg:
-                import_module(f"{package}.{found.name}")
+            if not found.name.startswith("_") and found.ispkg == bool(rest):
+                import_module(f"{package}.{found.name}{rest}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +16,18 @@ from proxyhash.files import write_json, write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Run", "make_run"]
+__all__ = ["Run", "make_run", "with_sound"]
 
 ITEMS, BITS, CLASSES = 80, 16, 5
+
+
+def with_sound(codes: CodeFile) -> CodeFile:
+    """The codes with a third modality, whose codes are those of the images."""
+    return replace(
+        codes,
+        codes={**codes.codes, "sound": codes.of("image")},
+        present={**codes.present, "sound": codes.has("image")},
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Four directions, both galleries, missing modalities and the form of `metrics.json`."""
+"""All directions, both galleries, missing modalities and the form of `metrics.json`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from proxyhash.codes import CodeFile, distances
 from proxyhash.data import Split
 from proxyhash.errors import DataError
 from proxyhash.evaluation import (
-    DIRECTIONS,
     Evaluation,
     Protocol,
+    directions_of,
     evaluate_both_galleries,
     evaluate_codes,
     mean_average_precision,
 )
-from tests.evaluation.runs import ITEMS, Run, make_run
+from tests.evaluation.runs import ITEMS, Run, make_run, with_sound
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+DIRECTIONS = {
+    "image_to_text": ("image", "text"),
+    "text_to_image": ("text", "image"),
+    "image_to_image": ("image", "image"),
+    "text_to_text": ("text", "text"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +91,55 @@ def test_means_over_queries_follow_the_definitions(run: Run) -> None:
     assert found.lookup.recall == pytest.approx(recall)
     assert list(found.precision_at) == list(found.recall_at) == list(found.ndcg_at) == [1, 10]
     assert found.weighted_map >= found.map
+
+
+def test_directions_are_made_from_the_modalities() -> None:
+    for given in (("image", "text"), ("text", "image")):
+        assert directions_of(given) == DIRECTIONS
+        assert list(directions_of(given)) == list(DIRECTIONS)
+    assert list(directions_of(["text"])) == ["text_to_text"]
+    assert list(directions_of(["sound", "text", "image"])) == [
+        "image_to_text",
+        "image_to_sound",
+        "text_to_image",
+        "text_to_sound",
+        "sound_to_image",
+        "sound_to_text",
+        "image_to_image",
+        "text_to_text",
+        "sound_to_sound",
+    ]
+
+
+def test_a_third_modality_is_evaluated_beside_the_others(run: Run) -> None:
+    codes = with_sound(run.codes)
+    two = evaluate(run)
+    three = evaluate_codes(codes, run.collection.labels, run.split, proxies=run.proxies)
+    assert list(three.directions) == list(directions_of(codes.modalities))
+    for name, value in two.map.items():
+        assert three.map[name] == value
+    assert three.map["sound_to_text"] == two.map["image_to_text"]
+    assert three.map["sound_to_image"] == three.map["image_to_sound"] == two.map["image_to_image"]
+    assert three.missing["sound_to_text"] == two.missing["image_to_text"]
+    statistics, before = three.bit_statistics, two.bit_statistics
+    assert statistics["sound"] == statistics["image"] == before["image"]
+    images = int(run.codes.has("image")[20:].sum())
+    items = before["pairs"]["items"]
+    assert statistics["pairs"]["items"] == 2 * items + images
+    total = 2 * items * before["pairs"]["mean_distance"]
+    assert statistics["pairs"]["mean_distance"] == pytest.approx(total / (2 * items + images))
+    json.dumps(three.to_dict(), allow_nan=False)
+
+
+def test_a_model_of_one_modality_has_one_direction(run: Run) -> None:
+    codes = replace(
+        run.codes,
+        codes={"text": run.codes.of("text")},
+        present={"text": run.codes.has("text")},
+    )
+    alone = evaluate_codes(codes, run.collection.labels, run.split)
+    assert alone.map == {"text_to_text": evaluate(run).map["text_to_text"]}
+    assert alone.bit_statistics["pairs"] == {"items": 0, "mean_distance": None}
 
 
 def test_empty_queries_can_count_as_zero(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from proxyhash.errors import MissingExtraError
 from proxyhash.evaluation import Protocol, evaluate_codes, plots
-from tests.evaluation.runs import make_run
+from tests.evaluation.runs import make_run, with_sound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,22 @@ def test_images_are_drawn(tmp_path: Path, strict: bool) -> None:
                 assert image.format == "PNG"
                 assert min(image.size) > 600
                 assert len(image.convert("RGB").getcolors(10**6) or range(300)) > 200
+
+
+@pytest.mark.parametrize("modalities", [("text",), ("image", "text", "sound")])
+def test_any_number_of_directions_is_drawn(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+    run = make_run(tmp_path)
+    codes = with_sound(run.codes)
+    codes = replace(
+        codes,
+        codes={modality: codes.of(modality) for modality in modalities},
+        present={modality: codes.has(modality) for modality in modalities},
+    )
+    evaluation = evaluate_codes(codes, run.collection.labels, run.split)
+    assert len(evaluation.directions) == len(modalities) ** 2
+    for path in plots.draw_plots(evaluation, tmp_path / "plots"):
+        with Image.open(path) as image:
+            assert len(image.convert("RGB").getcolors(10**6) or range(300)) > 100
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import UsageError
-from proxyhash.evaluation.report import figure, markdown_table, paired_difference, spread
+from proxyhash.evaluation.report import (
+    direction_words,
+    figure,
+    markdown_table,
+    paired_difference,
+    spread,
+)
+
+
+def test_directions_in_words() -> None:
+    assert direction_words("image_to_text") == "image → text"
+    assert direction_words("sound_track_to_text") == "sound track → text"
 
 
 def test_markdown_table() -> None:

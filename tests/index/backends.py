@@ -4,89 +4,67 @@ from __future__ import annotations
 
 import os
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from proxyhash.index.memory import MemoryIndex
-from proxyhash.index.milvus import MilvusIndex
-from proxyhash.index.store import Store
+from proxyhash.index import create_index, open_index
+from tests.index import shuffled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from proxyhash.index import Index
 
-__all__ = ["Backend", "InMemory", "InMilvus", "InStore"]
+__all__ = ["Backend", "in_folders", "in_memory", "in_milvus", "on_shuffling_servers"]
 
 _names = count()
 
 
-class Backend(Protocol):
-    """Makes indexes of one kind, one at a time."""
+class Backend:
+    """Makes indexes of one kind, one at a time.
+
+    Args:
+        new_uri: gives a URI at which nothing is.
+    """
+
+    index: Index
+
+    def __init__(self, new_uri: Callable[[], str]) -> None:
+        self._new_uri = new_uri
+        self.uri = ""
 
     def create(self, **options: Any) -> Index:
         """Return an empty index."""
+        self.uri = self._new_uri()
+        self.index = create_index(self.uri, **options)
+        return self.index
 
     def reopen(self) -> Index:
-        """Close the index and return it as a new process would find it."""
+        """Close the index and return it as a new process would find it; nothing outlives memory."""
+        if self.uri != "memory:":
+            self.index.close()
+            self.index = open_index(self.uri, write=True)
+        return self.index
 
     def remove(self) -> None:
         """Let go of the index."""
-
-
-class InMemory:
-    """Indexes in memory, which nothing outlives."""
-
-    index: MemoryIndex
-
-    def create(self, **options: Any) -> Index:
-        self.index = MemoryIndex(**options)
-        return self.index
-
-    def reopen(self) -> Index:
-        return self.index
-
-    def remove(self) -> None:
+        if self.index.supports("drop"):
+            self.index.drop()
         self.index.close()
 
 
-class InStore:
-    """Index folders."""
-
-    index: Store
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def create(self, **options: Any) -> Index:
-        self.index = Store.create(self._folder / f"store{next(_names)}", **options)
-        return self.index
-
-    def reopen(self) -> Index:
-        self.index.close()
-        self.index = Store.open(self.index.folder, write=True)
-        return self.index
-
-    def remove(self) -> None:
-        self.index.close()
+def in_memory() -> Backend:
+    return Backend(lambda: "memory:")
 
 
-class InMilvus:
+def in_folders(parent: Path) -> Backend:
+    return Backend(lambda: str(parent / f"store{next(_names)}"))
+
+
+def in_milvus(uri: str) -> Backend:
     """Collections in a Milvus that is kept running by whoever makes this."""
+    return Backend(lambda: f"{uri}#test_{os.getpid()}_{next(_names)}")
 
-    index: MilvusIndex
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-
-    def create(self, **options: Any) -> Index:
-        name = f"test_{os.getpid()}_{next(_names)}"
-        self.index = MilvusIndex.create(self._uri, collection=name, **options)
-        return self.index
-
-    def reopen(self) -> Index:
-        self.index.close()
-        self.index = MilvusIndex.open(self._uri, collection=self.index.name)
-        return self.index
-
-    def remove(self) -> None:
-        self.index.drop()
+def on_shuffling_servers() -> Backend:
+    return Backend(lambda: f"{shuffled.SCHEME}://{next(_names)}")

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxyhash.index.milvus.connection import Connection
-from tests.index.backends import Backend, InMemory, InMilvus, InStore
+from tests.index.backends import (
+    Backend,
+    in_folders,
+    in_memory,
+    in_milvus,
+    on_shuffling_servers,
+)
 from tests.index.milvus.server import running_server
 
 if TYPE_CHECKING:
@@ -38,6 +44,7 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     params=[
         "memory",
         "store",
+        "shuffled",
         "milvus-lite",
         pytest.param("milvus-server", marks=SERVER),
     ]
@@ -46,10 +53,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     """Each kind of index."""
     match request.param:
         case "memory":
-            return InMemory()
+            return in_memory()
         case "store":
-            return InStore(request.getfixturevalue("tmp_path"))
+            return in_folders(request.getfixturevalue("tmp_path"))
+        case "shuffled":
+            return on_shuffling_servers()
         case "milvus-lite":
-            return InMilvus(request.getfixturevalue("lite_uri"))
+            return in_milvus(request.getfixturevalue("lite_uri"))
         case _:
-            return InMilvus(request.getfixturevalue("milvus_server").uri)
+            return in_milvus(request.getfixturevalue("milvus_server").uri)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index import Hit, Index, MemoryIndex
-from proxyhash.index.engines.registry import engines
+from proxyhash.index.engines import ENGINES
 from proxyhash.index.filters import Contains, Equals, Filter, Not, Range, matches
 
 
@@ -127,7 +127,7 @@ def test_gives_at_most_as_many_hits_as_there_are_items() -> None:
     assert index.search(codes_of(0), k=4, filter=Equals("no", 1)) == [[]]
 
 
-@pytest.mark.parametrize("engine", sorted(name for name, each in engines().items() if each.exact))
+@pytest.mark.parametrize("engine", sorted(name for name, each in ENGINES.items() if each.exact))
 def test_every_exact_engine_gives_the_same_answers(engine: str) -> None:
     if engine.startswith("faiss"):
         pytest.importorskip("faiss", reason="the extra `faiss` is not installed")

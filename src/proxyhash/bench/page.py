@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import COLUMNS, heading, table_rows
-from proxyhash.evaluation.report import DIRECTION_WORDS
+from proxyhash.evaluation.report import direction_words
 from proxyhash.search.document import render_document
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _significance(comparisons: Sequence[Comparison]) -> str:
         lines.append(
             "<tr>"
             + _number(each.bits)
-            + f"<td>{each.gallery}</td><td>{DIRECTION_WORDS[each.direction]}</td>"
+            + f"<td>{each.gallery}</td><td>{direction_words(each.direction)}</td>"
             + f"<td>{escape(each.method)}</td><td>{escape(each.baseline)}</td>"
             + _number(f'<span class="{sign}">{each.seeds.mean:+.4f}</span>{deviation}')
             + _number(f"{_p(each.p_seeds)} ({each.seeds.count})")

@@ -9,7 +9,7 @@ import numpy as np
 
 from proxyhash.bench.results import GALLERIES
 from proxyhash.errors import require_extra
-from proxyhash.evaluation.report import DIRECTION_WORDS
+from proxyhash.evaluation.report import direction_words
 
 if TYPE_CHECKING:
     from proxyhash.bench.results import Results
@@ -218,7 +218,7 @@ def _has(results: Results, data: str, gallery: str, direction: str) -> bool:
 
 
 def _words(data: str, direction: str) -> str:
-    return f"{data}, {DIRECTION_WORDS[direction]}"
+    return f"{data}, {direction_words(direction)}"
 
 
 def _matplotlib() -> tuple[Any, Any]:

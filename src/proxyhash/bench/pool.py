@@ -269,15 +269,16 @@ def _write_average_precision(cell: Cell, result: RunResult, prepared: Prepared) 
 
     NaN stands where a query lacks the modality, or nothing in the gallery is relevant to it.
     """
-    from proxyhash.evaluation import DIRECTIONS
+    from proxyhash.evaluation import directions_of
 
     query = prepared.split.query
     present = {modality: given.present[query] for modality, given in prepared.features.items()}
+    asked = {name: first for name, (first, _) in directions_of(present).items()}
     arrays: dict[str, Any] = {"queries": np.array([prepared.collection.ids[q] for q in query])}
     for evaluation in (result.evaluations.literature, result.evaluations.strict):
         for name, direction in evaluation.directions.items() if evaluation else ():
             values = np.full(len(query), np.nan, np.float32)
-            values[present[DIRECTIONS[name][0]]] = direction.average_precision
+            values[present[asked[name]]] = direction.average_precision
             assert evaluation is not None
             arrays[f"{evaluation.protocol.gallery}/{name}"] = values
     with write_atomic(cell.average_precision) as temporary:

@@ -17,7 +17,7 @@ from proxyhash.bench.tables import (
 )
 from proxyhash.data import read_collection
 from proxyhash.errors import DataError, MissingExtraError
-from proxyhash.evaluation.report import DIRECTION_WORDS
+from proxyhash.evaluation.report import direction_words
 from proxyhash.files import write_bytes
 from proxyhash.progress import Track, silent
 
@@ -86,7 +86,7 @@ def _draw(
         ):
             canvas = draw(results, name, direction)
             write(folder / f"{stem}-{direction.replace('_', '-')}.png", png_bytes(canvas))
-            label = f"{name}, {DIRECTION_WORDS[direction]}: {caption}"
+            label = f"{name}, {direction_words(direction)}: {caption}"
             drawn.append((figure_svg(canvas, label=label), caption))
     return drawn
 

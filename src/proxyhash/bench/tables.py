@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.results import CROSS_MODAL, GALLERIES
-from proxyhash.evaluation.report import DIRECTION_WORDS, markdown_table, spread
+from proxyhash.evaluation.report import markdown_table, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -119,8 +119,7 @@ def _cell_line(each: Measured) -> dict[str, Any]:
     }
     for gallery in GALLERIES:
         part = each.metrics if gallery == "literature" else each.metrics["strict"]
-        for direction in DIRECTION_WORDS:
-            found = part["directions"][direction] if part else {}
+        for direction, found in part["directions"].items() if part else ():
             for name, value in _flat(found):
                 line[f"{gallery}_{direction}_{name}"] = value
     return line

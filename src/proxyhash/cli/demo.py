@@ -68,7 +68,7 @@ def _serve(result: "DemoResult") -> None:
 
 
 def _show(result: "DemoResult") -> None:
-    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+    from proxyhash.evaluation.report import direction_words, figure
 
     for answer in result.answers:
         show_answer(answer)
@@ -78,8 +78,11 @@ def _show(result: "DemoResult") -> None:
     console.table(
         ["mAP@all", *galleries],
         [
-            [words, *(figure(each.get("map", {}).get(name)) for each in galleries.values())]
-            for name, words in DIRECTION_WORDS.items()
+            [
+                direction_words(name),
+                *(figure(each.get("map", {}).get(name)) for each in galleries.values()),
+            ]
+            for name in metrics["map"]
         ],
         title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} drawn images",
         right=list(galleries),

@@ -138,22 +138,22 @@ def evaluate(
 
 def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
     """Print mAP by direction and gallery, the other metrics, bit statistics and what is missing."""
-    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+    from proxyhash.evaluation.report import direction_words, figure
 
     first = evaluations[0]
     galleries = [each.protocol.gallery for each in evaluations]
     console.table(
         [f"{first.protocol.name}, {first.protocol.ties} ties", *galleries],
         [
-            [words, *(figure(each.map[name]) for each in evaluations)]
-            for name, words in DIRECTION_WORDS.items()
+            [direction_words(name), *(figure(each.map[name]) for each in evaluations)]
+            for name in first.directions
         ],
         title=title,
         right=galleries,
     )
     for each in evaluations:
         _print_directions(each)
-    radius = first.directions["image_to_text"].lookup.radius
+    radius = next(iter(first.directions.values())).lookup.radius
     console.out(
         f"\nwmAP: hits weighted by shared labels. lookup: precision within {radius} bits, "
         "0 for\nthe queries that get nothing, whose share is `empty`."
@@ -163,9 +163,9 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
 
 
 def _print_directions(evaluation: "Evaluation") -> None:
-    from proxyhash.evaluation.report import DIRECTION_WORDS
+    from proxyhash.evaluation.report import direction_words
 
-    rows = {words: _figures(evaluation.directions[name]) for name, words in DIRECTION_WORDS.items()}
+    rows = {direction_words(name): _figures(each) for name, each in evaluation.directions.items()}
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     console.out("")
     console.table(
@@ -204,6 +204,7 @@ def _figures(direction: "Direction") -> dict[str, str]:
 
 def _print_bits(evaluation: "Evaluation") -> None:
     statistics = evaluation.bit_statistics
+    modalities = [name for name in statistics if name not in ("pairs", "proxies")]
     columns = {
         "codes": "{codes:,}",
         "distinct": "{distinct:,}",
@@ -218,7 +219,7 @@ def _print_bits(evaluation: "Evaluation") -> None:
         ["codes of", *columns],
         [
             [modality, *(cell.format_map(statistics[modality]) for cell in columns.values())]
-            for modality in ("image", "text")
+            for modality in modalities
             if statistics[modality]
         ],
         title=f"bits, {evaluation.protocol.gallery} gallery",
@@ -228,7 +229,7 @@ def _print_bits(evaluation: "Evaluation") -> None:
     pairs, proxies = statistics["pairs"], statistics["proxies"]
     if pairs["items"]:
         apart = pairs["mean_distance"]
-        console.out(f"An item's image and text lie {apart:.1f} bits apart on average.")
+        console.out(f"An item's {' and '.join(modalities)} lie {apart:.1f} bits apart on average.")
     if proxies:
         console.out(
             f"The {proxies['count']} proxies lie at least {proxies['minimum_distance']} bits "
@@ -238,22 +239,22 @@ def _print_bits(evaluation: "Evaluation") -> None:
 
 def _print_left_out(evaluations: "Sequence[Evaluation]") -> None:
     """Print what no figure above is about, where there is any."""
-    from proxyhash.evaluation.report import DIRECTION_WORDS
+    from proxyhash.evaluation.report import direction_words
 
     columns = ["nothing relevant", "no such query", "no such item"]
     rows = [
         [
-            f"{words}, {each.protocol.gallery}",
-            *(f"{count:,}" for count in (each.directions[name].left_out, *each.missing[name])),
+            f"{direction_words(name)}, {each.protocol.gallery}",
+            *(f"{count:,}" for count in (direction.left_out, *each.missing[name])),
         ]
         for each in evaluations
-        for name, words in DIRECTION_WORDS.items()
-        if each.directions[name].left_out or any(each.missing[name])
+        for name, direction in each.directions.items()
+        if direction.left_out or any(each.missing[name])
     ]
     if rows:
         console.out("")
         console.table(["left out", *columns], rows, right=columns)
         console.out(
             "\nQueries with nothing relevant in the gallery; queries and items without the\n"
-            "image or text that the direction needs."
+            "modality that the direction needs."
         )

@@ -196,15 +196,14 @@ class _Progress:
 
 
 def _print_result(result: "RunResult", config: "TrainConfig") -> None:
-    from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+    from proxyhash.evaluation.report import direction_words, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
     console.table(
         ("mAP@all", "literature", "strict"),
         [
-            (name, *(figure(value) for value in (figures[key], strict.get(key))))
-            for figures in (result.metrics["map"],)
-            for key, name in DIRECTION_WORDS.items()
+            (direction_words(key), figure(value), figure(strict.get(key)))
+            for key, value in result.metrics["map"].items()
         ],
         title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
         right=("literature", "strict"),

@@ -1,21 +1,24 @@
 """Honest retrieval figures: one protocol, stored with every number. Numpy and numba, no torch."""
 
+from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import (
     BitStatistics,
     ProxyStatistics,
     bit_statistics,
     proxy_statistics,
 )
-from proxyhash.evaluation.direction import Direction, evaluate_direction
-from proxyhash.evaluation.evaluator import DIRECTIONS, Evaluation, evaluate_codes
-from proxyhash.evaluation.galleries import Evaluations, evaluate_both_galleries
-from proxyhash.evaluation.mean import MAP, mean_average_precision
+from proxyhash.evaluation.direction import Direction, directions_of, evaluate_direction
+from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Ranking, Tally
-from proxyhash.evaluation.run import RunEvaluation, evaluate
+from proxyhash.evaluation.run import (
+    Evaluations,
+    RunEvaluation,
+    evaluate,
+    evaluate_both_galleries,
+)
 
 __all__ = [
-    "DIRECTIONS",
     "MAP",
     "BitStatistics",
     "Direction",
@@ -27,6 +30,7 @@ __all__ = [
     "RunEvaluation",
     "Tally",
     "bit_statistics",
+    "directions_of",
     "evaluate",
     "evaluate_both_galleries",
     "evaluate_codes",

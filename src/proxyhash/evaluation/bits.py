@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,20 +139,24 @@ def code_statistics(
     *,
     proxies: npt.NDArray[np.int8] | None = None,
 ) -> dict[str, Any]:
-    """Return the statistics of some items' codes, ready for JSON; null for what is not there.
+    """Return the statistics of some items' codes as JSON values; None where there is nothing.
 
-    Keys: "image" and "text" (`BitStatistics` of the items that have the modality), "pairs" (the
-    mean distance between the two codes of an item that has both, in bits), "proxies"
-    (`ProxyStatistics`).
+    Keys: each modality (`BitStatistics` of the items that have it), "pairs" (how many pairs of
+    codes of one item and different modalities there are, under "items", and their mean distance in
+    bits), "proxies" (`ProxyStatistics`).
     """
     result: dict[str, Any] = {}
-    for modality in ("image", "text"):
+    for modality in codes.modalities:
         own = codes.of(modality)[codes.having(modality, positions)]
         result[modality] = bit_statistics(own, bits=codes.bits).to_dict() if len(own) else None
-    both = codes.having("image", codes.having("text", positions))
-    differ = np.bitwise_count(codes.image_codes[both] ^ codes.text_codes[both]).sum(axis=1)
-    apart = float(differ.mean()) if len(both) else None
-    result["pairs"] = {"items": len(both), "mean_distance": apart}
+    differ = [np.zeros(0, np.int64)]
+    for one, other in combinations(codes.modalities, 2):
+        both = codes.having(one, codes.having(other, positions))
+        different = codes.of(one)[both] ^ codes.of(other)[both]
+        differ.append(np.bitwise_count(different).sum(axis=1, dtype=np.int64))
+    pairs = np.concatenate(differ)
+    apart = float(pairs.mean()) if len(pairs) else None
+    result["pairs"] = {"items": len(pairs), "mean_distance": apart}
     spread = None if proxies is None else proxy_statistics(proxies)
     result["proxies"] = None if spread is None else spread.to_dict()
     return result

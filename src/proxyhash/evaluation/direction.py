@@ -5,24 +5,31 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import reduce
+from itertools import permutations
 from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.evaluation.average_precision import weighted_average_precision
-from proxyhash.evaluation.mean import block_average_precision, mean_over_queries, summarize
+from proxyhash.data.modalities import MODALITIES
+from proxyhash.evaluation.average_precision import (
+    block_average_precision,
+    mean_over_queries,
+    summarize,
+    weighted_average_precision,
+)
 from proxyhash.evaluation.metrics import Curves, curves, lookup, ndcg_at, precision_at, recall_at
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from proxyhash.data import Modality
     from proxyhash.evaluation.ranking import Ranking, Tally
 
-__all__ = ["AT", "RADIUS", "Direction", "LookupMeans", "evaluate_direction"]
+__all__ = ["AT", "RADIUS", "Direction", "LookupMeans", "directions_of", "evaluate_direction"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +38,22 @@ AT = (1, 10, 100, 1000)
 
 RADIUS = 2
 """The radius of the look-up, in bits."""
+
+
+def directions_of(modalities: Iterable[Modality]) -> dict[str, tuple[Modality, Modality]]:
+    """Return the directions between modalities, each with those of its queries and its gallery.
+
+    Directions from one modality to another come first, whatever the order of the arguments.
+
+    Example:
+        >>> list(directions_of(["text", "image"]))
+        ['image_to_text', 'text_to_image', 'image_to_image', 'text_to_text']
+    """
+    registered = list(MODALITIES)
+    given = set(modalities)
+    ordered = [each for each in registered if each in given] + sorted(given - set(registered))
+    pairs = [*permutations(ordered, 2), *((each, each) for each in ordered)]
+    return {f"{asked}_to_{searched}": (asked, searched) for asked, searched in pairs}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Evaluating the codes of a collection by one protocol: four directions and bit statistics."""
+"""Evaluation of the codes of a collection by one protocol: all directions, and bit statistics."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.errors import DataError
+from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import code_statistics
-from proxyhash.evaluation.direction import AT, Direction, evaluate_direction
-from proxyhash.evaluation.mean import MAP, mean_average_precision
+from proxyhash.evaluation.direction import AT, Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Labels, Ranking
 from proxyhash.progress import Track, silent
@@ -21,23 +21,13 @@ if TYPE_CHECKING:
 
     from proxyhash.codes import CodeFile
     from proxyhash.data import Split
-    from proxyhash.data.item import Modality
 
 __all__ = [
-    "DIRECTIONS",
     "MAP",
     "Evaluation",
     "evaluate_codes",
     "mean_average_precision",
 ]
-
-DIRECTIONS: dict[str, tuple[Modality, Modality]] = {
-    "image_to_text": ("image", "text"),
-    "text_to_image": ("text", "image"),
-    "image_to_image": ("image", "image"),
-    "text_to_text": ("text", "text"),
-}
-"""The four directions, each with the modality of its queries and of its gallery."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +38,10 @@ class Evaluation:
         protocol: how it was evaluated.
         fingerprint: what was evaluated: the split's fingerprint, and the model's under "model".
         bits: the code length, per item and modality.
-        directions: a `Direction` for each of `DIRECTIONS`.
+        directions: a `Direction` for each of `directions_of` the modalities.
         missing: for each direction, how many queries and gallery items lack the modality and were
             left out.
-        bit_statistics: of the gallery's codes of each modality ("image", "text"; None without
-            codes), of the pairs ("pairs": mean distance of an item's two codes) and of the proxies
-            ("proxies"; None without proxies).
+        bit_statistics: of the gallery, by modality, "pairs" and "proxies"; see `code_statistics`.
     """
 
     protocol: Protocol
@@ -117,7 +105,7 @@ def evaluate_codes(
     _check(codes, labels, split)
     gallery = split.gallery if protocol.gallery == "literature" else split.strict_gallery
     directions, missing = {}, {}
-    for name, (asked, searched) in DIRECTIONS.items():
+    for name, (asked, searched) in directions_of(codes.modalities).items():
         rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
         ranking = Ranking(
             query=codes.of(asked)[rows],

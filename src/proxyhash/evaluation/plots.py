@@ -1,4 +1,4 @@
-"""Images of an evaluation: precision over recall, and how far relevant pairs lie apart."""
+"""Plots of an evaluation: precision over recall, and how far relevant pairs lie apart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import require_extra
-from proxyhash.evaluation.report import DIRECTION_WORDS, figure
+from proxyhash.evaluation.report import direction_words, figure
 from proxyhash.files import write_atomic
 
 if TYPE_CHECKING:
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["draw_plots"]
 
 # Okabe and Ito's colors, told apart by the color-blind too.
-_COLORS = {
-    "image_to_text": "#0072B2",
-    "text_to_image": "#D55E00",
-    "image_to_image": "#56B4E9",
-    "text_to_text": "#E69F00",
-}
+_COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#000000")
+_LINES = ("solid", "dashed", "dotted")  # one after another where the colors do not suffice
 _RELEVANT, _IRRELEVANT = "#009E73", "#9AA3AE"
 _INK, _FAINT = "#1F2933", "#D9DEE4"
 _STRONG, _FAINTEST = 0.5, 0.05  # a curve is faint, or ends, where fewer queries get anything
@@ -34,7 +30,7 @@ def draw_plots(evaluation: Evaluation, folder: str | Path, *, name: str = "") ->
     """Draw two PNG files into `folder` and return their paths.
 
     `precision-recall.png`: mean precision over mean recall as the Hamming radius grows, of the
-    four directions. `distances.png`: the distances of relevant and of irrelevant pairs. With the
+    directions. `distances.png`: the distances of relevant and of irrelevant pairs. With the
     strict gallery, the names end in `-strict`.
 
     Args:
@@ -87,22 +83,24 @@ def _precision_recall(evaluation: Evaluation, title: str, subtitle: str) -> Any:
     figures = require_extra("matplotlib.figure", extra="plots", purpose="drawing plots")
     canvas = figures.Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = canvas.subplots()
-    for name, direction in evaluation.directions.items():
+    for number, (name, direction) in enumerate(evaluation.directions.items()):
         if not direction.curves.queries:
             continue
         recall, precision = direction.curves.recall, direction.curves.precision
-        color = _COLORS[name]
+        color = _COLORS[number % len(_COLORS)]
+        line = _LINES[number // len(_COLORS) % len(_LINES)]
         answered = direction.curves.answered
         shown = np.where(answered >= _FAINTEST, precision, np.nan)
-        axes.plot(recall, shown, color=color, alpha=0.3, linewidth=1.4)
+        axes.plot(recall, shown, color=color, alpha=0.3, linewidth=1.4, linestyle=line)
         axes.plot(
             recall,
             np.where(answered >= _STRONG, precision, np.nan),
             color=color,
             linewidth=2,
+            linestyle=line,
             marker="o",
             markersize=3,
-            label=f"{DIRECTION_WORDS[name]}   {figure(direction.map, digits=3)}",
+            label=f"{direction_words(name)}   {figure(direction.map, digits=3)}",
         )
     chance = _chance(evaluation)
     if chance is not None:
@@ -124,11 +122,15 @@ def _precision_recall(evaluation: Evaluation, title: str, subtitle: str) -> Any:
 
 def _distances(evaluation: Evaluation, title: str, subtitle: str) -> Any:
     figures = require_extra("matplotlib.figure", extra="plots", purpose="drawing plots")
-    canvas = figures.Figure(figsize=(8.4, 5.6), layout="constrained")
-    grid = canvas.subplots(2, 2, sharex=True, sharey=True)
-    for axes, (name, direction) in zip(grid.flat, evaluation.directions.items(), strict=True):
+    columns = 1 if len(evaluation.directions) == 1 else 2
+    rows = -(-len(evaluation.directions) // columns)
+    canvas = figures.Figure(figsize=(8.4, 2.8 * max(rows, 2)), layout="constrained")
+    grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(evaluation.directions) :]:
+        axes.set_axis_off()
+    for axes, (name, direction) in zip(grid.flat, evaluation.directions.items(), strict=False):
         _histogram(axes, direction)
-        heading = f"{DIRECTION_WORDS[name]}   {figure(direction.map, digits=3)}"
+        heading = f"{direction_words(name)}   {figure(direction.map, digits=3)}"
         axes.set_title(heading, fontsize=10, loc="left")
         axes.set_xlim(-0.5, evaluation.bits + 0.5)
         axes.locator_params(axis="x", integer=True)

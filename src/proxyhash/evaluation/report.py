@@ -12,21 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
-    "DIRECTION_WORDS",
     "Spread",
+    "direction_words",
     "figure",
     "markdown_table",
     "paired_difference",
     "spread",
 ]
 
-DIRECTION_WORDS = {
-    "image_to_text": "image → text",
-    "text_to_image": "text → image",
-    "image_to_image": "image → image",
-    "text_to_text": "text → text",
-}
-"""What the four directions are called in tables."""
+
+def direction_words(name: str) -> str:
+    """Return a direction as tables have it: "image → text" for "image_to_text"."""
+    return name.replace("_to_", " → ").replace("_", " ")
 
 
 def figure(value: float | None, *, digits: int = 4) -> str:

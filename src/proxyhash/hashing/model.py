@@ -215,19 +215,14 @@ class HashModel:
             DataError: a row of the features is not finite.
         """
         count, width = len(ids), code_bytes(self.bits)
-        modalities: tuple[Modality, ...] = ("image", "text")
-        codes = {modality: np.zeros((count, width), np.uint8) for modality in modalities}
-        has = {modality: np.zeros(count, np.bool_) for modality in modalities}
+        codes = {modality: np.zeros((count, width), np.uint8) for modality in self.networks}
+        present = {modality: np.zeros(count, np.bool_) for modality in self.networks}
         for modality, given in features.items():
-            rows = given.values[given.present]
-            codes[modality][given.present] = self.encode_features(rows, modality=modality)
-            has[modality] = given.present
+            found = self.encode_features(given.values[given.present], modality=modality)
+            codes[modality][given.present] = found
+            present[modality] = given.present
         return CodeFile(
-            ids=ids,
-            codes=codes,
-            present=has,
-            bits=self.bits,
-            model=self.fingerprint,
+            ids=ids, codes=codes, present=present, bits=self.bits, model=self.fingerprint
         )
 
     def info(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from proxyhash.codes import distances
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index.base import Index, register_index
-from proxyhash.index.engines.registry import get_engine
+from proxyhash.index.engines.base import ENGINES
 from proxyhash.index.hit import Hit
 from proxyhash.index.memory_state import MemoryState
 
@@ -64,7 +64,7 @@ class MemoryIndex(Index):
         engine: str = "scan",
     ) -> None:
         super().__init__(bits=bits, model=model, modalities=modalities)
-        self.engine = get_engine(engine).name
+        self.engine = ENGINES[engine].name
         self._writing = Lock()
         self._state = MemoryState.empty(self.modalities, bits=self.bits, engine=engine)
 
@@ -136,7 +136,7 @@ class MemoryIndex(Index):
             "items": len(state.ids),
             "modalities": {name: len(state.columns[name].rows) for name in self.modalities},
             "engine": self.engine,
-            "exact": get_engine(self.engine).exact,
+            "exact": ENGINES[self.engine].exact,
         }
 
     def close(self) -> None:

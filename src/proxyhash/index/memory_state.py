@@ -10,7 +10,7 @@ import numpy as np
 
 from proxyhash.codes import Codes, code_bytes
 from proxyhash.index.checks import copy_json
-from proxyhash.index.engines.registry import get_engine
+from proxyhash.index.engines.base import ENGINES
 from proxyhash.index.filters import matches
 from proxyhash.index.hit import IndexItem
 
@@ -53,7 +53,7 @@ class Column:
         with self._building:
             if self._engine is None:
                 codes = self.codes if len(self.rows) == len(self.has) else self.codes[self.rows]
-                self._engine = get_engine(self._options["engine"]).build(
+                self._engine = ENGINES[self._options["engine"]].build(
                     codes, bits=self._options["bits"]
                 )
             return self._engine

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
 from proxyhash.data import MODALITIES
-from proxyhash.evaluation.report import DIRECTION_WORDS, figure, markdown_table
+from proxyhash.evaluation.report import direction_words, figure, markdown_table
 from proxyhash.methods import get_method
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     """Return the mAP of each direction and gallery as a Markdown table."""
     strict = (metrics.get("strict") or {}).get("map", {})
     rows = [
-        (words, figure(metrics["map"][key], digits=3), figure(strict.get(key), digits=3))
-        for key, words in DIRECTION_WORDS.items()
+        (direction_words(key), figure(value, digits=3), figure(strict.get(key), digits=3))
+        for key, value in metrics["map"].items()
     ]
     return markdown_table(("mAP", "literature", "strict"), rows)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
-from proxyhash.index.engines.registry import engines, get_engine
+from proxyhash.index.engines import ENGINES
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {"multi_index": [{"economy": True}]}
 
 EXACT = [
     pytest.param(name, options, id="-".join([name, *map(str, options.values())]))
-    for name, engine in sorted(engines().items())
+    for name, engine in ENGINES.items()
     if engine.exact
     for options in [{}, *OPTIONS.get(name, [])]
 ]
@@ -35,7 +35,7 @@ WIDTHS = [8, 12, 16, 31, 32, 64, 96, 128, 256, 1024]
 
 
 def build(name: str, options: dict[str, Any], codes: Codes, bits: int, **given: Any) -> Engine:
-    return get_engine(name).build(codes, bits=bits, **given, **options)
+    return ENGINES[name].build(codes, bits=bits, **given, **options)
 
 
 def check(engine: Engine, codes: Codes, query: Codes, order: Any = None, **search: Any) -> None:
@@ -195,4 +195,4 @@ def test_arguments_out_of_range_are_refused(name: str, options: dict[str, Any]) 
     with pytest.raises(DataError, match="order must be uint64"):
         build(name, options, codes, 16, order=np.arange(10))
     with pytest.raises(UsageError, match=f"engine {name} has no option 'color'"):
-        get_engine(name).build(codes, bits=16, color=3)
+        ENGINES[name].build(codes, bits=16, color=3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import DataError, MissingExtraError, UsageError
-from proxyhash.index.engines.faiss.engine import (
+from proxyhash.index.engines.faiss import (
     FaissFlatEngine,
     FaissHnswEngine,
     FaissIvfEngine,
@@ -19,7 +19,7 @@ from tests.index.engines.reference import as_answer, draw_codes, slow_search
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxyhash.index.engines.faiss.engine import FaissEngine
+    from proxyhash.index.engines.faiss import FaissEngine
 
 approximate = pytest.mark.parametrize("kind", [FaissHnswEngine, FaissIvfEngine])
 

@@ -12,7 +12,7 @@ import pytest
 
 from proxyhash.codes import top_k
 from proxyhash.errors import UsageError
-from proxyhash.index.engines import get_engine, register_engine, registry
+from proxyhash.index.engines import ENGINES, register_engine
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 
@@ -87,27 +87,36 @@ engine.search(np.tile(codes, (10, 1)), k=5, threads=2)
 
 
 def test_an_engine_is_registered_once_under_its_name() -> None:
-    assert get_engine("scan") is ScanEngine
+    assert ENGINES["scan"] is ScanEngine
     assert register_engine(ScanEngine) is ScanEngine
 
     class Other(ScanEngine):
         pass
 
-    with pytest.raises(ValueError, match="ScanEngine already is the engine 'scan'"):
+    with pytest.raises(ValueError, match="another engine is already named 'scan'"):
         register_engine(Other)
     with pytest.raises(UsageError, match=r"engine is 'scam'; it must be .*did you mean 'scan'"):
-        get_engine("scam")
+        ENGINES["scam"]
+
+
+def test_engines_are_found_in_files_and_in_folders() -> None:
+    assert {"scan", "multi_index", "clustered", "auto", "segmented", "faiss_flat"} <= set(ENGINES)
 
 
 def test_other_packages_add_engines_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = []
+    groups = []
 
     class Entry:
         def load(self) -> None:
-            loaded.append(self)
+            register_engine(Outside)
 
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: [Entry()])
-    registry._load_engines.cache_clear()
-    assert "scan" in registry.engines()
-    assert len(loaded) == 1
-    registry._load_engines.cache_clear()
+    class Outside(ScanEngine):
+        name = "outside"
+
+    monkeypatch.setattr(
+        "proxyhash.registry.entry_points", lambda *, group: groups.append(group) or [Entry()]
+    )
+    monkeypatch.setattr(ENGINES, "_loaded", False)
+    assert ENGINES["outside"] is Outside
+    assert groups == ["proxyhash.engines"]
+    ENGINES.remove("outside")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_json
-from proxyhash.index.engines.registry import get_engine
+from proxyhash.index.engines import ENGINES
 from proxyhash.index.engines.segmented.engine import SegmentedEngine
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
@@ -79,7 +79,7 @@ def test_a_search_under_way_keeps_its_segments_and_rows_come_in_during_a_merge(
 ) -> None:
     codes, query = draw_codes(60, 64, 0), draw_codes(2, 64, 1)
     engine = empty(background=True)
-    kind = get_engine("scan")
+    kind = ENGINES["scan"]
     build, may_go, started = kind.build, threading.Event(), threading.Event()
 
     def slow_build(*arguments: Any, **options: Any) -> Any:
@@ -109,7 +109,7 @@ def test_a_failed_merge_leaves_everything_searchable(monkeypatch: pytest.MonkeyP
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(get_engine("clustered"), "build", no_memory)
+        patch.setattr(ENGINES["clustered"], "build", no_memory)
         with pytest.raises(MemoryError):
             engine.extend(codes)
     assert as_answer(engine.search(query, k=9)) == slow_search(query, codes, k=9)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
 from proxyhash.index.milvus.expressions import NOTHING, expression
-from tests.index.backends import InMilvus
+from tests.index.backends import in_milvus
 from tests.index.conftest import SERVER
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ PAYLOADS = payloads()
 def index(request: pytest.FixtureRequest) -> Iterator[MilvusIndex]:
     """An index of all payloads, their places as ids."""
     place = request.getfixturevalue(request.param)
-    backend = InMilvus(getattr(place, "uri", place))
+    backend = in_milvus(getattr(place, "uri", place))
     made = backend.create(bits=8, modalities=("code",))
     ids = [f"{place:04}" for place in range(len(PAYLOADS))]
     made.add(ids, np.zeros((len(ids), 1), np.uint8), payloads=PAYLOADS)

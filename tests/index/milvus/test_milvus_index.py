@@ -13,8 +13,8 @@ from proxyhash.errors import DataError, MissingExtraError, ProxyhashError, Usage
 from proxyhash.index.milvus import MilvusIndex
 from proxyhash.index.milvus.connection import Connection, is_address, shown_uri
 from proxyhash.index.milvus.description import Description
-from proxyhash.index.milvus.items import to_hits
-from proxyhash.index.milvus.rows import BATCH_ROWS, Found, Row, batches
+from proxyhash.index.milvus.rows import BATCH_ROWS, Row, batches
+from proxyhash.index.server_ties import Candidate
 
 SECRET = "root:do-not-print-me"
 
@@ -219,10 +219,11 @@ def test_rows_go_in_batches_that_fit_a_message() -> None:
     assert list(batches([])) == []
 
 
-def test_a_hit_that_was_deleted_meanwhile_is_left_out(index) -> None:
+def test_a_hit_that_was_deleted_meanwhile_is_left_out(index, monkeypatch) -> None:
     index.add(["a"], {"image": codes_of(1)}, payloads=[{"n": 1}])
-    rows = [Found("a", 0, None), Found("gone", 1, None)]
-    (hits,) = to_hits([rows], index._collections["image"])
+    rows = [Candidate("a", 0, None), Candidate("gone", 1, None)]
+    monkeypatch.setattr("proxyhash.index.milvus.index.search_nearest", lambda *_, **__: [rows])
+    (hits,) = index.search(codes_of(1), k=2, modality="image")
     assert [(hit.id, hit.payload) for hit in hits] == [("a", {"n": 1})]
 
 

@@ -7,18 +7,22 @@ do, so that an engine can order equal distances by id without seeing one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+
+import numpy as np
+
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Any, Self
 
-    import numpy as np
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
 
-__all__ = ["Engine", "Matches"]
+__all__ = ["ENGINES", "Engine", "Matches", "join_queries", "register_engine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,25 @@ class Matches:
     offsets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     distances: npt.NDArray[np.uint16]
+
+
+def join_queries(parts: Sequence[tuple[npt.NDArray[np.int64], Matches]]) -> Matches:
+    """Return one answer to q queries from the answers to some of them each.
+
+    Args:
+        parts: which queries, int64, and their answers; every query of `range(q)` once.
+    """
+    sizes = np.empty(sum(len(which) for which, _ in parts), np.int64)
+    for which, found in parts:
+        sizes[which] = np.diff(found.offsets)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    rows = np.empty(offsets[-1], np.int64)
+    distances = np.empty(offsets[-1], np.uint16)
+    for which, found in parts:
+        shift = np.repeat(offsets[which] - found.offsets[:-1], np.diff(found.offsets))
+        places = shift + np.arange(len(found.rows))
+        rows[places], distances[places] = found.rows, found.distances
+    return Matches(offsets, rows, distances)
 
 
 class Engine(Protocol):
@@ -100,3 +123,28 @@ class Engine(Protocol):
     ) -> Self:
         """Return the engine that `save` wrote, memory-mapped, over the same codes and order."""
         ...
+
+
+ENGINES: Registry[type[Engine]] = Registry(
+    "engine",
+    group="proxyhash.engines",
+    modules=("proxyhash.index.engines.*", "proxyhash.index.engines.*.engine"),
+)
+"""Every engine by its name.
+
+To add one, put a class with the `Engine` interface under `@register_engine` into a new file here,
+or into the file `engine.py` of a new folder; another package names its module under the entry-point
+group. The contract suite (tests/index/engines/test_contract.py) runs over every exact engine.
+"""
+
+E = TypeVar("E", bound=type[Engine])
+
+
+def register_engine(engine: E) -> E:
+    """Class decorator: make an engine available under its `name`.
+
+    Raises:
+        ValueError: another class already has that name.
+    """
+    ENGINES.add(engine.name, engine)
+    return engine

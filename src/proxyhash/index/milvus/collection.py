@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.codes import code_bytes
 from proxyhash.errors import check_option
-from proxyhash.index.milvus.expressions import NOTHING
+from proxyhash.index.milvus.expressions import NOTHING, expression
 from proxyhash.index.milvus.keys import MAX_KEY_BYTES, quoted
-from proxyhash.index.milvus.rows import BATCH_ROWS, Found, Row, batches
+from proxyhash.index.milvus.rows import BATCH_ROWS, Row, batches
+from proxyhash.index.server_ties import Candidate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from proxyhash.index.milvus.connection import Connection
     from proxyhash.index.milvus.description import Description
+    from proxyhash.index.server_ties import Request
 
-__all__ = ["ENGINES", "MAX_LIMIT", "Collection"]
+__all__ = ["INDEX_TYPES", "MAX_LIMIT", "Collection"]
 
-ENGINES = ("BIN_FLAT", "BIN_IVF_FLAT")
+INDEX_TYPES = ("BIN_FLAT", "BIN_IVF_FLAT")
 MAX_LIMIT = 16_384
 """The most rows that Milvus gives back for one query."""
 
@@ -33,7 +35,12 @@ class Collection:
         name: its name there.
         consistency: how much of what was acknowledged a read must see.
         nprobe: how many clusters a search looks at, for BIN_IVF_FLAT.
+
+    Attributes:
+        max_limit: the most rows that a search gives back for a query.
     """
+
+    max_limit = MAX_LIMIT
 
     def __init__(self, connection: Connection, name: str, *, consistency: str, nprobe: int) -> None:
         self.name = name
@@ -43,7 +50,7 @@ class Collection:
 
     def create(self, description: Description, *, engine: str, nlist: int, shards: int) -> None:
         """Make the collection and load it, ready to search."""
-        check_option("engine", engine, ENGINES)
+        check_option("engine", engine, INDEX_TYPES)
         types = self._connection.types
         schema = self._connection.new_schema(description=description.to_json())
         schema.add_field("id", types.VARCHAR, is_primary=True, max_length=MAX_KEY_BYTES)
@@ -128,41 +135,36 @@ class Collection:
                 return
             condition = f"id > {quoted(rows[-1].key)}"
 
-    def nearest(
-        self,
-        queries: Sequence[bytes],
-        *,
-        limit: int,
-        band: tuple[int, int] | None = None,
-        expression: str = "",
-        payload: bool = False,
-    ) -> list[list[Found]]:
-        """Return up to `limit` nearest rows of each query, ties in any order.
-
-        Args:
-            queries: packed codes.
-            limit: at most `MAX_LIMIT`.
-            band: the least and the greatest distance, both included.
-            expression: only rows that meet it.
-            payload: whether the payloads come along.
-        """
+    def nearest(self, queries: Sequence[bytes], request: Request) -> list[list[Candidate]]:
+        """Return the nearest rows of each packed query; see `TiedServer.nearest`."""
+        condition = request.filter
+        terms = [] if condition is None else [expression(condition)]
+        if request.keys is not None:
+            low, high = request.keys
+            terms.append(f"id >= {quoted(low)}")
+            if high is not None:
+                terms.append(f"id < {quoted(high)}")
         params: dict[str, int] = {"nprobe": self._nprobe}
-        if band is not None:
+        if request.distances is not None:
+            least, greatest = request.distances
             # Milvus: range_filter <= distance < radius.
-            params |= {"range_filter": band[0], "radius": band[1] + 1}
+            params |= {"range_filter": least, "radius": greatest + 1}
         found = self._connection.call(
             "search",
             self.name,
             data=list(queries),
             anns_field="code",
-            filter=expression,
-            limit=limit,
-            output_fields=["payload"] if payload else ["id"],
+            filter=" and ".join(filter(None, terms)),
+            limit=request.limit,
+            output_fields=["id"] if condition is None else ["payload"],
             search_params={"metric_type": "HAMMING", "params": params},
             **self._read,
         )
         return [
-            [Found(hit["id"], int(hit["distance"]), hit["entity"].get("payload")) for hit in hits]
+            [
+                Candidate(hit["id"], int(hit["distance"]), hit["entity"].get("payload"))
+                for hit in hits
+            ]
             for hits in found
         ]
 

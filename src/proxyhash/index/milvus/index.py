@@ -12,6 +12,7 @@ from proxyhash.codes import check_bits
 from proxyhash.errors import DataError, ProxyhashError, UsageError, check_option
 from proxyhash.index.base import Index, register_index
 from proxyhash.index.checks import check_codes_of, check_modalities
+from proxyhash.index.hit import Hit
 from proxyhash.index.milvus.collection import Collection
 from proxyhash.index.milvus.connection import Connection, is_address
 from proxyhash.index.milvus.description import (
@@ -20,9 +21,9 @@ from proxyhash.index.milvus.description import (
     find_description,
     found_description,
 )
-from proxyhash.index.milvus.items import by_key, to_hits, to_item, to_rows
 from proxyhash.index.milvus.keys import from_key, to_key
-from proxyhash.index.milvus.nearest import Nearest
+from proxyhash.index.milvus.rows import by_key, to_item, to_rows
+from proxyhash.index.server_ties import search_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
-    from proxyhash.index.hit import Hit, IndexItem
+    from proxyhash.index.hit import IndexItem
     from proxyhash.index.milvus.rows import Row
 
 __all__ = ["CONSISTENCIES", "MilvusIndex"]
@@ -289,10 +290,19 @@ class MilvusIndex(Index):
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
         part = self._collections[modality]
-        found = Nearest(part, k=k, radius=radius, filter=filter).of(
-            [code.tobytes() for code in codes]
-        )
-        return to_hits(found, part)
+        queries = [code.tobytes() for code in codes]
+        found = search_nearest(part, queries, k=k, radius=radius, filter=filter)
+        # Without a filter no payload came along; an item deleted since it was found is left out.
+        bare = {row.key for rows in found for row in rows if row.payload is None}
+        payloads = part.payloads(list(bare))
+        return [
+            [
+                Hit(from_key(row.key), row.distance, dict(payload))
+                for row in rows
+                if (payload := payloads.get(row.key, row.payload)) is not None
+            ]
+            for rows in found
+        ]
 
     def _make(self, description: Description, **options: Any) -> None:
         begun: list[Collection] = []

@@ -1,4 +1,4 @@
-"""Rows as Milvus takes and gives them."""
+"""Items as rows of Milvus and back: a row for each modality that an item has a code of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from proxyhash.errors import DataError
+from proxyhash.index.hit import IndexItem
+from proxyhash.index.milvus.keys import from_key, to_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["BATCH_ROWS", "MAX_PAYLOAD", "Found", "Row", "batches", "check_payload"]
+    from proxyhash.codes import Codes
+
+__all__ = [
+    "BATCH_ROWS",
+    "MAX_PAYLOAD",
+    "Row",
+    "batches",
+    "by_key",
+    "check_payload",
+    "to_item",
+    "to_rows",
+]
 
 MAX_PAYLOAD = 65_536
 """Bytes of the longest JSON value that Milvus takes."""
@@ -44,15 +59,6 @@ class Row:
         return cls(values["id"], bytes(code), bool(values["counted"]), dict(values["payload"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One answer of a search; the payload is None where it was not asked for."""
-
-    key: str
-    distance: int
-    payload: dict[str, object] | None
-
-
 def batches(rows: Iterable[Row]) -> Iterator[list[dict[str, object]]]:
     """Yield rows in the form of `MilvusClient.upsert`, as many as fit into one message."""
     batch: list[dict[str, object]] = []
@@ -81,3 +87,44 @@ def check_payload(id_: str, payload: dict[str, object]) -> None:
         raise DataError(
             f"the payload of {id_!r} has {size} bytes; Milvus takes up to {MAX_PAYLOAD} an item"
         )
+
+
+def to_rows(
+    ids: Sequence[str],
+    codes: Mapping[str, Codes],
+    payloads: Sequence[dict[str, object]],
+    *,
+    modalities: Sequence[str],
+) -> tuple[list[str], dict[str, list[Row]]]:
+    """Return the keys of items, and their rows by modality in the order they are to be written.
+
+    Args:
+        ids: n ids.
+        codes: packed codes, uint8 (n, B), by modality.
+        payloads: n payloads.
+        modalities: those of the index; the first that the items have counts them, and is written
+            last, so that an item is counted when it is complete.
+    """
+    for id_, payload in zip(ids, payloads, strict=True):
+        check_payload(id_, payload)
+    keys = [to_key(id_) for id_ in ids]
+    there = [name for name in modalities if name in codes]
+    return keys, {
+        name: [
+            Row(key, code.tobytes(), name == there[0], payload)
+            for key, code, payload in zip(keys, codes[name], payloads, strict=True)
+        ]
+        for name in reversed(there)
+    }
+
+
+def by_key(entry: tuple[str, Row]) -> str:
+    """Return what to sort and group rows by, out of pairs of a modality and its row."""
+    return entry[1].key
+
+
+def to_item(rows: Sequence[tuple[str, Row]]) -> IndexItem:
+    """Return the item out of pairs of a modality and its row; there is one at least."""
+    codes = {name: np.frombuffer(row.code, np.uint8).copy() for name, row in rows}
+    _, first = rows[0]
+    return IndexItem(from_key(first.key), codes, first.payload)

@@ -8,7 +8,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError, UsageError
-from proxyhash.index.engines import get_engine
+from proxyhash.index.engines import ENGINES
 from proxyhash.index.store.folder import (
     header_stamp,
     open_generation,
@@ -44,7 +44,7 @@ class Mode:
     salvage: bool = False
 
     def __post_init__(self) -> None:
-        get_engine(self.engine)
+        ENGINES[self.engine]
 
 
 class Access:

@@ -10,8 +10,8 @@ from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import Rows, check_known
 from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
+from proxyhash.index.engines.base import ENGINES, register_engine
 from proxyhash.index.engines.header import read_header, write_header
-from proxyhash.index.engines.registry import get_engine, register_engine
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class PlannedEngine:
             reason = f"scan: there are {scan.count:,} codes, and {scan_below:,} are scanned at once"
             return cls([scan], [], reason)
         others = [
-            get_engine(name).build(codes, bits=bits, order=order, threads=threads)
+            ENGINES[name].build(codes, bits=bits, order=order, threads=threads)
             for name in candidates
         ]
         engines: list[Engine] = [scan, *others]
@@ -196,7 +196,7 @@ class PlannedEngine:
             names, reason = list(plan["engines"]), str(plan["reason"])
         except (KeyError, TypeError) as error:
             raise DataError(f"{folder / 'plan.json'} is no plan; build the engine again") from error
-        engines = [get_engine(name).load(folder / name, codes, order=order) for name in names]
+        engines = [ENGINES[name].load(folder / name, codes, order=order) for name in names]
         return cls(engines, costs, reason)
 
     def _fastest(

@@ -15,9 +15,9 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.errors import UsageError
 from proxyhash.index.engines.arguments import Rows, SearchArguments, check_known, read_search
+from proxyhash.index.engines.base import join_queries, register_engine
 from proxyhash.index.engines.bounded_heap import as_matches, heaps_as_matches
 from proxyhash.index.engines.header import read_header, write_header
-from proxyhash.index.engines.join import join_queries
 from proxyhash.index.engines.multi_index.kernels import GAVE_UP, Probe, probe_tables
 from proxyhash.index.engines.multi_index.tables import (
     Tables,
@@ -25,7 +25,6 @@ from proxyhash.index.engines.multi_index.tables import (
     load_tables,
     save_tables,
 )
-from proxyhash.index.engines.registry import register_engine
 from proxyhash.index.engines.scan.engine import fits_heap, scan
 
 if TYPE_CHECKING:

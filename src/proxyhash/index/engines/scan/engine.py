@@ -15,7 +15,7 @@ from proxyhash.index.engines.arguments import (
     check_known,
     read_search,
 )
-from proxyhash.index.engines.base import Matches
+from proxyhash.index.engines.base import Matches, register_engine
 from proxyhash.index.engines.bounded_heap import (
     as_matches,
     heaps_as_matches,
@@ -23,7 +23,6 @@ from proxyhash.index.engines.bounded_heap import (
     sort_queries,
 )
 from proxyhash.index.engines.header import read_header, write_header
-from proxyhash.index.engines.registry import register_engine
 from proxyhash.index.engines.scan.kernels import collect_within, count_within, scan_nearest
 
 if TYPE_CHECKING:

@@ -11,11 +11,15 @@ import numpy as np
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import Rows, check_known, read_search
-from proxyhash.index.engines.base import Matches
+from proxyhash.index.engines.base import ENGINES, Matches, register_engine
 from proxyhash.index.engines.header import HEADER, read_header, write_header
-from proxyhash.index.engines.registry import get_engine, register_engine
-from proxyhash.index.engines.segmented.merge import merge_matches
-from proxyhash.index.engines.segmented.segments import Segment, State, build_over, kept_segments
+from proxyhash.index.engines.segmented.segments import (
+    Segment,
+    State,
+    build_over,
+    kept_segments,
+    merge_matches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +107,7 @@ class SegmentedEngine:
         """
         check_known(cls.name, options)
         state = State.of(Rows(codes, bits=bits, order=order), ())
-        kind = get_engine(engine).name
+        kind = ENGINES[engine].name
         self = cls(
             state, engine=kind, tail_rows=tail_rows, background=background, settings=settings or {}
         )
@@ -213,7 +217,7 @@ class SegmentedEngine:
         rows = Rows(codes, bits=header["bits"], order=order)
         saved = read_json(folder / _SEGMENTS)
         try:
-            stops, engine = saved["stops"], get_engine(saved["engine"])
+            stops, engine = saved["stops"], ENGINES[saved["engine"]]
             others = {name: saved[name] for name in ("tail_rows", "background", "settings")}
         except (KeyError, TypeError) as error:
             raise DataError(f"{folder / _SEGMENTS} is damaged; build the engine again") from error

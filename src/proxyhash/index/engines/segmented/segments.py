@@ -1,4 +1,4 @@
-"""What a growing engine holds at one time: its segments and its tail."""
+"""The segments and the tail of a growing engine at one time, and answers of several in one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.index.engines.registry import get_engine
+import numpy as np
+import numpy.typing as npt
+
+from proxyhash.codes.kernels import kernel
+from proxyhash.index.engines.base import ENGINES, Matches
 
 if TYPE_CHECKING:
     from proxyhash.index.engines.arguments import Rows
     from proxyhash.index.engines.base import Engine
 
-__all__ = ["Segment", "State", "build_over", "kept_segments"]
+__all__ = ["Segment", "State", "build_over", "kept_segments", "merge_matches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class State:
 def build_over(name: str, rows: Rows, start: int, **options: Any) -> Engine:
     """Return an engine over the rows from `start` on."""
     order = rows.order[start:] if rows.order.size else None
-    return get_engine(name).build(rows.codes[start:], bits=rows.bits, order=order, **options)
+    return ENGINES[name].build(rows.codes[start:], bits=rows.bits, order=order, **options)
 
 
 def kept_segments(state: State) -> int:
@@ -59,3 +63,65 @@ def kept_segments(state: State) -> int:
             break
         kept -= 1
     return kept
+
+
+def merge_matches(
+    first: Matches, second: Matches, *, order: npt.NDArray[np.uint64], k: int
+) -> Matches:
+    """Return the nearest k rows of each query among both, ordered by (distance, order).
+
+    Args:
+        first: ordered answers.
+        second: ordered answers to the same queries, of other rows.
+        order: uint64 (n,), or empty for the order of the rows.
+        k: at most this many rows a query.
+    """
+    room = np.minimum(np.diff(first.offsets) + np.diff(second.offsets), k)
+    offsets = np.concatenate([[0], np.cumsum(room)])
+    rows, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.uint16)
+    _merge(
+        first.offsets,
+        first.rows,
+        first.distances,
+        second.offsets,
+        second.rows,
+        second.distances,
+        order,
+        offsets,
+        rows,
+        distances,
+    )
+    return Matches(offsets, rows, distances)
+
+
+@kernel
+def _merge(
+    first_offsets: npt.NDArray[np.int64],
+    first_rows: npt.NDArray[np.int64],
+    first_distances: npt.NDArray[np.uint16],
+    second_offsets: npt.NDArray[np.int64],
+    second_rows: npt.NDArray[np.int64],
+    second_distances: npt.NDArray[np.uint16],
+    order: npt.NDArray[np.uint64],
+    offsets: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    distances: npt.NDArray[np.uint16],
+) -> None:
+    for query in range(offsets.size - 1):
+        left, right = first_offsets[query], second_offsets[query]
+        for place in range(offsets[query], offsets[query + 1]):
+            take_left = right == second_offsets[query + 1]
+            if not take_left and left < first_offsets[query + 1]:
+                ours, theirs = first_distances[left], second_distances[right]
+                if ours != theirs:
+                    take_left = ours < theirs
+                elif order.size:
+                    take_left = order[first_rows[left]] < order[second_rows[right]]
+                else:
+                    take_left = first_rows[left] < second_rows[right]
+            if take_left:
+                rows[place], distances[place] = first_rows[left], first_distances[left]
+                left += 1
+            else:
+                rows[place], distances[place] = second_rows[right], second_distances[right]
+                right += 1

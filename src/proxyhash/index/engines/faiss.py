@@ -10,15 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from proxyhash.errors import DataError, UsageError, require_extra
 from proxyhash.index.engines.arguments import Rows, check_known, read_search
-from proxyhash.index.engines.faiss.found import Found
+from proxyhash.index.engines.base import Matches, register_engine
 from proxyhash.index.engines.header import read_header, write_header
-from proxyhash.index.engines.registry import register_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from proxyhash.codes import Codes
     from proxyhash.index.engines.arguments import SearchArguments
-    from proxyhash.index.engines.base import Matches
 
 __all__ = ["FaissFlatEngine", "FaissHnswEngine", "FaissIvfEngine"]
 
@@ -42,6 +40,51 @@ _FIRST_ROWS = 64
 
 def _faiss() -> Any:
     return require_extra("faiss", extra="faiss", purpose="this engine")
+
+
+class Pairs(NamedTuple):
+    """Pairs of a query and a row that FAISS found for it, in any order."""
+
+    queries: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    distances: npt.NDArray[Any]
+
+    @classmethod
+    def none(cls) -> Pairs:
+        """Return no pairs."""
+        nothing = np.empty(0, np.int64)
+        return cls(nothing, nothing, nothing)
+
+    @classmethod
+    def join(cls, parts: list[Pairs]) -> Pairs:
+        """Return all pairs, one part after the other."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def wanted(self, given: SearchArguments) -> Pairs:
+        """Return the pairs that are within the radius and allowed by the mask."""
+        kept = self.distances <= given.radius
+        if given.mask.size:
+            kept &= given.mask[self.rows]
+        return Pairs(*(part[kept] for part in self))
+
+    def after(self, start: int) -> Pairs:
+        """Return the same for queries counted from `start`."""
+        return self._replace(queries=self.queries + start)
+
+    def arranged(self, given: SearchArguments, order: npt.NDArray[np.uint64]) -> Matches:
+        """Return the first k rows of each of q queries by (distance, order)."""
+        count = len(given.query)
+        ranks = order[self.rows] if order.size else self.rows
+        by_place = np.lexsort((ranks, self.distances, self.queries))
+        sizes = np.bincount(self.queries, minlength=count)
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if count else sizes
+        place = np.arange(len(by_place)) - np.repeat(first, sizes)
+        kept = by_place[place < given.k]
+        return Matches(
+            offsets=np.concatenate([[0], np.cumsum(np.minimum(sizes, given.k))]).astype(np.int64),
+            rows=self.rows[kept],
+            distances=self.distances[kept].astype(np.uint16),
+        )
 
 
 class FaissEngine(ABC):
@@ -67,7 +110,7 @@ class FaissEngine(ABC):
     def _make(cls, rows: Rows, options: dict[str, int]) -> Any:
         """Return FAISS's index over the rows."""
 
-    def _find(self, given: SearchArguments, query: Codes) -> Found:
+    def _find(self, given: SearchArguments, query: Codes) -> Pairs:
         """Return at least what is searched for of that which FAISS finds, in any order.
 
         FAISS knows neither masks nor a radius for every index, so it is asked for more rows until
@@ -79,7 +122,7 @@ class FaissEngine(ABC):
             distances, rows = self._index.search(query, size)
             ended = (rows[:, -1] < 0) | (distances[:, -1] > given.radius)
             which, places = np.nonzero(rows >= 0)
-            found = Found(which, rows[which, places], distances[which, places]).wanted(given)
+            found = Pairs(which, rows[which, places], distances[which, places]).wanted(given)
             enough = np.bincount(found.queries, minlength=len(query)) >= given.k
             if size == self.count or (ended | enough).all():
                 return found
@@ -121,12 +164,12 @@ class FaissEngine(ABC):
         given = read_search(
             query, bits=self.bits, count=self.count, k=k, radius=radius, mask=mask, threads=threads
         )
-        found = [Found.none()]
+        found = [Pairs.none()]
         with _threads(given.threads):
             for start in range(0, len(query) if given.allowed else 0, _UNIT_QUERIES):
                 part = np.ascontiguousarray(query[start : start + _UNIT_QUERIES])
                 found.append(self._find(given, part).after(start))
-        return Found.join(found).arranged(given, self._rows.order)
+        return Pairs.join(found).arranged(given, self._rows.order)
 
     def save(self, folder: Path) -> None:
         """Write FAISS's index; see `Engine.save`."""
@@ -167,19 +210,19 @@ class FaissFlatEngine(FaissEngine):
         index.add(np.ascontiguousarray(rows.codes))
         return index
 
-    def _find(self, given: SearchArguments, query: Codes) -> Found:
+    def _find(self, given: SearchArguments, query: Codes) -> Pairs:
         """Return every row as near as the k-th, for FAISS cuts equal distances anywhere."""
         limits = np.full(len(query), given.radius)
         if given.k < given.allowed:
             limits = np.minimum(limits, self._farthest(given, query))
-        found = [Found.none()]
+        found = [Pairs.none()]
         for limit in np.unique(limits):
             which = np.flatnonzero(limits == limit)
             # FAISS means nearer than the radius.
             ends, distances, rows = self._index.range_search(query[which], int(limit) + 1)
             queries = np.repeat(which, np.diff(ends.astype(np.int64)))
-            found.append(Found(queries, rows, distances).wanted(given))
-        return Found.join(found)
+            found.append(Pairs(queries, rows, distances).wanted(given))
+        return Pairs.join(found)
 
     def _farthest(self, given: SearchArguments, query: Codes) -> npt.NDArray[np.int64]:
         """Return the distance of each query's k-th allowed row."""

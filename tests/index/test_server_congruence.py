@@ -1,4 +1,4 @@
-"""Random sequences of operations, with the same answers from Milvus and from an index in memory.
+"""Random sequences of operations, with the same answers from a server and an index in memory.
 
 A sequence takes a ninth of a second in Milvus Lite, so 150 run by default; PROXYHASH_SEQUENCES=1000
 runs a thousand.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from proxyhash.errors import DataError
+from proxyhash.index import MemoryIndex
 from proxyhash.index.filters import And, Contains, Equals, Not, Range
-from proxyhash.index.memory import MemoryIndex
-from proxyhash.index.milvus import MilvusIndex
+from tests.index.backends import Backend, in_milvus, on_shuffling_servers
 from tests.index.conftest import SERVER
+
+if TYPE_CHECKING:
+    from proxyhash.index import Index
 
 SEQUENCES = int(os.environ.get("PROXYHASH_SEQUENCES", "150"))
 MODALITIES = ("image", "text")
@@ -46,7 +50,7 @@ def outcome(function):
         return str(error)
 
 
-def same_write(dice: random.Random, one: MemoryIndex, other: MilvusIndex) -> None:
+def same_write(dice: random.Random, one: MemoryIndex, other: Index) -> None:
     ids = dice.sample(IDS, dice.randrange(1, 5))
     verb = dice.choice(("add", "upsert", "upsert", "delete"))
     if verb == "delete":
@@ -59,7 +63,7 @@ def same_write(dice: random.Random, one: MemoryIndex, other: MilvusIndex) -> Non
     )
 
 
-def same_search(dice: random.Random, one: MemoryIndex, other: MilvusIndex) -> None:
+def same_search(dice: random.Random, one: MemoryIndex, other: Index) -> None:
     k, radius = dice.choice(((1, None), (3, None), (50, None), (None, 1), (2, 1)))
     options = {
         "k": k,
@@ -79,29 +83,33 @@ def everything(index) -> list[object]:
     ]
 
 
-def run_sequences(uri: str, *, sequences: int, steps: int) -> None:
+def run_sequences(backend: Backend, *, sequences: int, steps: int) -> None:
     """Sequences of writes, a search after each, and a look at all that is stored at the end.
 
-    They run one after the other in one pair of collections, emptied in between.
+    They run one after the other in one index, emptied in between.
     """
     options = {"bits": 8, "modalities": MODALITIES}
-    with MilvusIndex.create(uri, collection="congruence", **options) as milvus:
-        for seed in range(sequences):
-            dice = random.Random(seed)
-            memory = MemoryIndex(**options)
-            for _ in range(steps):
-                same_write(dice, memory, milvus)
-                same_search(dice, memory, milvus)
-            assert everything(memory) == everything(milvus), seed
-            assert len(memory) == len(milvus), seed
-            milvus.delete(IDS)
-        milvus.drop()
+    there = backend.create(**options)
+    for seed in range(sequences):
+        dice = random.Random(seed)
+        memory = MemoryIndex(**options)
+        for _ in range(steps):
+            same_write(dice, memory, there)
+            same_search(dice, memory, there)
+        assert everything(memory) == everything(there), seed
+        assert len(memory) == len(there), seed
+        there.delete(IDS)
+    backend.remove()
 
 
 def test_milvus_lite_and_memory_agree(lite_uri: str) -> None:
-    run_sequences(lite_uri, sequences=SEQUENCES, steps=4)
+    run_sequences(in_milvus(lite_uri), sequences=SEQUENCES, steps=4)
+
+
+def test_a_server_that_shuffles_ties_and_memory_agree() -> None:
+    run_sequences(on_shuffling_servers(), sequences=SEQUENCES, steps=4)
 
 
 @pytest.mark.parametrize("marked", [pytest.param("milvus_server", marks=SERVER)])
 def test_a_server_and_memory_agree(marked: str, request: pytest.FixtureRequest) -> None:
-    run_sequences(request.getfixturevalue(marked).uri, sequences=5, steps=4)
+    run_sequences(in_milvus(request.getfixturevalue(marked).uri), sequences=5, steps=4)

@@ -1,1 +1,0 @@
-"""FAISS indexes behind the engine interface."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from proxyhash.data import MODALITIES, register_modality
 from proxyhash.data.check import check_collection
 from proxyhash.errors import ManifestError
 from tests.data.builders import write_jsonl
@@ -46,25 +47,27 @@ def messy(tmp_path: Path) -> Path:
 def test_everything_is_found(messy: Path) -> None:
     report = check_collection(messy)
     assert (report.path, report.format) == (str(messy / "items.jsonl"), "jsonl")
-    assert (report.items, report.with_image, report.with_text) == (5, 4, 2)
-    assert (report.with_both, report.with_neither, report.without_labels) == (2, 1, 3)
+    assert (report.items, report.having) == (5, {"image": 4, "text": 2})
+    assert (report.complete, report.without_sources, report.without_labels) == (2, 1, 3)
     assert list(report.labels.items()) == [("color", 2), ("plain", 1)]
     assert report.splits == {"train": 1}
-    assert report.images_read == 2
+    assert list(report.files) == ["image"]
+    images = report.files["image"]
+    assert images.read == 2
     assert [str(each) for each in report.bad_rows] == [
         "row 6: there is no id; every item needs one of its own"
     ]
     assert [str(each) for each in report.duplicate_ids] == [
         "row 5: id 'red' is that of row 1 already"
     ]
-    (missing,) = report.missing_images
-    assert (missing.row, missing.id, missing.image) == (3, "gone", "gone.png")
+    (missing,) = images.missing
+    assert (missing.row, missing.id, missing.file) == (3, "gone", "gone.png")
     assert missing.message == f"{messy / 'gone.png'}: no such file"
-    (unreadable,) = report.unreadable_images
+    (unreadable,) = images.unreadable
     assert (unreadable.row, unreadable.id) == (4, "cut")
     assert "cut.png: not an image that can be read" in unreadable.message
-    assert report.empty_texts == (3,)
-    assert report.duplicate_images == (("red", "same"),)
+    assert report.blank == {"text": (3,)}
+    assert images.duplicates == (("red", "same"),)
     assert report.hints == ("1 items have a key 'lables' and no 'labels'; is 'labels' meant?",)
     assert report.errors == 4
 
@@ -72,15 +75,32 @@ def test_everything_is_found(messy: Path) -> None:
 def test_the_report_is_json(messy: Path) -> None:
     report = check_collection(messy).to_dict()
     again = json.loads(json.dumps(report, allow_nan=False))
+    assert list(again) == [
+        *("errors", "path", "format", "items", "with_image", "with_text", "with_both"),
+        *("with_neither", "without_labels", "labels", "splits", "images_read", "bad_rows"),
+        *("duplicate_ids", "missing_images", "unreadable_images", "empty_texts"),
+        *("duplicate_images", "hints"),
+    ]
     assert again["errors"] == 4
+    assert (again["with_image"], again["with_text"]) == (4, 2)
+    assert (again["with_both"], again["with_neither"], again["images_read"]) == (2, 1, 2)
     assert again["missing_images"][0]["row"] == 3
+    assert again["missing_images"][0]["image"] == "gone.png"
+    assert again["bad_rows"][0] == {
+        "row": 6,
+        "message": "there is no id; every item needs one of its own",
+        "id": None,
+        "image": None,
+    }
+    assert again["empty_texts"] == [3]
+    assert again["duplicate_images"] == [["red", "same"]]
 
 
 def test_images_can_be_left_closed(messy: Path) -> None:
-    report = check_collection(messy, images=False)
-    assert report.images_read == 0
+    report = check_collection(messy, files=False)
+    assert report.files["image"].read == 0
     assert report.errors == 2
-    assert report.duplicate_images == ()
+    assert report.files["image"].duplicates == ()
 
 
 def test_labels_that_look_alike(tmp_path: Path) -> None:
@@ -92,18 +112,18 @@ def test_labels_that_look_alike(tmp_path: Path) -> None:
 
 def test_a_name_that_is_too_long_for_a_file(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "items.jsonl", [{"id": 1, "image": "x" * 5000}])
-    assert [finding.row for finding in check_collection(path).missing_images] == [1]
+    assert [finding.row for finding in check_collection(path).files["image"].missing] == [1]
 
 
 def test_pixels_are_bounded(messy: Path) -> None:
     report = check_collection(messy, max_pixels=63)
-    assert "8x8 has more than 63 pixels" in report.unreadable_images[0].message
+    assert "8x8 has more than 63 pixels" in report.files["image"].unreadable[0].message
 
 
 def test_a_clean_set(scenes: Collection) -> None:
     report = check_collection(scenes.path, threads=2)
     assert report.errors == 0
-    assert report.images_read == report.with_both == len(scenes)
+    assert report.files["image"].read == report.complete == len(scenes)
     assert sum(report.labels.values()) == scenes.labels.sum()
 
 
@@ -127,6 +147,30 @@ def test_stopping_half_way_does_not_wait_for_the_rest(scenes: Collection) -> Non
         check_collection(scenes.path, track=stop)
 
 
+def test_a_third_modality_has_keys_of_its_own(tmp_path: Path) -> None:
+    register_modality("audio", plural="sounds", is_file=True)
+    try:
+        for name in ("a.wav", "b.wav"):
+            (tmp_path / name).write_bytes(b"RIFF")
+        rows = [
+            {"id": "a", "audio": "a.wav", "text": "rain"},
+            {"id": "b", "audio": "b.wav"},
+            {"id": "c", "audio": "gone.wav"},
+            {"id": "d"},
+        ]
+        report = check_collection(write_jsonl(tmp_path / "items.jsonl", rows))
+        found = report.to_dict()
+    finally:
+        MODALITIES.remove("audio")
+    assert report.errors == 1
+    assert (found["with_image"], found["with_text"], found["with_audio"]) == (0, 1, 3)
+    assert (found["with_both"], found["with_neither"]) == (0, 1)
+    assert (found["images_read"], found["sounds_read"]) == (0, 2)
+    assert found["duplicate_sounds"] == [["a", "b"]]
+    (missing,) = found["missing_sounds"]
+    assert (missing["row"], missing["id"], missing["audio"]) == (3, "c", "gone.wav")
+
+
 def test_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no manifest"):
         check_collection(tmp_path)
@@ -135,5 +179,5 @@ def test_no_manifest(tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_the_real_photos_have_no_errors() -> None:
     report = check_collection(shared_path("data/flickr8k"), threads=2)
-    assert (report.errors, report.items, report.images_read) == (0, 7957, 7957)
+    assert (report.errors, report.items, report.files["image"].read) == (0, 7957, 7957)
     assert report.labels["dog"] == 2006

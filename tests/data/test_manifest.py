@@ -84,7 +84,8 @@ class TestBadRows:
 
     def test_empty_texts_are_counted_and_missing_ones_are_not(self, tmp_path: Path) -> None:
         rows = [{"id": 1, "text": " "}, {"id": 2}, {"id": 3, "text": None}, {"id": 4, "text": "x"}]
-        assert scan_manifest(write_jsonl(tmp_path / "items.jsonl", rows)).empty_texts == (1,)
+        scan = scan_manifest(write_jsonl(tmp_path / "items.jsonl", rows))
+        assert scan.blank == {"text": (1,)}
 
 
 class TestHints:

@@ -268,7 +268,7 @@ def test_a_name_can_be_taken_only_once():
         def loss(self, batch):
             return {}
 
-    with pytest.raises(ValueError, match="there already is a method named 'dchml'"):
+    with pytest.raises(ValueError, match="another method is already named 'dchml'"):
         register_method("dchml")(Another)
 
 

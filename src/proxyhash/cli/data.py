@@ -66,7 +66,7 @@ def check(
     from proxyhash.data.check import check_collection
 
     report = check_collection(
-        path, format=format, images=images, threads=threads, track=console.track
+        path, format=format, files=images, threads=threads, track=console.track
     )
     if as_json:
         console.emit_json(report.to_dict())
@@ -78,14 +78,16 @@ def check(
 
 
 def _print_report(report: "CheckReport", *, images: bool) -> None:
+    from proxyhash.data import MODALITIES
+
+    pair = len(report.having) == 2
     console.table(
         ("", "items"),
         [
             ("in all", f"{report.items:,}"),
-            ("with an image", f"{report.with_image:,}"),
-            ("with a text", f"{report.with_text:,}"),
-            ("with both", f"{report.with_both:,}"),
-            ("with neither", f"{report.with_neither:,}"),
+            *((f"with {MODALITIES[name].one}", f"{n:,}") for name, n in report.having.items()),
+            ("with both" if pair else "with all of these", f"{report.complete:,}"),
+            ("with neither" if pair else "with none of these", f"{report.without_sources:,}"),
             ("without labels", f"{report.without_labels:,}"),
             *((f"split {name}", f"{count:,}") for name, count in report.splits.items()),
         ],
@@ -102,17 +104,26 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
         )
     _print_findings("rows that cannot be used", report.bad_rows)
     _print_findings("rows with an id that was there before", report.duplicate_ids)
-    _print_findings("images that are missing", report.missing_images)
-    _print_findings("images that cannot be read", report.unreadable_images)
-    _print_findings("items with a text that is empty", [f"row {row}" for row in report.empty_texts])
-    _print_findings(
-        "groups of items with the same image", [", ".join(ids) for ids in report.duplicate_images]
-    )
+    for name, files in report.files.items():
+        plural = MODALITIES[name].plural
+        _print_findings(f"{plural} that are missing", files.missing)
+        _print_findings(f"{plural} that cannot be read", files.unreadable)
+    for name, rows in report.blank.items():
+        title = f"items with {MODALITIES[name].one} that is empty"
+        _print_findings(title, [f"row {row}" for row in rows])
+    for name, files in report.files.items():
+        title = f"groups of items with the same {name}"
+        _print_findings(title, [", ".join(ids) for ids in files.duplicates])
     for hint in report.hints:
         console.out(f"\nhint: {console.printable(hint)}")
     if not report.errors:
-        read = f", {report.images_read:,} images read" if images else ", images not opened"
-        console.out(f"\nno errors{read}")
+        read = [
+            f"{files.read:,} {MODALITIES[name].plural} read"
+            if images
+            else f"{MODALITIES[name].plural} not opened"
+            for name, files in report.files.items()
+        ]
+        console.out(f"\nno errors, {', '.join(read)}")
 
 
 def _print_findings(title: str, findings: Sequence[object]) -> None:

@@ -1,39 +1,78 @@
-"""Reading everything that a manifest names, and telling all that is wrong with it."""
+"""Check a manifest and everything it names, and report all problems found."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from proxyhash.data.collection import Collection
 from proxyhash.data.images import MAX_PIXELS, open_image
 from proxyhash.data.manifest import scan_manifest
-from proxyhash.errors import ImageError
+from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.errors import SourceError
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from proxyhash.data.item import Item
 
-__all__ = ["CheckReport", "Finding", "check_collection"]
+__all__ = ["CheckReport", "FilesReport", "Finding", "check_collection"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to look at: the manifest's row, and the item's id and image where known."""
+    """One problem: the manifest's row, and the item's id and file where known.
+
+    Attributes:
+        row: the manifest's row.
+        message: what is wrong.
+        id: the item's id, or None.
+        file: the path as the manifest has it, or None.
+        modality: of the file.
+    """
 
     row: int
     message: str
     id: str | None = None
-    image: str | None = None
+    file: str | None = None
+    modality: Modality = "image"
 
     def __str__(self) -> str:
         return f"row {self.row}: {self.message}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding ready for JSON, the file under its modality."""
+        return {
+            "row": self.row,
+            "message": self.message,
+            "id": self.id,
+            self.modality: self.file,
+        }
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """What `check_collection` found in the files of one modality.
+
+    Attributes:
+        read: how many were read, and images decoded, without an error.
+        missing: those that do not exist, in order of row.
+        unreadable: those that cannot be read or decoded, in order of row.
+        duplicates: ids of items whose files have identical content, group by group.
+    """
+
+    read: int
+    missing: tuple[Finding, ...]
+    unreadable: tuple[Finding, ...]
+    duplicates: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -44,72 +83,89 @@ class CheckReport:
         path: the manifest file.
         format: the name of its reader.
         items: rows that are items.
-        with_image, with_text, with_both, with_neither: how many of them have what.
+        having: by modality, how many of them have it; image and text are always among the keys.
+        complete: how many have all of these.
+        without_sources: how many have none of these.
         without_labels: how many have no label.
         labels: items per label, the most frequent first.
         splits: items per value of `split`, as written.
-        images_read: how many images were decoded without an error.
-        bad_rows: rows that are no item.
+        files: by modality, what its files are like.
+        bad_rows: rows that are not an item.
         duplicate_ids: rows whose id an earlier row has.
-        missing_images: images that are not there.
-        unreadable_images: images that cannot be decoded.
-        empty_texts: rows that have a text with nothing in it.
-        duplicate_images: ids of items with the very same image file content, group by group.
+        blank: by modality, rows that have one without any content, such as a blank text.
         hints: sentences on keys that look misspelt and on labels that look alike.
     """
 
     path: str
     format: str
     items: int
-    with_image: int
-    with_text: int
-    with_both: int
-    with_neither: int
+    having: Mapping[Modality, int]
+    complete: int
+    without_sources: int
     without_labels: int
     labels: Mapping[str, int]
     splits: Mapping[str, int]
-    images_read: int
+    files: Mapping[Modality, FilesReport]
     bad_rows: tuple[Finding, ...]
     duplicate_ids: tuple[Finding, ...]
-    missing_images: tuple[Finding, ...]
-    unreadable_images: tuple[Finding, ...]
-    empty_texts: tuple[int, ...]
-    duplicate_images: tuple[tuple[str, ...], ...]
+    blank: Mapping[Modality, tuple[int, ...]]
     hints: tuple[str, ...]
 
     @property
     def errors(self) -> int:
-        """How many findings keep the manifest from being used as it is."""
-        return sum(
-            map(
-                len,
-                (self.bad_rows, self.duplicate_ids, self.missing_images, self.unreadable_images),
-            )
-        )
+        """How many problems keep the manifest from being used as it is."""
+        wrong = sum(len(each.missing) + len(each.unreadable) for each in self.files.values())
+        return len(self.bad_rows) + len(self.duplicate_ids) + wrong
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON, with `errors` beside it."""
-        return {"errors": self.errors, **asdict(self)}
+        """Return everything, ready for JSON, with `errors` beside it.
+
+        Keys name the modality: `with_image`, `images_read`, `missing_images`, `empty_texts`.
+        `with_both` counts the items with every modality, `with_neither` those without any.
+        """
+        result: dict[str, Any] = {
+            "errors": self.errors,
+            "path": self.path,
+            "format": self.format,
+            "items": self.items,
+            **{f"with_{modality}": count for modality, count in self.having.items()},
+            "with_both": self.complete,
+            "with_neither": self.without_sources,
+            "without_labels": self.without_labels,
+            "labels": dict(self.labels),
+            "splits": dict(self.splits),
+            **{f"{_plural(name)}_read": files.read for name, files in self.files.items()},
+            "bad_rows": _plain(self.bad_rows),
+            "duplicate_ids": _plain(self.duplicate_ids),
+        }
+        for name, files in self.files.items():
+            result[f"missing_{_plural(name)}"] = _plain(files.missing)
+            result[f"unreadable_{_plural(name)}"] = _plain(files.unreadable)
+        for name, rows in self.blank.items():
+            result[f"empty_{_plural(name)}"] = list(rows)
+        for name, files in self.files.items():
+            result[f"duplicate_{_plural(name)}"] = [list(ids) for ids in files.duplicates]
+        return {**result, "hints": list(self.hints)}
 
 
 def check_collection(
     path: Path | str,
     *,
     format: str | None = None,  # noqa: A002
-    images: bool = True,
+    files: bool = True,
     max_pixels: int = MAX_PIXELS,
     threads: int = 4,
     track: Track = silent,
 ) -> CheckReport:
-    """Read a whole manifest and decode every image, and return what was found.
+    """Read a whole manifest and every file in it, decode every image, and return a report.
 
     Args:
         path: a manifest, or a folder with one in it.
-        format: the reader's name; by default it follows from the file's name.
-        images: open the images too.
-        max_pixels: images with more count as unreadable.
-        threads: how many images are decoded at a time.
-        track: is told of each image.
+        format: the reader's name; auto-detected from the file's name by default.
+        files: whether to read the files.
+        max_pixels: larger images count as unreadable.
+        threads: how many files are read at a time.
+        track: told of each file.
 
     Raises:
         ManifestError: there is no manifest, or it is empty or unreadable as a whole.
@@ -117,72 +173,87 @@ def check_collection(
     """
     scan = scan_manifest(path, format=format)
     collection = Collection.of(scan.path, scan.items)
-    reading = _Images()
-    if images:
-        reading.read(collection, max_pixels=max_pixels, threads=threads, track=track)
-    has_image, has_text = collection.has_image, collection.has_text
+    seen = ("image", "text", *collection.modalities)
+    modalities = [name for name in MODALITIES if name in seen]
+    present = np.stack([collection.has(name) for name in modalities])
+    openers = {"image": partial(open_image, max_pixels=max_pixels)}
     return CheckReport(
         path=str(scan.path),
         format=scan.format,
         items=len(collection),
-        with_image=int(has_image.sum()),
-        with_text=int(has_text.sum()),
-        with_both=int((has_image & has_text).sum()),
-        with_neither=int((~has_image & ~has_text).sum()),
+        having={name: int(collection.has(name).sum()) for name in modalities},
+        complete=int(present.all(axis=0).sum()),
+        without_sources=int((~present.any(axis=0)).sum()),
         without_labels=sum(not item.labels for item in scan.items),
         labels=_counts(name for item in scan.items for name in item.labels),
         splits=_counts(item.split for item in scan.items if item.split is not None),
-        images_read=reading.good,
+        files={
+            name: _check_files(collection, name, openers.get(name), threads=threads, track=track)
+            if files
+            else FilesReport(0, (), (), ())
+            for name in modalities
+            if MODALITIES[name].is_file
+        },
         bad_rows=tuple(Finding(each.row, each.message) for each in scan.problems),
         duplicate_ids=tuple(Finding(each.row, each.message) for each in scan.duplicates),
-        missing_images=tuple(reading.missing),
-        unreadable_images=tuple(reading.unreadable),
-        empty_texts=scan.empty_texts,
-        duplicate_images=reading.duplicates(),
+        blank={name: rows for name, rows in scan.blank.items() if name in seen},
         hints=(*scan.hints, *_alike(collection.classes)),
     )
 
 
-class _Images:
-    """Decodes images in threads and sorts what comes of it."""
+def _check_files(
+    collection: Collection,
+    modality: Modality,
+    opener: Callable[[Path], object] | None,
+    *,
+    threads: int,
+    track: Track,
+) -> FilesReport:
+    """Open the files of a modality in threads; `opener` finds what is wrong with their content."""
+    work = [
+        (item, path)
+        for item, path in zip(collection.items, collection.sources(modality), strict=True)
+        if isinstance(path, Path)
+    ]
 
-    def __init__(self) -> None:
-        self.good = 0
-        self.missing: list[Finding] = []
-        self.unreadable: list[Finding] = []
-        self._ids_by_content: defaultdict[str, list[str]] = defaultdict(list)
-
-    def read(self, collection: Collection, *, max_pixels: int, threads: int, track: Track) -> None:
-        work = [
-            (item, path)
-            for item, path in zip(collection.items, collection.image_paths, strict=True)
-            if path is not None
-        ]
-
-        def look(item: Item, path: Path) -> str | Finding:
-            """The image's content hash, or what is wrong with it."""
-            try:
-                open_image(path, max_pixels=max_pixels)
-                return sha256_file(path)
-            except (ImageError, OSError) as error:
-                return Finding(item.row, str(error), id=item.id, image=item.image)
-
-        pool = ThreadPoolExecutor(max_workers=threads)
+    def look(item: Item, path: Path) -> str | Finding:
+        """The content's hash, or what is wrong with the file."""
         try:
-            results = pool.map(look, *zip(*work, strict=True)) if work else iter(())
-            for (item, path), result in zip(
-                work, track(results, "check images", len(work)), strict=True
-            ):
-                if isinstance(result, str):
-                    self.good += 1
-                    self._ids_by_content[result].append(item.id)
-                else:
-                    (self.unreadable if _exists(path) else self.missing).append(result)
-        finally:
-            pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
+            if opener is not None:
+                opener(path)
+            return sha256_file(path)
+        except (SourceError, OSError) as error:
+            file = item.sources[modality]
+            return Finding(item.row, str(error), id=item.id, file=file, modality=modality)
 
-    def duplicates(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(tuple(ids) for ids in self._ids_by_content.values() if len(ids) > 1)
+    missing: list[Finding] = []
+    unreadable: list[Finding] = []
+    ids_by_content: defaultdict[str, list[str]] = defaultdict(list)
+    pool = ThreadPoolExecutor(max_workers=threads)
+    try:
+        results = pool.map(look, *zip(*work, strict=True)) if work else iter(())
+        described = f"check {_plural(modality)}"
+        for (item, path), result in zip(work, track(results, described, len(work)), strict=True):
+            if isinstance(result, str):
+                ids_by_content[result].append(item.id)
+            else:
+                (unreadable if _exists(path) else missing).append(result)
+    finally:
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
+    return FilesReport(
+        read=sum(map(len, ids_by_content.values())),
+        missing=tuple(missing),
+        unreadable=tuple(unreadable),
+        duplicates=tuple(tuple(ids) for ids in ids_by_content.values() if len(ids) > 1),
+    )
+
+
+def _plural(modality: Modality) -> str:
+    return MODALITIES[modality].plural
+
+
+def _plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    return [finding.to_dict() for finding in findings]
 
 
 def _exists(path: Path) -> bool:
@@ -193,7 +264,7 @@ def _exists(path: Path) -> bool:
 
 
 def _alike(labels: Iterable[str]) -> Iterator[str]:
-    """Sentences on labels that are probably one and the same."""
+    """Sentences on labels that are probably the same."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in labels:
         groups[" ".join(name.casefold().split())].append(name)

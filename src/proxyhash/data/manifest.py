@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from proxyhash.data.collection import Collection
 from proxyhash.data.item import Item, ItemError, item_from_record, item_keys
+from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.readers.base import READERS, Problem, Reader, Record
 from proxyhash.errors import ManifestError, UsageError, check_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["ON_BAD_ITEM", "Scan", "find_manifest", "read_collection", "scan_manifest"]
 
@@ -51,7 +52,7 @@ class Scan:
         items: the good ones, in order.
         problems: rows that are no item, in order of row.
         duplicates: rows whose id an earlier row has, in order of row; not among the items.
-        empty_texts: rows that have a text with nothing in it.
+        blank: by modality that is not a file, rows that have one without any content.
         hints: sentences on keys that look misspelt.
     """
 
@@ -60,7 +61,7 @@ class Scan:
     items: tuple[Item, ...]
     problems: tuple[Problem, ...]
     duplicates: tuple[Problem, ...]
-    empty_texts: tuple[int, ...]
+    blank: Mapping[Modality, tuple[int, ...]]
     hints: tuple[str, ...]
 
     @property
@@ -112,7 +113,9 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
     items: dict[str, Item] = {}
     problems: list[Problem] = []
     duplicates: list[Problem] = []
-    empty_texts: list[int] = []
+    blank: dict[Modality, list[int]] = {
+        name: [] for name, kind in MODALITIES.items() if not kind.is_file
+    }
     strange_keys: Counter[tuple[str, str]] = Counter()
     for entry in reader.read(manifest):
         item = entry if isinstance(entry, Problem) else _item(entry)
@@ -126,8 +129,9 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
         items[item.id] = item
         assert isinstance(entry, Record)
         strange_keys.update(_misspelt(entry.values.keys()))
-        if item.text is None and entry.values.get("text") is not None:
-            empty_texts.append(item.row)
+        for name, rows in blank.items():
+            if name not in item.sources and entry.values.get(name) is not None:
+                rows.append(item.row)
     if not items and not problems:
         raise ManifestError(f"{manifest} has no items; expected is {reader.example}")
     return Scan(
@@ -136,7 +140,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
         items=tuple(items.values()),
         problems=tuple(problems),
         duplicates=tuple(duplicates),
-        empty_texts=tuple(empty_texts),
+        blank={name: tuple(rows) for name, rows in blank.items()},
         hints=tuple(
             f"{count} items have a key {key!r} and no {meant!r}; is {meant!r} meant?"
             for (key, meant), count in sorted(strange_keys.items())

@@ -15,7 +15,7 @@ from proxyhash.encoders.base import BatchEncoder, Features
 from proxyhash.encoders.batches import encode_batches
 from proxyhash.encoders.cache import content_key
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.errors import ImageError, SourceError, check_option
+from proxyhash.errors import SourceError, check_option
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
@@ -33,7 +33,8 @@ __all__ = ["encode_collection"]
 
 logger = logging.getLogger(__name__)
 
-_NAMED = 5  # bad images listed in the warning; the rest are counted
+_NAMED = 5  # bad files listed in the warning; the rest are counted
+_OPENERS = {"image": open_image}  # for encoders without a `prepare` that does it
 
 
 def encode_collection(
@@ -144,7 +145,8 @@ class _Job:
     def _prepare(self, source: Any) -> Any:
         if isinstance(self.encoder, BatchEncoder):
             return self.encoder.prepare(source)
-        return open_image(source) if self.encoder.modality == "image" else source
+        opener = _OPENERS.get(self.encoder.modality)
+        return source if opener is None else opener(source)
 
     def _embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         if isinstance(self.encoder, BatchEncoder):
@@ -160,5 +162,4 @@ class _Job:
         try:
             return bytes.fromhex(sha256_file(source))
         except OSError as error:
-            wrong = ImageError if self.encoder.modality == "image" else SourceError
-            raise wrong(f"{source}: cannot be read ({error})") from error
+            raise SourceError(f"{source}: cannot be read ({error})") from error

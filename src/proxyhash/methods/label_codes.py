@@ -61,7 +61,6 @@ class LabelCodes(Objective):
 
     def __init__(self, context: Context, settings: LabelCodesSettings) -> None:
         super().__init__(context, settings)
-        self.classes = context.classes
         self.register_buffer("bit_category", deal_bits(context.labels, context.bits))
 
     @property

@@ -15,7 +15,7 @@ from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
-from proxyhash.proxies.linear_codes import griesmer_bound
+from proxyhash.proxies.known_codes import griesmer_bound
 from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:

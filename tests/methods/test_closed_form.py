@@ -8,8 +8,7 @@ import torch
 from sklearn.cross_decomposition import CCA
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.shared.canonical import canonical_directions
-from proxyhash.methods.shared.itq import itq_rotation, quantization_error
+from proxyhash.methods.cca_itq import canonical_directions, itq_rotation, quantization_error
 from proxyhash.networks.hashing_network import IHNet, THNet
 from proxyhash.training.config import read_config
 from tests.methods.toy import BITS, begun, make_toy, networks

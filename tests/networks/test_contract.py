@@ -194,7 +194,7 @@ def test_a_kind_has_one_class() -> None:
     class Other(LowRank):
         kind = "hashing"
 
-    with pytest.raises(ValueError, match="already is a network kind named 'hashing'"):
+    with pytest.raises(ValueError, match="another network kind is already named 'hashing'"):
         register_network(Other)
 
 

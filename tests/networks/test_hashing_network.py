@@ -20,14 +20,13 @@ EVERYTHING: dict[str, Any] = {
     "standardize": True,
     "output_batch_norm": True,
 }
-WITH_CATEGORIES: dict[str, Any] = {"center": True, "categories": 4}
 
 
 def _features(items: int = 12, width: int = 5) -> torch.Tensor:
     return torch.randn(items, width, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, WITH_CATEGORIES])
+@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, {"center": True}])
 def test_outputs_are_tanh_of_the_logits(options: dict[str, Any]) -> None:
     network = HashingNetwork(5, 16, **options).eval()
     outputs = network(_features())
@@ -116,21 +115,6 @@ def test_centering_equal_items_makes_zeros() -> None:
     features = torch.full((4, 5), 0.1)
     network.fit_standardization(features)
     assert network.standardized(features).abs().max() < 1e-6
-
-
-def test_categories_are_predicted_on_the_way() -> None:
-    network = HashingNetwork(5, 8, categories=3, output_batch_norm=True).eval()
-    logits = network.class_logits(_features())
-    assert logits.shape == (12, 3)
-    assert network.phnet is not None
-    assert (network.logits(_features()) == network.phnet(logits)).all()
-    by_hand = network.phnet.layers(4 * torch.sigmoid(logits) - 1)
-    torch.testing.assert_close(network.logits(_features()), by_hand)
-
-
-def test_a_network_without_categories_says_so() -> None:
-    with pytest.raises(UsageError, match="without predicting classes"):
-        HashingNetwork(5, 8).class_logits(_features())
 
 
 def test_standardization_needs_an_item() -> None:

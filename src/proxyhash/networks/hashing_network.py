@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
-from proxyhash.networks.posterior import PosteriorPHNet
 
 __all__ = ["ACTIVATIONS", "HashingNetwork", "IHNet", "THNet"]
 
@@ -29,9 +29,7 @@ class HashingNetwork(Network):
 
     The layers are, in order: standardization, input dropout, then for each hidden width a linear
     map, batch normalization, activation and dropout, then the linear map to K bits, its batch
-    normalization, and tanh. What is switched off is left out. With `classes`, the linear map
-    goes to one logit a class instead, and a `PosteriorPHNet` turns their probabilities into
-    bits.
+    normalization, and tanh. What is switched off is left out.
 
     Args:
         dim_in: width d of the features.
@@ -47,7 +45,6 @@ class HashingNetwork(Network):
         center: bring every feature to mean 0 and, by one factor for all, their mean square to 1:
             features keep their relative weight, and learning does not depend on the encoder's
             unit. `standardize` goes before it.
-        classes: number of classes C that are predicted on the way to the bits; 0: none are.
         output_batch_norm: normalize the logits of each bit over the batch, without learned scale
             and shift, so that every bit is set for about half of the items (Hoe et al., "One
             Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
@@ -78,7 +75,6 @@ class HashingNetwork(Network):
         activation: str = "relu",
         standardize: bool = False,
         center: bool = False,
-        categories: int = 0,
         output_batch_norm: bool = False,
         seed: int = 0,
     ) -> None:
@@ -100,7 +96,7 @@ class HashingNetwork(Network):
                 "activation": activation,
                 "standardize": standardize,
                 "center": center,
-                "categories": categories,
+                "categories": 0,  # a key of version 0.1.0; fingerprints depend on it
                 "output_batch_norm": output_batch_norm,
             }
         )
@@ -114,32 +110,22 @@ class HashingNetwork(Network):
             if dropout:
                 layers.append(nn.Dropout(dropout))
             width = hidden_width
-        layers.append(nn.Linear(width, categories or bits))
-        if output_batch_norm and not categories:
+        layers.append(nn.Linear(width, bits))
+        if output_batch_norm:
             layers.append(nn.BatchNorm1d(bits, affine=False))
         self.layers = nn.Sequential(*layers)
-        self.phnet = PosteriorPHNet(categories, bits, seed=seed) if categories else None
         if standardize or center:
             self.register_buffer("mean", torch.zeros(dim_in))
             self.register_buffer("scale", torch.ones(dim_in))
         self._draw_weights(torch.Generator().manual_seed(seed))
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Network:
+        """Return a network with this `config`, ready for `load_state_dict`."""
+        return cls(**{key: value for key, value in config.items() if key != "categories"})
+
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
-        logits: Tensor = self.layers(self.standardized(features))
-        return logits if self.phnet is None else self.phnet(logits)
-
-    def class_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Return one logit a class, its sigmoid the probability that the item has it.
-
-        Raises:
-            UsageError: the network predicts no classes.
-        """
-        if self.phnet is None:
-            raise UsageError(
-                "this network goes to its bits without predicting classes; train with the "
-                "option posterior on, or build it with classes=C"
-            )
         logits: Tensor = self.layers(self.standardized(features))
         return logits
 

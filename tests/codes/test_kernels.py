@@ -161,5 +161,5 @@ def test_a_lean_kernel_cannot_make_an_array() -> None:
     def makes_one(size: int):
         return np.zeros(size)
 
-    with pytest.raises(NumbaError, match="Only accept returning of array passed|NRT required"):
+    with pytest.raises(NumbaError, match=r"Only accept returning of array passed|NRT required"):
         makes_one(3)

@@ -45,7 +45,7 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path,
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(path), what], capture_output=True, text=True, check=True
     )
-    assert "make room and run again, what was there before is kept" in done.stdout
+    assert "free some space and rerun; the previous file is unchanged" in done.stdout
     assert str(path) in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == b"old"
@@ -53,7 +53,7 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path,
 
 def test_lack_of_room_names_the_file_and_other_errors_pass(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
-    expected = pytest.raises(OSError, match=r"make room and run again.*image\.jpg")
+    expected = pytest.raises(OSError, match=r"free some space and rerun.*image\.jpg")
     with expected, naming_full_disk(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError, match="denied"), naming_full_disk(path):

@@ -9,7 +9,7 @@ help:
 	@echo "make demo      install into .venv and run the whole job on generated images, offline"
 	@echo "make test      install, Chromium for the pages included, lint, type-check and run every test"
 	@echo "make lint      ruff, mypy, import-linter"
-	@echo "make docs      regenerate docs/cli.md from the commands' help"
+	@echo "make docs      regenerate docs/cli.md and the table of docs/methods.md"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make clean     remove .venv, caches and the demo's output"
 
@@ -29,6 +29,7 @@ browser:
 
 docs: install
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_methods.py
 
 lint: install
 	$(BIN)/ruff check .
@@ -42,7 +43,7 @@ format: install
 
 test: lint browser
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* proxyhash-demo

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
+from numba.core.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxyhash.data import Collection
+    from proxyhash.demo import DemoResult
+    from proxyhash.training.history import EpochRecord
 
 # Before torch is loaded: threads that wait must not burn the processor under other test workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,6 +30,21 @@ install_import_hook(
     "beartype.beartype",
 )
 
+# What compiles a kernel is numba's own code, which coverage would slow down by a third.
+_compile = Dispatcher.compile
+
+
+def _compile_untraced(dispatcher: Dispatcher, signature: Any) -> Any:
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return _compile(dispatcher, signature)
+    finally:
+        sys.settrace(tracer)
+
+
+Dispatcher.compile = _compile_untraced
+
 # A busy two-core machine makes honest tests slow now and then; that is not a failure.
 settings.register_profile(
     "proxyhash",
@@ -35,6 +53,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("proxyhash")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out of coverage what goes over the same lines many times, or runs in a browser."""
+    for item in items:
+        random = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        in_browser = "chromium" in getattr(item, "fixturenames", ())
+        if random or in_browser or item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +82,27 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     from proxyhash.datasets.scenes import generate_scenes
 
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
+
+
+@dataclass(frozen=True)
+class FinishedDemo:
+    """A demo that was run once for all tests, and what it told; do not write into its folder."""
+
+    result: DemoResult
+    notes: list[str]
+    records: list[EpochRecord]
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
+    """The whole demo on as few images as it takes."""
+    from proxyhash.demo import run_demo
+
+    notes: list[str] = []
+    records: list[EpochRecord] = []
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    result = run_demo(folder, items=200, note=notes.append, report=records.append)
+    return FinishedDemo(result, notes, records)
 
 
 @dataclass(frozen=True)

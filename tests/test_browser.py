@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import chromium
+from tests.browser import NAMES, chromium
 
 CI = Path(__file__).parents[1] / ".ci"
 
@@ -52,8 +52,13 @@ def test_root_gets_it_from_apt(empty_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     update, add = asked.read_text().splitlines()
     assert update.startswith("update")
-    assert add.split()[0] == "install"
-    assert add.split()[-1] == "chromium"
+    assert add.startswith("install ")
+    assert add.endswith(" chromium-headless-shell")
+
+
+def test_a_distribution_without_the_headless_shell_has_chromium(empty_path: Path) -> None:
+    done = install(empty_path, id="echo 0", apt_get='case "$*" in *shell) exit 100;; esac')
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,8 @@ def test_elsewhere_one_sentence_says_how(
     assert not Path("asked").exists()
 
 
-def test_a_browser_that_is_there_is_taken(empty_path: Path) -> None:
-    done = install(empty_path, google_chrome="exit 1", id="echo 0", apt_get="exit 100")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_browser_that_is_there_is_taken(empty_path: Path, name: str) -> None:
+    done = install(empty_path, **{name: "exit 1"}, id="echo 0", apt_get="exit 100")
     assert (done.returncode, done.stdout) == (0, "")
-    assert chromium() == str(empty_path / "google-chrome")
+    assert chromium() == str(empty_path / name)

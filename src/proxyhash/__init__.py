@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from proxyhash.proxies.make_proxies import make_proxies
     from proxyhash.search import Answer, Query
     from proxyhash.training.arrays import train
+    from proxyhash.training.estimator import CrossModalHasher
 
 __all__ = [
     "Answer",
     "Client",
     "CodeFile",
     "Collection",
+    "CrossModalHasher",
     "HashModel",
     "Hit",
     "MemoryIndex",
@@ -70,6 +72,7 @@ _HOMES = {
     "Client": "client",
     "CodeFile": "codes",
     "Collection": "data",
+    "CrossModalHasher": "training.estimator",
     "HashModel": "hashing",
     "Hit": "index",
     "MemoryIndex": "index",

@@ -1,9 +1,10 @@
-"""A service over HTTP, used as if its index were here."""
+"""Client of an HTTP service, used as an index or a searcher of this process is."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,28 +13,38 @@ from urllib.parse import quote
 import numpy as np
 
 from proxyhash.codes import code_bytes
-from proxyhash.errors import DataError, ProxyhashError, UsageError, require_extra
+from proxyhash.errors import DataError, ImageError, ProxyhashError, UsageError, require_extra
 from proxyhash.index.checks import check_items, check_search
 from proxyhash.index.filters import filter_to_json
 from proxyhash.index.hit import Hit, IndexItem
+from proxyhash.search import Answer, EncodedQuery, Query, SearchOptions
+from proxyhash.search.query import NoEncoderError, NotFoundError, TooManyHitsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from proxyhash.codes import Codes
-    from proxyhash.data import Modality
     from proxyhash.index.filters import Filter
 
 __all__ = ["Client"]
 
 _LONGEST_WAIT = 30.0
+_DEFAULT = SearchOptions()
+_ABOUT_THE_REQUEST: dict[str, type[ProxyhashError]] = {
+    "not_found": NotFoundError,
+    "no_encoder": NoEncoderError,
+    "too_many_hits": TooManyHitsError,
+    "bad_image": ImageError,
+    "invalid_request": UsageError,
+}
 
 
 class Client:
-    """A service elsewhere; its `search`, `get`, `upsert` and `delete` are those of an `Index`.
+    """Client of one service.
 
-    Payloads come without what the service hides, such as the paths of images. Threads may share a
-    client.
+    `search`, `get`, `upsert` and `delete` take and return what those of an `Index` do;
+    `search_many` answers queries as `proxyhash.search.search_many` does. Payloads come without what
+    the service hides, such as the paths of images. Threads may share a client.
 
     Args:
         url: of the service, such as "http://127.0.0.1:8080".
@@ -85,64 +96,62 @@ class Client:
         modality = check_search(
             codes, k=k, modality=modality, radius=radius, bits=self.bits, modalities=self.modalities
         )
-        options = _options(k=k, target=modality, radius=radius, filter=filter)
-        most = self._facts["limits"]["batch"]
-        hits: list[list[Hit]] = []
-        for start in range(0, len(codes), most):
-            queries = [{"code": code.tobytes().hex()} | options for code in codes[start:][:most]]
-            answer = self._post("/v1/search/batch", {"queries": queries})
-            hits += [_hits(each) for each in answer["results"]]
-        return hits
+        options = _body(SearchOptions(target=modality, k=k, radius=radius, filter=filter))
+        bodies = [options | {"code": code.tobytes().hex()} for code in codes]
+        return [_hits(answer) for answer in self._batch(bodies)]
 
-    def search_text(
+    def search_many(
         self,
-        text: str,
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> list[Hit]:
-        """Return the items nearest to a text; see `Searcher.search_text`."""
-        options = _options(k=k, target=target, radius=radius, filter=filter)
-        return _hits(self._post("/v1/search", {"text": text} | options))
+        queries: Iterable[Query],
+        options: SearchOptions | Sequence[SearchOptions] = _DEFAULT,
+    ) -> list[Answer]:
+        """Return the answers to several queries, in their order; see `proxyhash.search`.
 
-    def search_id(
-        self,
-        id: str,  # noqa: A002
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> list[Hit]:
-        """Return the items nearest to one that is stored; see `Searcher.search_id`."""
-        options = _options(k=k, target=target, radius=radius, filter=filter)
-        return _hits(self._post("/v1/search", {"id": id} | options))
+        Images go in a request of their own each, other queries in as few as the service takes.
 
-    def search_image(
-        self,
-        image: str | Path | bytes,
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> list[Hit]:
-        """Return the items nearest to an image file, which is sent; see `Searcher.search_image`.
+        Raises:
+            UsageError: a query or an option cannot be used, with the sentence that a search here
+                says; or more hits are asked for than the service returns.
+            DataError: an image cannot be read.
+        """
+        queries = list(queries)
+        each = [options] * len(queries) if isinstance(options, SearchOptions) else list(options)
+        if len(each) != len(queries):
+            raise UsageError(f"{len(each)} options are given for {len(queries)} queries")
+        found: dict[int, Any] = {}
+        others: list[int] = []
+        for row, query in enumerate(queries):
+            if query.image is None:
+                others.append(row)
+            else:
+                found[row] = self._send(
+                    "POST",
+                    "/v1/search/image",
+                    files={"image": ("image", _content(query.image))},
+                    data={"options": json.dumps(_body(each[row]))},
+                )
+        bodies = [_body(each[row]) | _question(queries[row]) for row in others]
+        if len(bodies) == 1:
+            found[others[0]] = self._post("/v1/search", bodies[0])
+        else:
+            found |= dict(zip(others, self._batch(bodies), strict=True))
+        return [self._answer(query, found[row]) for row, query in enumerate(queries)]
+
+    def search_text(self, text: str, **options: Any) -> list[Hit]:
+        """Return the items nearest to a text; options as in `Searcher.search`."""
+        return self._hits(Query(text=text), options)
+
+    def search_id(self, id: str, **options: Any) -> list[Hit]:  # noqa: A002
+        """Return the items nearest to a stored one; options as in `Searcher.search`."""
+        return self._hits(Query(item=id), options)
+
+    def search_image(self, image: str | Path | bytes, **options: Any) -> list[Hit]:
+        """Return the items nearest to an image file, which is sent; see `Searcher.search`.
 
         Raises:
             DataError: the file cannot be read.
         """
-        options = json.dumps(_options(k=k, target=target, radius=radius, filter=filter))
-        return _hits(
-            self._send(
-                "POST",
-                "/v1/search/image",
-                files={"image": ("image", _content(image))},
-                data={"options": options},
-            )
-        )
+        return self._hits(Query(image=image), options)
 
     def encode_texts(self, texts: Sequence[str]) -> Codes:
         """Return packed codes of texts, uint8 (n, ceil(bits/8))."""
@@ -233,24 +242,59 @@ class Client:
     def _post(self, path: str, body: Any) -> Any:
         return self._send("POST", path, json=body)
 
+    def _batch(self, bodies: list[dict[str, Any]]) -> list[Any]:
+        most = self._facts["limits"]["batch"]
+        return [
+            answer
+            for start in range(0, len(bodies), most)
+            for answer in self._post("/v1/search/batch", {"queries": bodies[start:][:most]})[
+                "results"
+            ]
+        ]
+
+    def _hits(self, query: Query, options: Mapping[str, Any]) -> list[Hit]:
+        return list(self.search_many([query], SearchOptions(**options))[0].hits)
+
+    def _answer(self, query: Query, found: Mapping[str, Any]) -> Answer:
+        asked = found["query"]
+        return Answer(
+            query=EncodedQuery(
+                replace(query, modality=asked["modality"]), self._codes([asked["code"]])[0]
+            ),
+            target=found["target"],
+            hits=tuple(_hits(found)),
+            codes=self._codes(hit["code"] for hit in found["hits"]),
+            searched=found["searched"],
+            bits=found["bits"],
+            pictured=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
+        )
+
     def _codes(self, texts: Iterable[str]) -> Codes:
         rows = [np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts]
         return np.array(rows, np.uint8).reshape(len(rows), code_bytes(self.bits))
 
 
-def _options(
-    *,
-    k: int | None,
-    target: str | None,
-    radius: int | None,
-    filter: Filter | None,  # noqa: A002
-) -> dict[str, Any]:
+def _body(options: SearchOptions) -> dict[str, Any]:
     return {
-        "k": k,
-        "target": target,
-        "radius": radius,
-        "filter": None if filter is None else filter_to_json(filter),
+        "k": options.k,
+        "target": options.target,
+        "radius": options.radius,
+        "filter": None if options.filter is None else filter_to_json(options.filter),
     }
+
+
+def _question(query: Query) -> dict[str, Any]:
+    """Return a query as the service takes it."""
+    if query.text is not None:
+        return {"text": query.text}
+    if query.item is not None:
+        return {"id": query.item, "modality": query.modality}
+    if query.code is not None:
+        code = query.code if isinstance(query.code, str) else query.code.tobytes().hex()
+        return {"code": code, "modality": query.modality}
+    if query.vector is None:
+        raise UsageError(f"the service takes no {query.modality}; encode it here, send its code")
+    return {"vector": query.vector.tolist(), "modality": query.modality}
 
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
@@ -300,11 +344,17 @@ class _Connection:
             return answer.json()
         try:
             error = answer.json()["error"]
-            message = f"{error['message']} (request {error['request_id']})"
+            code, message, request = error["code"], error["message"], error["request_id"]
         except (ValueError, KeyError, TypeError):
+            code = request = ""
             message = f"the answer is {answer.status_code}; is this a proxyhash service?"
+        note = f"answered by {self.url}" + (f", request {request}" if request else "")
+        if code in _ABOUT_THE_REQUEST:  # the sentence that a search of this process says
+            refused = _ABOUT_THE_REQUEST[code](message)
+            refused.add_note(note)
+            raise refused
         kind = UsageError if 400 <= answer.status_code < 500 else ProxyhashError
-        raise kind(f"{self.url}: {message}")
+        raise kind(f"{message} ({note})")
 
     def request(self, method: str, path: str, **body: Any) -> Any:
         """Return the answer to a request, whatever it is, once the service has room for it.

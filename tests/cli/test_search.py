@@ -11,6 +11,8 @@ from proxyhash.files import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+ONE = "give exactly one of --text, --image, --id, --code and --vector"
+
 
 def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
     result = proxyhash_command("search", small_run, "--text", "a red car", "-k", 5)
@@ -76,12 +78,12 @@ def test_only_the_gallery_is_searched(proxyhash_command, small_run: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "give exactly one of --text, --image and --id"),
-        (["--text", "a", "--id", "b"], 2, "give exactly one of --text, --image and --id"),
-        (["--text", " "], 2, "the text to search for is empty"),
+        ([], 2, ONE),
+        (["--text", "a", "--id", "b"], 2, ONE),
+        (["--text", " "], 2, "the text is empty"),
         (["--text", "xyzzy"], 2, "knows no word of 'xyzzy'"),
         (["--text", "a car", "--for", "image"], 2, "did you mean 'images'?"),
-        (["--text", "a car", "-k", "0"], 2, "-k"),
+        (["--text", "a car", "-k", "0"], 2, "k is 0; it must be at least 1"),
         (["--image", "nowhere.jpg"], 3, "nowhere.jpg: no such file"),
         (["--id", "nope"], 2, "has no item 'nope'"),
         (["--id", "000003", "--data", "/nowhere"], 3, "/nowhere"),

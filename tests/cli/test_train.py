@@ -179,6 +179,7 @@ def test_help_has_examples_and_no_torch(proxyhash_process):
 def test_values_of_one_modality_and_former_options(proxyhash_command, scenes, tmp_path):
     options = ["--encoder", "image=patches", "--network-rate", "text=0.01"]
     options += ["--network", "text.hidden=24", "--network", "image.dropout=0.25"]
+    options += ["--network-kind", "posterior"]
     small = [*SMALL[:2], "--hidden=8", "--epochs=1", *SMALL[4:]]
     now, former = tmp_path / "now", tmp_path / "former"
     done = proxyhash_command("train", scenes.root, "--out", now, *options, *small)
@@ -187,7 +188,7 @@ def test_values_of_one_modality_and_former_options(proxyhash_command, scenes, tm
     assert config["encoders"] == {"image": "patches", "text": "bow"}
     assert config["networks"] == {"image": {"dropout": 0.25}, "text": {"hidden": [24]}}
     assert config["learning_rates"] == {"text": 0.01}
-    options = ["--image-encoder", "patches", "--text-learning-rate", 0.01]
+    options = ["--image-encoder", "patches", "--text-learning-rate", 0.01, "--posterior"]
     options += ["--text-network", "hidden=24", "--network", "image.dropout=0.25"]
     done = proxyhash_command("train", scenes.root, "--out", former, *options, *small)
     assert done.code == 0, done.err

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from proxyhash.losses import data_softmax
-from proxyhash.methods.shared.data_proxies import first_stage_loss, learn_data_proxies
+from proxyhash.methods.daph import first_stage_loss, learn_data_proxies
 from tests.methods import reference
 from tests.methods.reference import dot, mean, sign
 from tests.methods.toy import BITS, CLASSES, batch_of, begun, make_toy, memory_of, networks

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.dchml_plus import _mix
+from proxyhash.methods.dchml_plus import PosteriorNetwork, _mix
 from proxyhash.training.optimizer import make_optimizer
 from proxyhash.training.state import Networks
 from tests.methods.toy import BITS, CLASSES, batch_of, begun, make_toy, memory_of, networks
@@ -44,9 +44,23 @@ def test_both_modalities_share_phnet():
     assert (nets["image"].phnet(logits) == nets["text"].phnet(logits)).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"center": True}, {"output_batch_norm": True}], ids=str)
+def test_classes_are_predicted_on_the_way(options):
+    features = torch.randn(12, 5, generator=torch.Generator().manual_seed(1))
+    network = PosteriorNetwork(5, 8, classes=3, **options).eval()
+    logits = network.class_logits(features)
+    assert logits.shape == (12, 3)
+    assert (network.logits(features) == network.phnet(logits)).all()
+    by_hand = network.phnet.layers(4 * torch.sigmoid(logits) - 1)
+    torch.testing.assert_close(network.logits(features), by_hand)
+    assert (network.dim_in, network.bits) == (5, 8)
+    assert network(features).abs().max() < 1
+    torch.testing.assert_close(network(features), network.logits(features).tanh())
+
+
 def test_networks_that_go_straight_to_bits_are_refused_before_the_run():
     toy = make_toy()
-    with pytest.raises(UsageError, match="leave posterior on"):
+    with pytest.raises(UsageError, match="networks of kind posterior, not hashing"):
         begun("dchml-plus", toy, networks("dchml"))
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from proxyhash.methods import Batch, Context, Memory, Objective, Rows, get_method, make_objective
-from proxyhash.networks.hashing_network import IHNet, THNet
 
 BITS = 16
 MODALITIES = ("image", "text")
@@ -52,12 +51,14 @@ def make_toy(items: int = 60, *, seed: int = 0) -> Toy:
 def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module]:
     """Small networks: linear, or with class logits, for the methods that need them so."""
     method = get_method(name)
-    hidden = () if method.closed_form else (32,)
-    categories = CLASSES if method.defaults.get("posterior") else 0
-    image = IHNet(12, BITS, hidden=hidden, categories=categories, seed=seed)
-    text = THNet(20, BITS, hidden=hidden, categories=categories, seed=seed + 1)
-    if image.phnet is not None:
-        text.phnet = image.phnet
+    options = {"hidden": () if method.closed_form else (32,)}
+    objective = objective_of(name, make_toy())
+    kind = method.defaults.get("network_kind", "hashing")
+    image, text = (
+        objective.make_network(modality, kind, width, seed=seed + number, options=options)
+        for number, (modality, width) in enumerate((("image", 12), ("text", 20)))
+    )
+    text.share_parts(image)
     return {"image": image, "text": text}
 
 

@@ -6,19 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from proxyhash.networks import blocks
+from proxyhash.networks import NETWORKS, Network, blocks
 from proxyhash.networks.hashing_network import HashingNetwork
 
 
-@pytest.fixture(params=[0, 7], ids=["bits", "categories"])
-def network(request: pytest.FixtureRequest) -> HashingNetwork:
-    network = HashingNetwork(300, 48, hidden=(128,), categories=request.param, seed=1)
-    network.eval()
-    return network
+@pytest.fixture(params=["hashing", "posterior"])
+def network(request: pytest.FixtureRequest) -> Network:
+    kind = NETWORKS[request.param]
+    return kind.make(300, 48, classes=7, hidden=(128,), seed=1).eval()
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 16, 17, 200])
-def test_signs_are_those_of_the_blocks(network: HashingNetwork, count: int) -> None:
+def test_signs_are_those_of_the_blocks(network: Network, count: int) -> None:
     features = np.random.default_rng(count).standard_normal((count, 300)).astype(np.float32)
     exact = blocks.block_logits(network, features, modality="text")
     found = blocks.sign_logits(network, features, modality="text")
@@ -27,7 +26,7 @@ def test_signs_are_those_of_the_blocks(network: HashingNetwork, count: int) -> N
     assert np.allclose(found, exact, atol=1e-5)
 
 
-def test_single_items_have_the_signs_of_the_blocks(network: HashingNetwork) -> None:
+def test_single_items_have_the_signs_of_the_blocks(network: Network) -> None:
     features = np.random.default_rng(0).standard_normal((500, 300)).astype(np.float32)
     exact = blocks.block_logits(network, features, modality="text") > 0
     alone = [blocks.sign_logits(network, row[None], modality="text")[0] > 0 for row in features]

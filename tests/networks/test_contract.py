@@ -194,7 +194,7 @@ def test_a_kind_has_one_class() -> None:
     class Other(LowRank):
         kind = "hashing"
 
-    with pytest.raises(ValueError, match="already is a network kind named 'hashing'"):
+    with pytest.raises(ValueError, match="another network kind is already named 'hashing'"):
         register_network(Other)
 
 
@@ -214,7 +214,7 @@ def test_the_header_of_a_new_kind_names_it(tmp_path: Path) -> None:
         }
         header["networks"]["text"]["kind"] = "hashing"
         write_json(path, header)
-        with pytest.raises(ModelError, match=r"'networks\.text' describes no network"):
+        with pytest.raises(ModelError, match=r"'networks\.text' does not describe a network"):
             HashModel.load(tmp_path / "model")
     finally:
         NETWORKS.remove(LowRank.kind)

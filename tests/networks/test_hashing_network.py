@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from proxyhash.errors import UsageError
-from proxyhash.networks.hashing_network import ACTIVATIONS, HashingNetwork, IHNet, THNet
+from proxyhash.networks.hashing_network import ACTIVATIONS, HashingNetwork
 
 EVERYTHING: dict[str, Any] = {
     "hidden": (9, 7),
@@ -20,14 +20,13 @@ EVERYTHING: dict[str, Any] = {
     "standardize": True,
     "output_batch_norm": True,
 }
-WITH_CATEGORIES: dict[str, Any] = {"center": True, "categories": 4}
 
 
 def _features(items: int = 12, width: int = 5) -> torch.Tensor:
     return torch.randn(items, width, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, WITH_CATEGORIES])
+@pytest.mark.parametrize("options", [{}, {"hidden": ()}, EVERYTHING, {"center": True}])
 def test_outputs_are_tanh_of_the_logits(options: dict[str, Any]) -> None:
     network = HashingNetwork(5, 16, **options).eval()
     outputs = network(_features())
@@ -62,12 +61,11 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_to_others
         assert not a.equal(c)
 
 
-@pytest.mark.parametrize("kind", [IHNet, THNet])
-def test_config_and_state_rebuild_the_network(kind: type[HashingNetwork]) -> None:
-    network = kind(5, 16, **EVERYTHING, seed=3)
+def test_config_and_state_rebuild_the_network() -> None:
+    network = HashingNetwork(5, 16, **EVERYTHING, seed=3)
     network.fit_standardization(_features())
     network(_features())  # moves the running statistics of the batch normalization
-    again = kind.from_config(network.config)
+    again = HashingNetwork.from_config(network.config)
     again.load_state_dict(network.state_dict())
     assert again.config == network.config
     assert again.eval()(_features()).equal(network.eval()(_features()))
@@ -118,23 +116,8 @@ def test_centering_equal_items_makes_zeros() -> None:
     assert network.standardized(features).abs().max() < 1e-6
 
 
-def test_categories_are_predicted_on_the_way() -> None:
-    network = HashingNetwork(5, 8, categories=3, output_batch_norm=True).eval()
-    logits = network.class_logits(_features())
-    assert logits.shape == (12, 3)
-    assert network.phnet is not None
-    assert (network.logits(_features()) == network.phnet(logits)).all()
-    by_hand = network.phnet.layers(4 * torch.sigmoid(logits) - 1)
-    torch.testing.assert_close(network.logits(_features()), by_hand)
-
-
-def test_a_network_without_categories_says_so() -> None:
-    with pytest.raises(UsageError, match="without predicting classes"):
-        HashingNetwork(5, 8).class_logits(_features())
-
-
 def test_standardization_needs_an_item() -> None:
-    with pytest.raises(UsageError, match="no train item has this modality"):
+    with pytest.raises(UsageError, match="no training item has this modality"):
         HashingNetwork(5, 8, standardize=True).fit_standardization(torch.zeros(0, 5))
 
 

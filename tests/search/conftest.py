@@ -37,17 +37,22 @@ TEXT_CODES = [0b0001, 0b0001, 0b0011, 0b1110, 0b0111, 0, 0b0110, 0b0111]
 
 
 class StubEncoder:
-    """Counts the three words it knows; an image is its red, green and blue."""
+    """Counts the three words it knows; every image is green."""
 
     def encode(self, inputs: list[Any], **_: Any) -> np.ndarray:
-        return np.array([[word in text for word in WORDS] for text in inputs], np.float32)
+        if isinstance(inputs[0], str):
+            return np.array([[word in text for word in WORDS] for text in inputs], np.float32)
+        assert all(image.is_file() for image in inputs)
+        return np.array([[0, 1, 0]] * len(inputs), np.float32)
 
 
 @dataclass
 class StubModel:
-    """Gives texts of one word the code of that word, and each image the code of green."""
+    """Gives inputs the code of their color."""
 
     fingerprint: str = "m1"
+    bits: int = 8
+    modalities: tuple[str, ...] = ("image", "text")
     encoders: dict[str, StubEncoder] = field(
         default_factory=lambda: {"image": StubEncoder(), "text": StubEncoder()}
     )
@@ -56,13 +61,9 @@ class StubModel:
         return self.encoders.get(modality)
 
     def encode_features(self, features: np.ndarray, *, modality: str) -> np.ndarray:
-        assert modality == "text"
+        assert modality in self.modalities
         codes = {0: 0b0001, 1: 0b1110, 2: 0b0111}
         return np.array([[codes[int(row.argmax())]] for row in features], np.uint8)
-
-    def encode_images(self, images: list[Path]) -> np.ndarray:
-        assert all(image.is_file() for image in images)
-        return np.full((len(images), 1), 0b1110, np.uint8)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyhash.codes import pack
-from proxyhash.search.bit_strip import MAX_STRIP_BITS, bit_strip
+from proxyhash.search.page import MAX_STRIP_BITS, bit_strip
 
 
 def squares(svg: str) -> dict[int, str]:

@@ -14,8 +14,9 @@ from proxyhash.files import write_json
 from proxyhash.index import MemoryIndex
 from proxyhash.index.filters import Contains
 from proxyhash.index.store import Store
-from proxyhash.search import IndexSearcher
+from proxyhash.search import Searcher
 from proxyhash.search.page import render_page
+from proxyhash.search.searcher import is_index
 from tests.search.conftest import StubModel
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def index() -> MemoryIndex:
 
 
 @pytest.fixture
-def searcher(index: MemoryIndex) -> IndexSearcher:
-    searcher = IndexSearcher(index, name="photos.index")
+def searcher(index: MemoryIndex) -> Searcher:
+    searcher = Searcher(index, name="photos.index")
     stub = StubModel()
     searcher.__dict__["model"] = stub
     return searcher
@@ -55,7 +56,7 @@ def pairs(answer: Answer) -> list[tuple[int, str]]:
     return [(hit.distance, hit.id) for hit in answer.hits]
 
 
-def test_texts_images_and_items_ask(searcher: IndexSearcher, tmp_path: Path) -> None:
+def test_texts_images_and_items_ask(searcher: Searcher, tmp_path: Path) -> None:
     answer = searcher.search_text("red")
     assert pairs(answer) == [(0, "a"), (4, "b")]
     assert (answer.target, answer.searched, answer.bits) == ("image", 2, 8)
@@ -69,7 +70,7 @@ def test_texts_images_and_items_ask(searcher: IndexSearcher, tmp_path: Path) -> 
     assert (pairs(answer), answer.searched) == ([(4, "b")], 1)
 
 
-def test_radius_and_filter_narrow_the_answer(searcher: IndexSearcher) -> None:
+def test_radius_and_filter_narrow_the_answer(searcher: Searcher) -> None:
     assert pairs(searcher.search_text("red", k=None, radius=3)) == [(0, "a")]
     assert pairs(searcher.search_text("red", k=1, filter=Contains("labels", "green"))) == [(4, "b")]
     answer = searcher.search_id("a", k=None, radius=8, target="text")
@@ -79,7 +80,7 @@ def test_radius_and_filter_narrow_the_answer(searcher: IndexSearcher) -> None:
 
 
 def test_an_item_deleted_meanwhile_is_no_hit(
-    searcher: IndexSearcher, index: MemoryIndex, monkeypatch: pytest.MonkeyPatch
+    searcher: Searcher, index: MemoryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def search(*arguments: object, **options: object) -> object:
         found = MemoryIndex.search(index, *arguments, **options)  # type: ignore[arg-type]
@@ -92,19 +93,19 @@ def test_an_item_deleted_meanwhile_is_no_hit(
     assert answer.codes.tolist() == [[0b1110]]
 
 
-def test_a_payload_never_covers_id_and_distance(searcher: IndexSearcher) -> None:
+def test_a_payload_never_covers_id_and_distance(searcher: Searcher) -> None:
     hits = searcher.search_text("red").to_dict()["hits"]
     assert [(hit["id"], hit["distance"]) for hit in hits] == [("a", 0), ("b", 4)]
     assert list(hits[0])[:2] == ["id", "distance"]
 
 
 def test_the_page_shows_stored_thumbnails_and_opens_no_path(
-    searcher: IndexSearcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searcher: Searcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
     answer = searcher.search_id("a")
-    page = render_page([answer], title="x", stored=searcher.thumbnails)
+    page = render_page([answer], title="x", stored=searcher.stored_images)
     assert "data:image" not in page
     page = render_page([answer], title="x", stored={"a": b"\xff\xd8 a JPEG"})
     assert page.count("data:image/jpeg;base64,/9gg") == 2  # the query, and itself by its text
@@ -113,26 +114,26 @@ def test_the_page_shows_stored_thumbnails_and_opens_no_path(
 def test_an_index_of_one_modality() -> None:
     index = MemoryIndex(bits=8, modalities=("text",))
     index.add(["t"], codes(0b0001), payloads=[{}])
-    searcher = IndexSearcher(index, name="words.index")
+    searcher = Searcher(index, name="words.index")
     assert searcher.search_id("t", k=1).target == "text"
-    with pytest.raises(UsageError, match=r"words\.index has no images to find, only texts"):
+    with pytest.raises(UsageError, match=r"target is 'image'; it must be one of text"):
         searcher.search_id("t", target="image")
     with pytest.raises(UsageError, match="no item 'x' in the index"):
         searcher.search_id("x")
-    with pytest.raises(UsageError, match=r"carries no model.*--model RUN"):
+    with pytest.raises(UsageError, match=r"has no model.*--model RUN"):
         searcher.search_text("red")
 
 
 def test_a_folder_is_opened_with_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "x.index"
-    assert not IndexSearcher.recognizes(str(folder))
+    assert not is_index(str(folder))
     with Store.create(folder, bits=8, model="m1") as store:
         store.add(["a"], {"image": codes(1), "text": codes(2)})
-    assert IndexSearcher.recognizes(str(folder))
-    assert IndexSearcher.recognizes("http://host:19530")
-    with IndexSearcher.open(str(folder)) as searcher:
+    assert is_index(str(folder))
+    assert is_index("http://host:19530")
+    with Searcher.open(str(folder)) as searcher:
         assert pairs(searcher.search_id("a")) == [(2, "a")]
-        with pytest.raises(UsageError, match="carries no model"):
+        with pytest.raises(UsageError, match="has no model"):
             _ = searcher.model
     write_json(folder / "model" / "model.json", {})
     for fingerprint, bits in (("m2", 8), ("m1", 16)):
@@ -142,7 +143,7 @@ def test_a_folder_is_opened_with_its_model(tmp_path: Path, monkeypatch: pytest.M
             SimpleNamespace(load=lambda *_, loaded=loaded, **__: loaded),
         )
         with (
-            IndexSearcher.open(str(folder)) as searcher,
+            Searcher.open(str(folder)) as searcher,
             pytest.raises(ModelError, match="is not the model that made the codes"),
         ):
             _ = searcher.model

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from proxyhash.index import Hit
-from proxyhash.search import Answer, Query
+from proxyhash.index import Hit, IndexItem
+from proxyhash.search import Answer, EncodedQuery, Query
 from proxyhash.search.page import render_page, write_page
 
 if TYPE_CHECKING:
@@ -80,7 +80,16 @@ def test_an_item_as_query_is_named(searcher: RunSearcher) -> None:
 def test_everything_is_escaped(searcher: RunSearcher) -> None:
     hit = Hit(EVIL, 1, {"text": EVIL, "labels": [EVIL], "image": f"/{EVIL}.png"})
     code = np.zeros(1, np.uint8)
-    answer = Answer(Query("text", code, text=EVIL, id=EVIL), "image", (hit,), code[None], 1, 8)
+    answer = Answer(
+        EncodedQuery(
+            Query(item=EVIL, modality="text"), code, item=IndexItem(EVIL, {}, {"text": EVIL})
+        ),
+        "image",
+        (hit,),
+        code[None],
+        1,
+        8,
+    )
     page = render_page([answer], title=EVIL, figures={EVIL: EVIL}, footer=EVIL)
     assert "<script" not in page
     outline = Outline(page)
@@ -107,14 +116,16 @@ def test_nothing_is_asked_of_the_network(searcher: RunSearcher) -> None:
 
 def test_an_answer_may_be_empty(searcher: RunSearcher) -> None:
     code = np.zeros(1, np.uint8)
-    answer = Answer(Query("text", code, text="x"), "image", (), np.zeros((0, 1), np.uint8), 0, 8)
+    answer = Answer(
+        EncodedQuery(Query(text="x"), code), "image", (), np.zeros((0, 1), np.uint8), 0, 8
+    )
     words = Outline(render_page([answer], title="Search")).words
     assert "0 nearest of 0 images" in words
 
 
 def test_long_codes_go_without_strip_and_legend(searcher: RunSearcher) -> None:
     codes = np.zeros((1, 40), np.uint8)
-    answer = Answer(Query("text", codes[0], text="x"), "image", (Hit("a", 9),), codes, 1, 320)
+    answer = Answer(EncodedQuery(Query(text="x"), codes[0]), "image", (Hit("a", 9),), codes, 1, 320)
     outline = Outline(render_page([answer], title="Search"))
     assert outline.all("svg") == []
     assert "differs from the query" not in outline.words
@@ -135,6 +146,8 @@ def test_figures_and_footer(searcher: RunSearcher, tmp_path: Path) -> None:
 @pytest.mark.parametrize("distance", [0, 1, 2])
 def test_distances_in_words(distance) -> None:
     codes = np.zeros((1, 1), np.uint8)
-    answer = Answer(Query("text", codes[0], text="x"), "text", (Hit("a", distance),), codes, 1, 8)
+    answer = Answer(
+        EncodedQuery(Query(text="x"), codes[0]), "text", (Hit("a", distance),), codes, 1, 8
+    )
     words = Outline(render_page([answer], title="Search")).words
     assert ["identical code", "1 bit apart", "2 bits apart"][distance] in words

@@ -8,7 +8,7 @@ import pytest
 
 from proxyhash.errors import UsageError
 from proxyhash.service import Limits, Settings
-from proxyhash.service.access import scope_of
+from proxyhash.service.middleware import scope_of
 from tests.service.conftest import bearer
 
 if TYPE_CHECKING:

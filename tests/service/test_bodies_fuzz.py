@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxyhash.errors import DataError, UsageError
+from proxyhash.search import Query
 from proxyhash.service.bodies import json_depth
-from proxyhash.service.errors import ApiError
-from proxyhash.service.searching import code_from_hex
 from tests.service.test_limits import JSON, depth_by_loop
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ def test_hex_is_a_code_or_is_refused(text: str, bits: int) -> None:
     text = text[: len(text) // 2 * 2]
     fits = len(text) == 2 * -(-bits // 8) and int(text, 16) % 2 ** (-bits % 8) == 0
     if fits:
-        assert code_from_hex(text, bits=bits).tobytes().hex() == text.lower()
+        assert Query(code=text).packed_code(bits=bits).tobytes().hex() == text.lower()
     else:
-        with pytest.raises(ApiError):
-            code_from_hex(text, bits=bits)
+        with pytest.raises((UsageError, DataError)):
+            Query(code=text).packed_code(bits=bits)
 
 
 @often

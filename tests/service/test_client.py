@@ -18,7 +18,7 @@ from proxyhash.codes import pack
 from proxyhash.errors import DataError, MissingExtraError, ProxyhashError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.index import Hit, MemoryIndex, parse_filter_text
-from proxyhash.search import IndexSearcher
+from proxyhash.search import Searcher
 from tests.service.conftest import Built, Server, running
 from tests.service.conftest import built as built  # noqa: PLC0414 -- a fixture
 
@@ -58,7 +58,7 @@ def test_searches_are_those_of_the_searcher(client: Client, built: Built) -> Non
     path = built.collection.image_paths[5]
     assert path is not None
     dogs = parse_filter_text("labels contains duck or labels contains boat")
-    with IndexSearcher.open(str(built.index)) as searcher:
+    with Searcher.open(str(built.index)) as searcher:
         for options in ({}, {"k": 3, "target": "text"}, {"k": None, "radius": 4}, {"filter": dogs}):
             found: Any = options
             pairs = [

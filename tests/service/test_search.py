@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from proxyhash.hashing import HashModel
-from proxyhash.index.open import open_index
-from proxyhash.search import IndexSearcher
-from proxyhash.service.errors import ApiError
-from proxyhash.service.finding import Found, Search, find
-from proxyhash.service.schemas import SearchOptions
+from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
+from proxyhash.search.query import TooManyHitsError
+from proxyhash.search.steps import Search, encode, find, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def searcher(built: Built) -> Iterator[IndexSearcher]:
-    with IndexSearcher.open(str(built.index)) as searcher:
+def searcher(built: Built) -> Iterator[Searcher]:
+    with Searcher.open(str(built.index)) as searcher:
         yield searcher
 
 
@@ -39,7 +37,7 @@ def distance(one: str, other: str) -> int:
     return sum(a != b for a, b in zip(bits_of(one), bits_of(other), strict=True))
 
 
-def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: IndexSearcher) -> None:
+def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Searcher) -> None:
     answer = client.post("/v1/search", json={"text": "a  duck and a boat", "k": 7})
     expected = searcher.search_text("a duck and a boat", k=7)
     body = answer.json()
@@ -62,7 +60,7 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Inde
 
 
 def test_a_image_finds_what_the_searcher_finds(
-    client: TestClient, searcher: IndexSearcher, built: Built
+    client: TestClient, searcher: Searcher, built: Built
 ) -> None:
     path = built.collection.image_paths[3]
     assert path is not None
@@ -80,7 +78,7 @@ def test_a_image_finds_what_the_searcher_finds(
     )
 
 
-def test_an_item_is_left_out_of_its_own_hits(client: TestClient, searcher: IndexSearcher) -> None:
+def test_an_item_is_left_out_of_its_own_hits(client: TestClient, searcher: Searcher) -> None:
     for target in ("text", "image"):
         answer = client.post("/v1/search", json={"id": "000007", "k": 4, "target": target})
         expected = searcher.search_id("000007", k=4, target=target)  # type: ignore[arg-type]
@@ -207,29 +205,24 @@ def test_a_batch_that_asks_alike_is_one_search(serve: Callable[..., TestClient])
 
 
 def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) -> None:
-    options = SearchOptions.model_validate({"k": None, "radius": 4, "target": "image"})
-    with open_index(str(built.index)) as index:
-        item = index.get("000001")
+    options = SearchOptions(k=None, radius=4, target="image")
+    with Searcher.open(str(built.index)) as searcher:
+        index, item = searcher.index, searcher.item("000001")
 
-        def search(code: Codes, *, itself: bool = False, most: int = 10) -> Search:
-            return Search.of(
-                index,
-                code,
-                options,
-                modality="image" if itself else None,
-                item=item if itself else None,
-                most=most,
-            )
+        def search(code: Codes, *, most: int) -> Search:
+            query = EncodedQuery(Query(code=code), code)
+            return prepare(index, query, options, most=most)
 
         (near,) = index.search(item.codes["image"][None], modality="image", radius=4)
         assert len(near) > 1
         crowded = search(item.codes["image"], most=len(near) - 1)
         far = search(~item.codes["image"], most=len(near) - 1)
-        refused, found = find(index, None, [crowded, far])
-        assert isinstance(refused, ApiError)
-        assert isinstance(found, Found)
-        (itself,) = find(index, None, [search(item.codes["image"], itself=True, most=200)])
-        assert isinstance(itself, Found)
+        refused, found = find(searcher, [crowded, far])
+        assert isinstance(refused, TooManyHitsError)
+        assert isinstance(found, Answer)
+        (asker,) = encode(searcher, [Query(item="000001")])
+        (itself,) = find(searcher, [prepare(index, asker, options, most=200)])
+        assert isinstance(itself, Answer)
         assert [hit.id for hit in itself.hits] == [hit.id for hit in near if hit.id != item.id]
         assert itself.searched == len(index) - 1
 
@@ -246,18 +239,18 @@ def test_payloads_come_without_the_path_of_the_image(client: TestClient, built: 
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        ({}, 422, "exactly one of text, id and code"),
+        ({}, 422, "exactly one of text, id, code and vector"),
         ({"text": "a", "code": "00ff"}, 422, "exactly one"),
         ({"text": " \n "}, 422, "the text is empty"),
         ({"text": "xyzzy plugh"}, 422, "knows no word"),
         ({"text": "duck " * 1000}, 422, "2000 are the most"),
-        ({"id": "nobody"}, 404, "there is no item 'nobody'"),
+        ({"id": "nobody"}, 404, "no item 'nobody' in the index"),
         ({"id": "000001", "modality": "sound"}, 422, "modality"),
         ({"text": "duck", "modality": "text"}, 422, "beside an id"),
         ({"code": "00"}, 422, "the code has 8 bits; codes of this index have 16"),
         ({"code": "0"}, 422, "code"),
         ({"code": "zz00"}, 422, "code"),
-        ({"code": "00ff", "k": 0}, 422, "k:"),
+        ({"code": "00ff", "k": 0}, 422, "k is 0; it must be at least 1"),
         ({"code": "00ff", "k": 1001}, 422, "k is 1001; 1000 is the most"),
         ({"code": "00ff", "k": "3"}, 422, "k:"),
         ({"code": "00ff", "k": None}, 422, "neither k nor a radius"),

@@ -17,7 +17,7 @@ import pytest
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.index.store import Store
 from proxyhash.service import Service, Settings
-from proxyhash.service.logs import JsonFormatter
+from proxyhash.service.monitoring import JsonFormatter
 from tests.service.conftest import Built, Keys, bearer, open_client
 
 if TYPE_CHECKING:

@@ -199,11 +199,14 @@ def test_keys_of_version_0_1_are_understood():
         "text_encoder": "bow",
         "text_network": {"hidden": [24]},
         "text_learning_rate": 0.01,
+        "posterior": True,
     }
     config = read_config(LEAST | former)
     assert config.encoders == {"image": "patches", "text": "bow"}
     assert config.networks == {"text": {"hidden": (24,)}}
     assert config.learning_rates == {"text": 0.01}
+    assert config.network_kind == "posterior"
+    assert read_config(LEAST | {"posterior": False}).network_kind == "hashing"
     assert read_config(LEAST | {"text_learning_rate": None}).learning_rates == {}
     both = read_config(LEAST | former | {"encoders": {"text": "features:t.npy"}})
     assert both.encoders == {"image": "patches", "text": "features:t.npy"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from proxyhash.networks.hashing_network import IHNet, THNet
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.loop import validation_scores
 from proxyhash.training.prepare import take_rows
 from proxyhash.training.state import Networks
@@ -16,8 +16,8 @@ from tests.training.toy import make_rows
 def networks():
     return Networks(
         {
-            "image": IHNet(12, 32, hidden=(), dropout=0.5),
-            "text": THNet(20, 32, hidden=(), dropout=0.5),
+            "image": HashingNetwork(12, 32, hidden=(), dropout=0.5),
+            "text": HashingNetwork(20, 32, hidden=(), dropout=0.5),
         }
     )
 

@@ -14,7 +14,7 @@ from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import COLUMNS, heading, table_rows
 from proxyhash.evaluation.report import direction_words
-from proxyhash.search.document import render_document
+from proxyhash.search.page import render_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

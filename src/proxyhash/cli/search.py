@@ -1,4 +1,4 @@
-"""`proxyhash search`: what in a run's gallery or an index is nearest to a text, image or item."""
+"""`proxyhash search`: the items of a run's gallery or an index that are nearest to a query."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,16 +7,17 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import DataOption, DeviceOption, JsonOption, ModelOption, examples
-from proxyhash.errors import UsageError, check_option
+from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.data import Modality
-    from proxyhash.search import Answer, Searcher
+    from proxyhash.index.filters import Filter
+    from proxyhash.search import Answer, Query, Searcher
 
 __all__ = ["register", "show_answer"]
 
 TARGETS: "dict[str, Modality]" = {"images": "image", "texts": "text"}
-COUNT = 12
+DEFAULT_K = 12
 
 
 def register(app: typer.Typer) -> None:
@@ -48,14 +49,31 @@ def search(
     ] = None,
     id: Annotated[
         str | None,
-        typer.Option(help="Search with an item of the collection: its image, else its text."),
+        typer.Option(help="Search with a stored item: the code of its image, else of its text."),
+    ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="Search with this code, in hex.", metavar="HEX")
+    ] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(
+            help="Search with features that an encoder computed: one row in a .npy file. "
+            "Needs --modality.",
+            metavar="FILE",
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            help="Which code of the item asks, or which network encodes the vector: image or text.",
+            metavar="MODALITY",
+        ),
     ] = None,
     count: Annotated[
         int | None,
         typer.Option(
             "-k",
-            help=f"How many items to find; {COUNT}, or with --radius all, by default.",
-            min=1,
+            help=f"Number of hits; default {DEFAULT_K}, or all with --radius.",
             metavar="COUNT",
             show_default=False,
         ),
@@ -63,7 +81,7 @@ def search(
     radius: Annotated[
         int | None,
         typer.Option(
-            help="No item farther than this many bits.", min=0, metavar="BITS", show_default=False
+            help="Largest distance of a hit, in bits.", metavar="BITS", show_default=False
         ),
     ] = None,
     condition: Annotated[
@@ -92,31 +110,29 @@ def search(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Find the items of a run's gallery, or of an index, whose codes are nearest to a query's.
+    """Find the items of a run's gallery or of an index that are nearest to a query.
 
-    Give exactly one of --text, --image and --id. Distances are Hamming distances in bits; equal
-    ones are ordered by id.
+    Give exactly one of --text, --image, --id, --code and --vector. Distances are Hamming distances
+    in bits; equal ones are ordered by id.
     """
-    if sum(query is not None for query in (text, image, id)) != 1:
-        raise UsageError("give exactly one of --text, --image and --id to search with")
+    from proxyhash.search import SearchOptions, open_searcher, search_many
+
+    given = {"text": text, "image": image, "item": id, "code": code, "vector": vector}
+    if sum(value is not None for value in given.values()) != 1:
+        raise UsageError(
+            "give exactly one of --text, --image, --id, --code and --vector to search with"
+        )
     if target is not None:
         check_option("--for", target, TARGETS)
-    options: dict[str, Any] = {
-        "k": COUNT if count is None and radius is None else count,
-        "target": TARGETS[target] if target else None,
-        "radius": radius,
-    }
-    if condition is not None:
-        from proxyhash.index.filter_text import parse_filter_text
-
-        options["filter"] = parse_filter_text(condition)
-    with _open(where, data=data, model=model, device=device) as searcher:
-        if text is not None:
-            answer = searcher.search_text(text, **options)
-        elif image is not None:
-            answer = searcher.search_image(image, **options)
-        else:
-            answer = searcher.search_id(str(id), **options)
+    query = _query(given, modality=modality)
+    options = SearchOptions(
+        target=TARGETS[target] if target else None,
+        k=DEFAULT_K if count is None and radius is None else count,
+        radius=radius,
+        filter=_filter(condition),
+    )
+    with open_searcher(where, data=data, model=model, device=device) as searcher:
+        (answer,) = search_many(searcher, [query], options)
     if html is not None:
         write_html(html, answer, searcher)
     if as_json:
@@ -155,20 +171,33 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
         [answer],
         title=f"Search in {name}",
         footer=f"{name}, {answer.bits} bits, model {model}.",
-        stored=searcher.thumbnails,
+        stored=searcher.stored_images,
     )
 
 
-def _open(where: str, *, data: Path | None, model: Path | None, device: str) -> "Searcher":
-    from proxyhash.search import IndexSearcher, RunSearcher
+def _query(given: dict[str, Any], *, modality: "Modality | None") -> "Query":
+    from proxyhash.search import Query
 
-    if IndexSearcher.recognizes(where):
-        if data is not None:
-            raise UsageError("--data is for runs; an index holds what it shows")
-        return IndexSearcher.open(where, model=model, device=device)
-    if model is not None:
-        raise UsageError("--model is for indexes; a run has its own model")
-    return RunSearcher.open(where, data=data, device=device)
+    if given["vector"] is not None:
+        given = given | {"vector": _vector(given["vector"])}
+    return Query(**given, modality=modality)
+
+
+def _vector(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False).squeeze()
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as a .npy file: {error}") from error
+
+
+def _filter(condition: str | None) -> "Filter | None":
+    if condition is None:
+        return None
+    from proxyhash.index.filter_text import parse_filter_text
+
+    return parse_filter_text(condition)
 
 
 def _listed(labels: object) -> str:

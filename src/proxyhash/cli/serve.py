@@ -105,7 +105,7 @@ def serve(
 def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
     """Open what the settings name and serve it until a signal comes."""
     from proxyhash.service import Service
-    from proxyhash.service.logs import log_as_json
+    from proxyhash.service.monitoring import log_as_json
     from proxyhash.service.server import serve as serve_http
 
     service = Service(settings)

@@ -76,6 +76,7 @@ def train(
     output_batch_norm: options.OutputBatchNorm = None,
     standardize: options.Standardize = None,
     center: options.Center = None,
+    network_kind: options.NetworkKind = None,
     posterior: options.Posterior = None,
     networks: options.Networks = None,
     text_network: options.TextNetwork = None,
@@ -113,7 +114,7 @@ def train(
     given: dict[str, Any] = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in named.items()
-        if key in {*TrainConfig.model_fields, *FORMER_KEYS} and value is not None
+        if key in {*TrainConfig.model_fields, *FORMER_KEYS, "posterior"} and value is not None
     }
     for key, option in _ASSIGNED.items():
         if key in given:

@@ -175,8 +175,16 @@ Standardize: TypeAlias = Annotated[
 Center: TypeAlias = Annotated[
     bool | None, option(NETWORKS, "Center each feature at 0, and bring all to one scale.", False)
 ]
+NetworkKind: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        "Kind of the networks: hashing, or posterior, which predicts the classes first.",
+        "hashing",
+    ),
+]
 Posterior: TypeAlias = Annotated[
-    bool | None, option(NETWORKS, "Predict the classes on the way to the bits.", False)
+    bool | None, option(NETWORKS, "The former --network-kind posterior.", hidden=True)
 ]
 Networks: TypeAlias = Annotated[
     list[str] | None,

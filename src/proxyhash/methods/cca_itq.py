@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 
 from proxyhash.errors import UsageError
-from proxyhash.methods.shared.canonical import canonical_directions
+from proxyhash.methods.shared.batch import sign
 from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
-from proxyhash.methods.shared.itq import itq_rotation
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from proxyhash.data import Modality
     from proxyhash.methods.shared.batch import Rows
     from proxyhash.methods.shared.objective import Context
 
-__all__ = ["CcaItq", "CcaItqSettings"]
+__all__ = [
+    "Canonical",
+    "CcaItq",
+    "CcaItqSettings",
+    "canonical_directions",
+    "itq_rotation",
+    "quantization_error",
+]
 
 
 class CcaItqSettings(Settings):
@@ -54,6 +65,12 @@ class CcaItq(ClosedFormObjective):
     """
 
     settings_type = CcaItqSettings
+    card = MethodCard(
+        idea="directions in which images and texts correlate, rotated to suit signs",
+        loss="closed form, reads no labels",
+        source="Gong et al., TPAMI 2013",
+        differs="linear networks, no epochs",
+    )
     settings: CcaItqSettings
 
     def __init__(self, context: Context, settings: CcaItqSettings) -> None:
@@ -97,3 +114,102 @@ class CcaItq(ClosedFormObjective):
             one: (means[0], first_weights @ rotation),
             two: (means[1], second_weights @ rotation),
         }
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Pairs of directions in which two views vary together, the strongest first.
+
+    Attributes:
+        first: (d, r) directions A in the first view; X A has unit variance in every column, up to
+            the regularization.
+        second: (d', r) directions B in the second view.
+        correlations: (r,) in [0, 1]: of column i of X A with column i of Y B.
+    """
+
+    first: Float[Tensor, "d r"]
+    second: Float[Tensor, "e r"]
+    correlations: Float[Tensor, " r"]
+
+
+def canonical_directions(
+    first: Float[Tensor, "n d"],
+    second: Float[Tensor, "n e"],
+    *,
+    count: int,
+    regularization: float = 0.0,
+) -> Canonical:
+    """Return the r = min(count, d, d', n - 1) leading canonical directions of paired rows.
+
+    Whitens both views by the Cholesky factors of their covariances and takes the singular vectors
+    of what is left of the cross-covariance. Peak memory: a few d x d' matrices.
+
+    Args:
+        first: X, centered, one row per pair; float64, for covariances are badly conditioned.
+        second: Y, centered, row i belongs to row i of X.
+        count: most directions wanted.
+        regularization: added to each variance, as a share of the view's mean variance; without
+            it, views with more features than pairs correlate perfectly by chance.
+
+    Source: Hotelling, "Relations Between Two Sets of Variates", Biometrika 1936.
+    """
+    pairs = len(first)
+    one = _whitener(first, regularization)
+    two = _whitener(second, regularization)
+    cross = first.T @ second / pairs
+    half = torch.linalg.solve_triangular(one, cross, upper=False)
+    whitened = torch.linalg.solve_triangular(two, half.T, upper=False).T
+    left, correlations, right = torch.linalg.svd(whitened, full_matrices=False)
+    rank = min(count, len(correlations), max(pairs - 1, 1))
+    return Canonical(
+        first=torch.linalg.solve_triangular(one.T, left[:, :rank], upper=True),
+        second=torch.linalg.solve_triangular(two.T, right[:rank].T, upper=True),
+        correlations=correlations[:rank].clamp(max=1.0),
+    )
+
+
+def _whitener(view: Tensor, regularization: float) -> Tensor:
+    """Return L of the covariance L L^T, lower triangular."""
+    covariance = view.T @ view / len(view)
+    mean_variance = covariance.diagonal().mean().clamp(min=1e-12)
+    # A trace of the mean variance always, so that constant features have a factor as well.
+    covariance.diagonal().add_((regularization + 1e-9) * mean_variance)
+    factor: Tensor = torch.linalg.cholesky(covariance)
+    return factor
+
+
+def itq_rotation(
+    projections: Float[Tensor, "n r"], bits: int, *, seed: int, iterations: int = 50
+) -> Float[Tensor, "r k"]:
+    """Return R with orthonormal rows, R R^T = I, that makes ||sign(Z R) - Z R||^2 small.
+
+    Starts from a random rotation and repeats: B = sign(Z R), then the R that is best for this B,
+    R = U V^T from the singular vectors of Z^T B = U S V^T (orthogonal Procrustes). The error never
+    rises. Where there are fewer projections than bits, R is the part of a rotation of K dimensions
+    that acts on projections padded with zeros: K different bits that share r directions.
+
+    Args:
+        projections: Z, centered; r at most K.
+        bits: K.
+        seed: makes the first rotation.
+        iterations: repetitions; 50 in the paper.
+
+    Source: Gong, Lazebnik, Gordo and Perronnin, "Iterative Quantization: A Procrustean Approach to
+    Learning Binary Codes for Large-Scale Image Retrieval", TPAMI 2013.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(bits, bits, generator=generator, dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(start).Q[: projections.shape[1]].to(projections)
+    for _ in range(iterations):
+        codes = sign(projections @ rotation)
+        left, _, right = torch.linalg.svd(projections.T @ codes, full_matrices=False)
+        rotation = left @ right
+    return rotation
+
+
+def quantization_error(
+    projections: Float[Tensor, "n r"], rotation: Float[Tensor, "r k"]
+) -> Float[Tensor, ""]:
+    """Return the mean over rows of ||sign(Z R) - Z R||^2."""
+    rotated = projections @ rotation
+    return (sign(rotated) - rotated).square().sum(dim=1).mean()

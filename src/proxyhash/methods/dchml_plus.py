@@ -11,27 +11,131 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
 from proxyhash.methods.shared.batch import Batch, sign
-from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
+from proxyhash.networks import HashingNetwork, Network, register_network
 from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jaxtyping import Float
+
     from proxyhash.data import Modality
     from proxyhash.methods.shared.batch import Rows
-    from proxyhash.networks.hashing_network import HashingNetwork
-    from proxyhash.networks.posterior import PosteriorPHNet
 
-__all__ = ["DchmlPlus", "DchmlPlusSettings"]
+__all__ = ["DchmlPlus", "DchmlPlusSettings", "PosteriorNetwork", "PosteriorPHNet"]
 
 _CERTAIN = 8.0
 """Logit of a class that is known to hold."""
 _REFIT_ITEMS = 256
 """Items a step of the refit; half of them images."""
 _REFIT_RATE = 2e-3
+
+
+class PosteriorPHNet(nn.Module):
+    """Class logits z (n, C) to the logits of a code (n, K).
+
+    The PHNet of DCHML reads one-hot classes. This one reads any set of classes with a
+    probability each, so that an item of several classes, or of uncertain ones, has a proxy of
+    its own: 4 sigmoid(z) - 1 -> hidden, ReLU -> K, batch normalization.
+
+    Args:
+        classes: number of classes C.
+        bits: code length K.
+        hidden: width of the hidden layer.
+        seed: determines the initial weights.
+    """
+
+    def __init__(self, classes: int, bits: int, *, hidden: int = 256, seed: int = 0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(classes, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, bits),
+            nn.BatchNorm1d(bits),
+        )
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                bound = layer.in_features**-0.5
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+    def forward(self, logits: Float[Tensor, "n c"]) -> Float[Tensor, "n k"]:
+        """Return the logits of the codes; a bit is 1 where they are above 0."""
+        codes: Tensor = self.layers(4 * torch.sigmoid(logits) - 1)
+        return codes
+
+
+@register_network
+class PosteriorNetwork(HashingNetwork):
+    """Features (n, d) to one logit per class (n, C), which a `PosteriorPHNet` turns into bits.
+
+    Args:
+        dim_in: width d of the features.
+        bits: code length K.
+        classes: number of classes C.
+        output_batch_norm: stored and otherwise ignored: the PHNet normalizes the bits itself.
+        seed: determines the initial weights.
+        layers: the other arguments of `HashingNetwork`, for the layers from features to class
+            logits.
+
+    Raises:
+        UsageError: an argument is out of its range; names it.
+    """
+
+    kind = "posterior"
+    phnet: PosteriorPHNet
+
+    def __init__(
+        self,
+        dim_in: int,
+        bits: int,
+        *,
+        classes: int,
+        output_batch_norm: bool = False,
+        seed: int = 0,
+        **layers: Any,
+    ) -> None:
+        for name, value in (("bits", bits), ("classes", classes)):
+            if value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1")
+        super().__init__(dim_in, classes, seed=seed, **layers)
+        self.config |= {
+            "bits": bits,
+            "categories": classes,  # the key of version 0.1.0; fingerprints depend on it
+            "output_batch_norm": output_batch_norm,
+        }
+        self.phnet = PosteriorPHNet(classes, bits, seed=seed)
+
+    @classmethod
+    def make(cls, dim_in: int, bits: int, *, classes: int, seed: int, **options: Any) -> Network:
+        """Return an untrained network that predicts `classes` classes; see `Network.make`."""
+        return cls(dim_in, bits, classes=classes, seed=seed, **options)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Network:
+        """Return a network with this `config`, ready for `load_state_dict`."""
+        arguments = dict(config)
+        return cls(classes=arguments.pop("categories"), **arguments)
+
+    def share_parts(self, first: Network) -> None:
+        """Use the PHNet of the run's first network, so that codes agree where predictions do."""
+        assert isinstance(first, PosteriorNetwork)
+        self.phnet = first.phnet
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Return the values before tanh; a bit is 1 where they are above 0."""
+        logits: Tensor = self.phnet(self.class_logits(features))
+        return logits
+
+    def class_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        """Return one logit per class, its sigmoid the probability that the item has it."""
+        logits: Tensor = self.layers(self.standardized(features))
+        return logits
 
 
 class DchmlPlusSettings(Settings):
@@ -76,8 +180,24 @@ class DchmlPlus(Objective):
     """
 
     settings_type = DchmlPlusSettings
+    card = MethodCard(
+        idea=(
+            "networks predict classes, one PHNet for all modalities has a proxy for every "
+            "label posterior"
+        ),
+        loss=(
+            "cross-entropy of the labels; cross-entropy of θ = s h·h' / K + b with the "
+            "probability that two items share a label"
+        ),
+        source="ours; ablation in [lab-notes.md](lab-notes.md)",
+        differs=(
+            "images centered and scaled, up to half of their features dropped, texts mixed in "
+            "pairs, learning rate 1.5e-3, batch size a 48th of the training items (32 to 96), "
+            "PHNet fitted again at the end"
+        ),
+    )
     defaults: ClassVar[Mapping[str, Any]] = {
-        "posterior": True,
+        "network_kind": "posterior",
         "learning_rate": 1.5e-3,
         "batch_size": None,
         "input_dropout": None,
@@ -88,7 +208,6 @@ class DchmlPlus(Objective):
 
     def __init__(self, context: Context, settings: DchmlPlusSettings) -> None:
         super().__init__(context, settings)
-        self.classes = context.classes
         self.scale = nn.Parameter(torch.tensor(8.0))
         self.bias = nn.Parameter(torch.tensor(0.0))
         self._predictions: dict[Modality, tuple[Tensor, Tensor, Tensor]] = {}
@@ -101,25 +220,26 @@ class DchmlPlus(Objective):
 
     def begin_run(
         self,
-        networks: Mapping[Modality, HashingNetwork],
+        networks: Mapping[Modality, Network],
         train: Rows,  # noqa: ARG002
         *,
         track: Track = silent,  # noqa: ARG002
     ) -> None:
         """Refuse networks that do not predict classes."""
         for network in networks.values():
-            _phnet(network)
+            _predicting(network)
 
     def run_network(
-        self, modality: Modality, network: HashingNetwork, features: Tensor, labels: Tensor
+        self, modality: Modality, network: Network, features: Tensor, labels: Tensor
     ) -> Tensor:
         """Return the outputs for mixed features; their predictions are kept for the loss."""
         mix = getattr(self.settings, f"{modality}_mix", 0.0)
         mixed, shares = _mix(features, labels, mix)
-        logits = network.class_logits(mixed)
+        predicting = _predicting(network)
+        logits = predicting.class_logits(mixed)
         noisy = logits.detach() + self.settings.noise * torch.randn_like(logits)
         self._predictions[modality] = logits, noisy, shares
-        return torch.tanh(_phnet(network)(noisy))
+        return torch.tanh(predicting.phnet(noisy))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "posterior", "relevance" and "quantization"."""
@@ -140,10 +260,10 @@ class DchmlPlus(Objective):
         )
 
     def end_run(
-        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+        self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
         """Fit PHNet to the predictions of the final networks for the train items."""
-        phnet = _phnet(next(iter(networks.values())))
+        phnet = _predicting(next(iter(networks.values()))).phnet
         if self.settings.refit:
             self._refit(phnet, _predict(networks, train), track=track)
         certain = torch.eye(self.classes, device=self.scale.device) * 2 - 1
@@ -188,12 +308,13 @@ class DchmlPlus(Objective):
         }
 
 
-def _phnet(network: HashingNetwork) -> PosteriorPHNet:
-    if network.phnet is None:
+def _predicting(network: Network) -> PosteriorNetwork:
+    if not isinstance(network, PosteriorNetwork):
         raise UsageError(
-            "method dchml-plus needs networks that predict classes; leave posterior on"
+            f"method dchml-plus trains networks of kind posterior, not {network.kind}; leave out "
+            "--network-kind"
         )
-    return network.phnet
+    return network
 
 
 def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
@@ -216,9 +337,11 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 
 
 @torch.no_grad()
-def _predict(networks: Mapping[Modality, HashingNetwork], train: Rows) -> dict[Modality, Tensor]:
+def _predict(networks: Mapping[Modality, Network], train: Rows) -> dict[Modality, Tensor]:
     """Return the class logits of the train items that have the modality and a label."""
     return {
-        modality: network.eval().class_logits(train.features[modality][train.labeled(modality)])
+        modality: _predicting(network.eval()).class_logits(
+            train.features[modality][train.labeled(modality)]
+        )
         for modality, network in networks.items()
     }

@@ -1,17 +1,13 @@
-"""Networks that turn features into bits: hashing networks, and PHNet, which learns proxies."""
+"""Networks that turn features into bits, by kind."""
 
 from __future__ import annotations
 
 from proxyhash.networks.base import NETWORKS, Network, register_network
-from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
-from proxyhash.networks.posterior import PosteriorPHNet
+from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = [
     "NETWORKS",
     "HashingNetwork",
-    "IHNet",
     "Network",
-    "PosteriorPHNet",
-    "THNet",
     "register_network",
 ]

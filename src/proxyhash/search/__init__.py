@@ -1,8 +1,21 @@
-"""Answering searches: over a run's gallery or an index, and as a page to look at."""
+"""Searching: one implementation for Python, the command line, the HTTP service and its client.
 
-from proxyhash.search.answer import Answer, Query
-from proxyhash.search.index_searcher import IndexSearcher
-from proxyhash.search.run_searcher import RunSearcher
-from proxyhash.search.searcher import Searcher
+A `Query` (a text, an image, a stored item, a code, a vector) is asked of a `Searcher` (an index or
+a run's gallery with its model) and gives an `Answer`; see `search_many`.
+"""
 
-__all__ = ["Answer", "IndexSearcher", "Query", "RunSearcher", "Searcher"]
+from proxyhash.search.answer import Answer
+from proxyhash.search.query import EncodedQuery, Query, SearchOptions
+from proxyhash.search.run import RunSearcher
+from proxyhash.search.searcher import Searcher, open_searcher, search_many
+
+__all__ = [
+    "Answer",
+    "EncodedQuery",
+    "Query",
+    "RunSearcher",
+    "SearchOptions",
+    "Searcher",
+    "open_searcher",
+    "search_many",
+]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.thumbnails import Thumbnails
+from proxyhash.codes import unpack
+from proxyhash.data import MODALITIES
 from proxyhash.files import write_text
-from proxyhash.search.bit_strip import MAX_STRIP_BITS, bit_strip
-from proxyhash.search.document import render_document
 
 if TYPE_CHECKING:
     import os
@@ -19,9 +19,41 @@ if TYPE_CHECKING:
     from proxyhash.catalog.thumbnails import StoredThumbnails
     from proxyhash.codes import Codes
     from proxyhash.index import Hit
-    from proxyhash.search.answer import Answer, Query
+    from proxyhash.search.answer import Answer
+    from proxyhash.search.query import EncodedQuery
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["MAX_STRIP_BITS", "bit_strip", "render_document", "render_page", "write_page"]
+
+MAX_STRIP_BITS = 256
+"""Longer codes are not drawn: their squares would be too small to tell apart."""
+
+_ROW = 32
+_SIDE = 0.84
+
+# The policy makes the browser itself refuse whatever is not in the file.
+_DOCUMENT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<div class="page">
+{body}
+</div>
+</body>
+</html>
+"""
+
+_SHOWN = frozenset({"image"})
+"""Modalities whose files a browser can show."""
 
 _LEGEND = (
     '<p class="legend" aria-hidden="true"><span><i class="on"></i>bit 1</span>'
@@ -52,7 +84,7 @@ def render_page(
     footer: str = "",
     stored: StoredThumbnails | None = None,
 ) -> str:
-    """Return one self-contained HTML page: a section an answer, with thumbnails inside.
+    """Return one self-contained HTML page: one section per answer, with thumbnails inside.
 
     Args:
         answers: the searches to show.
@@ -85,24 +117,23 @@ def _section(answer: Answer, thumbnails: Thumbnails) -> str:
         _hit(hit, code, answer, thumbnails)
         for hit, code in zip(answer.hits, answer.codes, strict=True)
     )
-    found = f"{len(answer.hits)} nearest of {answer.searched:,} {answer.target}s"
     legend = _LEGEND if answer.hits and answer.bits <= MAX_STRIP_BITS else ""
     return (
         f'<section class="{answer.target}s">\n{_query(answer.query, answer.bits, thumbnails)}'
-        f'<div class="found"><p>{found}</p>{legend}</div>\n'
+        f'<div class="found"><p>{answer.amount}</p>{legend}</div>\n'
         f'<ol class="hits">\n{hits}</ol>\n</section>\n'
     )
 
 
-def _query(query: Query, bits: int, thumbnails: Thumbnails) -> str:
-    kind = f"Searching with {'an' if query.modality == 'image' else 'a'} {query.modality}"
+def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
+    kind = f"Searching with {MODALITIES[query.modality].one if query.modality else 'a code'}"
     if query.id is not None:
         kind += f" of the collection, item {query.id}"
+    file = query.image.name if query.image else None
     image = ""
-    if query.modality == "image" and query.image is not None:
-        alt = f"The query: {query.text or query.image.name}"
-        image = _image(query.id, query.image, alt, thumbnails)
-    heading = query.text or (query.image.name if query.image else f"item {query.id}")
+    if query.modality in _SHOWN and query.image is not None:
+        image = _image(query.id, query.image, f"The query: {query.text or file}", thumbnails)
+    heading = query.text or file or (f"item {query.id}" if query.id else str(query))
     return (
         f'<div class="query">{image}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
         f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
@@ -116,7 +147,7 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     image = ""
     if path:
         image = _image(hit.id, Path(str(path)), text or f"Item {hit.id}", thumbnails)
-    elif answer.target == "image":
+    elif answer.target in _SHOWN:
         image = _missing("no image")
     names = (
         "".join(f"<li>{escape(str(name))}</li>" for name in labels)
@@ -143,3 +174,42 @@ def _image(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str
 
 def _missing(why: str) -> str:
     return f'<div class="missing" role="img" aria-label="{why}">{why}</div>'
+
+
+def bit_strip(code: Codes, *, bits: int, query: Codes | None = None) -> str:
+    """Return an inline SVG of one packed code, or "" for codes that are too long to draw.
+
+    The squares are collected into one path per class, which the page colors: `on` and `off` for
+    bits that agree with the query's, `on far` and `off far` for those that differ.
+
+    Args:
+        code: packed code, uint8 (ceil(bits/8),).
+        bits: the code length.
+        query: packed code to compare with; default none, so that no bit differs.
+    """
+    if bits > MAX_STRIP_BITS:
+        return ""
+    own = unpack(code[None], bits=bits)[0]
+    other = own if query is None else unpack(query[None], bits=bits)[0]
+    squares: dict[str, list[str]] = {}
+    for place, (bit, wanted) in enumerate(zip(own.tolist(), other.tolist(), strict=True)):
+        name = ("on" if bit else "off") + ("" if bit == wanted else " far")
+        row, column = divmod(place, _ROW)
+        squares.setdefault(name, []).append(f"M{column} {row}h{_SIDE}v{_SIDE}h-{_SIDE}z")
+    width, height = min(bits, _ROW), -(-bits // _ROW)
+    paths = "".join(f'<path class="{name}" d="{"".join(d)}"/>' for name, d in squares.items())
+    return (
+        f'<svg class="bits" viewBox="0 0 {width} {height}" aria-hidden="true" '
+        f'focusable="false">{paths}</svg>'
+    )
+
+
+def render_document(*, title: str, style: str, body: str) -> str:
+    """Return a page.
+
+    Args:
+        title: plain text.
+        style: CSS.
+        body: HTML, its texts escaped.
+    """
+    return _DOCUMENT.format(title=escape(title), style=style, body=body)

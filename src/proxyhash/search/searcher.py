@@ -1,60 +1,204 @@
-"""Searching an index by a text, an image or one of its own items, with the model of its codes."""
+"""An index together with the model of its codes: what a search is asked of."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from contextlib import suppress
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from proxyhash.errors import UsageError, check_option
-from proxyhash.search.answer import Answer, Query
+from proxyhash.catalog.folder import IndexFolder
+from proxyhash.errors import ModelError, UsageError
+from proxyhash.hashing import model_folder
+from proxyhash.index.open import open_index, scheme_of
+from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
+from proxyhash.search.steps import encode, find, prepare
 
 if TYPE_CHECKING:
-    from proxyhash.catalog.thumbnails import StoredThumbnails
-    from proxyhash.codes import Codes
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from proxyhash.catalog.thumbnails import StoredThumbnails, ThumbnailStore
     from proxyhash.data import Modality
+    from proxyhash.encoders import Encoder
     from proxyhash.hashing import HashModel
-    from proxyhash.index import Hit, Index
+    from proxyhash.index import Index, IndexItem
     from proxyhash.index.filters import Filter
+    from proxyhash.search.answer import Answer
 
-__all__ = ["Searcher", "other_modality"]
+__all__ = ["Searcher", "is_index", "open_searcher", "search_many"]
 
-
-def other_modality(modality: Modality) -> Modality:
-    """Return "text" for "image" and the other way round."""
-    return "text" if modality == "image" else "image"
+_DEFAULT = SearchOptions()
 
 
-class Searcher(ABC):
-    """An index of items with images and texts, and the model that encodes queries.
+class Searcher:
+    """An open index, the model that made its codes, its thumbnails, and a name for messages.
 
-    Each search takes these options:
-        k: how many hits at most, or None for all within the radius.
-        target: whose codes are searched, "image" or "text"; default the other modality than the
-            one that asks, where the index has it.
-        radius: no hit is farther than this many bits.
-        filter: only items whose payload matches.
+    Args:
+        index: searched.
+        name: what messages about files call it.
+        model: the model, or its run or model folder, loaded at the first use; None where only
+            items and codes ask.
+        thumbnails: images of the items; the paths in payloads are never opened.
+        device: where the model runs.
 
-    Attributes:
-        name: what messages call the thing that is searched.
-        thumbnails: images of the items by id, or None where items name paths of images.
+    Example:
+        >>> with Searcher.open("photos.index") as searcher:  # doctest: +SKIP
+        ...     for hit in searcher.search_text("two dogs in the snow", k=3).hits:
+        ...         print(hit.distance, hit.id)
     """
 
-    name: str
-    thumbnails: StoredThumbnails | None = None
+    def __init__(
+        self,
+        index: Index,
+        *,
+        name: str = "the index",
+        model: HashModel | Path | str | None = None,
+        thumbnails: ThumbnailStore | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.thumbnails = thumbnails
+        self.device = device
+        self._model = model
+
+    @classmethod
+    def open(cls, uri: str, *, model: Path | None = None, device: str = "cpu") -> Self:
+        """Open an index for reading.
+
+        Args:
+            uri: as `open_index` takes it.
+            model: run or model folder; default the copy in the index folder, if there is one.
+            device: where the model runs, once it is needed.
+
+        Raises:
+            DataError: there is no index, or it cannot be read.
+        """
+        return cls.over(open_index(uri), uri, model=model, device=device)
+
+    @classmethod
+    def over(
+        cls, index: Index, uri: str, *, model: Path | None = None, device: str = "cpu"
+    ) -> Self:
+        """Return a searcher of an index that is open already, with what its folder holds."""
+        folder = IndexFolder.at(uri)
+        return cls(
+            index,
+            name=uri,
+            model=model or (folder.model if folder else None),
+            thumbnails=folder.thumbnails if folder else None,
+            device=device,
+        )
 
     @property
-    @abstractmethod
-    def index(self) -> Index:
-        """What is searched."""
+    def has_model(self) -> bool:
+        """Whether there is a model to encode queries with."""
+        return self._model is not None
 
-    @property
-    @abstractmethod
+    @cached_property
     def model(self) -> HashModel:
-        """The model that made the codes, loaded at the first use."""
+        """The model, loaded at the first use.
+
+        Raises:
+            NoEncoderError: there is none.
+            ModelError: it is not the model that made the codes of the index.
+        """
+        if self._model is None:
+            raise NoEncoderError(
+                "the index has no model, so texts and images cannot be encoded; give the model "
+                "that made its codes with --model RUN"
+            )
+        return self._load(self._model)
+
+    def encoder(self, modality: Modality) -> Encoder:
+        """Return the model's encoder of a modality.
+
+        Raises:
+            NoEncoderError: it has none.
+        """
+        found = self.encoders.get(modality)
+        if found is None:
+            has = " and ".join(self.encoders) or "none"
+            raise NoEncoderError(
+                f"the model has no {modality} encoder, so it cannot be searched with one; "
+                f"its encoders: {has}"
+            )
+        return found
+
+    @property
+    def encoders(self) -> Mapping[Modality, Encoder]:
+        """The model's encoders by modality."""
+        model = self.model
+        found = {name: model.encoder(name) for name in model.modalities}
+        return {name: encoder for name, encoder in found.items() if encoder is not None}
+
+    @property
+    def stored_images(self) -> StoredThumbnails | None:
+        """Where a page takes the images of items from; None for the paths that items name."""
+        return {} if self.thumbnails is None else self.thumbnails
+
+    def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
+        """Return a stored item.
+
+        Raises:
+            NotFoundError: "no item 'x' in the index".
+        """
+        try:
+            return self.index.get(id)
+        except UsageError as error:
+            raise NotFoundError(f"no item {id!r:.80} in the index") from error
+
+    def holds(self, id: str) -> bool:  # noqa: A002
+        """Whether an item that `item` returned is in the index."""
+        del id
+        return True
+
+    def pictured(self, ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the ids that have a stored thumbnail."""
+        if self.thumbnails is None or not ids:
+            return frozenset()
+        return frozenset(self.thumbnails.present(ids))
+
+    def search(
+        self,
+        query: Query | str,
+        *,
+        k: int | None = 12,
+        target: Modality | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return the items nearest to a query; a string is a text.
+
+        An item is not a hit of its own code: in the same modality it is left out.
+
+        Args:
+            query: what is searched for.
+            k: at most this many hits; None for all within the radius.
+            target: modality whose codes are searched; default one other than the query's, where
+                the index has one.
+            radius: no hit is farther than this, in bits.
+            filter: only items whose payload matches.
+
+        Raises:
+            UsageError: the query or an option cannot be used; the message says why.
+            DataError: an image cannot be read.
+        """
+        query = Query(text=query) if isinstance(query, str) else query
+        options = SearchOptions(target=target, k=k, radius=radius, filter=filter)
+        return search_many(self, [query], options)[0]
+
+    def search_text(self, text: str, **options: Any) -> Answer:
+        """Return the items nearest to a text; options as in `search`."""
+        return self.search(Query(text=text), **options)
+
+    def search_image(self, image: str | Path | bytes, **options: Any) -> Answer:
+        """Return the items nearest to an image file; options as in `search`."""
+        return self.search(Query(image=image), **options)
+
+    def search_id(self, id: str, **options: Any) -> Answer:  # noqa: A002
+        """Return the items nearest to a stored one, by its code; options as in `search`."""
+        return self.search(Query(item=id), **options)
 
     def close(self) -> None:
         """Close the index."""
@@ -68,150 +212,83 @@ class Searcher(ABC):
         """Close the index."""
         self.close()
 
-    @abstractmethod
-    def query_of(self, id: str) -> Query:  # noqa: A002 -- the index's word
-        """Return the query that an item is: by its image where it has one, else by its text.
+    def _load(self, given: HashModel | Path | str) -> HashModel:
+        from proxyhash.hashing import HashModel
 
-        Raises:
-            UsageError: there is no such item.
-        """
-
-    def search_text(
-        self,
-        text: str,
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> Answer:
-        """Return the items nearest to a text.
-
-        Raises:
-            UsageError: the text is empty or none of its words is known to the model, or the model
-                or index has no such modality.
-        """
-        text = " ".join(text.split())
-        if not text:
-            raise UsageError("the text to search for is empty")
-        encoder = self.model.encoder("text")
-        if encoder is None:
-            raise UsageError(f"the model of {self.name} has no text encoder; search with an image")
-        features = encoder.encode([text])
-        if not features.any():
-            raise UsageError(
-                f"the model of {self.name} knows no word of {text!r}, so its code would mean "
-                "nothing; try words that the texts of its train items use"
+        model, name = given, "the model given"
+        if isinstance(model, (str, Path)):
+            name = str(model_folder(Path(model)))
+            model = HashModel.load(name, device=self.device)
+        if self.index.model not in ("", model.fingerprint) or self.index.bits != model.bits:
+            raise ModelError(
+                f"{name} is not the model that made the codes of {self.name}, so their distances "
+                "mean nothing; give the model that the index was built with"
             )
-        code = self.model.encode_features(features, modality="text")[0]
-        return self.search_query(
-            Query("text", code, text=text), k=k, target=target, radius=radius, filter=filter
-        )
+        return model
 
-    def search_image(
-        self,
-        image: str | Path,
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> Answer:
-        """Return the items nearest to an image file.
 
-        Raises:
-            ImageError: the image cannot be read.
-            UsageError: the model or index has no such modality.
-        """
-        path = Path(image)
-        if self.model.encoder("image") is None:
-            raise UsageError(f"the model of {self.name} has no image encoder; search with a text")
-        code = self.model.encode_images([path])[0]
-        return self.search_query(
-            Query("image", code, image=path), k=k, target=target, radius=radius, filter=filter
-        )
+def search_many(
+    source: Searcher | Index,
+    queries: Iterable[Query],
+    options: SearchOptions | Sequence[SearchOptions] = _DEFAULT,
+) -> list[Answer]:
+    """Return the answers to several queries, in their order.
 
-    def search_id(
-        self,
-        id: str,  # noqa: A002
-        *,
-        k: int | None = 12,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> Answer:
-        """Return the items nearest to one that is stored, by its code.
+    Inputs of one modality are encoded together, and searches with the same options are done as one.
 
-        An item is no answer to its own code: in the same modality it is left out of its hits.
+    Args:
+        source: what is searched; a bare index for queries that need no model.
+        queries: what is searched for.
+        options: the same for all queries, or one for each.
 
-        Raises:
-            UsageError: there is no such item, or the index has no such modality.
-        """
-        query = self.query_of(id)
-        return self.search_query(query, k=k, target=target, radius=radius, filter=filter)
+    Raises:
+        UsageError: a query or an option cannot be used; the first one that cannot ends the search.
+        DataError: an image cannot be read.
+    """
+    source = source if isinstance(source, Searcher) else Searcher(source)
+    encoded = encode(source, list(queries))
+    each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
+    if len(each) != len(encoded):
+        raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")
+    searches = [prepare(source.index, query, own) for query, own in zip(encoded, each, strict=True)]
+    answers: dict[int, Answer] = {}
+    kinds = [search.kind for search in searches]
+    rows = sorted(range(len(searches)), key=lambda row: kinds.index(kinds[row]))
+    for _, group in groupby(rows, key=kinds.__getitem__):
+        alike = list(group)
+        for row, found in zip(alike, find(source, [searches[row] for row in alike]), strict=True):
+            if isinstance(found, UsageError):
+                raise found
+            answers[row] = found
+    return [answers[row] for row in range(len(searches))]
 
-    def search_query(
-        self,
-        query: Query,
-        *,
-        k: int | None,
-        target: Modality | None = None,
-        radius: int | None = None,
-        filter: Filter | None = None,  # noqa: A002
-    ) -> Answer:
-        """Return the items nearest to a query whose code is known.
 
-        Raises:
-            UsageError: the index has no such modality, or an option is out of range.
-        """
-        if k is not None and k < 1:
-            raise UsageError(f"k is {k}; it must be at least 1")
-        target = self._target(query, target)
-        count = self._count(target)
-        itself = query.modality == target and query.id is not None and query.id in self.index
-        (hits,) = self.index.search(
-            query.code[None],
-            k=None if k is None else k + itself,
-            modality=target,
-            radius=radius,
-            filter=filter,
-        )
-        if itself:
-            hits = [hit for hit in hits if hit.id != query.id][:k]
-        hits, codes = self._with_codes(hits, target)
-        return Answer(
-            query=query,
-            target=target,
-            hits=tuple(hits),
-            codes=np.array(codes, np.uint8).reshape(len(hits), len(query.code)),
-            searched=count - itself,
-            bits=self.index.bits,
-        )
+def is_index(uri: str) -> bool:
+    """Whether this names an index: a folder with a header, or one of another backend."""
+    return scheme_of(uri) != "file" or IndexFolder.at(uri) is not None
 
-    def _target(self, query: Query, target: Modality | None) -> Modality:
-        if target is None:
-            other = other_modality(query.modality)
-            target = other if other in self.index.modalities else query.modality
-        check_option("target", target, ("image", "text"))
-        if target not in self.index.modalities:
-            has = " and ".join(f"{name}s" for name in self.index.modalities)
-            raise UsageError(f"{self.name} has no {target}s to find, only {has}")
-        return target
 
-    def _count(self, target: Modality) -> int:
-        modalities = self.index.info().get("modalities")
-        count = modalities[target] if isinstance(modalities, dict) else len(self.index)
-        if not count:
-            article = "an" if target == "image" else "a"
-            raise UsageError(f"no item in {self.name} has {article} {target} to find")
-        return int(count)
+def open_searcher(
+    where: str, *, data: Path | None = None, model: Path | None = None, device: str = "cpu"
+) -> Searcher:
+    """Open an index or the gallery of a run.
 
-    def _with_codes(self, hits: list[Hit], target: Modality) -> tuple[list[Hit], list[Codes]]:
-        """Return hits with their codes, but those that were changed or deleted since."""
-        kept: list[Hit] = []
-        codes: list[Codes] = []
-        for hit in hits:
-            with suppress(UsageError, KeyError):
-                codes.append(self.index.get(hit.id).codes[target])
-                kept.append(hit)
-        return kept, codes
+    Args:
+        where: index folder or URI, or run folder.
+        data: where a run's collection is now, if it was moved.
+        model: run or model folder of an index; default the copy in its folder.
+        device: where the model runs, once it is needed.
+
+    Raises:
+        UsageError: `data` is given for an index, or `model` for a run.
+        DataError, ModelError: what is there cannot be read.
+    """
+    if is_index(where):
+        if data is not None:
+            raise UsageError("--data is for runs; an index holds what it shows")
+        return Searcher.open(where, model=model, device=device)
+    if model is not None:
+        raise UsageError("--model is for indexes; a run has its own model")
+    from proxyhash.search.run import RunSearcher
+
+    return RunSearcher.open(where, data=data, device=device)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from proxyhash import __version__
 from proxyhash.service.errors import add_handlers
 from proxyhash.service.middleware import Surroundings
-from proxyhash.service.routes import admin, encode, info, items, page, search
+from proxyhash.service.routes import info, items, page, search
 from proxyhash.service.service import Service
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def create_app(service: Service | Settings) -> FastAPI:
     )
     app.state.service = service
     add_handlers(app)
-    for part in (search, encode, items, info, admin):
-        app.include_router(part.router)
-    app.include_router(info.probes)
-    app.include_router(page.router)
+    for router in (
+        search.router, items.router, info.router, info.admin, info.probes, page.router,
+    ):  # fmt: skip
+        app.include_router(router)
     app.add_middleware(Surroundings, service=service)
     _secure(app)
     return app

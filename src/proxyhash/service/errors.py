@@ -1,4 +1,4 @@
-"""What a service answers when it cannot do what was asked: one shape for every error."""
+"""Error responses of the service: one shape for all of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from proxyhash.errors import DataError, ImageError, ProxyhashError, UsageError
+from proxyhash.search.query import NoEncoderError, NotFoundError, TooManyHitsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ class FastJson(Response):
 
 
 class ApiError(HTTPException):
-    """An answer that is an error.
+    """Error response, raised anywhere below a route.
 
     Args:
         status: HTTP status.
@@ -53,23 +54,40 @@ class ApiError(HTTPException):
 
 
 def busy(message: str, *, seconds: int = 1) -> ApiError:
-    """Return the answer to a request that there is no room for."""
+    """Return the answer of a service that is overloaded."""
     return ApiError(503, "busy", message, headers={"Retry-After": str(seconds)})
 
 
 @contextmanager
-def refusing(*, place: str = "") -> Iterator[None]:
+def refusing(*errors: type[ProxyhashError]) -> Iterator[None]:
     """Turn what is wrong with a request, said by the package's checks, into an answer.
 
-    Wrap checks of the request in this and never the work on the index: what goes wrong there is no
-    fault of the client, and its message may name files of the server.
+    Wrap checks of the request in this and never the work on the index, unless `errors` are named:
+    what goes wrong there is not the client's fault, and its message may name files of the server.
+
+    Args:
+        errors: which errors; default all that blame the request.
+
+    Raises:
+        ApiError: with the error's own sentence.
     """
+    blaming = errors or (UsageError, DataError)
     try:
         yield
-    except ImageError as error:
-        raise ApiError(422, "bad_image", f"{place}{error}") from error
-    except (UsageError, DataError) as error:
-        raise ApiError(422, "invalid_request", f"{place}{error}") from error
+    except blaming as error:
+        status, code = next(
+            (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)),
+            (422, "invalid_request"),
+        )
+        raise ApiError(status, code, str(error)) from error
+
+
+_REFUSALS: dict[type[ProxyhashError], tuple[int, str]] = {
+    NotFoundError: (404, "not_found"),
+    NoEncoderError: (422, "no_encoder"),
+    TooManyHitsError: (422, "too_many_hits"),
+    ImageError: (422, "bad_image"),
+}
 
 
 @contextmanager
@@ -82,8 +100,8 @@ def storing() -> Iterator[None]:
         raise ApiError(
             507,
             "storage",
-            "the change could not be stored, and was not made; what was acknowledged before is "
-            "kept: let who runs the service look at its log and its disk, then try again",
+            "the change could not be stored and was not made; everything acknowledged before is "
+            "kept: ask whoever runs the service to check its log and its disk, then try again",
         ) from error
 
 
@@ -118,7 +136,7 @@ async def _answer(request: Request, error: Exception) -> Response:
     code = getattr(error, "code", None) or _CODES.get(error.status_code, "invalid_request")
     message = str(error.detail)
     if error.status_code == 404 and not isinstance(error, ApiError):
-        message = "there is nothing at this address; /openapi.json lists what there is"
+        message = "not found; /openapi.json lists every address"
     return error_response(
         error.status_code, code, message, request_id=request_id, headers=error.headers or {}
     )

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, a name check, a key, a time limit, a log line."""
+"""Around every request: an id, a host check, a key, a time limit, security headers, a log line."""
 
 from __future__ import annotations
 
@@ -11,22 +11,52 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from proxyhash.service.access import check_access
+from proxyhash.service.bodies import BoundedBody
 from proxyhash.service.errors import ApiError, error_response
-from proxyhash.service.receiving import BoundedBody
-from proxyhash.service.security import security_headers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from proxyhash.service.keys import Key
     from proxyhash.service.service import Service
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "scope_of"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLIENT_GONE = 499
 """The status that logs and metrics show where the client left before its answer; as in nginx."""
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+_OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.ico")
+_READING = ("GET", "HEAD")
+_READING_POSTS = (
+    "/v1/search",
+    "/v1/search/image",
+    "/v1/search/batch",
+    "/v1/encode",
+    "/v1/encode/image",
+)
+
+# Headers that tell browsers to trust no more than they must.
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_PAGE = _ALWAYS | {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+}
+_DATA = _ALWAYS | {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
 
 
 class Surroundings:
@@ -151,4 +181,60 @@ class _Exchange:
         _LOG.log(level, "request", extra=extra)
 
 
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+def scope_of(method: str, path: str) -> str | None:
+    """Return which scope of key a request needs, "read" or "write", or None for none.
+
+    Probes, the page and the description of the service hold nothing of the index. Whatever is not
+    known to be reading counts as writing.
+    """
+    if method in _READING and (path in _OPEN or path.startswith("/web/")):
+        return None
+    if method in _READING or (method == "POST" and path in _READING_POSTS):
+        return "read"
+    return "write"
+
+
+def check_access(service: Service, scope: Scope, headers: Headers) -> Key | None:
+    """Return the key that a request shows, None where it needs none.
+
+    Raises:
+        ApiError: 421, the host is another's name; 401, no valid key; 403, it may not do this.
+    """
+    _check_host(service, headers)
+    needed = scope_of(scope["method"], scope["path"])
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    key = None
+    if scheme.lower() == "bearer" and service.keys is not None:
+        key = service.keys.find(secret.strip())
+    if needed is None or (needed == "read" and service.settings.reads_are_open):
+        return key
+    if key is None:
+        raise ApiError(
+            401,
+            "unauthorized",
+            "a key is needed: send the header `Authorization: Bearer KEY` with a valid key",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    if not key.allows(needed):
+        raise ApiError(403, "forbidden", f"this key may {key.scope}, and this needs {needed}")
+    return key
+
+
+def _check_host(service: Service, headers: Headers) -> None:
+    allowed = service.settings.hosts
+    if not allowed:
+        return
+    host = headers.get("host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    if name.lower() not in allowed:
+        raise ApiError(
+            421,
+            "wrong_host",
+            "the service does not go by this name; add it with --allow-host, or use the address "
+            "that it printed",
+        )
+
+
+def security_headers(path: str) -> dict[str, str]:
+    """Return the headers of an answer; those of the page let it load its own files only."""
+    return _PAGE if path == "/" or path.startswith("/web/") else _DATA

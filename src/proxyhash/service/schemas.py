@@ -1,13 +1,17 @@
-"""What requests and answers look like; the OpenAPI description is made from these."""
+"""Bodies of requests and responses; the OpenAPI description is generated from these."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
+from proxyhash.data import Modality
+from proxyhash.index import parse_filter
+from proxyhash.search import Query, SearchOptions
 
 __all__ = [
     "BatchAnswer",
@@ -22,61 +26,107 @@ __all__ = [
     "ItemsRequest",
     "NewItem",
     "SearchAnswer",
-    "SearchOptions",
+    "SearchParameters",
     "SearchRequest",
     "Status",
     "Upserted",
 ]
 
-Modality: TypeAlias = Literal["image", "text"]
-
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
 Id = Annotated[str, Field(min_length=1, max_length=512)]
 JsonObject = dict[str, Any]
 
-_ONE_QUERY: Any = {"oneOf": [{"required": [name]} for name in ("text", "id", "code")]}
+_QUERIES = ("text", "id", "code", "vector")
+_ONE_QUERY: Any = {"oneOf": [{"required": [name]} for name in _QUERIES]}
+
+# Described here and checked by `Query` and `SearchOptions`, which refuse with the same sentence
+# everywhere.
+_HEX: Any = {"pattern": r"^([0-9a-fA-F]{2})+$"}
+_AT_LEAST_1: Any = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}
+_AT_LEAST_0: Any = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SearchOptions(_Request):
-    """What is looked for, and how much of it."""
+class SearchParameters(_Request):
+    """How much of what is searched for; `proxyhash.search.SearchOptions` checks the values."""
 
-    target: Modality | None = Field(None, description="Whose codes are searched.")
+    target: Modality | None = Field(None, description="Modality whose codes are searched.")
     k: int | None = Field(
         12,
-        ge=1,
-        le=2**31,
-        description="Hits at most; null for all within the radius.",
+        json_schema_extra=_AT_LEAST_1,
+        description="Number of hits at most; null for all within the radius.",
     )
-    radius: int | None = Field(None, ge=0, le=2**31, description="No hit is farther, in bits.")
+    radius: int | None = Field(
+        None, json_schema_extra=_AT_LEAST_0, description="Largest distance of a hit, in bits."
+    )
     filter: JsonObject | None = Field(
         None,
         description='Condition on payloads, such as {"field": "labels", "contains": "dog"}.',
     )
-    explain: bool = Field(False, description="Also count distances and name the nearest proxies.")
+    explain: bool = Field(
+        False, description="Also count the codes at each distance and name the nearest proxies."
+    )
+
+    def options(self) -> SearchOptions:
+        """Return the options as values of the package.
+
+        Raises:
+            UsageError: one is out of range, or the filter is malformed.
+        """
+        return SearchOptions(
+            target=self.target,
+            k=self.k,
+            radius=self.radius,
+            filter=None if self.filter is None else parse_filter(self.filter),
+        )
 
 
-class SearchRequest(SearchOptions):
-    """A search by one of text, id and code."""
+class SearchRequest(SearchParameters):
+    """A search by one of text, id, code and vector."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_ONE_QUERY)
 
     text: str | None = None
     id: Id | None = None
-    code: Hex | None = None
-    modality: Modality | None = Field(None, description="Which code of the item `id` asks.")
+    code: str | None = Field(
+        None, json_schema_extra=_HEX, description="Packed code in hex, first bit first."
+    )
+    vector: list[float] | None = Field(
+        None, max_length=65_536, description="Features, as the encoder of `modality` returns them."
+    )
+    modality: Modality | None = Field(
+        None, description="Which code of the item `id` asks; which network encodes `vector`."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> SearchRequest:
-        given = [name for name in ("text", "id", "code") if getattr(self, name) is not None]
+        given = [name for name in _QUERIES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("give exactly one of text, id and code")
-        if self.modality is not None and self.id is None:
-            raise ValueError("modality says which code of an item asks; give it beside an id")
+            raise ValueError("give exactly one of text, id, code and vector")
+        if self.modality is not None and self.text is not None:
+            raise ValueError("give modality beside an id, a code or a vector, never beside a text")
         return self
+
+    def query(self) -> Query:
+        """Return the query as a value of the package.
+
+        Raises:
+            UsageError: it cannot be searched for.
+        """
+        return Query(
+            text=self.text,
+            item=self.id,
+            code=self.code,
+            vector=None if self.vector is None else _array(self.vector),
+            modality=self.modality,
+        )
+
+
+def _array(values: list[float]) -> Any:
+    return np.array(values, np.float64)
 
 
 class BatchRequest(_Request):
@@ -101,7 +151,7 @@ class NewItem(_Request):
 
 
 class ItemsRequest(_Request):
-    """Items to store in place of what is stored under their ids."""
+    """Items to store, replacing those with the same ids."""
 
     items: list[NewItem]
 
@@ -113,15 +163,15 @@ class Ids(_Request):
 
 
 class Status(BaseModel):
-    """Whether the service is well."""
+    """State of the service."""
 
     status: str
 
 
 class QueryAnswer(BaseModel):
-    """What was searched for."""
+    """The query that an answer is for."""
 
-    kind: Literal["text", "image", "id", "code"]
+    kind: str = Field(description="text, image, id, code or vector")
     modality: Modality | None
     text: str | None
     id: str | None
@@ -129,7 +179,7 @@ class QueryAnswer(BaseModel):
 
 
 class HitAnswer(BaseModel):
-    """One item that was found."""
+    """One item of an answer."""
 
     id: str
     distance: int
@@ -139,7 +189,7 @@ class HitAnswer(BaseModel):
 
 
 class Milliseconds(BaseModel):
-    """How long a search took, waiting included."""
+    """Milliseconds that a search took, waiting included."""
 
     encode: float
     search: float
@@ -154,10 +204,10 @@ class ProxyAnswer(BaseModel):
 
 
 class Explanation(BaseModel):
-    """What the code of a query says."""
+    """Distances of all searched codes, and the nearest classes."""
 
     histogram: list[int] = Field(
-        description="Searched codes at distance 0, 1, ..., bits; empty where unknown."
+        description="Number of searched codes at distance 0, 1, ..., bits; empty if unknown."
     )
     cut: int | None = Field(description="Distance of the last hit.")
     proxies: list[ProxyAnswer]
@@ -182,7 +232,7 @@ class BatchAnswer(BaseModel):
 
 
 class Encoded(BaseModel):
-    """Codes, in hex, first bit first."""
+    """Codes in hex, first bit first."""
 
     bits: int
     model: str
@@ -190,7 +240,7 @@ class Encoded(BaseModel):
 
 
 class Item(BaseModel):
-    """What is stored under an id."""
+    """A stored item."""
 
     id: str
     codes: dict[str, str]
@@ -198,13 +248,13 @@ class Item(BaseModel):
 
 
 class Upserted(BaseModel):
-    """How many items were stored."""
+    """Number of items stored."""
 
     upserted: int
 
 
 class Deleted(BaseModel):
-    """How many items there were to remove."""
+    """Number of items deleted."""
 
     deleted: int
 
@@ -218,14 +268,14 @@ class ModelInfo(BaseModel):
 
 
 class LabelCount(BaseModel):
-    """A label and how many items have it."""
+    """A label and the number of items that have it."""
 
     name: str
     count: int
 
 
 class LimitsInfo(BaseModel):
-    """The most that a request may ask for."""
+    """Limits of one request."""
 
     k: int
     text: int
@@ -234,7 +284,7 @@ class LimitsInfo(BaseModel):
 
 
 class Info(BaseModel):
-    """What the service is and holds."""
+    """Version, index, model and limits of the service."""
 
     version: str
     bits: int
@@ -249,7 +299,7 @@ class Info(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """One error: a code to compare, a message to read, the id of the request."""
 
     code: str
     message: str
@@ -257,6 +307,6 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Every error."""
+    """Body of every error response."""
 
     error: ErrorDetail

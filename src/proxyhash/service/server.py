@@ -14,7 +14,7 @@ import uvicorn
 from proxyhash.errors import UsageError
 from proxyhash.service.app import create_app
 from proxyhash.service.errors import ApiError
-from proxyhash.service.garbage import settle
+from proxyhash.service.service import settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,9 +1,11 @@
-"""What is served at one moment: an index, the model of its codes, and its thumbnails."""
+"""One state of the served index: the index with its model, worker threads, and who uses it."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -11,13 +13,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from proxyhash.catalog.folder import IndexFolder
 from proxyhash.codes import code_bytes, distances, pack
-from proxyhash.search.index_searcher import IndexSearcher
+from proxyhash.data import MODALITIES
+from proxyhash.data.images import check_image
+from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
+from proxyhash.errors import UsageError
+from proxyhash.search import Query, Searcher
+from proxyhash.search.query import NotFoundError, TooManyHitsError
+from proxyhash.search.steps import encode, encode_item, find, prepare
 from proxyhash.service.batching import MicroBatcher
-from proxyhash.service.encoding import Encoding
-from proxyhash.service.errors import busy
-from proxyhash.service.finding import Found, Search, find
+from proxyhash.service.errors import busy, refusing
 from proxyhash.service.labels import Labels
 
 if TYPE_CHECKING:
@@ -25,63 +30,90 @@ if TYPE_CHECKING:
 
     from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import Codes
+    from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
-    from proxyhash.index import Index
-    from proxyhash.service.metrics import Metrics
+    from proxyhash.index import Index, IndexItem
+    from proxyhash.search import Answer, EncodedQuery, SearchOptions
+    from proxyhash.search.steps import Search
+    from proxyhash.service.monitoring import Metrics
     from proxyhash.service.settings import Limits, Settings
 
-__all__ = ["Snapshot"]
+__all__ = ["Served", "Snapshot"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 4
+_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": b"P6 1 1 255\n\x80\x80\x80"}
+"""Something small to encode before the first request; the image is a PPM of one gray pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """An answer, and how it came about.
+
+    Attributes:
+        answer: what was found.
+        encode_ms: time until the code of the query was known, waiting included.
+        search_ms: time of the search, waiting included.
+        total_ms: both, and the time of the explanation.
+        histogram: number of searched codes at distance 0, 1, ..., bits; empty where the index
+            cannot count them, None where nobody asked.
+        proxies: the nearest classes with their distances, None where nobody asked.
+    """
+
+    answer: Answer
+    encode_ms: float
+    search_ms: float
+    total_ms: float
+    histogram: list[int] | None = None
+    proxies: list[dict[str, Any]] | None = None
 
 
 class Snapshot:
-    """One index with its model and thumbnails, the threads that work on them, and who uses it.
+    """A searcher, the threads that work on it, and the number of requests that use it.
+
+    Inputs are encoded and codes are searched together with those of other requests that arrive at
+    the same moment. Files (images) are encoded by one worker per core, so that all cores are busy
+    as long as files wait; texts take so little that one thread is enough.
 
     Made in a thread of its own; everything else is called in the event loop.
 
     Args:
-        index: what is searched; closed with the snapshot unless `keep_index` is set.
-        model: makes the codes of queries, or None.
-        thumbnails: small images, or None.
+        source: what is searched; its index is closed with the snapshot unless `keep_index` is set.
         limits: of the service.
         metrics: of the service.
+        place: equal for snapshots of the same index folder; None elsewhere.
 
     Attributes:
         proxies: packed codes of the model's classes, uint8 (C, ceil(bits/8)); None without.
-        users: requests that are at work on it.
+        users: number of requests at work on it.
         keep_index: whether another snapshot has taken the index over.
     """
 
     def __init__(
-        self,
-        index: Index,
-        model: HashModel | None,
-        thumbnails: ThumbnailStore | None,
-        *,
-        limits: Limits,
-        metrics: Metrics,
-        place: object = None,
+        self, source: Searcher, *, limits: Limits, metrics: Metrics, place: object = None
     ) -> None:
-        self.index = index
-        self.model = model
-        self.thumbnails = thumbnails
+        self.source = source
+        self.index: Index = source.index
+        self.model: HashModel | None = source.model if source.has_model else None
+        self.thumbnails: ThumbnailStore | None = source.thumbnails
         self.place = place
-        self.encoding = Encoding(model, limits=limits, metrics=metrics)
         self.users = 0
         self.keep_index = False
         self.proxies: Codes | None = None
-        if model is not None and model.proxies is not None:
-            self.proxies = pack(model.proxies.codes > 0)
-        self.labels = Labels(index)
+        if self.model is not None and self.model.proxies is not None:
+            self.proxies = pack(self.model.proxies.codes > 0)
+        self.labels = Labels(self.index)
         self._limits = limits
         self._waiting = 0
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
-        self._searches: MicroBatcher[Search, Found] = MicroBatcher(
-            partial(find, index, thumbnails),
+        self._encoders = {
+            name: _encoder(source, name, limits=limits, metrics=metrics)
+            for name in (source.encoders if self.model is not None else ())
+        }
+        self._searches: MicroBatcher[Search, Answer] = MicroBatcher(
+            partial(find, source),
             name="searches",
             most=limits.search_batch,
             waiting=limits.waiting,
@@ -105,24 +137,14 @@ class Snapshot:
         """
         from proxyhash.index.open import open_index
 
-        folder = IndexFolder.at(settings.index)
         place = _place(settings.index)
         reuse = old is not None and settings.write and place is not None and place == old.place
         index = old.index if reuse and old else open_index(settings.index, write=settings.write)
         try:
-            source = settings.model or (folder.model if folder else None)
-            searcher = IndexSearcher(
-                index, name=settings.index, model=source, device=settings.device
+            source = Searcher.over(
+                index, settings.index, model=settings.model, device=settings.device
             )
-            snapshot = cls(
-                index,
-                searcher.model if source else None,
-                folder.thumbnails if folder else None,
-                limits=settings.limits,
-                metrics=metrics,
-                place=place,
-            )
-            snapshot.encoding.warm_up()
+            snapshot = cls(source, limits=settings.limits, metrics=metrics, place=place)
             snapshot.warm_up()
         except BaseException:
             if not reuse:
@@ -132,14 +154,69 @@ class Snapshot:
             old.keep_index = True
         return snapshot
 
+    async def search(
+        self, query: Query, options: SearchOptions, *, explain: bool = False
+    ) -> Served:
+        """Return the items nearest to a query.
+
+        Raises:
+            ApiError: 404, there is no such item; 422, the query or an option cannot be used; 503,
+                too many wait.
+        """
+        start = time.perf_counter()
+        encoded = await self.encode(query)
+        took = 1000 * (time.perf_counter() - start)
+        return await self.find(encoded, options, explain=explain, encode_ms=took)
+
+    async def encode(self, query: Query) -> EncodedQuery:
+        """Return a query with its code; raises as `search`."""
+        if query.item is not None:
+            item = await self.item(query.item)
+            with refusing():
+                return encode_item(self.source, query, item)
+        with refusing():
+            if query.code is not None:
+                return encode(self.source, [query])[0]
+            if query.vector is not None:
+                return (await self.run(encode, self.source, [query]))[0]
+            return await self._checked_encoder(query).submit(query)
+
+    async def find(
+        self,
+        query: EncodedQuery,
+        options: SearchOptions,
+        *,
+        explain: bool = False,
+        encode_ms: float = 0.0,
+    ) -> Served:
+        """Return the items nearest to a query whose code is known; raises as `search`."""
+        start = time.perf_counter()
+        with refusing():
+            search = prepare(self.index, query, options, most=self._limits.k)
+        with refusing(TooManyHitsError):
+            answer = await self._searches.submit(search)
+        search_ms = 1000 * (time.perf_counter() - start)
+        histogram, proxies = await self.run(self._explain, search) if explain else (None, None)
+        total_ms = encode_ms + 1000 * (time.perf_counter() - start)
+        return Served(answer, encode_ms, search_ms, total_ms, histogram, proxies)
+
+    async def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
+        """Return a stored item.
+
+        Raises:
+            ApiError: 404, there is none; 503, too many requests wait.
+        """
+        with refusing(NotFoundError):
+            return await self.run(self.source.item, id)
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run work on the index in a thread.
 
         Raises:
-            ApiError: 503, too much waits already.
+            ApiError: 503, too many requests wait already.
         """
         if self._waiting >= self._limits.waiting:
-            raise busy("too many requests wait for the index; try again in a second")
+            raise busy("too many requests are waiting for the index; try again in a second")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -147,17 +224,19 @@ class Snapshot:
         finally:
             self._waiting -= 1
 
-    async def find(self, search: Search) -> Found:
-        """Search, together with what others search for in the same way at the same moment.
+    def waiting(self, modality: Modality) -> int:
+        """Return the number of inputs of a modality that wait to be encoded."""
+        batcher = self._encoders.get(modality)
+        return batcher.waiting if batcher else 0
 
-        Raises:
-            ApiError: 422, it finds more than an answer has room for; 503, too many wait.
-        """
-        return await self._searches.submit(search)
+    def encoder_kind(self, modality: Modality) -> str | None:
+        """Return the name of an encoder, None where there is none."""
+        return self.source.encoder(modality).kind if modality in self._encoders else None
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""
-        await self.encoding.close()
+        for encoder in self._encoders.values():
+            await encoder.close()
         await self._searches.close()
         await self.labels.close()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
@@ -165,19 +244,60 @@ class Snapshot:
             await asyncio.to_thread(self.index.close)
 
     def warm_up(self) -> None:
-        """Search once, so that the first request need not wait."""
+        """Encode and search once, so that the first request need not wait."""
+        for name in self._encoders:
+            if name in _WARM_UP:
+                encode(self.source, [Query.of(name, _WARM_UP[name])])
         nothing = np.zeros((1, code_bytes(self.index.bits)), np.uint8)
         for modality in self.index.modalities:
             self.index.search(nothing, k=1, modality=modality)
-        self.nearest_proxies(nothing[0])
+        self._nearest_proxies(nothing[0])
 
-    def nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
-        """Return the classes whose proxies are nearest to a code, the alphabet deciding ties."""
+    def _checked_encoder(self, query: Query) -> MicroBatcher[Query, EncodedQuery]:
+        """Return the queue for a query; refuse it before any work where it is too large."""
+        assert query.modality is not None
+        if query.modality not in self._encoders:
+            self.source.encoder(query.modality)  # says what is missing
+        if query.text is not None and len(query.text) > self._limits.text:
+            raise UsageError(
+                f"the text has {len(query.text)} characters; {self._limits.text} are the most"
+            )
+        if isinstance(query.image, bytes):
+            check_image(query.image, max_pixels=self._limits.pixels)
+        return self._encoders[query.modality]
+
+    def _explain(self, search: Search) -> tuple[list[int], list[dict[str, Any]]]:
+        code = search.query.code
+        histogram: list[int] = []
+        if self.index.supports("count_distances"):
+            histogram = self.index.count_distances(
+                code[None], modality=search.target, filter=search.options.filter
+            ).tolist()
+        return histogram, self._nearest_proxies(code)
+
+    def _nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
+        """Return the classes whose proxies are nearest to a code; ties in alphabetical order."""
         if self.proxies is None or self.model is None:
             return []
         found = distances(code[None], self.proxies)[0].tolist()
         pairs = sorted(zip(found, self.model.classes, strict=True))[:most]
         return [{"label": label, "distance": distance} for distance, label in pairs]
+
+
+def _encoder(
+    source: Searcher, modality: Modality, *, limits: Limits, metrics: Metrics
+) -> MicroBatcher[Query, EncodedQuery]:
+    """Return the queue in front of one encoder."""
+    kind = MODALITIES[modality]
+    heavy: dict[str, Any] = {"workers": worker_threads(), "prepare": use_one_torch_thread}
+    return MicroBatcher(
+        partial(encode, source),
+        name=kind.plural,
+        most=limits.encode_batch,
+        waiting=limits.waiting,
+        observe=metrics.encode_batch.labels(modality).observe,
+        **(heavy if kind.is_file else {}),
+    )
 
 
 def _place(uri: str) -> object:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
-from proxyhash.methods import Context, Memory, get_method, make_objective
-from proxyhash.networks.hashing_network import HashingNetwork
+from proxyhash.methods import Context, Memory, make_objective
+from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
+from proxyhash.training.config import NetworkOptions
 from proxyhash.training.devices import derive_seed, seeded
 from proxyhash.training.optimizer import make_optimizer
 from proxyhash.training.state import Networks, TrainState, WeightAverage
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.data import Modality
-    from proxyhash.methods import Rows
+    from proxyhash.methods import Objective, Rows
+    from proxyhash.networks import Network
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["build_state", "complete_networks"]
@@ -53,7 +56,6 @@ def build_state(
     Raises:
         UsageError: an option cannot be used, or too few items have both labels and a modality.
     """
-    networks = Networks(_make_networks(config, train)).to(config.device)
     objective = make_objective(
         config.method,
         Context(
@@ -64,6 +66,7 @@ def build_state(
         ),
         config.settings,
     ).to(config.device)
+    networks = Networks(_make_networks(config, objective, train)).to(config.device)
     started = time.perf_counter()
     if not resumed:
         with seeded(config.seed, _WEIGHTS, _FIRST_STAGE, device=config.device):
@@ -93,33 +96,52 @@ def complete_networks(
     state.seconds += time.perf_counter() - started
 
 
-def _make_networks(config: TrainConfig, train: Rows) -> dict[Modality, HashingNetwork]:
+def _make_networks(
+    config: TrainConfig, objective: Objective, train: Rows
+) -> dict[Modality, Network]:
     """Return one network per modality, with initial weights and standardization."""
-    networks: dict[Modality, HashingNetwork] = {}
+    networks: dict[Modality, Network] = {}
     for position, (modality, features) in enumerate(train.features.items()):
-        present = train.present[modality]
+        present, width = train.present[modality], features.shape[1]
         if int(present.sum()) < 2:
             raise UsageError(
                 f"{int(present.sum())} training items have a label and {MODALITIES[modality].one}; "
                 "at least 2 are needed"
             )
-        options = config.network_options(modality)
-        if options["input_dropout"] is None:
-            options["input_dropout"] = get_method(config.method).input_dropout(features.shape[1])
-        network = HashingNetwork(
-            features.shape[1],
-            config.bits,
+        options = _accepted_options(config, modality)
+        if options.get("input_dropout", 0.0) is None:
+            options["input_dropout"] = objective.input_dropout(width)
+        networks[modality] = objective.make_network(
+            modality,
+            config.network_kind,
+            width,
             seed=derive_seed(config.seed, _WEIGHTS, _weights_number(position)),
-            categories=train.labels.shape[1] if config.posterior else 0,
-            **options,
+            options=options,
         )
-        network.fit_standardization(features.cpu(), present.cpu())
-        networks[modality] = network
+        networks[modality].fit_standardization(features.cpu(), present.cpu())
     first, *others = networks.values()
     for network in others:
-        if first.phnet is not None:
-            network.phnet = first.phnet
+        network.share_parts(first)
     return networks
+
+
+def _accepted_options(config: TrainConfig, modality: Modality) -> dict[str, Any]:
+    """Return the network options that networks of the configured kind take.
+
+    Raises:
+        UsageError: an option was changed that they do not take.
+    """
+    options = config.network_options(modality)
+    parameters = signature(NETWORKS[config.network_kind]).parameters
+    if any(each.kind is Parameter.VAR_KEYWORD for each in parameters.values()):
+        return options
+    for key in options.keys() - parameters.keys():
+        if options.pop(key) != NetworkOptions.model_fields[key].default:
+            raise UsageError(
+                f"networks of kind {config.network_kind} have no option {key}; leave it out, or "
+                "choose another --network-kind"
+            )
+    return options
 
 
 def _weights_number(position: int) -> int:

@@ -35,7 +35,7 @@ FORMER_KEYS = {
     "text_network": "networks",
     "text_learning_rate": "learning_rates",
 }
-"""Keys of version 0.1, each for one modality, and the keys that replaced them."""
+"""Keys of version 0.1 for one modality, and the keys that replaced them."""
 
 _NO_ENCODER = "none"
 """The encoder of a modality that a run leaves out."""
@@ -107,8 +107,8 @@ class TrainConfig(NetworkOptions):
     protocol: str | None = None
     """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
-    posterior: bool = False
-    """Predict the classes on the way to the bits, as `dchml-plus` needs it."""
+    network_kind: str = "hashing"
+    """Kind of the networks, a name from the registry; a method may bring a kind of its own."""
     networks: dict[Modality, dict[str, Any]] = Field(default_factory=dict)
     """Network options that differ for a modality, for example {"text": {"hidden": [8192]}}."""
 
@@ -244,10 +244,13 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration with keys of version 0.1 replaced by today's.
 
-    `image_encoder` and `text_encoder` are now in `encoders`, `text_network` is in `networks` and
-    `text_learning_rate` in `learning_rates`.
+    `image_encoder` and `text_encoder` are now in `encoders`, `text_network` is in `networks`,
+    `text_learning_rate` in `learning_rates`, and `posterior` is a `network_kind`.
     """
     current = dict(values)
+    posterior = current.pop("posterior", None)
+    if isinstance(posterior, bool):
+        current.setdefault("network_kind", "posterior" if posterior else "hashing")
     for old, key in FORMER_KEYS.items():
         if old not in current:
             continue

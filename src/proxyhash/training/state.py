@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data import Modality
     from proxyhash.methods import Memory, Objective
-    from proxyhash.networks.hashing_network import HashingNetwork
+    from proxyhash.networks import Network
 
 __all__ = [
     "Best",
@@ -51,16 +51,16 @@ FORMAT = 1
 class Networks(nn.Module):
     """The hashing networks of a run by modality, as one module; they may share parts."""
 
-    def __init__(self, networks: Mapping[Modality, HashingNetwork]) -> None:
+    def __init__(self, networks: Mapping[Modality, Network]) -> None:
         super().__init__()
         for modality, network in networks.items():
             self.add_module(modality, network)
 
-    def __getitem__(self, modality: Modality) -> HashingNetwork:
-        return cast("HashingNetwork", self.get_submodule(modality))
+    def __getitem__(self, modality: Modality) -> Network:
+        return cast("Network", self.get_submodule(modality))
 
     @property
-    def by_modality(self) -> dict[Modality, HashingNetwork]:
+    def by_modality(self) -> dict[Modality, Network]:
         """The networks themselves."""
         return {modality: self[modality] for modality, _ in self.named_children()}
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from proxyhash.errors import UsageError
 from proxyhash.methods.shared.batch import Batch, Rows
 from proxyhash.methods.shared.objective import Objective, Passes
+from proxyhash.networks import HashingNetwork
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.data import Modality
-    from proxyhash.networks.hashing_network import HashingNetwork
+    from proxyhash.networks import Network
 
 __all__ = ["ClosedFormObjective", "Projection"]
 
@@ -54,12 +56,24 @@ class ClosedFormObjective(Objective):
 
     @torch.no_grad()
     def begin_run(
-        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+        self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
-        """Fill the one layer of each network."""
+        """Fill the one layer of each network.
+
+        Raises:
+            UsageError: the networks are not of the kind "hashing".
+        """
+        linear: dict[Modality, HashingNetwork] = {}
+        for modality, network in networks.items():
+            if not isinstance(network, HashingNetwork):
+                raise UsageError(
+                    f"methods in closed form fill networks of kind hashing, not {network.kind}; "
+                    "leave out --network-kind"
+                )
+            linear[modality] = network
         rows = Rows(
             features={
-                modality: networks[modality].standardized(features).double().cpu()
+                modality: linear[modality].standardized(features).double().cpu()
                 for modality, features in train.features.items()
             },
             present={modality: present.cpu() for modality, present in train.present.items()},
@@ -68,7 +82,7 @@ class ClosedFormObjective(Objective):
         found = self.projections(rows)
         for modality in track(list(found), f"fill {len(found)} networks"):
             mean, weights = found[modality]
-            (layer,) = (part for part in networks[modality].layers if isinstance(part, nn.Linear))
+            (layer,) = (part for part in linear[modality].layers if isinstance(part, nn.Linear))
             layer.weight.copy_(weights.T)
             layer.bias.copy_(-mean @ weights)
 

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from proxyhash.data import Modality
 from proxyhash.methods.shared.settings import Settings
+from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.methods.shared.batch import Batch, Memory, Rows
-    from proxyhash.networks.hashing_network import HashingNetwork
+    from proxyhash.networks import Network
     from proxyhash.proxies.proxies import Proxies
 
 __all__ = ["Context", "MethodCard", "Objective", "Passes", "alternating", "joint"]
@@ -100,6 +101,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.bits = context.bits
         self.seed = context.seed
+        self.classes = context.classes
         self.modalities = context.modalities
         self.settings = settings
 
@@ -129,8 +131,31 @@ class Objective(nn.Module, ABC):
         """
         return 0.5 * min(1.0, width / 1024)
 
+    def make_network(
+        self,
+        modality: Modality,  # noqa: ARG002
+        kind: str,
+        dim_in: int,
+        *,
+        seed: int,
+        options: Mapping[str, Any],
+    ) -> Network:
+        """Return the untrained network of one modality; those of a run may share parts later.
+
+        Args:
+            modality: The network's modality.
+            kind: A name from the registry of network kinds; the configuration's `network_kind`.
+            dim_in: Width of the features.
+            seed: Determines the initial weights.
+            options: The configuration's network options for this modality.
+
+        Raises:
+            UsageError: there is no such kind, or an option is out of its range.
+        """
+        return NETWORKS[kind].make(dim_in, self.bits, classes=self.classes, seed=seed, **options)
+
     def begin_run(
-        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+        self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
         """Prepare a new run; a resumed one has its state from the checkpoint instead.
 
@@ -149,7 +174,7 @@ class Objective(nn.Module, ABC):
     def run_network(
         self,
         modality: Modality,  # noqa: ARG002
-        network: HashingNetwork,
+        network: Network,
         features: Tensor,
         labels: Tensor,  # noqa: ARG002
     ) -> Tensor:
@@ -168,7 +193,7 @@ class Objective(nn.Module, ABC):
         return outputs
 
     def end_run(
-        self, networks: Mapping[Modality, HashingNetwork], train: Rows, *, track: Track = silent
+        self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
         """Complete the networks of the best epoch before they are evaluated and saved.
 

@@ -1,4 +1,4 @@
-"""What the service is, and whether it is well."""
+"""The service itself: what it holds, whether it is well, its metrics, and reloading."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from starlette.responses import PlainTextResponse, Response
 
 from proxyhash import __version__
 from proxyhash.service.errors import FastJson, busy
-from proxyhash.service.routes.shared import errors, make_router, service_of
+from proxyhash.service.routes import errors, make_router, service_of
 from proxyhash.service.schemas import Info, Status
 
-__all__ = ["probes", "router"]
+__all__ = ["admin", "probes", "router"]
 
 router = make_router("info")
 probes = APIRouter(tags=["probes"])
+admin = make_router("admin")
 
 
 @router.get("/info", response_model=Info, responses=errors())
@@ -35,8 +36,8 @@ async def info(request: Request) -> FastJson:
                 "modalities": index["modalities"],
                 "model": {
                     "fingerprint": snapshot.index.model,
-                    "image_encoder": snapshot.encoding.kind("image"),
-                    "text_encoder": snapshot.encoding.kind("text"),
+                    "image_encoder": snapshot.encoder_kind("image"),
+                    "text_encoder": snapshot.encoder_kind("text"),
                 },
                 "labels": await snapshot.labels.latest(),
                 "limits": {
@@ -74,6 +75,13 @@ async def metrics(request: Request) -> Response:
     async with service.lease() as snapshot:
         text = await snapshot.run(service.metrics.text)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+@admin.post("/admin/reload", response_model=Status, responses=errors(409))
+async def reload(request: Request) -> FastJson:
+    """Open the newest index, model and keys, and serve them; requests under way are not dropped."""
+    await service_of(request).reload()
+    return FastJson({"status": "reloaded"})
 
 
 def _engine(index: Mapping[str, object]) -> str:

@@ -1,20 +1,25 @@
-"""Items: get, store, delete, and their thumbnails."""
+"""Items: get, store and delete them, and their thumbnails."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated
 
+import numpy as np
 from fastapi import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxyhash.service.errors import ApiError, FastJson
-from proxyhash.service.routes.shared import errors, make_router, service_of
-from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, Upserted
-from proxyhash.service.searching import get_item, visible
+from proxyhash.codes import Codes
+from proxyhash.errors import UsageError
+from proxyhash.index.checks import check_items
+from proxyhash.search import Query
+from proxyhash.service.errors import ApiError, FastJson, refusing, storing
+from proxyhash.service.routes import errors, gather, make_router, service_of
+from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
-from proxyhash.service.writing import delete_items, prepare_items, store_items
+from proxyhash.service.snapshot import Snapshot
 
 __all__ = ["router"]
 
@@ -25,22 +30,23 @@ ItemId = Annotated[str, Path(description="The item's id; it may have slashes.")]
 
 @router.get("/items/{id:path}", response_model=Item, responses=errors(404, 422))
 async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the index's word
-    """Return what is stored under an id."""
+    """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        item = await snapshot.run(get_item, snapshot.index, id)
-        return FastJson(
-            {
-                "id": item.id,
-                "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
-                "payload": visible(item.payload, service.settings),
-            }
-        )
+        item = await snapshot.item(id)
+    hidden = service.settings.hidden
+    return FastJson(
+        {
+            "id": item.id,
+            "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
+            "payload": {key: item.payload[key] for key in item.payload if key not in hidden},
+        }
+    )
 
 
 @router.post("/items", response_model=Upserted, responses=errors(400, 422, 507))
 async def upsert(request: Request, items: ItemsRequest) -> FastJson:
-    """Store items in place of what is stored under their ids; answered once they are durable."""
+    """Store items, replacing those with the same ids; answered once they are durable."""
     service = _writable(request, count=len(items.items))
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
@@ -50,7 +56,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
 
 @router.post("/items/delete", response_model=Deleted, responses=errors(400, 422, 507))
 async def delete_several(request: Request, ids: Ids) -> FastJson:
-    """Remove items; ids that are not stored are passed over."""
+    """Delete items; ids that are not stored are ignored."""
     service = _writable(request, count=len(ids.ids))
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.run(delete_items, snapshot, ids.ids)})
@@ -58,7 +64,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
 async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
-    """Remove an item, if it is there."""
+    """Delete an item, if it is stored."""
     service = _writable(request, count=1)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.run(delete_items, snapshot, [id])})
@@ -71,13 +77,13 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
 )
 async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return the small image that the index keeps of an item."""
+    """Return an item's thumbnail, a JPEG."""
     service = service_of(request)
     async with service.lease() as snapshot:
         thumbnails = snapshot.thumbnails
         jpeg = await snapshot.run(thumbnails.get, id) if thumbnails else None
     if jpeg is None:
-        raise ApiError(404, "not_found", f"the index keeps no thumbnail of {id!r:.80}")
+        raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
     tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
     visibility = "public" if service.settings.reads_are_open else "private"
     headers = {"ETag": tag, "Cache-Control": f"{visibility}, max-age=86400"}
@@ -90,11 +96,131 @@ def _writable(request: Request, *, count: int) -> Service:
     service = service_of(request)
     if not service.settings.write:
         raise ApiError(
-            403, "read_only", "this service only reads; start it with --write to change items"
+            403, "read_only", "this service is read-only; start it with --write to change items"
         )
     most = service.settings.limits.batch
     if count > most:
         raise ApiError(
-            422, "invalid_request", f"{count} items are given; {most} are the most at once"
+            422, "invalid_request", f"{count} items are given; {most} are the most per request"
         )
     return service
+
+
+Group = tuple[list[str], "dict[str, Codes]", list[dict[str, object]]]
+"""Ids, codes by modality and payloads of items that have the same modalities."""
+
+
+async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Group]:
+    """Return checked items by the modalities that they have; nothing is stored yet.
+
+    Raises:
+        ApiError: 422, an item cannot be stored; names it.
+    """
+    ids = [item.id for item in items]
+    twice = next((id_ for id_ in ids if ids.count(id_) > 1), None) if ids else None
+    if twice is not None:
+        raise ApiError(422, "invalid_request", f"id {twice!r:.80} is given twice")
+    codes = await _codes(snapshot, items)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row, each in enumerate(codes):
+        groups.setdefault(tuple(sorted(each)), []).append(row)
+    return [_group(snapshot, items, codes, rows) for rows in groups.values()]
+
+
+def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
+    """Store prepared items; runs in a thread.
+
+    Thumbnails stay only where the image's code does: another image has another thumbnail.
+    """
+    with storing():
+        stale = [id_ for ids, codes, _ in groups for id_ in _new_images(snapshot, ids, codes)]
+        for ids, codes, payloads in groups:
+            snapshot.index.upsert(ids, codes, payloads=payloads)
+        if snapshot.thumbnails is not None and stale:
+            snapshot.thumbnails.delete(stale)
+
+
+def delete_items(snapshot: Snapshot, ids: Sequence[str]) -> int:
+    """Delete items and their thumbnails; runs in a thread."""
+    with storing():
+        count = snapshot.index.delete(ids)
+        if snapshot.thumbnails is not None and count:
+            snapshot.thumbnails.delete(ids)
+    return count
+
+
+async def _codes(snapshot: Snapshot, items: Sequence[NewItem]) -> list[dict[str, Codes]]:
+    """Return the codes of each item, texts encoded where they come without."""
+    bits, modalities = snapshot.index.bits, snapshot.index.modalities
+    codes: list[dict[str, Codes]] = []
+    for item in items:
+        unknown = sorted(set(item.codes) - set(modalities))
+        if unknown:
+            raise ApiError(
+                422,
+                "invalid_request",
+                f"item {item.id!r:.80} has a code of {unknown[0]!r:.40}; the index has "
+                f"{' and '.join(modalities)}",
+            )
+        with refusing():
+            codes.append(
+                {name: Query(code=code).packed_code(bits=bits) for name, code in item.codes.items()}
+            )
+    rows = [
+        row
+        for row, item in enumerate(items)
+        if item.text is not None and "text" not in item.codes and "text" in modalities
+    ]
+    with refusing():
+        queries = [Query(text=items[row].text) for row in rows]
+    encoded = await gather([snapshot.encode(query) for query in queries])
+    with refusing():
+        for row, query in zip(rows, encoded, strict=True):
+            query.check_known()
+            codes[row]["text"] = query.code
+    return codes
+
+
+def _group(
+    snapshot: Snapshot,
+    items: Sequence[NewItem],
+    codes: Sequence[dict[str, Codes]],
+    rows: Sequence[int],
+) -> Group:
+    payloads = []
+    for row in rows:
+        item = items[row]
+        payload = dict(item.payload)
+        if item.text is not None:
+            payload.setdefault("text", item.text)
+        payloads.append(payload)
+    with refusing():
+        names = list(codes[rows[0]])
+        if not names:
+            raise UsageError(
+                f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode"
+            )
+        return check_items(
+            [items[row].id for row in rows],
+            {name: np.stack([codes[row][name] for row in rows]) for name in names},
+            payloads,
+            bits=snapshot.index.bits,
+            modalities=snapshot.index.modalities,
+        )
+
+
+def _new_images(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:
+    """Return those of the ids whose image changes or goes away."""
+    index = snapshot.index
+    if snapshot.thumbnails is None:
+        return []
+    images = codes.get("image")
+    changed = []
+    for row, id_ in enumerate(ids):
+        try:
+            before = index.get(id_).codes.get("image")
+        except UsageError:
+            continue
+        if images is None or before is None or (before != images[row]).any():
+            changed.append(id_)
+    return changed

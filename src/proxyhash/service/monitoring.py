@@ -1,7 +1,11 @@
-"""What Prometheus can ask for."""
+"""For operators: metrics that Prometheus can read, and logs as JSON, one object per line."""
 
 from __future__ import annotations
 
+import json
+import logging
+import sys
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +18,17 @@ from prometheus_client import (
     generate_latest,
 )
 
+from proxyhash.data import MODALITIES
+
 if TYPE_CHECKING:
+    from proxyhash.data import Modality
     from proxyhash.service.service import Service
 
-__all__ = ["Metrics"]
+__all__ = ["JsonFormatter", "Metrics", "log_as_json"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
 class Metrics:
@@ -62,7 +70,7 @@ class Metrics:
 
     def watch(self, service: Service) -> None:
         """Read gauges from a service whenever they are asked for."""
-        for modality in ("image", "text"):
+        for modality in MODALITIES:
             gauge = self.encode_waiting.labels(modality)
             gauge.set_function(partial(_waiting, service, modality))
         self.items.set_function(lambda: len(service.snapshot.index))
@@ -72,5 +80,39 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def _waiting(service: Service, modality: str) -> int:
-    return service.snapshot.encoding.waiting[modality]
+def _waiting(service: Service, modality: Modality) -> int:
+    return service.snapshot.waiting(modality)  # of the snapshot that is served when it is asked
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes time, level, logger, message and whatever was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _STANDARD and value is not None
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+def log_as_json(*, level: int = logging.INFO) -> None:
+    """Send what the service and uvicorn log to stderr as JSON, and nowhere else."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for name in ("proxyhash", "uvicorn"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+    # uvicorn's own start and stop lines repeat what we say.
+    logging.getLogger("uvicorn").setLevel(max(level, logging.WARNING))

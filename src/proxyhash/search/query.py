@@ -1,0 +1,298 @@
+"""Questions as values: what is searched for, and how much of what."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxyhash.codes import check_codes, code_bytes
+from proxyhash.data import MODALITIES
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float32
+
+    from proxyhash.codes import Codes
+    from proxyhash.data import Modality
+    from proxyhash.index import IndexItem
+    from proxyhash.index.filters import Filter
+
+__all__ = [
+    "EncodedQuery",
+    "NoEncoderError",
+    "NotFoundError",
+    "Query",
+    "SearchOptions",
+    "TooManyHitsError",
+    "plural",
+]
+
+DEFAULT_K = 12
+
+
+class NotFoundError(UsageError):
+    """An id under which nothing is stored."""
+
+
+class NoEncoderError(UsageError):
+    """A query that needs an encoder which is not there."""
+
+
+class TooManyHitsError(UsageError):
+    """A radius search with more hits than one answer may hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One question: a text, an image, a stored item, a code, a vector, or input of `modality`.
+
+    Attributes:
+        text: searched for by its meaning.
+        image: file, or a file's bytes.
+        item: id of a stored item, which asks with a code of its own.
+        code: packed code, uint8 (ceil(bits/8),), or its hex digits.
+        vector: encoder output, float32 (d,), for the network of `modality`.
+        input: what the encoder of another modality takes.
+        modality: of `vector` and `input`; which code of `item` asks (default its first); which
+            network made `code` (default unknown).
+
+    Raises:
+        UsageError: not exactly one of the first six is given, or it cannot be searched for.
+
+    Example:
+        >>> str(Query(text="two  dogs"))
+        'the text "two dogs"'
+        >>> str(Query(item="17", modality="image"))
+        'the image of item 17'
+    """
+
+    text: str | None = None
+    image: str | Path | bytes | None = None
+    item: str | None = None
+    code: Codes | str | None = None
+    vector: Float32[np.ndarray, " d"] | None = None
+    input: Any = None
+    modality: Modality | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise UsageError(
+                f"a query is exactly one of {', '.join(_KINDS)}; "
+                f"{' and '.join(given) or 'none of them'} is given"
+            )
+        (kind,) = given
+        if kind in ("vector", "input") and self.modality is None:
+            raise UsageError(f"a query by {kind} needs the modality whose model encodes it")
+        if kind in ("text", "image"):
+            if self.modality not in (None, kind):
+                raise UsageError(
+                    "modality says which code of an item asks; give it beside an id, a code or a "
+                    "vector"
+                )
+            object.__setattr__(self, "modality", kind)
+        if self.text is not None:
+            object.__setattr__(self, "text", " ".join(self.text.split()))
+            if not self.text:
+                raise UsageError("the text is empty; write some words")
+        if self.vector is not None:
+            object.__setattr__(self, "vector", _checked_vector(self.vector))
+
+    @classmethod
+    def of(cls, modality: Modality, content: Any) -> Query:
+        """Return the query by what the encoder of a modality takes, such as a text or a file."""
+        if modality in ("text", "image"):
+            return cls(**{modality: content})
+        return cls(input=content, modality=modality)
+
+    @property
+    def kind(self) -> str:
+        """Which of the attributes is given: "text", "image", "item", "code", "vector", "input"."""
+        return next(name for name in _KINDS if getattr(self, name) is not None)
+
+    @property
+    def content(self) -> Any:
+        """What the encoder of `modality` gets; None for items, codes and vectors."""
+        if self.text is not None:
+            return self.text
+        if isinstance(self.image, str):
+            return Path(self.image)
+        return self.input if self.image is None else self.image
+
+    def packed_code(self, *, bits: int) -> Codes:
+        """Return `code` as uint8 (ceil(bits/8),).
+
+        Raises:
+            UsageError: it is not of this length, or no hex digits.
+            DataError: bits behind the last one are set.
+        """
+        code = self.code
+        if isinstance(code, str):
+            if not _HEX.fullmatch(code):
+                raise UsageError(
+                    f"the code is {code!r:.40}; it must be hex digits, two for each eight bits"
+                )
+            code = np.frombuffer(bytes.fromhex(code), np.uint8)
+        assert code is not None
+        if code.shape != (code_bytes(bits),):
+            raise UsageError(f"the code has {8 * code.size} bits; codes of this index have {bits}")
+        check_codes(code[None], bits=bits, name="the code")
+        return code
+
+    def __str__(self) -> str:
+        """Return the query in words: 'the text "a dog"', "the image of item 17"."""
+        if self.item is not None:
+            return f"the {self.modality or 'code'} of item {self.item}"
+        if self.text is not None:
+            return f'the text "{self.text}"'
+        if self.image is not None:
+            path = self.content
+            return f"the image {path.name if isinstance(path, Path) else '(given as bytes)'}"
+        if self.code is not None:
+            code = self.code if isinstance(self.code, str) else self.code.tobytes().hex()
+            return f"the code {code if len(code) <= 16 else code[:16] + '...'}"
+        return f"{'a vector' if self.vector is not None else 'an input'} of {self.modality}"
+
+
+_HEX = re.compile(r"([0-9a-fA-F]{2})*")
+_KINDS = ("text", "image", "item", "code", "vector", "input")
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQuery:
+    """A query and the code that asks for it.
+
+    Attributes:
+        query: as it was given; an item's `modality` is filled in.
+        code: packed code, uint8 (ceil(bits/8),).
+        item: the item that asks, where it is one.
+        stored: whether that item is in the searched index.
+        known: whether the encoder found anything in the input; a bag of words may know none of the
+            words, and then the code means nothing.
+    """
+
+    query: Query
+    code: Codes
+    item: IndexItem | None = None
+    stored: bool = False
+    known: bool = True
+
+    @property
+    def modality(self) -> Modality | None:
+        """Which network made the code; None where that is unknown."""
+        return self.query.modality
+
+    @property
+    def id(self) -> str | None:
+        """The item's id, where an item asks."""
+        return self.query.item
+
+    @property
+    def text(self) -> str | None:
+        """The text that asks, or that of the item that does."""
+        return self.query.text or _string(self._payload.get("text"))
+
+    @property
+    def image(self) -> Path | None:
+        """Path of the image that asks, or of the item that does; None for bytes."""
+        path = self.query.content if self.query.image is not None else None
+        named = _string(self._payload.get("image"))
+        return path if isinstance(path, Path) else Path(named) if named else None
+
+    def check_known(self) -> None:
+        """Refuse a query whose code would mean nothing.
+
+        Raises:
+            UsageError: the model knows nothing of it.
+        """
+        if self.known:
+            return
+        if self.query.text is not None:
+            raise UsageError(
+                f"the model knows no word of {self.query.text!r:.80}, so its code would mean "
+                "nothing; try words that the texts of its training items use"
+            )
+        raise UsageError(
+            f"the model finds nothing that it knows in {self.query}, so its code would mean "
+            "nothing; try another"
+        )
+
+    def __str__(self) -> str:
+        """Return the query in words."""
+        return str(self.query)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the query as JSON values, its code in hex."""
+        return {
+            "kind": self.query.kind,
+            "modality": self.modality,
+            "text": self.text,
+            "image": str(self.image) if self.image else None,
+            "id": self.id,
+            "code": self.code.tobytes().hex(),
+        }
+
+    @property
+    def _payload(self) -> Mapping[str, object]:
+        return self.item.payload if self.item else {}
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How much of what is searched for.
+
+    Attributes:
+        target: modality whose codes are searched; default one other than the query's, where the
+            index has one.
+        k: at most this many hits; None for all within the radius.
+        radius: no hit is farther than this, in bits.
+        filter: only items whose payload matches.
+
+    Raises:
+        UsageError: neither k nor a radius is given, or one is out of range.
+    """
+
+    target: Modality | None = None
+    k: int | None = DEFAULT_K
+    radius: int | None = None
+    filter: Filter | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.k is None and self.radius is None:
+            raise UsageError("neither k nor a radius is given; a search needs one of them")
+        if self.k is not None and self.k < 1:
+            raise UsageError(f"k is {self.k}; it must be at least 1")
+        if self.radius is not None and self.radius < 0:
+            raise UsageError(f"radius is {self.radius}; it must be at least 0 bits")
+
+
+def plural(count: int | None, modality: Modality) -> str:
+    """Return "1 image", "6,957 images", or "the images" where their number is unknown."""
+    kind = MODALITIES[modality]
+    if count is None:
+        return f"the {kind.plural}"
+    return f"{count:,} {kind.name if count == 1 else kind.plural}"
+
+
+def _checked_vector(vector: Any) -> Float32[np.ndarray, " d"]:
+    try:
+        values = np.asarray(vector, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError("the vector holds something that is not a number") from None
+    if values.ndim != 1 or not values.size:
+        raise UsageError(
+            f"the vector has the shape {values.shape}; one row of features is expected"
+        )
+    if not np.isfinite(values).all():
+        raise UsageError("the vector holds a number that is not finite")
+    return values
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 -- FastAPI reads the annotation
 from starlette.responses import Response
 
 from proxyhash import __version__

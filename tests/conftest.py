@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxyhash.data import Collection
+    from proxyhash.demo import DemoResult
+    from proxyhash.training.history import EpochRecord
 
 # Before torch is loaded: threads that wait must not burn the processor under other test workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -80,6 +82,27 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     from proxyhash.datasets.scenes import generate_scenes
 
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
+
+
+@dataclass(frozen=True)
+class FinishedDemo:
+    """A demo that was run once for all tests, and what it told; do not write into its folder."""
+
+    result: DemoResult
+    notes: list[str]
+    records: list[EpochRecord]
+
+
+@pytest.fixture(scope="session")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory) -> FinishedDemo:
+    """The whole demo on as few images as it takes."""
+    from proxyhash.demo import run_demo
+
+    notes: list[str] = []
+    records: list[EpochRecord] = []
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    result = run_demo(folder, items=200, note=notes.append, report=records.append)
+    return FinishedDemo(result, notes, records)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from proxyhash.files import read_json, write_json, write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxyhash.training.history import EpochRecord
+    from tests.conftest import FinishedDemo
 
 RECIPE = {"items": 200, "seed": 0, "version": __version__}
 
@@ -75,26 +76,32 @@ def test_a_damaged_marker_draws_the_images_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_job_twice(tmp_path: Path) -> None:
-    notes: list[str] = []
-    records: list[EpochRecord] = []
-    done = run_demo(tmp_path / "demo", items=300, note=notes.append, report=records.append)
-    assert len(done.collection) == 300
+def test_the_whole_job(finished_demo: FinishedDemo) -> None:
+    done = finished_demo.result
+    assert len(done.collection) == 200
     assert not done.reused
-    assert done.run.epochs == len(records)
+    assert done.run.epochs == len(finished_demo.records)
+    assert finished_demo.notes[0] == "generating 200 images with captions and labels"
     text, image = done.answers
     assert (text.query.text, text.target, len(text.hits)) == (DEMO_TEXT, "image", 12)
     assert (image.target, len(image.hits)) == ("text", 6)
     page = done.folder.page.read_text(encoding="utf-8")
     assert page.count("<img ") == 12 + 1 + 6
     assert f"{done.run.metrics['map']['image_to_text']:.3f}" in page
-    assert read_json(done.folder.marker)["images"] == RECIPE | {"items": 300}
+    assert read_json(done.folder.marker)["images"] == RECIPE
     json.dumps(done.run.metrics)
 
-    before = done.folder.images / "images" / "000000.jpg"
+
+@pytest.mark.slow
+def test_the_same_again_where_the_images_are_there(
+    finished_demo: FinishedDemo, tmp_path: Path
+) -> None:
+    done = finished_demo.result
+    shutil.copytree(done.folder.path, tmp_path / "demo")
+    before = tmp_path / "demo" / done.folder.images.name / "images" / "000000.jpg"
     stamp = before.stat().st_mtime_ns
-    again = run_demo(tmp_path / "demo", items=300)
+    again = run_demo(tmp_path / "demo", items=200)
     assert again.reused
     assert before.stat().st_mtime_ns == stamp
     assert again.run.metrics["map"] == done.run.metrics["map"]
-    assert [hit.id for hit in again.answers[0].hits] == [hit.id for hit in text.hits]
+    assert [hit.id for hit in again.answers[0].hits] == [hit.id for hit in done.answers[0].hits]

@@ -206,7 +206,7 @@ def _images(
     if demo.holds(recipe):
         note(f"using the {items:,} images of an earlier demo")
         return read_collection(demo.images), True
-    note(f"drawing {items:,} images with captions and labels")
+    note(f"generating {items:,} images with captions and labels")
     collection = generate_scenes(demo.images, items=items, seed=seed, track=track)
     report = check_collection(demo.images, track=track)
     if report.errors:
@@ -248,8 +248,8 @@ def _query_image(searcher: RunSearcher) -> Path:
     items = searcher.run.collection.items
     queries = searcher.run.split.query.tolist()
     row = max(queries, key=lambda each: (min(len(items[each].labels), 3), -each))
-    path: Path | None = searcher.run.collection.image_paths[row]
-    assert path is not None  # every generated item has an image
+    path = searcher.run.collection.sources("image")[row]
+    assert isinstance(path, Path)  # every generated item has an image
     return path
 
 
@@ -260,7 +260,7 @@ def _write_page(done: DemoResult) -> None:
     write_page(
         done.folder.page,
         done.answers,
-        title="Demo: drawn scenes, found by their codes",
+        title="Demo: generated images, found by their codes",
         figures={
             "mAP image → text": f"{figures['image_to_text']:.3f}",
             "mAP text → image": f"{figures['text_to_image']:.3f}",

@@ -1,4 +1,4 @@
-"""A tiny suite on the drawn scenes, and one whole run of it that several tests look at."""
+"""A tiny suite on the generated scenes, and one whole run of it that several tests look at."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxyhash.bench import Filled, cells_of, fill_suite, read_suite
+from proxyhash.bench import run as run_module
+from proxyhash.bench.pool import Filler, Outcome
 from proxyhash.bench.report import write_report
 from proxyhash.bench.results import read_results
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from proxyhash.bench import Cell
+    from proxyhash.bench.machine import Share
 
 SUITE = """
 name = "tiny"
@@ -48,3 +54,21 @@ def filled(scenes, tmp_path_factory) -> tuple[Path, Path, Filled]:
     done = fill_suite(suite, out, processes=2)
     write_report(read_results(suite, cells_of(suite, out)), out)
     return path, out, done
+
+
+@pytest.fixture
+def filled_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells are filled in this process: starting workers is what `filled` tests, and is slow."""
+
+    def fill_cells(
+        cells: Sequence[Cell],
+        *,
+        share: Share,
+        keep_models: bool,
+        stop: Callable[[], bool],
+        note: Callable[[str], None],
+    ) -> Iterator[Outcome]:
+        filler = Filler(threads=share.threads, keep_models=keep_models)
+        yield from map(filler.try_to_fill, cells)
+
+    monkeypatch.setattr(run_module, "fill_cells", fill_cells)

@@ -45,6 +45,7 @@ def test_finished_cells_are_not_run_again(filled, monkeypatch):
     assert fill_suite(read_suite(path), out).trained == 0
 
 
+@pytest.mark.usefixtures("filled_here")
 def test_changed_settings_are_noticed_and_rerun_on_demand(filled, scenes, tmp_path):
     _, out, _ = filled
     copy = tmp_path / "out"

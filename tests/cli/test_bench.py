@@ -5,11 +5,16 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from proxyhash.bench import cells_of, read_suite
-from tests.bench.conftest import write_suite
+from tests.bench.conftest import filled_here, write_suite
 from tests.cli.conftest import PROXYHASH
 
+__all__ = ["filled_here"]
 
+
+@pytest.mark.usefixtures("filled_here")
 def test_a_suite_is_filled_listed_and_reported(proxyhash_command, scenes, tmp_path):
     path, out = write_suite(tmp_path, scenes.root, epochs=1), tmp_path / "out"
     arguments = ("bench", path, "--out", out)
@@ -40,12 +45,13 @@ def test_wrong_usage_is_told(proxyhash_command, scenes, tmp_path):
         assert (done.code, message in done.err) == (code, True), done.err
 
 
-def test_a_failing_cell_is_named_and_the_others_are_kept(proxyhash_process, scenes, tmp_path):
+@pytest.mark.usefixtures("filled_here")
+def test_a_failing_cell_is_named_and_the_others_are_kept(proxyhash_command, scenes, tmp_path):
     path, out = write_suite(tmp_path, scenes.root, epochs=1), tmp_path / "out"
     taken = out / "cells" / "scenes" / "dcmh-wide" / "16" / "s0"
     taken.mkdir(parents=True)
     (taken / "notes.txt").write_text("of someone else")
-    done = proxyhash_process("bench", path, "--out", out, "--seeds", "0", "--json")
+    done = proxyhash_command("bench", path, "--out", out, "--seeds", "0", "--json")
     assert done.code == 1
     assert "1 of 2 cells failed" in done.err
     assert f"dcmh, wide, 16 bits, seed 0: {taken} holds no run" in done.err

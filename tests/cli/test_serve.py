@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxyhash import demo
 from proxyhash.cli.app import DEBUG_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.conftest import CommandResult
+    from tests.conftest import CommandResult, FinishedDemo
 
 
 @pytest.fixture
@@ -76,11 +79,18 @@ def test_what_cannot_be_served_ends_with_a_sentence(
 
 
 def test_the_demo_is_served_with_its_thumbnails(
-    proxyhash_command: Callable[..., CommandResult], served: list[dict[str, Any]], tmp_path: Path
+    proxyhash_command: Callable[..., CommandResult],
+    served: list[dict[str, Any]],
+    finished_demo: FinishedDemo,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    done = finished_demo.result
+    folder = replace(done.folder, path=shutil.copytree(done.folder.path, tmp_path / "demo"))
+    monkeypatch.setattr(demo, "run_demo", lambda *_, **__: replace(done, folder=folder))
     for _ in range(2):  # the second one finds the index of the first
-        done = proxyhash_command("demo", "--out", tmp_path / "demo", "--items", 200, "--serve")
-        assert done.code == 0, done.err
+        shown = proxyhash_command("demo", "--out", tmp_path / "demo", "--items", 200, "--serve")
+        assert shown.code == 0, shown.err
     assert served[0] == {"opened": "http://127.0.0.1:1"}
     assert (served[1]["items"], served[1]["thumbnails"]) == (200, True)
     assert served[3]["items"] == 200

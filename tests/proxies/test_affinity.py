@@ -45,7 +45,7 @@ def test_no_single_flip_comes_nearer_to_the_target() -> None:
         assert _cost(flipped, target) >= cost - 1e-9
 
 
-def test_categories_that_meet_lie_nearer() -> None:
+def test_classes_that_meet_lie_nearer() -> None:
     codes = affinity_proxies(_labels(), 64).codes.astype(int)
     cosines = codes @ codes.T / 64
     partners = [cosines[i, i + 1] for i in range(0, 12, 2)]
@@ -53,9 +53,9 @@ def test_categories_that_meet_lie_nearer() -> None:
     assert min(partners) > 0.5 > max(strangers)
 
 
-def test_crowded_categories_get_words_of_their_own_or_an_error() -> None:
+def test_crowded_classes_get_words_of_their_own_or_an_error() -> None:
     assert affinity_proxies(_labels(classes=30), 12).minimum_distance >= 1
-    with pytest.raises(UsageError, match="30 classes crowd 8 bits"):
+    with pytest.raises(UsageError, match="two of 30 classes would share a proxy of 8 bits"):
         affinity_proxies(np.ones((20, 30), bool), 8, strength=5.0)
 
 

@@ -62,7 +62,7 @@ def test_the_words_stay_the_same_set_and_the_order_improves() -> None:
     assert assignment_cost(found, related) < min(by_chance)
 
 
-def test_opposite_words_go_to_categories_that_never_meet() -> None:
+def test_opposite_words_go_to_classes_that_never_meet() -> None:
     # Classes 2i and 2i+1 always meet; sixteen words of 8 bits are eight opposite pairs.
     pairs = np.repeat(np.eye(8, dtype=bool), 2, axis=1)
     proxies = hadamard_codebook(16, 8)
@@ -83,13 +83,13 @@ def test_without_relations_nothing_moves() -> None:
     assert assign_by_cooccurrence(_proxies(1), np.ones((3, 1), bool)).classes == 1
 
 
-def test_two_categories() -> None:
+def test_two_classes() -> None:
     found = assign_by_cooccurrence(_proxies(2), np.ones((3, 2), bool))
     assert found.classes == 2
 
 
 def test_labels_must_fit() -> None:
-    with pytest.raises(UsageError, match="labels of 4 classes do not fit 5 proxies"):
+    with pytest.raises(UsageError, match="labels have 4 classes, but there are 5 proxies"):
         assign_by_cooccurrence(_proxies(5), _labels(4))
 
 

@@ -14,8 +14,7 @@ from proxyhash.proxies.codebooks import (
     make_codebook,
     search_codebook,
 )
-from proxyhash.proxies.local_search import search_words
-from proxyhash.proxies.selection import choose_words, pair_energy, set_energy
+from proxyhash.proxies.word_sets import choose_words, pair_energy, search_words, set_energy
 from tests.proxies import brute_force
 
 # (classes, bits, minimum distance)
@@ -83,7 +82,7 @@ def test_search_of_one_word() -> None:
     assert search_words(1, 7, seed=0).shape == (1, 7)
 
 
-def test_too_many_categories_are_refused() -> None:
+def test_too_many_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="do not fit in 4 bits"):
         make_codebook(17, 4)
     with pytest.raises(UsageError, match="use the proxies 'phnet'"):

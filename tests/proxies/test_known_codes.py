@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxyhash.proxies.hadamard import hadamard, next_hadamard_order
-from proxyhash.proxies.kerdock import kerdock
-from proxyhash.proxies.linear_codes import (
+from proxyhash.proxies.known_codes import (
     extended_bch,
     griesmer_bound,
+    hadamard,
+    kerdock,
+    next_hadamard_order,
     search_generator,
     span,
 )

@@ -63,7 +63,7 @@ def test_equal_seeds_give_equal_proxies_whatever_the_threads() -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_few_categories(classes: int) -> None:
+def test_few_classes(classes: int) -> None:
     assert learn_phnet(classes, 8, steps=50).codes.shape == (classes, 8)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from proxyhash.bench.machine import Share
     from proxyhash.training import RunResult, TrainConfig
 
-__all__ = ["Outcome", "fill_cells", "work"]
+__all__ = ["Filler", "Outcome", "fill_cells", "work"]
 
 _POLL_SECONDS = 0.25
 _PATIENCE_SECONDS = 3.0
@@ -192,28 +192,15 @@ def work(connection: Connection, threads: int, keep_models: bool) -> None:
     Ctrl-C is left to the parent, which ends its workers with SIGTERM.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    filler = _Filler(threads=threads, keep_models=keep_models)
+    filler = Filler(threads=threads, keep_models=keep_models)
     try:
         while (cell := connection.recv()) is not None:
-            started = time.perf_counter()
-            error = ""
-            try:
-                filler.fill(cell)
-            except InterruptedRunError:
-                return
-            except ProxyhashError as problem:
-                error = str(problem)
-            except MemoryError:
-                error = "out of memory; use fewer --processes"
-            except Exception as problem:  # one bad cell must not end the others
-                error = f"unexpected {type(problem).__name__}: {problem}"
-            seconds = time.perf_counter() - started
-            connection.send(Outcome(cell, error, seconds, peak_memory()))
-    except (EOFError, BrokenPipeError):  # the parent is gone
+            connection.send(filler.try_to_fill(cell))
+    except (EOFError, BrokenPipeError, InterruptedRunError):  # the parent is gone, or asks to stop
         return
 
 
-class _Filler:
+class Filler:
     """Fills cells, and shares what they learn from between those that follow each other."""
 
     def __init__(self, *, threads: int, keep_models: bool) -> None:
@@ -222,7 +209,27 @@ class _Filler:
         self._key: tuple[Any, ...] = ()
         self._prepared: Prepared | None = None
 
-    def fill(self, cell: Cell) -> None:
+    def try_to_fill(self, cell: Cell) -> Outcome:
+        """Return what became of a cell; a failure becomes a sentence, since others follow.
+
+        Raises:
+            InterruptedRunError: the process was asked to stop.
+        """
+        started = time.perf_counter()
+        error = ""
+        try:
+            self._fill(cell)
+        except InterruptedRunError:
+            raise
+        except ProxyhashError as problem:
+            error = str(problem)
+        except MemoryError:
+            error = "out of memory; use fewer --processes"
+        except Exception as problem:  # one bad cell must not end the others
+            error = f"unexpected {type(problem).__name__}: {problem}"
+        return Outcome(cell, error, time.perf_counter() - started, peak_memory())
+
+    def _fill(self, cell: Cell) -> None:
         started = time.perf_counter()
         cell.clear()
         config = cell.config.model_copy(update={"threads": self._threads})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,13 +18,12 @@ from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
     from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import CodeFile, Codes
-    from proxyhash.data import Item, Modality
+    from proxyhash.data import Item
     from proxyhash.encoders import FeatureCache
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
@@ -36,7 +36,8 @@ BATCH = 512
 THUMBNAIL_EDGE = 256
 """Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
 
-_MODALITIES: tuple[Modality, ...] = ("image", "text")
+_ALWAYS = ("text", "image")
+"""Keys that every payload has, null where an item lacks them."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class _Work:
             collection, cache=self.cache, on_bad_item=self.on_bad_item
         )
         payloads = [_payload(item, collection) for item in collection.items]
-        coded = codes.has_image | codes.has_text
+        coded = np.asarray(_presence(codes).any(axis=1))
         there = np.array([id_ in self.index for id_ in codes.ids], np.bool_)
         same = np.zeros(len(codes), np.bool_)
         for row in np.flatnonzero(coded & there).tolist():
@@ -154,7 +155,7 @@ class _Work:
 
     def _is_stored(self, codes: CodeFile, row: int, payload: object) -> bool:
         item = self.index.get(codes.ids[row])
-        own = {name: codes.of(name)[row] for name in _MODALITIES if codes.has(name)[row]}
+        own = {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
         return (
             own.keys() == item.codes.keys()
             and all((item.codes[name] == code).all() for name, code in own.items())
@@ -167,12 +168,12 @@ class _Work:
         """Before the items themselves, so that an item that is stored lacks nothing."""
         if self.thumbnails is None:
             return 0
-        ids, paths = collection.ids, collection.image_paths
+        ids, images = collection.ids, collection.sources("image")
         present = self.thumbnails.present(ids)
         rows = [row for row in np.flatnonzero(coded) if not same[row] or ids[row] not in present]
         with ThreadPoolExecutor(worker_threads()) as pool:
-            images = pool.map(_thumbnail, [paths[row] for row in rows])
-        found = dict(zip((ids[row] for row in rows), images, strict=True))
+            thumbnails = pool.map(_thumbnail, [images[row] for row in rows])
+        found = dict(zip((ids[row] for row in rows), thumbnails, strict=True))
         made = {id_: jpeg for id_, jpeg in found.items() if jpeg is not None}
         self.thumbnails.put(made)
         self.thumbnails.delete([id_ for id_ in found if id_ not in made and id_ in present])
@@ -182,8 +183,8 @@ class _Work:
 def _payload(item: Item, collection: Collection) -> dict[str, object]:
     value: dict[str, Any] = {
         **item.payload,
-        "text": item.text,
-        "image": item.image,
+        **dict.fromkeys(_ALWAYS),
+        **item.sources,
         "labels": list(item.labels),
     }
     place = f"{collection.path}, row {item.row}, item {item.id!r}: the payload"
@@ -195,11 +196,8 @@ def _payload(item: Item, collection: Collection) -> dict[str, object]:
     return copied
 
 
-def _thumbnail(path: Path | None) -> bytes | None:
-    return None if path is None else jpeg_thumbnail(path, edge=THUMBNAIL_EDGE)
-
-
-_PARTS: tuple[tuple[Modality, ...], ...] = (("image", "text"), ("image",), ("text",))
+def _thumbnail(path: Path | str | None) -> bytes | None:
+    return None if path is None else jpeg_thumbnail(Path(path), edge=THUMBNAIL_EDGE)
 
 
 class Put(Protocol):
@@ -227,18 +225,23 @@ def put_codes(
 
     Args:
         put: `add` or `upsert` of an index.
-        codes: the codes; rows without any are passed over.
+        codes: the codes; rows without any are ignored.
         rows: which of them.
         payload_of: the payload of a row.
     """
-    for names in _PARTS:
-        those = rows[
-            (codes.has_image[rows] == ("image" in names))
-            & (codes.has_text[rows] == ("text" in names))
-        ]
-        if len(those):
+    presence = _presence(codes)[rows]
+    for has in np.unique(presence, axis=0)[::-1]:  # items with every modality first
+        those = rows[(presence == has).all(axis=1)]
+        names = [name for name, there in zip(codes.modalities, has, strict=True) if there]
+        if names:
             put(
                 [codes.ids[row] for row in those],
                 {name: codes.of(name)[those] for name in names},
                 payloads=[payload_of(row) for row in those.tolist()],
             )
+
+
+def _presence(codes: CodeFile) -> npt.NDArray[np.bool_]:
+    """Return which items have which of the modalities, bool (n, modalities)."""
+    each = [codes.has(name) for name in codes.modalities]
+    return np.stack(each, axis=1) if each else np.zeros((len(codes), 0), np.bool_)

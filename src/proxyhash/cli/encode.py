@@ -34,12 +34,13 @@ def encode(
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the image and text codes of every item of a collection.
+    """Write the codes of every item in a collection.
 
-    The file is read by numpy alone: arrays ids, image_codes and text_codes (packed bits, uint8),
-    has_image, has_text, bits and model. Features are cached, so a second run is quick.
+    numpy alone reads the file: arrays ids, bits, model and, for each modality, its codes (such as
+    image_codes, packed bits, uint8) and which items have it (has_image, bool). Features are cached,
+    so a second run is quick.
     """
-    from proxyhash.data import read_collection
+    from proxyhash.data import MODALITIES, read_collection
     from proxyhash.encoders.cache import FeatureCache
     from proxyhash.hashing import HashModel, model_folder
 
@@ -51,13 +52,13 @@ def encode(
     )
     seconds = time.perf_counter() - start
     codes.save(out)
+    counts = {kind.plural: int(codes.has(name).sum()) for name, kind in MODALITIES.items()}
     if as_json:
         console.emit_json(
             {
                 "out": str(out),
                 "items": len(codes),
-                "images": int(codes.has_image.sum()),
-                "texts": int(codes.has_text.sum()),
+                **counts,
                 "bits": codes.bits,
                 "model": codes.model,
                 "seconds": round(seconds, 3),
@@ -65,6 +66,7 @@ def encode(
         )
     else:
         console.out(
-            f"{len(codes):,} items, {codes.has_image.sum():,} images and "
-            f"{codes.has_text.sum():,} texts, {codes.bits} bits each: {out} ({seconds:.1f} s)"
+            f"{len(codes):,} items, "
+            + " and ".join(f"{count:,} {plural}" for plural, count in counts.items())
+            + f", {codes.bits} bits each: {out} ({seconds:.1f} s)"
         )

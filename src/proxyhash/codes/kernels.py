@@ -23,7 +23,15 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["as_words", "default_threads", "kernel", "limit_threads", "popcount", "run_blocks"]
+__all__ = [
+    "as_words",
+    "default_threads",
+    "kernel",
+    "lean_kernel",
+    "limit_threads",
+    "popcount",
+    "run_blocks",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,10 +45,25 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     disk is renewed when the function's own file changes, not when that of a kernel it calls does:
     after editing `popcount` or `row_distances`, delete the `*.nbi` files in `__pycache__`.
     """
+    return _compiled(function, counting=True)
+
+
+def lean_kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile as `kernel` does, without counting references to arrays.
+
+    Counting is atomic, on one place in memory for all threads: done at every call of a small
+    function it takes longer than the function itself. Its arrays must outlive the call, so its
+    caller holds them; it can neither make an array nor take one from another kernel.
+    """
+    return _compiled(function, counting=False)
+
+
+def _compiled(function: Callable[P, R], *, counting: bool) -> Callable[P, R]:
+    options = {"nogil": True, "_nrt": counting}
     try:
-        compiled = numba.njit(nogil=True, cache=True)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": nowhere to write the cache
-        compiled = numba.njit(nogil=True)(function)
+        compiled = numba.njit(**options)(function)
     return compiled  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""Proxies: the binary codes of the classes that training aims at, from codebooks or learned."""
+"""Proxies: one binary code per class as a target for training, from a codebook or learned."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Proxies that are as alike as their classes: a code of the labels' own geometry.
+"""Affinity proxies: the cosine of two proxies follows the co-occurrence of their classes.
 
-Codewords that all lie equally far apart treat a pair of classes that often meet like a pair
-that never does. Here the cosine of two proxies imitates how often their classes meet.
+Codewords at equal distances treat a pair of classes that often occur together like a pair that
+never does. Here classes that co-occur get similar codes.
 
-The price is the minimum distance: classes that always meet, such as a kind and its only sort,
-end a bit or two apart. Short codes gain most; with many nested classes and long codes, where
-there is room for all, compare with a codebook.
+The price is a smaller minimum distance: classes that always occur together, such as a class and its
+only subclass, end a bit or two apart. Short codes gain most; with many nested classes and long
+codes, compare with a codebook.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from proxyhash.errors import UsageError
-from proxyhash.networks.threads import one_thread
+from proxyhash.networks.tensors import one_thread
 from proxyhash.proxies.assignment import cooccurrence
 from proxyhash.proxies.proxies import Proxies, check_room
 
 __all__ = ["affinity_proxies", "target_cosines"]
 
 LARGEST_COSINE = 0.75
-"""Classes that always meet still get proxies K/8 bits apart."""
+"""Classes that always occur together still get proxies K/8 bits apart."""
 
 RESTARTS = 8
 SWEEPS = 100
@@ -30,11 +30,11 @@ SWEEPS = 100
 def target_cosines(
     labels: Bool[np.ndarray, "n c"], *, strength: float = 2.0
 ) -> Float64[np.ndarray, "c c"]:
-    """Return the cosine that the proxies of each pair of classes should have.
+    """Return the target cosine of each pair of proxies.
 
         t_ij = min(0.75, strength * n_ij / sqrt(n_i n_j))
 
-    0, a right angle, for classes that never meet.
+    It is 0 for classes that never occur together.
     """
     return np.minimum(LARGEST_COSINE, strength * cooccurrence(labels))
 
@@ -43,19 +43,19 @@ def target_cosines(
 def affinity_proxies(
     labels: Bool[np.ndarray, "n c"], bits: int, *, seed: int = 0, strength: float = 2.0
 ) -> Proxies:
-    """Return proxies whose cosines follow the co-occurrence of their classes, in seconds.
+    """Return proxies whose cosines follow the co-occurrence of their classes, within seconds.
 
     Minimizes sum_{i < j} (p_i . p_j / K - t_ij)^2 over signs by seeded bit-flip descent; see
-    `target_cosines` for t. An item with several labels then finds a code near all their proxies.
+    `target_cosines` for t. An item with several labels then has a code near all their proxies.
 
     Args:
-        labels: multi-hot labels of the train items, (n, C).
+        labels: multi-hot labels of the training items, (n, C).
         bits: code length K.
-        seed: of the descent.
-        strength: how much nearer related proxies are; 0 asks for right angles alone.
+        seed: equal seeds give equal proxies.
+        strength: how much closer related proxies are; 0 makes all target cosines 0.
 
     Raises:
-        UsageError: the codes are too few to give every class its own.
+        UsageError: there are fewer codes than classes, or no distinct codes were found.
     """
     classes = labels.shape[1]
     check_room(classes, bits)
@@ -67,7 +67,7 @@ def affinity_proxies(
         rng = np.random.default_rng([seed, restart])
         words = rng.choice(np.array([-1.0, 1.0]), size=(classes, bits))
         _descend(words, target, rng)
-        _part_equal_words(words, target)
+        _separate_equal_words(words, target)
         cost = _cost(words, target)
         if cost < best_cost:
             best_cost, best = cost, words
@@ -83,10 +83,10 @@ def _cost(words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"])
 def _changes(
     words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"], i: int
 ) -> Float64[np.ndarray, " k"]:
-    """Return the change in the cost of word i for the flip of each of its bits.
+    """Return the change of the cost by flipping each bit of word i.
 
-    A flip of bit k moves the product with word j by -2 x_jk, where x_jk = p_ik p_jk, so the squared
-    error e_j^2 changes by 4 - 4 e_j x_jk.
+    Flipping bit k changes the product with word j by -2 x_jk, where x_jk = p_ik p_jk, and the
+    squared error e_j^2 by 4 - 4 e_j x_jk.
     """
     error = words @ words[i] - target[i]
     error[i] = 0
@@ -97,7 +97,7 @@ def _changes(
 def _descend(
     words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"], rng: np.random.Generator
 ) -> None:
-    """Flip, in place, the best bit of one word after another until no flip lowers the cost."""
+    """Flip the best bit of one word after another, in place, until no flip lowers the cost."""
     for _ in range(SWEEPS):
         flipped = False
         for i in map(int, rng.permutation(len(words))):
@@ -110,10 +110,10 @@ def _descend(
             return
 
 
-def _part_equal_words(
+def _separate_equal_words(
     words: Float64[np.ndarray, "c k"], target: Float64[np.ndarray, "c c"]
 ) -> None:
-    """Flip, in place, the cheapest bit of every word that an earlier class has already."""
+    """Flip the cheapest bit of every word that an earlier class already has, in place."""
     taken: set[bytes] = set()
     for i in range(len(words)):
         if _key(words[i]) in taken:
@@ -124,8 +124,8 @@ def _part_equal_words(
                 words[i, k] *= -1
             else:
                 raise UsageError(
-                    f"{len(words)} classes crowd {words.shape[1]} bits so much that two of them "
-                    "would share a proxy; use more bits, or the proxies 'codebook'"
+                    f"two of {len(words)} classes would share a proxy of {words.shape[1]} bits; "
+                    "use more bits, or the proxies 'codebook'"
                 )
         taken.add(_key(words[i]))
 

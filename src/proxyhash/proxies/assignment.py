@@ -1,4 +1,4 @@
-"""Which codeword goes to which class: related classes get near ones."""
+"""Assignment of codewords to classes: related classes get near ones."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
 from proxyhash.errors import UsageError
-from proxyhash.networks.threads import one_thread
+from proxyhash.networks.tensors import one_thread
 from proxyhash.proxies.proxies import Proxies, pairwise_distances
 
 __all__ = ["assign_by_cooccurrence", "assignment_cost", "cooccurrence"]
 
 
 def cooccurrence(labels: Bool[np.ndarray, "n c"]) -> Float64[np.ndarray, "c c"]:
-    """Return how often two classes meet: n_ij / sqrt(n_i n_j), from 0 to 1, diagonal 0.
+    """Return the co-occurrence n_ij / sqrt(n_i n_j) of classes, from 0 to 1, with diagonal 0.
 
-    A class that no item carries meets no other.
+    It is 0 for a class without items.
     """
     indicator = labels.astype(np.float64)
     together = indicator.T @ indicator
@@ -34,24 +34,24 @@ def assignment_cost(proxies: Proxies, related: Num[np.ndarray, "c c"]) -> float:
 def assign_by_cooccurrence(
     proxies: Proxies, labels: Bool[np.ndarray, "n c"], *, seed: int = 0
 ) -> Proxies:
-    """Return the same codewords, given to the classes so that related ones lie near.
+    """Return the same codewords in an order that gives near ones to related classes.
 
     Minimizes sum_{i < j} n_ij / sqrt(n_i n_j) * distance(p_i, p_j) by a seeded tabu search over
-    exchanges of two codewords. An item with two labels then finds a code near both proxies, and
-    opposite codewords go to classes that never meet.
+    exchanges of two codewords. An item with two labels then has a code near both proxies, and
+    opposite codewords go to classes that never occur together.
 
     Args:
         proxies: codewords, C of them.
-        labels: multi-hot labels of the train items, (n, C).
-        seed: of the search.
+        labels: multi-hot labels of the training items, (n, C).
+        seed: equal seeds give equal assignments.
 
     Raises:
-        UsageError: the labels are of another number of classes.
+        UsageError: labels and proxies have different numbers of classes.
     """
     if labels.shape[1] != proxies.classes:
         raise UsageError(
-            f"labels of {labels.shape[1]} classes do not fit {proxies.classes} proxies; "
-            "make the proxies for the classes of the collection"
+            f"labels have {labels.shape[1]} classes, but there are {proxies.classes} proxies; "
+            "make proxies for the classes of the collection"
         )
     related = cooccurrence(labels)
     if proxies.classes < 2 or not related.any():
@@ -67,7 +67,7 @@ def _assign(
     seed: int,
     restarts: int = 3,
 ) -> Int64[np.ndarray, " c"]:
-    """Return the codeword of each class, of the lowest cost met.
+    """Return the codeword of each class in the best order found.
 
     Source: the tabu search for quadratic assignment of Taillard, Parallel Computing 17 (1991).
     """
@@ -84,7 +84,7 @@ def _assign(
             change = state.changes()
             back = tabu_until[:, order]  # of class r taking the codeword of s
             forbidden = (back > step) & (step < back.T)
-            # A forbidden exchange is welcome when it leads to the best cost yet.
+            # A forbidden exchange is allowed when it leads to the lowest cost so far.
             change[forbidden & (cost + change >= best_cost)] = np.inf
             r, s = np.unravel_index(int(change.argmin()), change.shape)
             if not np.isfinite(change[r, s]):
@@ -99,7 +99,7 @@ def _assign(
 
 
 class _Exchanges:
-    """The change in cost of every exchange of two codewords, kept up to date in O(C^2).
+    """Changes of the cost by exchanging any two codewords, updated in O(C^2).
 
     With A the relation, B the distances in the order of the classes, and M = A B, exchanging
     the codewords of r and s changes the cost by 2 (M_rs + M_sr - M_rr - M_ss + 2 A_rs B_rs).

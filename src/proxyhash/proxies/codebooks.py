@@ -1,7 +1,7 @@
-"""Codebooks: proxies that are known to lie far apart, from coding theory or a search.
+"""Codebooks: proxies that lie far apart, from coding theory or a search.
 
-PHNet's closest proxies are much nearer to each other than they need to be. At 64 bits and 80
-classes it reaches a minimum distance of about 21, where a Hadamard matrix gives 32.
+The closest proxies of a PHNet are much closer than necessary: at 64 bits and 80 classes it reaches
+a minimum distance of about 21, a Hadamard matrix 32.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ import numpy as np
 from jaxtyping import Int8, UInt8
 
 from proxyhash.errors import UsageError
-from proxyhash.networks.threads import one_thread
-from proxyhash.proxies.hadamard import hadamard, next_hadamard_order
-from proxyhash.proxies.kerdock import KERDOCK_LENGTHS, kerdock
-from proxyhash.proxies.linear_codes import extended_bch, search_generator, span
-from proxyhash.proxies.local_search import search_words
+from proxyhash.networks.tensors import one_thread
+from proxyhash.proxies.known_codes import (
+    KERDOCK_LENGTHS,
+    extended_bch,
+    hadamard,
+    kerdock,
+    next_hadamard_order,
+    search_generator,
+    span,
+)
 from proxyhash.proxies.proxies import Proxies, check_room
-from proxyhash.proxies.selection import choose_words, set_energy
+from proxyhash.proxies.word_sets import choose_words, search_words, set_energy
 
 __all__ = [
     "LARGEST_CODEBOOK",
@@ -31,10 +36,10 @@ __all__ = [
 ]
 
 LARGEST_CODEBOOK = 4096
-"""Most classes a codebook is made for."""
+"""Largest number of classes of a codebook."""
 
 LARGEST_POOL = 1024
-"""Most words that a choice is made from; a larger code is thinned at random first."""
+"""Largest number of words to choose from; a larger code is sampled at random first."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +57,25 @@ class Code:
 
 @one_thread()
 def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
-    """Return the best proxies among all `candidate_codes`, in a second or two.
+    """Return the best proxies among all `candidate_codes`, within a second or two.
 
-    The largest minimum distance wins; among equals the lowest `set_energy`: no opposite words as
-    long as there are others, and balanced bits. Which word goes to which class means nothing
-    yet; see `assign_by_cooccurrence`.
+    The largest minimum distance wins; among equals the lowest `set_energy`, which avoids opposite
+    words and balances the bits. The order of the words is arbitrary; `assign_by_cooccurrence` gives
+    them to the classes.
 
     Args:
         classes: number of classes C, at most 4096.
         bits: code length K.
-        seed: of the searches and choices; equal seeds give equal proxies.
+        seed: equal seeds give equal proxies.
 
     Raises:
-        UsageError: the codes are too few for the classes, or the classes too many.
+        UsageError: there are fewer codes than classes, or too many classes.
     """
     check_room(classes, bits)
     if classes > LARGEST_CODEBOOK:
         raise UsageError(
-            f"a codebook for {classes} classes was asked for; the largest is for "
-            f"{LARGEST_CODEBOOK}: use the proxies 'phnet'"
+            f"a codebook for {classes} classes was requested and the largest has "
+            f"{LARGEST_CODEBOOK}; use the proxies 'phnet'"
         )
     books = [
         _choose(code, classes, seed=seed) for code in candidate_codes(classes, bits, seed=seed)
@@ -82,11 +87,11 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
 def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return rows of a Hadamard matrix and their negatives, at distance K/2 or more.
 
-    Where K is not the order of a matrix, the last columns of the next larger one are cut off, which
-    costs one bit of distance each.
+    Where K is not the order of a matrix, the last columns of the next larger one are removed, which
+    costs up to one bit of distance each.
 
     Raises:
-        UsageError: there are more classes than rows and negatives.
+        UsageError: there are more classes than rows and their negatives.
     """
     check_room(classes, bits)
     code = _hadamard_code(classes, bits)
@@ -106,7 +111,7 @@ def search_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
 
 
 def candidate_codes(classes: int, bits: int, *, seed: int) -> Iterator[Code]:
-    """Yield every code of at least C words worth a try at K bits."""
+    """Yield the candidate codes of at least C words at K bits."""
     code = _hadamard_code(classes, bits)
     if code is not None:
         yield code
@@ -121,7 +126,7 @@ def candidate_codes(classes: int, bits: int, *, seed: int) -> Iterator[Code]:
         if rows is not None:
             yield Code(_signs(span(rows)), "bch")
     yield Code(_signs(span(generator)), "linear")
-    # Beyond this the codes above are better and the search is slow.
+    # For more classes the codes above are better, and the search is slow.
     if classes <= 2 * bits:
         yield _search_code(classes, bits, seed=seed)
 

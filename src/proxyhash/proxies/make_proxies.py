@@ -1,4 +1,4 @@
-"""One function for every kind of proxies, as settings name them."""
+"""Proxies of every kind, by the names that settings use."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def make_proxies(
         classes: number of classes C.
         bits: code length K.
         seed: equal seeds give equal proxies.
-        assignment: "none", or "cooccurrence" to give related classes near proxies; "affinity"
-            does so by itself.
-        labels: labels of the train items, (n, C), which "affinity" and "cooccurrence" need.
+        assignment: "none", or "cooccurrence" to give related classes near proxies, which
+            "affinity" does anyway.
+        labels: labels of the training items, (n, C); required by "affinity" and "cooccurrence".
 
     Raises:
-        UsageError: a name is unknown, labels are missing, or the codes are too few.
+        UsageError: a name is unknown, labels are missing, or there are fewer codes than classes.
     """
     check_option("proxies", kind, PROXY_KINDS)
     check_option("assignment", assignment, ASSIGNMENTS)
@@ -56,5 +56,5 @@ def make_proxies(
 
 def _needed(labels: np.ndarray | None, what: str) -> np.ndarray:
     if labels is None:
-        raise UsageError(f"{what} needs the labels of the train items")
+        raise UsageError(f"{what} needs the labels of the training items; pass labels")
     return labels

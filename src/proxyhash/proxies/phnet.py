@@ -1,4 +1,4 @@
-"""PHNet: the network that learns a discriminative code for every class."""
+"""PHNet: a network that learns a discriminative code for every class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError
 from proxyhash.losses import bit_balance, proxy_separation, quantization
 from proxyhash.networks.hashing_network import HashingNetwork
-from proxyhash.networks.threads import one_thread
+from proxyhash.networks.tensors import one_thread
 from proxyhash.proxies.proxies import Proxies, check_room
 
 __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
@@ -18,14 +18,14 @@ __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
 class PHNet(nn.Module):
     """One-hot classes to relaxed proxies c in (-1, 1)^K: C -> hidden, ReLU -> K, tanh.
 
-    The hidden layer is normalized over the classes, which are one batch: without that, first
-    outputs resemble each other and the quantization term freezes them before they part.
+    The hidden layer is normalized over the classes, which form one batch. Otherwise the initial
+    outputs resemble each other, and the quantization term freezes them before they separate.
 
     Args:
         classes: number of classes C.
         bits: code length K.
         hidden: width of the hidden layer, 512 to 4096 in the reference.
-        seed: makes the first weights.
+        seed: determines the initial weights.
     """
 
     def __init__(self, classes: int, bits: int, *, hidden: int = 512, seed: int = 0) -> None:
@@ -33,18 +33,18 @@ class PHNet(nn.Module):
         self.network = HashingNetwork(
             classes, bits, hidden=(hidden,), batch_norm=classes > 1, seed=seed
         )
-        self.register_buffer("categories", torch.eye(classes), persistent=False)
+        self.register_buffer("one_hot", torch.eye(classes), persistent=False)
 
     def forward(self) -> Float[Tensor, "c k"]:
         """Return the relaxed proxies of all classes."""
-        outputs: Tensor = self.network(self.categories)
+        outputs: Tensor = self.network(self.one_hot)
         return outputs
 
 
 def phnet_loss(
     outputs: Float[Tensor, "c k"], *, alpha: float = 0.05, beta: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Return what PHNet minimizes.
+    """Return the loss of a PHNet.
 
         L = (1/C^2) * sum_ij max(0, c_i . c_j - K * [i = j])^2
           + alpha * ||sum_i c_i||^2 / C + beta * sum_i ||sign(c_i) - c_i||^2 / C
@@ -73,22 +73,21 @@ def learn_phnet(
     """Return the signs of a PHNet trained on all classes at once, with Adam.
 
     The weight of the quantization rises from 0 to beta over the first four fifths of the steps, so
-    that signs settle after the proxies have parted. Takes less than a second, on one thread, so
-    equal arguments give equal proxies however many cores there are.
+    that signs settle after the proxies have separated. Takes less than a second on one thread;
+    equal arguments give equal proxies, whatever the number of cores.
 
     Args:
         classes: number of classes C.
         bits: code length K.
-        seed: makes the network's first weights, the only randomness.
+        seed: determines the network's initial weights, the only randomness.
         hidden: width of the hidden layer.
         alpha: weight of the bit balance.
-        beta: weight of the quantization; the paper sweeps 0 to 10.
-        steps: updates of all weights.
-        learning_rate: step size of Adam.
+        beta: weight of the quantization; the paper tries 0 to 10.
+        steps: number of optimizer steps.
+        learning_rate: learning rate of Adam.
 
     Raises:
-        UsageError: the codes are too few for the classes, or two classes ended with the
-            same proxy.
+        UsageError: there are fewer codes than classes, or two classes ended with the same proxy.
     """
     check_room(classes, bits)
     if steps < 1:

@@ -1,4 +1,4 @@
-"""Proxies: one binary code per class, which training pulls the items' codes to."""
+"""Proxies: one binary code per class, a target for the codes of its items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Proxies", "check_room", "pairwise_distances"]
 def pairwise_distances(codes: Int8[np.ndarray, "c k"]) -> Int[np.ndarray, "c c"]:
     """Return the Hamming distances between the rows of a matrix of -1 and +1.
 
-    Peak memory: 8 bytes a pair.
+    Peak memory: 8 bytes per pair.
     """
     # Sums of up to 2^24 products of signs are exact in float32, and BLAS has no int8.
     signs = codes.astype(np.float32)
@@ -36,7 +36,7 @@ def check_room(classes: int, bits: int) -> None:
     """
     if classes < 1 or bits < 1:
         raise UsageError(
-            f"proxies for {classes} classes of {bits} bits were asked for; "
+            f"proxies for {classes} classes of {bits} bits were requested; "
             "both numbers must be at least 1"
         )
     if bits < 63 and classes > 2**bits:
@@ -52,7 +52,7 @@ class Proxies:
     Attributes:
         codes: (C, K) of -1 and +1, int8; row c belongs to class c of the model.
         origin: how they were made: "phnet", "hadamard", "kerdock", "linear", "bch", "search",
-            or what a method calls its own.
+            or a name of the method that made them.
     """
 
     codes: Int8[np.ndarray, "c k"]
@@ -83,12 +83,12 @@ class Proxies:
 
     @property
     def minimum_distance(self) -> int:
-        """Distance of the closest pair; K when there is no pair."""
+        """Smallest distance of a pair; K without pairs."""
         return int(self.pair_distances.min(initial=self.bits))
 
     @property
     def mean_distance(self) -> float:
-        """Mean distance over the pairs; K when there is no pair."""
+        """Mean distance of the pairs; K without pairs."""
         return float(self.pair_distances.mean()) if self.classes > 1 else float(self.bits)
 
     @property

@@ -8,7 +8,7 @@ import torch
 
 from proxyhash.methods.shared.objective import Context, Objective
 from proxyhash.proxies.codebooks import hadamard_codebook, make_codebook
-from proxyhash.proxies.hadamard import next_hadamard_order
+from proxyhash.proxies.known_codes import next_hadamard_order
 from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:

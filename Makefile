@@ -9,7 +9,7 @@ help:
 	@echo "make demo      install into .venv and run the whole job on generated images, offline"
 	@echo "make test      install, Chromium for the pages included, lint, type-check and run every test"
 	@echo "make lint      ruff, mypy, import-linter"
-	@echo "make docs      regenerate docs/cli.md from the commands' help"
+	@echo "make docs      regenerate docs/cli.md and the table of docs/methods.md"
 	@echo "make format    let ruff rewrite what it can"
 	@echo "make clean     remove .venv, caches and the demo's output"
 
@@ -29,6 +29,7 @@ browser:
 
 docs: install
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_methods.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from numba.core.errors import NumbaError
 
 from proxyhash.codes import kernels
 
@@ -118,10 +119,11 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.Monke
     njit = kernels.numba.njit
     njit(lambda: 0)()  # the first compilation imports modules that call njit themselves
 
-    def without_cache(*, nogil: bool, cache: bool = False):
+    def without_cache(*, cache: bool = False, **options: bool):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(nogil=nogil)
+        assert options["nogil"]
+        return njit(**options)
 
     monkeypatch.setattr(kernels.numba, "njit", without_cache)
 
@@ -129,3 +131,35 @@ def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.Monke
         return kernels.popcount(word)
 
     assert kernels.kernel(one_bits)(np.uint64(0b1011)) == 3
+    assert kernels.lean_kernel(one_bits)(np.uint64(0b1011)) == 3
+
+
+@kernels.lean_kernel
+def _last_of_row(table, row: int):
+    part = table[row]
+    return part[part.size - 1]
+
+
+@kernels.kernel
+def _lean_within(count: int):
+    total = 0
+    for row in range(count):
+        total += _last_of_row(np.full((count, 3), row), row)
+    return total
+
+
+def test_a_lean_kernel_takes_arrays_whose_caller_keeps_them() -> None:
+    table = np.arange(6).reshape(2, 3)
+    before = sys.getrefcount(table)
+    assert [_last_of_row(table, 0), _last_of_row(table, 1)] == [2, 5]
+    assert sys.getrefcount(table) == before
+    assert _lean_within(100) == 4950
+
+
+def test_a_lean_kernel_cannot_make_an_array() -> None:
+    @kernels.lean_kernel
+    def makes_one(size: int):
+        return np.zeros(size)
+
+    with pytest.raises(NumbaError, match=r"Only accept returning of array passed|NRT required"):
+        makes_one(3)

@@ -134,10 +134,10 @@ def test_other_folders_are_not_overwritten(scenes: Collection, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("model.json", r"is no model folder \(it has no model\.json\)"),
+        ("model.json", r"is not a model folder \(it has no model\.json\)"),
         ("networks.safetensors", r"networks\.safetensors is missing; copy"),
         ("proxies.safetensors", r"proxies\.safetensors is missing; copy"),
-        ("text_encoder/encoder.json", r"text_encoder is no saved encoder"),
+        ("text_encoder/encoder.json", r"text_encoder is not a saved encoder"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, name: str, sentence: str) -> None:
@@ -178,16 +178,21 @@ def test_a_flipped_bit_is_noticed_or_harmless(folder: Path) -> None:
         ({"format": 2}, "has format 2, and this version reads format 1"),
         ({"format": None}, "has format None"),
         ({"bits": "many"}, "key 'bits'"),
-        ({"bits": 24}, "the image network gives 20 bits, the model 24"),
+        ({"bits": 24}, "the image network has 20 bits, the model 24"),
         ({"surprise": 1}, "key 'surprise'"),
         ({"classes": ["one", "two"]}, "the proxies have shape"),
         ({"method": 3}, "key 'method'"),
-        ({"networks": {}, "encoders": {}}, "which no network of the model has"),
+        ({"networks": {}, "encoders": {}}, "which belongs to no network of the model"),
         ({"networks": {"sound": {}}}, "key 'networks.sound"),
-        ({"networks": {"image": {"dim": 3}}}, "'networks.image' describes no network"),
-        ({"networks": {"image": {"dim_in": "x", "bits": 20}}}, "describes no network"),
-        ({"fingerprint": "0" * 64}, "has another fingerprint than the files beside it"),
-        ({"encoders": {"image": "0" * 64}}, "holds another encoder than the model was made with"),
+        ({"networks": {"image": {"dim": 3}}}, "'networks.image' does not describe a network"),
+        ({"networks": {"image": {"dim_in": "x", "bits": 20}}}, "does not describe a network"),
+        ({"networks": {"../image": {}}}, "key 'networks"),
+        ({"encoders": {"../../image": "0" * 64}}, "key 'encoders"),
+        ({"fingerprint": "0" * 64}, "does not have the fingerprint of the files beside it"),
+        (
+            {"encoders": {"image": "0" * 64}},
+            "does not hold the encoder of this model",
+        ),
     ],
 )
 def test_a_wrong_header_is_explained(folder: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -249,10 +254,10 @@ def _change(tensors: dict[str, torch.Tensor]) -> None:
     [
         (_drop, r"lacks tensor 'image\.layers\.2\.bias'"),
         (_add, r"holds an unknown tensor 'image\.layers\.9\.bias'"),
-        (_stray, r"holds 'sound\.bias', which no network"),
+        (_stray, r"holds 'sound\.bias', which belongs to no network"),
         (_reshape, r"'image\.mean' is torch\.float32 \(4,\) where torch\.float32 \(27,\)"),
         (_retype, r"'image\.mean' is torch\.float64"),
-        (_change, "has another fingerprint than the files beside it"),
+        (_change, "does not have the fingerprint of the files beside it"),
     ],
 )
 def test_wrong_weights_are_explained(
@@ -266,7 +271,7 @@ def test_wrong_weights_are_explained(
 def test_proxies_of_another_model_are_noticed(folder: Path) -> None:
     proxies = Proxies.load(folder / "proxies.safetensors")
     Proxies(codes=-proxies.codes, origin="test").save(folder / "proxies.safetensors")
-    with pytest.raises(ModelError, match="not of one model"):
+    with pytest.raises(ModelError, match="do not belong to one model"):
         HashModel.load(folder)
 
 
@@ -276,7 +281,7 @@ def test_an_encoder_of_another_width_is_noticed(folder: Path) -> None:
     header = json.loads((folder / "model.json").read_text())
     header["encoders"]["image"] = other.fingerprint
     write_json(folder / "model.json", header)
-    with pytest.raises(ModelError, match="parts of different models: the image encoder gives 12"):
+    with pytest.raises(ModelError, match="parts of different models: the image encoder returns 12"):
         HashModel.load(folder)
 
 
@@ -291,7 +296,7 @@ def test_encoders_are_read_when_they_are_used(folder: Path) -> None:
     model = HashModel.load(folder)
     shutil.rmtree(folder / "image_encoder")
     assert model.encode_texts(["a red circle"]).shape == (1, 3)
-    with pytest.raises(ModelError, match="image_encoder is no saved encoder"):
+    with pytest.raises(ModelError, match="image_encoder is not a saved encoder"):
         model.encode_images([b""])
 
 

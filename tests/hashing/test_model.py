@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from proxyhash.codes import unpack
-from proxyhash.encoders import BagOfWords, FeatureCache
+from proxyhash.encoders import BagOfWords, FeatureCache, Features
 from proxyhash.errors import DataError, UsageError
 from proxyhash.hashing import HashModel
-from proxyhash.networks import IHNet
+from proxyhash.networks import HashingNetwork
 from proxyhash.proxies import Proxies
 from tests.hashing.tiny_encoder import BITS, TinyPixels, build_model
 
@@ -236,14 +236,14 @@ def test_parts_that_do_not_fit_are_refused(model: HashModel) -> None:
     parts = _parts(model)
     with pytest.raises(UsageError, match="networks is empty; a model needs"):
         HashModel(bits=8, classes=(), method="dchml", networks={})
-    with pytest.raises(UsageError, match="the image network gives 20 bits, the model 21"):
+    with pytest.raises(UsageError, match="the image network has 20 bits, the model 21"):
         HashModel(**parts | {"bits": 21})
-    with pytest.raises(UsageError, match="the image encoder gives 12 features, its network takes"):
+    with pytest.raises(UsageError, match="the image encoder returns 12 features, its network"):
         HashModel(**parts | {"encoders": {"image": TinyPixels(side=2)}})
     with pytest.raises(UsageError, match="the proxies have shape"):
         HashModel(**parts | {"classes": ("one", "two")})
-    with pytest.raises(UsageError, match="the image network gives 8 bits"):
-        HashModel(**parts | {"networks": {"image": IHNet(27, 8)}})
+    with pytest.raises(UsageError, match="the image network has 8 bits"):
+        HashModel(**parts | {"networks": {"image": HashingNetwork(27, 8)}})
 
 
 def test_info_is_json(model: HashModel) -> None:
@@ -258,3 +258,32 @@ def test_info_is_json(model: HashModel) -> None:
     }
     assert info["proxies"]["origin"] == "test"
     assert info["fingerprint"] == model.fingerprint
+
+
+def test_any_modality_has_a_place(scenes: Collection, tmp_path: Path) -> None:
+    whole = build_model(scenes)
+    sound = HashingNetwork(7, BITS, hidden=(), seed=3)
+    model = HashModel(**_parts(whole) | {"networks": {**whole.networks, "sound": sound}})
+    model.save(tmp_path / "model")
+    again = HashModel.load(tmp_path / "model")
+    assert again.modalities == ("image", "text", "sound")
+    assert again.fingerprint == model.fingerprint != whole.fingerprint
+    values = _features(again, 3, modality="sound")
+    features = {"sound": Features(values, np.array([True, False, True]))}
+    codes = again.encode_prepared(("a", "b", "c"), features)
+    assert codes.modalities == again.modalities
+    assert codes.has("sound").tolist() == [True, False, True]
+    expected = again.encode_features(values[[0, 2]], modality="sound")
+    assert np.array_equal(codes.of("sound")[[0, 2]], expected)
+    assert not codes.of("sound")[1].any()
+    assert again.info()["sound"]["features"] == 7
+    with pytest.raises(UsageError, match="saved without its sound encoder"):
+        again.encode(["bell.wav"], modality="sound")
+    with pytest.raises(UsageError, match="no smell network, it encodes images, texts and sounds"):
+        again.encode([b""], modality="smell")
+
+
+def test_a_modality_needs_a_plain_name(model: HashModel) -> None:
+    for name in ("../image", "Image", "image.x", ""):
+        with pytest.raises(UsageError, match="the name of a modality has lower-case letters"):
+            HashModel(**_parts(model) | {"networks": {name: model.networks["image"]}})

@@ -11,7 +11,7 @@ from proxyhash.data.images import open_image
 from proxyhash.encoders import BagOfWords, BatchEncoder, EncoderRequest, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
 from proxyhash.hashing import HashModel
-from proxyhash.networks import IHNet, THNet
+from proxyhash.networks import HashingNetwork
 from proxyhash.proxies import Proxies
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def build_model(collection: Collection, *, seed: int = 0, bits: int = BITS) -> H
     """An untrained model with every kind of layer, whose batch statistics have seen data."""
     images = TinyPixels()
     texts = BagOfWords.fit([text for text in collection.texts if text], words=40)
-    image_network = IHNet(images.dim, bits, hidden=(16,), standardize=True, seed=seed)
+    image_network = HashingNetwork(images.dim, bits, hidden=(16,), standardize=True, seed=seed)
     image_network.fit_standardization(torch.rand(9, images.dim) * 255)
-    text_network = THNet(
+    text_network = HashingNetwork(
         texts.dim, bits, hidden=(16, 8), batch_norm=True, output_batch_norm=True, seed=seed + 1
     )
     text_network(torch.rand(9, texts.dim))

@@ -9,7 +9,7 @@ from sklearn.cross_decomposition import CCA
 
 from proxyhash.errors import UsageError
 from proxyhash.methods.cca_itq import canonical_directions, itq_rotation, quantization_error
-from proxyhash.networks.hashing_network import IHNet, THNet
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.config import read_config
 from tests.methods.toy import BITS, begun, make_toy, networks
 
@@ -155,8 +155,8 @@ def test_labels_are_never_read(name):
 def test_standardization_comes_before_the_projection(name):
     toy = make_toy()
     nets = {
-        "image": IHNet(12, BITS, hidden=(), standardize=True),
-        "text": THNet(20, BITS, hidden=(), standardize=True),
+        "image": HashingNetwork(12, BITS, hidden=(), standardize=True),
+        "text": HashingNetwork(20, BITS, hidden=(), standardize=True),
     }
     nets["image"].fit_standardization(toy.image)
     nets["text"].fit_standardization(toy.text)

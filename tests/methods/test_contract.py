@@ -73,6 +73,13 @@ def test_settings_are_frozen_and_refuse_the_unknown(variant):
     assert method_settings(name, settings.model_dump()) == settings
 
 
+def test_the_card_fills_a_row_of_the_table(variant):
+    card = get_method(variant[0]).card
+    assert card is not None
+    assert all((card.idea, card.loss, card.source))
+    assert "|" not in card.idea + card.loss + card.source + card.differs
+
+
 def test_presets_are_valid_configurations(variant):
     name, _ = variant
     for preset in get_method(name).presets.values():

@@ -214,7 +214,7 @@ def test_the_header_of_a_new_kind_names_it(tmp_path: Path) -> None:
         }
         header["networks"]["text"]["kind"] = "hashing"
         write_json(path, header)
-        with pytest.raises(ModelError, match=r"'networks\.text' describes no network"):
+        with pytest.raises(ModelError, match=r"'networks\.text' does not describe a network"):
             HashModel.load(tmp_path / "model")
     finally:
         NETWORKS.remove(LowRank.kind)

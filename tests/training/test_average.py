@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.networks.hashing_network import IHNet, THNet
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.state import Networks, WeightAverage
 
 
@@ -14,7 +14,9 @@ def fill(networks: Networks, value: float) -> None:
 
 
 def test_average_follows_the_formula():
-    networks = Networks({"image": IHNet(1, 1, hidden=()), "text": THNet(2, 1, hidden=())})
+    networks = Networks(
+        {"image": HashingNetwork(1, 1, hidden=()), "text": HashingNetwork(2, 1, hidden=())}
+    )
     fill(networks, 1.0)
     average = WeightAverage(networks, decay=0.3)
     expected = 1.0
@@ -29,7 +31,9 @@ def test_average_follows_the_formula():
 
 
 def test_statistics_of_batch_norm_are_copied_and_nothing_needs_gradient():
-    networks = Networks({"image": IHNet(2, 3, hidden=(4,), batch_norm=True), "text": THNet(2, 3)})
+    networks = Networks(
+        {"image": HashingNetwork(2, 3, hidden=(4,), batch_norm=True), "text": HashingNetwork(2, 3)}
+    )
     average = WeightAverage(networks, decay=0.9)
     networks["image"](torch.randn(8, 2))
     average.update(networks)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.networks.hashing_network import IHNet, THNet
+from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.config import read_config
 from proxyhash.training.optimizer import (
     clip_gradients,
@@ -24,7 +24,10 @@ def config_of(**values):
 
 
 def parts(*, seed=0):
-    image, text = IHNet(3, 2, hidden=(), seed=seed), THNet(4, 2, hidden=(), seed=seed + 1)
+    image, text = (
+        HashingNetwork(3, 2, hidden=(), seed=seed),
+        HashingNetwork(4, 2, hidden=(), seed=seed + 1),
+    )
     return Networks({"image": image, "text": text}), nn.Module()
 
 

@@ -1,6 +1,6 @@
 """Trained models: per modality an encoder and a hashing network, with proxies, in one folder.
 
-Importing this package loads no torch; the first use of `HashModel` does.
+Importing this package does not load torch; the first use of `HashModel` does.
 """
 
 from __future__ import annotations

@@ -1,21 +1,22 @@
-"""The folder of a model, and reading one that may be damaged.
+"""Model folders: writing one completely or not at all, and reading one that may be damaged.
 
     model.json              format, bits, classes, method, network shapes, encoders, fingerprint
-    networks.safetensors    weights of the hashing networks, "image.*" and "text.*"
+    networks.safetensors    weights of the hashing networks, "image.*", "text.*", ...
     proxies.safetensors     codes of the classes, where the method has any
-    image_encoder/          see `proxyhash.encoders`
+    image_encoder/          per modality with an encoder; see `proxyhash.encoders`
     text_encoder/
 
-Nothing is pickled. Shapes are compared before memory is taken for them.
+Nothing is pickled. Shapes are checked before memory is allocated for them.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,15 +30,20 @@ from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies
 
-__all__ = ["FORMAT", "SavedEncoder", "SavedModel", "read_model", "write_model"]
+__all__ = ["FORMAT", "MODALITY_NAME", "SavedEncoder", "SavedModel", "read_model", "write_model"]
 
 FORMAT = 1
+
+MODALITY_NAME = re.compile("[a-z][a-z0-9_]*")
+"""Names of modalities that can be part of file and tensor names."""
+
+_Name = Annotated[Modality, Field(pattern=f"^{MODALITY_NAME.pattern}$")]
 
 _AGAIN = "copy the whole folder again from the original, or train the model again"
 
 
 class _Header(BaseModel):
-    """The content of `model.json`."""
+    """Content of `model.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,16 +51,16 @@ class _Header(BaseModel):
     bits: int = Field(ge=1)
     classes: list[str]
     method: str
-    networks: dict[Modality, dict[str, Any]]
-    encoders: dict[Modality, str]
-    """Fingerprint of each encoder that was saved."""
+    networks: dict[_Name, dict[str, Any]]
+    encoders: dict[_Name, str]
+    """Fingerprint of each saved encoder."""
     has_proxies: bool
     fingerprint: str
 
 
 @dataclass(frozen=True)
 class SavedEncoder:
-    """An encoder in a model's folder, known but not loaded."""
+    """Encoder in a model folder that has not been loaded."""
 
     folder: Path
     device: str
@@ -71,13 +77,13 @@ class SavedEncoder:
         return load_encoder(self.folder, device=self.device)
 
     def save(self, folder: Path) -> None:
-        """Copy the folder as it is."""
+        """Copy the encoder's folder."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """The parts of a model, as they go into a folder and come out of it."""
+    """Parts of a model, as a folder holds them."""
 
     bits: int
     classes: tuple[str, ...]
@@ -88,23 +94,23 @@ class SavedModel:
     proxies: Proxies | None
 
     def check_fingerprint(self, found: str, folder: Path) -> None:
-        """Check that the parts are those of one model.
+        """Check that the parts belong to one model.
 
         Raises:
-            ModelError: they are not.
+            ModelError: they do not.
         """
         if found != self.fingerprint:
             raise ModelError(
-                f"{folder / 'model.json'} has another fingerprint than the files beside it, so "
-                f"they are not of one model; {_AGAIN}"
+                f"{folder / 'model.json'} does not have the fingerprint of the files beside it, so "
+                f"they do not belong to one model; {_AGAIN}"
             )
 
 
 def write_model(model: SavedModel, folder: Path) -> None:
-    """Write the folder, complete or not at all.
+    """Write the folder, completely or not at all.
 
     Raises:
-        UsageError: there is a folder of that name that holds something other than a model.
+        UsageError: the folder exists and holds something other than a model.
     """
     occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if occupied and not (folder / "model.json").is_file():
@@ -141,7 +147,7 @@ def read_model(folder: Path, *, device: str) -> SavedModel:
     """Return the parts of the model in a folder.
 
     Raises:
-        ModelError: a part is missing, damaged or of another version; names the file.
+        ModelError: a part is missing, damaged or from another version; names the file.
     """
     header = _read_header(folder / "model.json")
     networks = _read_networks(folder / "networks.safetensors", header)
@@ -164,8 +170,8 @@ def read_model(folder: Path, *, device: str) -> SavedModel:
 def _read_header(path: Path) -> _Header:
     if not path.is_file():
         raise ModelError(
-            f"{path.parent} is no model folder (it has no {path.name}); give the `model` folder "
-            "inside a run, or train a model first"
+            f"{path.parent} is not a model folder (it has no {path.name}); give the `model` folder "
+            "of a run, or train a model first"
         )
     try:
         value = read_json(path)
@@ -200,18 +206,20 @@ def _read_networks(path: Path, header: _Header) -> dict[Modality, Network]:
         network.load_state_dict(state, assign=True)
         networks[modality] = network.eval()
     if tensors:
-        raise ModelError(f"{path} holds {min(tensors)!r}, which no network of the model has")
+        raise ModelError(
+            f"{path} holds {min(tensors)!r}, which belongs to no network of the model; {_AGAIN}"
+        )
     return networks
 
 
 def _empty_network(modality: Modality, described: Mapping[str, Any], path: Path) -> Network:
-    """Return a network without memory for its weights, however large the file says they are."""
+    """Return a network on the meta device, so that no size in the file takes memory."""
     try:
         with torch.device("meta"):
             return network_from(described)
     except (TypeError, ValueError, RuntimeError, UsageError) as error:
         raise ModelError(
-            f"{path}, key 'networks.{modality}' describes no network ({error}); {_AGAIN}"
+            f"{path}, key 'networks.{modality}' does not describe a network ({error}); {_AGAIN}"
         ) from error
 
 
@@ -232,7 +240,7 @@ def _check_state(
             )
         if not tensor.isfinite().all():
             raise ModelError(
-                f"{path}, tensor '{modality}.{name}' holds NaN or infinity: the training diverged "
+                f"{path}, tensor '{modality}.{name}' holds NaN or infinity: training diverged "
                 "or the file is damaged; train the model again"
             )
 
@@ -240,7 +248,7 @@ def _check_state(
 def _find_encoder(folder: Path, fingerprint: str, *, device: str) -> SavedEncoder:
     settings = read_settings(folder)
     if settings.get("fingerprint") != fingerprint:
-        raise ModelError(f"{folder} holds another encoder than the model was made with; {_AGAIN}")
+        raise ModelError(f"{folder} does not hold the encoder of this model; {_AGAIN}")
     if not isinstance(settings.get("dim"), int):
         raise ModelError(f"{folder / 'encoder.json'} has no whole number 'dim'; {_AGAIN}")
     return SavedEncoder(

@@ -1,4 +1,4 @@
-"""A trained model: from images and texts to packed codes."""
+"""Trained model: encoders and hashing networks from inputs to packed codes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from proxyhash.codes import CodeFile, binarize, code_bytes
-from proxyhash.data import Collection, Modality
+from proxyhash.data import MODALITIES, Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.hashing.folder import SavedEncoder, SavedModel, read_model, write_model
+from proxyhash.hashing.folder import (
+    MODALITY_NAME,
+    SavedEncoder,
+    SavedModel,
+    read_model,
+    write_model,
+)
 from proxyhash.networks.base import Network
 from proxyhash.networks.blocks import block_logits, sign_logits
 from proxyhash.progress import Track, silent
@@ -148,7 +154,8 @@ class HashModel:
         """
         if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
             raise UsageError(
-                f"a {type(inputs).__name__} was passed to be encoded; pass a list of {modality}s"
+                f"a {type(inputs).__name__} was passed to be encoded; "
+                f"pass a list of {_plural(modality)}"
             )
         encoder = self._need_encoder(modality)
         features = encoder.encode(inputs, batch_size=batch_size, track=track)
@@ -297,10 +304,11 @@ class HashModel:
 
     def _network(self, modality: Modality) -> Network:
         if modality not in self.networks:
-            others = " and ".join(f"{other}s" for other in self.networks)
+            *first, last = map(_plural, self.networks)
+            others = f"{', '.join(first)} and {last}" if first else last
             raise UsageError(
                 f"this model has no {modality} network, it encodes {others} only; "
-                f"train one on items that have {modality}s"
+                f"train one on items that have {_plural(modality)}"
             )
         return self.networks[modality]
 
@@ -320,14 +328,19 @@ class HashModel:
                 "networks is empty; a model needs the network of at least one modality"
             )
         for modality, network in self.networks.items():
+            if not MODALITY_NAME.fullmatch(modality):
+                raise UsageError(
+                    f"networks has the key {modality!r}; the name of a modality has lower-case "
+                    "letters, digits and _"
+                )
             encoder = self._encoders.get(modality)
             if network.bits != self.bits:
                 raise UsageError(
-                    f"the {modality} network gives {network.bits} bits, the model {self.bits}"
+                    f"the {modality} network has {network.bits} bits, the model {self.bits}"
                 )
             if encoder is not None and encoder.dim != network.dim_in:
                 raise UsageError(
-                    f"the {modality} encoder gives {encoder.dim} features, its network takes "
+                    f"the {modality} encoder returns {encoder.dim} features, its network takes "
                     f"{network.dim_in}"
                 )
         proxies = self.proxies
@@ -337,3 +350,7 @@ class HashModel:
                 f"the proxies have shape {proxies.codes.shape}, but the model has "
                 f"{expected[0]} classes and {expected[1]} bits"
             )
+
+
+def _plural(modality: Modality) -> str:
+    return MODALITIES[modality].plural if modality in MODALITIES else f"{modality}s"

@@ -11,6 +11,7 @@ from pydantic import Field
 from proxyhash.errors import UsageError
 from proxyhash.methods.shared.batch import sign
 from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
@@ -64,6 +65,12 @@ class CcaItq(ClosedFormObjective):
     """
 
     settings_type = CcaItqSettings
+    card = MethodCard(
+        idea="directions in which images and texts correlate, rotated to suit signs",
+        loss="closed form, reads no labels",
+        source="Gong et al., TPAMI 2013",
+        differs="linear networks, no epochs",
+    )
     settings: CcaItqSettings
 
     def __init__(self, context: Context, settings: CcaItqSettings) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from proxyhash.losses import bit_cross_entropy, log_cosh_quantization
 from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.centers import CenterObjective
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
@@ -45,6 +46,11 @@ class Csq(CenterObjective):
     """
 
     settings_type = CsqSettings
+    card = MethodCard(
+        idea="a fixed Hadamard center per class",
+        loss="cross-entropy of each bit with the majority vote of the item's centers",
+        source="Yuan et al., CVPR 2020",
+    )
     settings: CsqSettings
     tie_breaker: Tensor
 

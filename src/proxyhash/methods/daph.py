@@ -19,6 +19,7 @@ from proxyhash.losses import (
     proxy_separation,
 )
 from proxyhash.methods.shared.batch import sign
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 from proxyhash.progress import Track, silent
@@ -85,6 +86,12 @@ class Daph(ScheduledObjective):
     """
 
     settings_type = DaphSettings
+    card = MethodCard(
+        idea="proxies learned from the data, then every item's code is one",
+        loss="per-positive softmax on cosines, weighted by the overlap of label sets",
+        source="DAPH, SIGIR 2023",
+        differs="a first stage learns the proxies",
+    )
     settings: DaphSettings
     class_codes: Tensor
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax
 from proxyhash.methods.shared.batch import Batch, sign
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
 from proxyhash.methods.shared.registry import register_method
 
@@ -49,6 +50,14 @@ class Dchml(ProxyObjective):
     """
 
     settings_type = DchmlSettings
+    card = MethodCard(
+        idea="one binary proxy per class, no pairwise similarity",
+        loss=(
+            "softmax of the mean positive logit h·p, with a margin that grows with K, against"
+            " all negative ones; also against those of the other modality's code"
+        ),
+        source="Tu et al., arXiv 2011.03451 (2020)",
+    )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "reference": {
             "optimizer": "sgd",

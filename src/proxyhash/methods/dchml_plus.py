@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
 from proxyhash.methods.shared.batch import Batch, sign
-from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.networks import HashingNetwork, Network, register_network
@@ -180,6 +180,22 @@ class DchmlPlus(Objective):
     """
 
     settings_type = DchmlPlusSettings
+    card = MethodCard(
+        idea=(
+            "networks predict classes, one PHNet for all modalities has a proxy for every "
+            "label posterior"
+        ),
+        loss=(
+            "cross-entropy of the labels; cross-entropy of θ = s h·h' / K + b with the "
+            "probability that two items share a label"
+        ),
+        source="ours; ablation in [lab-notes.md](lab-notes.md)",
+        differs=(
+            "images centered and scaled, up to half of their features dropped, texts mixed in "
+            "pairs, learning rate 1.5e-3, batch size a 48th of the training items (32 to 96), "
+            "PHNet fitted again at the end"
+        ),
+    )
     defaults: ClassVar[Mapping[str, Any]] = {
         "network_kind": "posterior",
         "learning_rate": 1.5e-3,

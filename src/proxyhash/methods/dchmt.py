@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from proxyhash.losses import bit_uncertainty, contrastive
-from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
@@ -52,6 +52,11 @@ class Dchmt(Objective):
     """
 
     settings_type = DchmtSettings
+    card = MethodCard(
+        idea="each bit is a two-way softmax; distances say what is similar",
+        loss="S d² + (1 - S) max(0, m - d)² within and across modalities",
+        source="Tu et al., ACM MM 2022",
+    )
     settings: DchmtSettings
 
     def __init__(self, context: Context, settings: DchmtSettings) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from proxyhash.losses import bit_balance, pairwise_likelihood, quantization
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 
@@ -49,6 +50,11 @@ class Dcmh(ScheduledObjective):
     """
 
     settings_type = DcmhSettings
+    card = MethodCard(
+        idea="pairs that share a label have a large inner product",
+        loss="softplus(θ) - Sθ over image x text, θ = s h·g",
+        source="Jiang and Li, CVPR 2017",
+    )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "reference": {
             "optimizer": "sgd",

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from proxyhash.losses import irrelevant_pairs, proxy_hinge
 from proxyhash.methods.shared.batch import Batch, sign
-from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.proxies.known_codes import griesmer_bound
@@ -65,6 +65,15 @@ class Hyp2(Objective):
     """
 
     settings_type = Hyp2Settings
+    card = MethodCard(
+        idea="real-valued proxies learned along the way (with the cross-modal terms of DSPH)",
+        loss=(
+            "1 - cos to positive proxies, max(0, cos - τ) to negative ones and between items "
+            "without a common label"
+        ),
+        source="Xu et al., ACM MM 2022; Huo et al., IEEE TCSVT 2023",
+        differs="the proxies are parameters",
+    )
     settings: Hyp2Settings
 
     def __init__(self, context: Context, settings: Hyp2Settings) -> None:

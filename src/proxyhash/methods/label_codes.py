@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from proxyhash.losses import bit_cross_entropy
-from proxyhash.methods.shared.objective import Context, Objective
+from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.proxies.proxies import Proxies
@@ -56,6 +56,12 @@ class LabelCodes(Objective):
     """
 
     settings_type = LabelCodesSettings
+    card = MethodCard(
+        idea="a classifier's predicted label set, written into the bits",
+        loss="cross-entropy of each bit with the label of its class",
+        source="ours, the trivial yardstick",
+        differs="no BatchNorm before the sign",
+    )
     defaults: ClassVar[Mapping[str, Any]] = {"output_batch_norm": False}
     bit_category: Tensor
 

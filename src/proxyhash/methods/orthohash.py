@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from proxyhash.losses import cosine_softmax
 from proxyhash.methods.shared.centers import CenterObjective
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
@@ -49,6 +50,11 @@ class OrthoHash(CenterObjective):
     """
 
     settings_type = OrthoHashSettings
+    card = MethodCard(
+        idea="fixed orthogonal codes, one loss",
+        loss="cross-entropy of scaled cosines with a margin",
+        source="Hoe et al., NeurIPS 2021",
+    )
     settings: OrthoHashSettings
 
     def __init__(self, context: Context, settings: OrthoHashSettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.losses import partial_softmax
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
 from proxyhash.methods.shared.registry import register_method
 
@@ -36,6 +37,11 @@ class Psldh(ProxyObjective):
     """
 
     settings_type = PsldhSettings
+    card = MethodCard(
+        idea="the same proxies, each positive on its own",
+        loss="softmax of each positive logit against all negative ones",
+        source="Tu et al., WWW 2021",
+    )
 
     def __init__(self, context: Context, settings: PsldhSettings) -> None:
         super().__init__(context, settings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from proxyhash.methods.shared.closed_form import ClosedFormObjective, Projection
+from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 
@@ -36,6 +37,12 @@ class RandomProjection(ClosedFormObjective):
     """
 
     settings_type = RandomProjectionSettings
+    card = MethodCard(
+        idea="random hyperplanes, the floor",
+        loss="none",
+        source="Charikar, STOC 2002",
+        differs="linear networks, no epochs",
+    )
 
     def __init__(self, context: Context, settings: RandomProjectionSettings) -> None:
         super().__init__(context, settings)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from proxyhash.networks.base import NETWORKS, Network, register_network
-from proxyhash.networks.hashing_network import HashingNetwork, IHNet, THNet
+from proxyhash.networks.hashing_network import HashingNetwork
 
 __all__ = [
     "NETWORKS",
     "HashingNetwork",
-    "IHNet",
     "Network",
-    "THNet",
     "register_network",
 ]

@@ -37,8 +37,8 @@ _UNNAMED_KINDS = ("hashing", "posterior")
 class Network(nn.Module, ABC):
     """Features (n, d) to outputs (n, K) in (-1, 1), whose signs are the code.
 
-    The constructor of a kind takes `dim_in`, `bits`, `seed` and what else it needs, all of it
-    possible by keyword. Equal seeds give equal weights, whatever torch's own generator did before.
+    The constructor of a kind accepts `dim_in`, `bits`, `seed` and its own arguments by keyword.
+    Equal seeds give equal weights, whatever the state of torch's global generator.
 
     Args:
         config: every argument of the constructor but the seed, as JSON values. `from_config`
@@ -97,8 +97,8 @@ class Network(nn.Module, ABC):
     def description(self) -> dict[str, Any]:
         """The `config` as a model stores it, with the kind under "kind".
 
-        The two kinds of version 0.1.0 are told apart by the number of categories in the config,
-        as they were then: their models keep their fingerprints.
+        The two kinds of version 0.1.0 have no such key, so that their models keep their
+        fingerprints; the number of categories in the config tells them apart.
         """
         named = {} if self.kind in _UNNAMED_KINDS else {"kind": self.kind}
         return named | self.config
@@ -114,22 +114,22 @@ class Network(nn.Module, ABC):
     def fit_standardization(
         self, features: Float[Tensor, "n d"], present: Bool[Tensor, " n"] | None = None
     ) -> None:
-        """Measure what the network needs to know of its features before training; nothing here.
+        """Measure statistics of the features before training; does nothing by default.
 
         Args:
             features: features of the training items alone.
-            present: items that have this modality; the zero rows of the others do not count.
+            present: items that have this modality; the zero rows of the others are ignored.
         """
 
     def share_parts(self, first: Network) -> None:
-        """Use parts of the network of a run's first modality; nothing here."""
+        """Use parts of the network of the run's first modality; does nothing by default."""
 
 
 NETWORKS: Registry[type[Network]] = Registry(
     "network kind",
     group="proxyhash.networks",
-    # The methods are a floor above: a method brings the network that it alone trains in its own
-    # file. They are named here, not imported, and only loaded when a kind is asked for by name.
+    # `methods` is a higher floor: a method defines the network that it alone trains in its own
+    # file. The modules are named here, not imported, and loaded when a kind is looked up by name.
     modules=("proxyhash.networks.*", "proxyhash.methods.*"),
 )
 

@@ -1,4 +1,4 @@
-"""From features to logits, so that an item's bits do not depend on what goes along with it."""
+"""Logits of features, computed so that the bits of an item do not depend on the other items."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["block_logits", "sign_logits"]
 
 BLOCK_ROWS = 64
-"""Items that go through a network together; the last block is filled up with zeros.
+"""Number of items that go through a network together; the last block is padded with zeros.
 
-How a matrix product is rounded depends on the number of rows, so in blocks of one size the logits
-of an item do not depend on what else is encoded with it.
+The rounding of a matrix product depends on its number of rows. In blocks of one size, the logits of
+an item do not depend on the other items.
 """
 
 _FEW_ROWS = 16
 _SURE = 1e-4
-"""Share of an item's largest logit beyond which rounding cannot turn a sign.
+"""Share of an item's largest logit above which rounding cannot change a sign.
 
-Products of other sizes were seen to differ by up to 1e-6 of it.
+Products of different sizes differed by at most 1e-6 of it in measurements.
 """
 
 
@@ -39,11 +39,11 @@ def block_logits(
 
     Args:
         network: turns features into logits.
-        features: as its encoder gives them.
-        modality: of the network, for messages.
+        features: as the encoder returns them.
+        modality: the modality, for messages.
 
     Raises:
-        UsageError: the features are of another width than the network takes.
+        UsageError: the features do not have the width that the network takes.
     """
     if features.shape[1] != network.dim_in:
         raise UsageError(
@@ -62,10 +62,10 @@ def block_logits(
 def sign_logits(
     network: Network, features: Float32[np.ndarray, "n d"], *, modality: Modality
 ) -> Float32[np.ndarray, "n k"]:
-    """Return logits with the signs of `block_logits`; a few items cost less than a block.
+    """Return logits with the signs of `block_logits`, faster for a few items.
 
-    Few items go through as they are. Where a logit of one is so near to zero that rounding might
-    decide its sign, a block decides about that item.
+    A few items go through without padding. An item with a logit so close to zero that rounding
+    might decide its sign is computed again in a block.
 
     Args:
         network: as in `block_logits`.
@@ -79,7 +79,7 @@ def sign_logits(
         return block_logits(network, features, modality=modality)
     logits = _forward(network, np.array(features, np.float32))
     sizes = np.abs(logits)
-    # Written so that NaN is unsure, too.
+    # The negation makes NaN unsure, too.
     unsure = ~(sizes.min(axis=1, initial=np.inf) > _SURE * sizes.max(axis=1, initial=0.0))
     if unsure.any():
         logits[unsure] = block_logits(network, features[unsure], modality=modality)

@@ -1,4 +1,4 @@
-"""The networks that turn features into bits: one for images, one for texts."""
+"""Hashing network: linear layers from the features of one modality to bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
 
-__all__ = ["ACTIVATIONS", "HashingNetwork", "IHNet", "THNet"]
+__all__ = ["ACTIVATIONS", "HashingNetwork"]
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -29,34 +29,30 @@ class HashingNetwork(Network):
 
     The layers are, in order: standardization, input dropout, then for each hidden width a linear
     map, batch normalization, activation and dropout, then the linear map to K bits, its batch
-    normalization, and tanh. What is switched off is left out.
+    normalization, and tanh. Layers that are switched off do not exist.
 
     Args:
         dim_in: width d of the features.
         bits: code length K.
         hidden: widths of the hidden layers; empty makes the network linear.
-        dropout: share of hidden units dropped in training.
-        input_dropout: share of features dropped in training.
+        dropout: share of hidden units that training drops.
+        input_dropout: share of features that training drops.
         batch_norm: normalize the hidden layers over the batch.
         activation: one of `ACTIVATIONS`.
-        standardize: bring every feature to mean 0 and deviation 1 over the items given to
-            `fit_standardization`; pooled image features and word counts differ by orders of
-            magnitude otherwise.
-        center: bring every feature to mean 0 and, by one factor for all, their mean square to 1:
-            features keep their relative weight, and learning does not depend on the encoder's
-            unit. `standardize` goes before it.
+        standardize: scale every feature to mean 0 and standard deviation 1 over the items given to
+            `fit_standardization`; otherwise pooled image features and word counts differ by orders
+            of magnitude.
+        center: shift every feature to mean 0 and scale all by one factor to a mean square of 1:
+            features keep their relative weights, and learning does not depend on the scale of the
+            encoder. `standardize` takes precedence.
         output_batch_norm: normalize the logits of each bit over the batch, without learned scale
-            and shift, so that every bit is set for about half of the items (Hoe et al., "One
+            and shift, so that every bit is 1 for about half of the items (Hoe et al., "One
             Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
             NeurIPS 2021).
-        seed: makes the first weights; equal seeds give equal weights.
-
-    Attributes:
-        config: every argument but the seed, as JSON values; `from_config` builds the network
-            again, for `load_state_dict` to fill.
+        seed: determines the initial weights.
 
     Raises:
-        UsageError: an argument is out of its range; the sentence names it.
+        UsageError: an argument is out of its range; names it.
     """
 
     kind = "hashing"
@@ -130,7 +126,7 @@ class HashingNetwork(Network):
         return logits
 
     def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return what the first layer takes: the features, standardized or centered if asked."""
+        """Return the input of the first layer: features, standardized or centered if enabled."""
         return (features - self.mean) * self.scale if self._shifts else features
 
     @property
@@ -141,42 +137,37 @@ class HashingNetwork(Network):
     def fit_standardization(
         self, features: Float[Tensor, "n d"], present: Bool[Tensor, " n"] | None = None
     ) -> None:
-        """Take mean and deviation of every feature from these items, as far as they are used.
+        """Measure the mean and standard deviation of every feature, where they are used.
 
-        A feature that is the same for all items is only centered.
+        A feature that is equal for all items is only centered.
 
         Args:
-            features: features of the train items alone.
-            present: items that have this modality; the zero rows of the others do not count.
+            features: features of the training items alone.
+            present: items that have this modality; the zero rows of the others are ignored.
+
+        Raises:
+            UsageError: no item has the modality.
         """
         if not self._shifts:
             return
         rows = (features if present is None else features[present]).double()
         if not len(rows):
             raise UsageError(
-                "no train item has this modality, so its features cannot be standardized; "
-                "give a train split with both modalities or turn standardize and center off"
+                "no training item has this modality, so its features cannot be standardized; "
+                "choose a split whose training items have it, or turn off standardize and center"
             )
         self.mean.copy_(rows.mean(dim=0))
         deviation = rows.std(dim=0, correction=0)
-        # A sum of equal floats may leave a deviation of rounding errors.
+        # The deviation of equal floats may be a rounding error instead of 0.
         deviation[deviation <= 1e-6 * rows.abs().amax(dim=0)] = 0
         if not self.config["standardize"]:
             deviation[:] = deviation.square().mean().sqrt()
         self.scale.copy_(torch.where(deviation == 0, 1.0, 1.0 / deviation.clamp(min=1e-30)))
 
     def _draw_weights(self, generator: torch.Generator) -> None:
-        """Draw torch's own first weights for linear maps, from this generator alone."""
+        """Draw the initial weights as torch does for linear maps, but from this generator."""
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
                 bound = 1 / math.sqrt(layer.in_features)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-
-
-class IHNet(HashingNetwork):
-    """The image hashing network."""
-
-
-class THNet(HashingNetwork):
-    """The text hashing network."""

@@ -22,15 +22,15 @@ __all__ = ["one_thread", "read_tensors", "write_tensors"]
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]
 ) -> None:
-    """Write named tensors and a few strings beside them."""
-    # Own copies: safetensors refuses tensors that share memory or are not contiguous.
+    """Write named tensors with string metadata."""
+    # Copies: safetensors refuses tensors that share memory or are not contiguous.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # Not `save_file`, which reports a full disk as an error of the format.
+    # Not `save_file`, which reports a full disk as a format error.
     write_bytes(path, save(whole, metadata=dict(metadata)))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors, on the CPU, and the strings of a file.
+    """Return the tensors of a file, on the CPU, and its metadata.
 
     Raises:
         ModelError: "networks.safetensors is missing ..." or "... is damaged ..."; names the path.
@@ -40,7 +40,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         raise ModelError(f"{path} is missing; copy the whole model folder or train the model again")
     try:
         with safe_open(path, framework="pt") as file:
-            # The handle has `keys` but is no mapping that could be iterated.
+            # The handle has `keys` but cannot be iterated.
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:

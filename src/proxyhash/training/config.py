@@ -108,8 +108,7 @@ class TrainConfig(NetworkOptions):
     """A named protocol of the literature, such as "dcmh-mirflickr", instead of query and train."""
 
     network_kind: str = "hashing"
-    """Kind of the networks, a name from the registry of network kinds; a method may bring its
-    own, as `dchml-plus` does."""
+    """Kind of the networks, a name from the registry; a method may bring a kind of its own."""
     networks: dict[Modality, dict[str, Any]] = Field(default_factory=dict)
     """Network options that differ for a modality, for example {"text": {"hidden": [8192]}}."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -155,3 +157,36 @@ def test_opening_measures_nothing_anew(tmp_path: Path, monkeypatch: pytest.Monke
     write_json(tmp_path / "plan.json", {"costs": [{"price": 3}]})
     with pytest.raises(DataError, match=r"plan\.json is no plan; build the engine again"):
         PlannedEngine.load(tmp_path, codes)
+
+
+def test_filters_of_like_selectivity_share_what_is_remembered() -> None:
+    engine, query = planned(1000), draw_codes(1, 64, 1)
+    for allowed in range(490, 520):
+        engine.search(query, k=3, mask=np.arange(1000) < allowed)
+    assert engine._expected.cache_info()[:2] == (29, 1)
+    assert engine.plan(k=3, share=0.49) == engine.plan(k=3, share=0.51)
+    for allowed in (0, 1, 2, 5, 1000):
+        engine.search(query, k=3, mask=np.arange(1000) < allowed)
+    assert engine._expected.cache_info().currsize == 6
+    assert engine.plan(k=3, share=0.1) != engine.plan(k=3, share=0.5)
+
+
+def test_what_is_remembered_is_bounded_and_what_was_used_last_is_kept() -> None:
+    engine, query = planned(), draw_codes(1, 64, 1)
+    for k in range(1, 400):
+        engine.search(query, k=k)
+    assert engine._expected.cache_info().currsize == 256
+    engine.search(query, k=399)
+    assert engine._expected.cache_info()[:2] == (1, 399)
+
+
+def test_an_engine_is_freed_without_the_garbage_collector() -> None:
+    engine = planned()
+    engine.search(draw_codes(1, 64, 1), k=3)
+    scan = weakref.ref(engine._engines["scan"])
+    gc.disable()
+    try:
+        del engine
+        assert scan() is None
+    finally:
+        gc.enable()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import sqrt
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import lru_cache, partial
+from math import log2, sqrt
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
@@ -35,7 +36,7 @@ SCAN_BELOW = 4096
 """So few codes are scanned in microseconds."""
 
 _SAMPLED = 4096  # entries of a mask that tell how much of it is allowed
-_REMEMBERED = 1024  # choices, which take as long as a short search
+_REMEMBERED = 256  # choices, each of which takes as long as a short search
 _COPIED = 8  # the scan copies the allowed rows first where fewer than one in so many are
 
 
@@ -76,7 +77,9 @@ class PlannedEngine:
         self.reason = reason
         self.costs = tuple(costs)
         self._engines = {engine.name: engine for engine in engines}
-        self._chosen: dict[tuple[bool, int | None, int | None, float], str] = {}
+        # Of the costs alone, not of the engines: a reference to those would form a circle.
+        expected = partial(_expected, tuple(self._engines), self.costs)
+        self._expected = lru_cache(maxsize=_REMEMBERED)(expected)
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -141,12 +144,8 @@ class PlannedEngine:
         share = 1.0
         if mask is not None and mask.size:
             share = float(mask[:: max(1, mask.size // _SAMPLED)].mean())
-        kind = (len(query) > 1, k, radius, share)
-        engine = self._chosen.get(kind)
-        if engine is None:
-            engine = self.plan(queries=len(query), k=k, radius=radius, share=share).engine
-            if len(self._chosen) < _REMEMBERED:
-                self._chosen[kind] = engine
+        seconds = self._expected(_Kind.of(len(query), k, radius, share))
+        engine = min(seconds, key=seconds.__getitem__)
         return self._engines[engine].search(query, k=k, radius=radius, mask=mask, threads=threads)
 
     def plan(
@@ -160,7 +159,7 @@ class PlannedEngine:
             radius: no row farther than this, or None.
             share: of the rows, those that the mask allows.
         """
-        seconds = self._fastest(queries=queries, k=k, radius=radius, share=share)
+        seconds = dict(self._expected(_Kind.of(queries, k, radius, share)))
         name = min(seconds, key=seconds.__getitem__)
         if len(seconds) == 1:
             return Choice(name, self.reason, seconds)
@@ -199,25 +198,42 @@ class PlannedEngine:
         engines = [ENGINES[name].load(folder / name, codes, order=order) for name in names]
         return cls(engines, costs, reason)
 
-    def _fastest(
-        self, *, queries: int, k: int | None, radius: int | None, share: float
-    ) -> dict[str, float]:
-        """Return the expected seconds a query, by engine."""
-        impossible = (k is None and radius is None) or (k is not None and k < 1)
-        if len(self._engines) == 1 or impossible:  # any engine says what is wrong
-            return dict.fromkeys(self._engines, 0.0)
-        seconds = {}
-        for name in self._engines:
-            costs = [cost for cost in self.costs if cost.engine == name]
-            if name == ScanEngine.name:
-                seconds[name] = expected_cost(costs, queries=queries, k=10, radius=None)
-                if _COPIED * share < 1:
-                    seconds[name] *= _COPIED * share
-            else:
-                seconds[name] = expected_cost(
-                    costs, queries=queries, k=k, radius=radius, share=share
-                )
-        return seconds
+
+class _Kind(NamedTuple):
+    """What the choice of an engine depends on."""
+
+    batch: bool
+    k: int | None
+    radius: int | None
+    share: float
+
+    @classmethod
+    def of(cls, queries: int, k: int | None, radius: int | None, share: float) -> _Kind:
+        """Return the kind of a search.
+
+        The share is rounded to a power of the square root of 2 (0 where nothing is allowed), so
+        that filters of like selectivity are one kind.
+        """
+        rounded = 2 ** (round(2 * log2(share)) / 2) if share > 0 else 0.0
+        return cls(queries > 1, k, radius, rounded)
+
+
+def _expected(names: Sequence[str], costs: Sequence[Cost], kind: _Kind) -> dict[str, float]:
+    """Return the expected seconds per query, by engine."""
+    batch, k, radius, share = kind
+    impossible = (k is None and radius is None) or (k is not None and k < 1)
+    if len(names) == 1 or impossible:  # any engine says what is wrong
+        return dict.fromkeys(names, 0.0)
+    queries, seconds = 2 if batch else 1, {}
+    for name in names:
+        own = [cost for cost in costs if cost.engine == name]
+        if name == ScanEngine.name:
+            seconds[name] = expected_cost(own, queries=queries, k=10, radius=None)
+            if _COPIED * share < 1:
+                seconds[name] *= _COPIED * share
+        else:
+            seconds[name] = expected_cost(own, queries=queries, k=k, radius=radius, share=share)
+    return seconds
 
 
 def _merit(costs: Sequence[Cost], name: str, bits: int) -> tuple[float, float]:

@@ -6,20 +6,34 @@ the k-th of them is always known: it is the limit for those to come.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba.extending import intrinsic
 
-from proxyhash.codes.kernels import kernel
+from proxyhash.codes.kernels import kernel, lean_kernel
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    import numpy.typing as npt
+
+    from proxyhash.index.engines.clustered.lists import Lists
+
     Integer: TypeAlias = int | np.integer[Any]
 
-__all__ = ["HELD", "INSIDE", "LAST", "LIMIT", "NONE", "STATES", "WORK", "bare", "keep", "settle"]
+__all__ = [
+    "HELD",
+    "INSIDE",
+    "LAST",
+    "LIMIT",
+    "NONE",
+    "STATES",
+    "WORK",
+    "Candidates",
+    "Goal",
+    "keep",
+    "settle",
+]
 
 # What is known in the midst of a search: the farthest a row may be, the last row kept at that
 # distance (NONE: any may be), candidates held and those of them within the limit, codes compared.
@@ -30,43 +44,53 @@ FEW = 48
 """As many candidates are sorted by insertion."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def bare(_: Any, array: Any) -> Any:
-    """Return a view of an array that counts no references: it must not outlive the array.
+class Goal(NamedTuple):
+    """What is searched for; the same for all queries.
 
-    Counting is atomic, on one place in memory for all threads; done at every call of a small
-    function it takes several times as long as the search itself.
+    Attributes:
+        lists: the codes.
+        order: uint64 (n,) by row, or empty: the row itself.
+        mask: bool (n,) by row, or empty: all are allowed.
+        k: at most this many rows per query; 0 for all within the radius.
+        radius: no row farther than this.
     """
 
-    def generate(*code: Any) -> Any:
-        context, builder, _, arguments = code
-        view = context.make_array(array)(context, builder, value=arguments[0])
-        for field in ("meminfo", "parent"):
-            setattr(view, field, getattr(view, field).type(None))
-        return view._getvalue()
-
-    return array(array), generate
+    lists: Lists
+    order: npt.NDArray[np.uint64]
+    mask: npt.NDArray[np.bool_]
+    k: int
+    radius: int
 
 
-@kernel
+class Candidates(NamedTuple):
+    """The nearest rows of each of q queries so far, in no order until they are settled.
+
+    Attributes:
+        far: uint16 (q, room), their distances.
+        who: int64 (q, room), their rows.
+        tally: int64 (q, K + 2), how many of them lie at each distance.
+        state: int64 (q, STATES), what is known of each query: `LIMIT` and the others.
+        places: int64 (K + 2,), scratch space to sort in.
+    """
+
+    far: npt.NDArray[np.uint16]
+    who: npt.NDArray[np.int64]
+    tally: npt.NDArray[np.int64]
+    state: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+
+@lean_kernel
 def keep(
-    code: Integer,
-    distance: Integer,
-    starts: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint32],
-    order: npt.NDArray[np.uint64],
-    mask: npt.NDArray[np.bool_],
-    k: int,
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
+    index: Integer, code: Integer, distance: Integer, goal: Goal, candidates: Candidates
 ) -> None:
-    """Keep the first k allowed rows of a code as candidates, and lower the limit they set."""
+    """Keep the first k allowed rows of a code for query `index`, and lower the limit they set."""
+    rows, order, mask, k = goal.lists.rows, goal.order, goal.mask, goal.k
+    far, who = candidates.far[index], candidates.who[index]
+    tally, state = candidates.tally[index], candidates.state[index]
     start, stop = np.int64(code), np.int64(code) + 1
-    if starts.size:
-        start, stop = np.int64(starts[code]), np.int64(starts[code + 1])
+    if goal.lists.starts.size:
+        start, stop = np.int64(goal.lists.starts[code]), np.int64(goal.lists.starts[code + 1])
     taken = 0
     for entry in range(start, stop):
         row = np.int64(rows[entry])
@@ -80,7 +104,7 @@ def keep(
             if k == 0:
                 state[HELD] = far.size + 1  # no room: the caller makes some and starts again
                 return
-            held = settle(far, who, order, k, tally, places, state)
+            held = settle(index, goal, candidates)
             if distance > state[LIMIT]:
                 return
         far[held] = distance
@@ -97,17 +121,16 @@ def keep(
         state[LAST] = NONE
 
 
-@kernel
-def settle(
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    order: npt.NDArray[np.uint64],
-    k: int,
-    tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
-) -> int:
-    """Sort the candidates by (distance, order), keep the first k (0: all), and count them."""
+@lean_kernel
+def settle(index: Integer, goal: Goal, candidates: Candidates) -> int:
+    """Sort the candidates of query `index` by (distance, order); keep the first k (0: all).
+
+    Returns:
+        how many are left.
+    """
+    order, k = goal.order, goal.k
+    far, who = candidates.far[index], candidates.who[index]
+    tally, state = candidates.tally[index], candidates.state[index]
     held = 0
     for place in range(state[HELD]):
         if far[place] <= state[LIMIT]:
@@ -125,7 +148,7 @@ def settle(
                 hole -= 1
             far[hole], who[hole] = distance, row
     else:
-        _sort(far[:held], who[:held], order, places)
+        _sort(far[:held], who[:held], order, candidates.places)
     tally[:] = 0
     if k and held >= k:
         held = k
@@ -162,6 +185,6 @@ def _sort(
         who[place] = old_who[entry]
 
 
-@kernel
+@lean_kernel
 def _rank(row: Integer, order: npt.NDArray[np.uint64]) -> np.uint64:
     return order[row] if order.size else np.uint64(row)

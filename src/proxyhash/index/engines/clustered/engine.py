@@ -10,6 +10,7 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.index.engines.arguments import Rows, check_known, read_search
 from proxyhash.index.engines.base import Matches, join_queries, register_engine
+from proxyhash.index.engines.clustered.candidates import Goal
 from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centers
 from proxyhash.index.engines.clustered.lists import Lists, load_lists, make_lists, save_lists
 from proxyhash.index.engines.clustered.search import ROOM, search_lists
@@ -154,46 +155,30 @@ class ClusteredEngine:
             nearest_list, _ = assign(queries, self.lists.centers, threads=given.threads)
             sequence = np.argsort(nearest_list, kind="stable")
             queries = queries[sequence]
-        counts, compared = np.zeros((2, len(query)), np.int64)
-        parts: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]] = {}
-        lists = self.lists
-
+        parts: dict[int, tuple[npt.NDArray[Any], ...]] = {}
         nearest = given.k if given.limited else 0
+        goal = Goal(self.lists, self._order, given.mask, nearest, given.radius)
 
         def work(start: int, stop: int) -> None:
-            room = ROOM + 2 * nearest
-            while start not in parts or counts[start:stop].max() > room:
-                room *= 1 if start not in parts else 4
-                parts[start] = search_lists(
-                    queries[start:stop],
-                    lists.centers,
-                    lists.spans,
-                    lists.table,
-                    lists.words,
-                    lists.starts,
-                    lists.rows,
-                    self._order,
-                    given.mask,
-                    nearest,
-                    given.radius,
-                    room,
-                    sequence is not None,
-                    counts[start:stop],
-                    compared[start:stop],
-                )
+            room, some = ROOM + 2 * nearest, queries[start:stop]
+            part = search_lists(some, goal, room, sequence is not None)
+            while not nearest and part[2].max() > room:
+                room *= 4
+                part = search_lists(some, goal, room, sequence is not None)
+            parts[start] = part
 
         most = min(_UNIT_QUERIES, _UNIT_ROOM // (ROOM + 2 * nearest)) if nearest else _UNIT_FEW
-        block = max(1, min(most, _UNIT_CODES // max(1, len(lists.words))))
+        block = max(1, min(most, _UNIT_CODES // max(1, len(self.lists.words))))
         run_blocks(work, len(query), threads=given.threads, block=block)
-        offsets = np.zeros(len(query) + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
-        nothing = (np.empty(0, np.int64), np.empty(0, np.uint16))
-        found = [parts[start] for start in sorted(parts)] or [nothing]
-        rows, distances = (
+        kinds = np.int64, np.uint16, np.int64, np.int64
+        found = [parts[start] for start in sorted(parts)] or [tuple(np.empty(0, x) for x in kinds)]
+        rows, distances, counts, compared = (
             found[0]
             if len(found) == 1
             else (np.concatenate(columns) for columns in zip(*found, strict=True))
         )
+        offsets = np.zeros(len(query) + 1, np.int64)
+        np.cumsum(counts, out=offsets[1:])
         matches = Matches(offsets, rows, distances)
         if sequence is None:
             return matches, compared

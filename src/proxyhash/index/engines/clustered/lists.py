@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,7 @@ Above it the table of where each code's rows start would take more than it saves
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Lists:
+class Lists(NamedTuple):
     """Codes in lists around centers; D is the number of codes stored.
 
     Attributes:
@@ -52,7 +50,7 @@ class Lists:
     @property
     def nbytes(self) -> int:
         """The memory of all of it."""
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
+        return sum(array.nbytes for array in self)
 
 
 def make_lists(
@@ -101,10 +99,10 @@ def make_lists(
 
 def save_lists(lists: Lists, folder: Path) -> None:
     """Write each array into a file of its own."""
-    for field in fields(Lists):
-        path = folder / f"{field.name}.npy"
+    for name, array in lists._asdict().items():
+        path = folder / f"{name}.npy"
         with naming_full_disk(path):
-            np.save(path, getattr(lists, field.name), allow_pickle=False)
+            np.save(path, array, allow_pickle=False)
 
 
 def load_lists(folder: Path, *, rows: int) -> Lists:
@@ -114,8 +112,8 @@ def load_lists(folder: Path, *, rows: int) -> Lists:
         DataError: a file is missing or damaged, or they are not about that many rows.
     """
     arrays = []
-    for field in fields(Lists):
-        path = folder / f"{field.name}.npy"
+    for name in Lists._fields:
+        path = folder / f"{name}.npy"
         try:
             arrays.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
         except (OSError, ValueError) as error:

@@ -10,12 +10,12 @@ cache, what is left is done list by list: a list is read from memory once for al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.codes.kernels import kernel, popcount
+from proxyhash.codes.kernels import kernel, lean_kernel, popcount
 from proxyhash.index.engines.clustered.candidates import (
     HELD,
     INSIDE,
@@ -24,14 +24,15 @@ from proxyhash.index.engines.clustered.candidates import (
     NONE,
     STATES,
     WORK,
-    bare,
+    Candidates,
     keep,
     settle,
 )
 
 if TYPE_CHECKING:
-    from proxyhash.index.engines.clustered.candidates import Integer
+    from proxyhash.index.engines.clustered.candidates import Goal, Integer
     from proxyhash.index.engines.clustered.centers import Words
+    from proxyhash.index.engines.clustered.lists import Lists
 
 __all__ = ["ROOM", "search_lists"]
 
@@ -51,61 +52,68 @@ ROOM = 256
 """Candidates kept beyond 2k before the ties at the limit are put in order."""
 
 
+class Plan(NamedTuple):
+    """Queries that are searched together, which lists they visit, and scratch space for it.
+
+    Attributes:
+        queries: uint64 (q, W).
+        near: uint16 (q, C), the distance of each query to each center.
+        bounds: uint16 (q, C), the least distance that a code of the list can have.
+        todo: uint32 (3, C), the visits of one query: itself, the lists, and room to sort them.
+        later: uint32 (2, v), the visits that are done list by list; empty where none are.
+        by_list: uint32 (2, v), the same, sorted.
+        places: int64 (C + 1,), to sort them with.
+        distances: uint16 (STRIDE,), of the codes that are compared together.
+    """
+
+    queries: Words
+    near: npt.NDArray[np.uint16]
+    bounds: npt.NDArray[np.uint16]
+    todo: npt.NDArray[np.uint32]
+    later: npt.NDArray[np.uint32]
+    by_list: npt.NDArray[np.uint32]
+    places: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.uint16]
+
+
 @kernel
 def search_lists(
-    queries: Words,
-    centers: Words,
-    spans: npt.NDArray[np.uint16],
-    table: npt.NDArray[np.uint32],
-    words: Words,
-    starts: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint32],
-    order: npt.NDArray[np.uint64],
-    mask: npt.NDArray[np.bool_],
-    k: int,
-    radius: int,
-    room: int,
-    together: bool,
-    counts: npt.NDArray[np.int64],
-    compared: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16]]:
-    """Return the rows and distances found, query after query, each by (distance, order).
+    queries: Words, goal: Goal, room: int, together: bool
+) -> tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.int64], npt.NDArray[np.int64]
+]:
+    """Return what each query finds.
+
+    That is rows int64 (m,) and distances uint16 (m,), query after query, each by (distance, order);
+    how many rows each query found, int64 (q,); and how many codes and centers each was compared
+    with, int64 (q,).
 
     Args:
-        queries: (q, W).
-        centers: (C, W).
-        spans: (2, C), the least and the greatest distance of a list's codes from its center.
-        table: (C, K + 2); `table[c, x]` is the first code of list c that is at least x from it,
-            and `table[c, K + 1]` the end of the list.
-        words: (D, W), the codes, list after list.
-        starts: (D + 1,), where the rows of each code start; empty where each has one.
-        rows: (n,), rows of one code by their order.
-        order: (n,) by row, or empty: the row itself.
-        mask: (n,) by row, or empty: all are allowed.
-        k: at most this many rows a query; 0 for all within the radius.
-        radius: no row farther than this.
+        queries: uint64 (q, W).
+        goal: what is searched for.
         room: for candidates of each query, more than 2k. One that has more of them, which happens
             without k alone, gets no answer but a count that is greater than the room.
         together: go through the lists after the nearest ones list by list, not query by query:
             better where the codes are larger than the cache.
-        counts: (q,), how many rows each query found, written here.
-        compared: (q,), how many codes and centers each was compared with, written here.
     """
-    size, lists = queries.shape[0], centers.shape[0]
-    near, bounds = np.empty((size, lists), np.uint16), np.empty((size, lists), np.uint16)
-    visits = np.empty((2, size * lists if together else 0), np.uint32)
-    todo = np.empty((2, lists), np.uint32)
-    places, scratch = np.empty(table.shape[1], np.int64), np.empty(STRIDE, np.uint16)
+    size, lists, width = queries.shape[0], goal.lists.centers.shape[0], goal.lists.table.shape[1]
+    plan = Plan(
+        queries,
+        np.empty((size, lists), np.uint16),
+        np.empty((size, lists), np.uint16),
+        np.empty((3, lists), np.uint32),
+        np.empty((2, size * lists if together else 0), np.uint32),
+        np.empty((2, size * lists if together else 0), np.uint32),
+        np.empty(lists + 1, np.int64),
+        np.empty(STRIDE, np.uint16),
+    )
     far, who = np.empty((size, room), np.uint16), np.empty((size, room), np.int64)
-    tally, state = np.empty((size, table.shape[1]), np.int64), np.empty((size, STATES), np.int64)
-    _search(
-        queries, centers, spans, table, words, starts, rows, order, mask, k, radius, near, bounds,
-        visits, todo, places, scratch, far, who, tally, state,
-    )  # fmt: skip
+    tally, state = np.empty((size, width), np.int64), np.empty((size, STATES), np.int64)
+    candidates = Candidates(far, who, tally, state, np.empty(width, np.int64))
+    _search(goal, plan, candidates)
+    counts, compared = state[:, HELD].copy(), state[:, WORK].copy()
     total = 0
     for index in range(size):
-        counts[index] = state[index, HELD]
-        compared[index] = state[index, WORK]
         total += min(counts[index], room)
     all_far, all_rows = np.empty(total, np.uint16), np.empty(total, np.int64)
     total = 0
@@ -114,125 +122,80 @@ def search_lists(
         all_far[total : total + found] = far[index, :found]
         all_rows[total : total + found] = who[index, :found]
         total += found
-    return all_rows, all_far
+    return all_rows, all_far, counts, compared
 
 
-@kernel
-def _search(
-    queries: Words,
-    centers: Words,
-    spans: npt.NDArray[np.uint16],
-    table: npt.NDArray[np.uint32],
-    words: Words,
-    starts: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint32],
-    order: npt.NDArray[np.uint64],
-    mask: npt.NDArray[np.bool_],
-    k: int,
-    radius: int,
-    near: npt.NDArray[np.uint16],
-    bounds: npt.NDArray[np.uint16],
-    visits: npt.NDArray[np.uint32],
-    todo: npt.NDArray[np.uint32],
-    places: npt.NDArray[np.int64],
-    scratch: npt.NDArray[np.uint16],
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    tally: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
-) -> None:
-    """Leave each query's answers in `far` and `who`; more are HELD than fit if there is no room."""
-    # The caller's references keep all of them alive.
-    queries, centers, spans, table = bare(queries), bare(centers), bare(spans), bare(table)
-    words, starts, rows, order = bare(words), bare(starts), bare(rows), bare(order)
-    mask, near, bounds, visits = bare(mask), bare(near), bare(bounds), bare(visits)
-    todo, places, scratch = bare(todo), bare(places), bare(scratch)
-    far, who, tally, state = bare(far), bare(who), bare(tally), bare(state)
-    lists = centers.shape[0]
+@lean_kernel
+def _search(goal: Goal, plan: Plan, candidates: Candidates) -> None:
+    """Leave each query's answers in the candidates; more are HELD than fit if there is no room."""
+    tally, state = candidates.tally, candidates.state
+    todo, later = plan.todo, plan.later
+    lists = plan.near.shape[1]
     waiting = 0
-    for index in range(queries.shape[0]):
+    for index in range(plan.queries.shape[0]):
         tally[index] = 0
         state[index, HELD] = state[index, INSIDE] = 0
-        state[index, LIMIT] = radius
+        state[index, LIMIT] = goal.radius
         state[index, LAST] = NONE
         state[index, WORK] = lists
-        first = _nearest_list(queries, index, centers, spans, near[index], bounds[index])
-        todo[0] = index
+        first = _nearest_list(index, goal.lists, plan)
+        todo[0, :] = index
         todo[1, 0] = first
         count = 1
         for others in (False, True):
             if others:  # the first list has set a limit to which of them are worth a visit
-                count = _worth_a_visit(
-                    near[index], bounds[index], state[index, LIMIT], first, places, todo[1]
-                )
+                count = _worth_a_visit(index, first, state[index, LIMIT], plan, candidates.places)
             now = count
-            if visits.shape[1] and k and state[index, INSIDE] >= k:
+            if later.shape[1] and goal.k and state[index, INSIDE] >= goal.k:
                 now = min(count, NEAREST)
-            _visit(
-                queries, todo, now, near, bounds, table, words, starts, rows, order, mask, k,
-                scratch, far, who, tally, places, state,
-            )  # fmt: skip
+            _visit(todo, now, goal, plan, candidates)
         for turn in range(now, count):
-            if bounds[index, todo[1, turn]] <= state[index, LIMIT]:
-                visits[0, waiting], visits[1, waiting] = index, todo[1, turn]
+            if plan.bounds[index, todo[1, turn]] <= state[index, LIMIT]:
+                later[0, waiting], later[1, waiting] = index, todo[1, turn]
                 waiting += 1
     if waiting:
-        by_list = _by_list(visits, waiting, lists)
-        _visit(
-            queries, by_list, waiting, near, bounds, table, words, starts, rows, order, mask, k,
-            scratch, far, who, tally, places, state,
-        )  # fmt: skip
-    for index in range(queries.shape[0]):
-        if state[index, HELD] <= far.shape[1]:
-            settle(far[index], who[index], order, k, tally[index], places, state[index])
+        _sort_by_list(plan, waiting)
+        _visit(plan.by_list, waiting, goal, plan, candidates)
+    for index in range(plan.queries.shape[0]):
+        if state[index, HELD] <= candidates.far.shape[1]:
+            settle(index, goal, candidates)
 
 
-@kernel
-def _by_list(visits: npt.NDArray[np.uint32], count: int, lists: int) -> npt.NDArray[np.uint32]:
-    """Return the first `count` pairs of query and list, (2, v), by the list."""
-    places = np.zeros(lists + 1, np.int64)
+@lean_kernel
+def _sort_by_list(plan: Plan, count: int) -> None:
+    """Sort the first `count` of the later visits by the list."""
+    later, places, result = plan.later, plan.places, plan.by_list
+    places[:] = 0
     for turn in range(count):
-        places[visits[1, turn] + 1] += 1
-    for place in range(lists):
+        places[later[1, turn] + 1] += 1
+    for place in range(places.size - 1):
         places[place + 1] += places[place]
-    result = np.empty((2, count), np.uint32)
     for turn in range(count):
-        place = places[visits[1, turn]]
-        result[0, place], result[1, place] = visits[0, turn], visits[1, turn]
-        places[visits[1, turn]] = place + 1
-    return result
+        place = places[later[1, turn]]
+        result[0, place], result[1, place] = later[0, turn], later[1, turn]
+        places[later[1, turn]] = place + 1
 
 
-@kernel
+@lean_kernel
 def _visit(
-    queries: Words,
     visits: npt.NDArray[np.uint32],
     count: int,
-    near: npt.NDArray[np.uint16],
-    bounds: npt.NDArray[np.uint16],
-    table: npt.NDArray[np.uint32],
-    words: Words,
-    starts: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.uint32],
-    order: npt.NDArray[np.uint64],
-    mask: npt.NDArray[np.bool_],
-    k: int,
-    scratch: npt.NDArray[np.uint16],
-    far: npt.NDArray[np.uint16],
-    who: npt.NDArray[np.int64],
-    tally: npt.NDArray[np.int64],
-    places: npt.NDArray[np.int64],
-    state: npt.NDArray[np.int64],
+    goal: Goal,
+    plan: Plan,
+    candidates: Candidates,
 ) -> None:
     """Let queries visit lists: keep those of their codes that are within the limit.
 
     `visits` holds `count` pairs of a query and a list, (2, v).
     """
+    words, table = goal.lists.words, goal.lists.table
+    near, bounds, distances = plan.near, plan.bounds, plan.distances
+    state, room = candidates.state, candidates.far.shape[1]
     bits = table.shape[1] - 2
     for turn in range(count):
         index, current = np.int64(visits[0, turn]), np.int64(visits[1, turn])
         limit = state[index, LIMIT]
-        if bounds[index, current] > limit or state[index, HELD] > far.shape[1]:
+        if bounds[index, current] > limit or state[index, HELD] > room:
             continue
         home = np.int64(near[index, current])
         at = np.int64(0)
@@ -240,36 +203,27 @@ def _visit(
             # A smaller limit leaves a shorter run of the list.
             at = max(at, np.int64(table[current, max(home - limit, 0)]))
             size = np.int64(table[current, min(home + limit, bits) + 1]) - at
-            if size <= 0 or state[index, HELD] > far.shape[1]:
+            if size <= 0 or state[index, HELD] > room:
                 break
             size = min(size, np.int64(STRIDE))
-            least = _compare(queries, index, words, at, size, scratch)
+            least = _compare(plan.queries[index], words, at, size, distances)
             state[index, WORK] += size
             if least <= limit:
                 for lane in range(size):
-                    distance = np.int64(scratch[lane])
+                    distance = np.int64(distances[lane])
                     if distance <= limit:
-                        keep(
-                            at + lane, distance, starts, rows, order, mask, k, far[index],
-                            who[index], tally[index], places, state[index],
-                        )  # fmt: skip
+                        keep(index, at + lane, distance, goal, candidates)
                         limit = state[index, LIMIT]
-                        if state[index, HELD] > far.shape[1]:
+                        if state[index, HELD] > room:
                             break
             at += size
 
 
-@kernel
-def _nearest_list(
-    queries: Words,
-    index: int,
-    centers: Words,
-    spans: npt.NDArray[np.uint16],
-    near: npt.NDArray[np.uint16],
-    bounds: npt.NDArray[np.uint16],
-) -> Integer:
+@lean_kernel
+def _nearest_list(index: int, lists: Lists, plan: Plan) -> Integer:
     """Fill in each center's distance and the least one of its codes; return the nearest center."""
-    _compare(queries, index, centers, 0, near.size, near)
+    near, bounds, spans = plan.near[index], plan.bounds[index], lists.spans
+    _compare(plan.queries[index], lists.centers, 0, near.size, near)
     best = np.int64(0x7FFFFFFFFFFFFFFF)
     for place in range(near.size):
         distance = np.int32(near[place])
@@ -281,29 +235,27 @@ def _nearest_list(
     return best & 0xFFFFFFFF
 
 
-@kernel
+@lean_kernel
 def _compare(
-    queries: Words,
-    index: Integer,
+    query: npt.NDArray[np.uint64],
     words: Words,
     start: Integer,
     size: Integer,
     result: npt.NDArray[np.uint16],
 ) -> Integer:
     """Write the distances of `size` codes from row `start` on; return the least of them."""
-    # Unsigned indices cannot count from the end, so that these loops can be vectorized. (A slice
-    # would do as well, but it counts a reference, which threads would fight over.)
+    # Unsigned indices cannot count from the end, so that these loops can be vectorized.
     width = words.shape[1]
     base = np.uint64(start)
     least = np.uint64(0xFFFF)
     if width == 1:
-        word = queries[index, 0]
+        word = query[0]
         for lane in range(np.uint64(size)):
             distance = popcount(words[base + lane, 0] ^ word)
             result[lane] = np.uint16(distance)
             least = min(least, distance)
     elif width == 2:
-        low, high = queries[index, 0], queries[index, 1]
+        low, high = query[0], query[1]
         for lane in range(np.uint64(size)):
             distance = popcount(words[base + lane, 0] ^ low)
             distance += popcount(words[base + lane, 1] ^ high)
@@ -313,22 +265,19 @@ def _compare(
         for lane in range(np.uint64(size)):
             distance = np.uint64(0)
             for place in range(width):
-                distance += popcount(words[base + lane, place] ^ queries[index, place])
+                distance += popcount(words[base + lane, place] ^ query[place])
             result[lane] = np.uint16(distance)
             least = min(least, distance)
     return np.int64(least)
 
 
-@kernel
+@lean_kernel
 def _worth_a_visit(
-    near: npt.NDArray[np.uint16],
-    bounds: npt.NDArray[np.uint16],
-    limit: Integer,
-    visited: Integer,
-    places: npt.NDArray[np.int64],
-    todo: npt.NDArray[np.uint32],
+    index: int, visited: Integer, limit: Integer, plan: Plan, places: npt.NDArray[np.int64]
 ) -> int:
-    """Write the lists whose bound is within the limit, the nearest first; return how many."""
+    """Write the other lists whose bound is within the limit, the nearest first; return how many."""
+    near, bounds = plan.near[index], plan.bounds[index]
+    todo, spare = plan.todo[1], plan.todo[2]
     count = 0
     for start in range(0, bounds.size, LOOK):
         base, least = np.uint64(start), np.uint16(0xFFFF)
@@ -353,7 +302,9 @@ def _worth_a_visit(
         places[near[todo[place]] + 1] += 1
     for distance in range(1, places.size):
         places[distance] += places[distance - 1]
-    for entry in todo[:count].copy():
+    for place in range(count):
+        spare[place] = todo[place]
+    for entry in spare[:count]:
         todo[places[near[entry]]] = entry
         places[near[entry]] += 1
     return count

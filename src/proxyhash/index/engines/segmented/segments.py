@@ -95,7 +95,7 @@ def merge_matches(
 
 
 @kernel
-def _merge(
+def _merge(  # noqa: PLR0917 -- tuples of arrays take microseconds to hand over
     first_offsets: npt.NDArray[np.int64],
     first_rows: npt.NDArray[np.int64],
     first_distances: npt.NDArray[np.uint16],

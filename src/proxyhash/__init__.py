@@ -18,15 +18,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from proxyhash.client import Client
     from proxyhash.codes import CodeFile, binarize, pack, top_k, unpack
-    from proxyhash.data import Collection, Split, read_collection
+    from proxyhash.data import Collection, Split, read_collection, register_modality
     from proxyhash.data.readers import register_reader
     from proxyhash.encoders import register_encoder
     from proxyhash.errors import ProxyhashError
     from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
     from proxyhash.hashing import HashModel
-    from proxyhash.index import Hit, MemoryIndex, parse_filter_text
+    from proxyhash.index import (
+        Hit,
+        Index,
+        MemoryIndex,
+        create_index,
+        open_index,
+        parse_filter_text,
+        register_index,
+    )
     from proxyhash.index.engines import register_engine
-    from proxyhash.index.open import create_index, open_index
     from proxyhash.methods import register_method
     from proxyhash.proxies.make_proxies import make_proxies
     from proxyhash.search import Answer, Query
@@ -41,6 +48,7 @@ __all__ = [
     "CrossModalHasher",
     "HashModel",
     "Hit",
+    "Index",
     "MemoryIndex",
     "Protocol",
     "ProxyhashError",
@@ -58,7 +66,9 @@ __all__ = [
     "read_collection",
     "register_encoder",
     "register_engine",
+    "register_index",
     "register_method",
+    "register_modality",
     "register_reader",
     "top_k",
     "train",
@@ -75,23 +85,26 @@ _HOMES = {
     "CrossModalHasher": "training.estimator",
     "HashModel": "hashing",
     "Hit": "index",
+    "Index": "index",
     "MemoryIndex": "index",
     "Protocol": "evaluation",
     "ProxyhashError": "errors",
     "Query": "search",
     "Split": "data",
     "binarize": "codes",
-    "create_index": "index.open",
+    "create_index": "index",
     "evaluate": "evaluation",
     "make_proxies": "proxies.make_proxies",
     "mean_average_precision": "evaluation",
-    "open_index": "index.open",
+    "open_index": "index",
     "pack": "codes",
     "parse_filter_text": "index",
     "read_collection": "data",
     "register_encoder": "encoders",
     "register_engine": "index.engines",
+    "register_index": "index",
     "register_method": "methods",
+    "register_modality": "data",
     "register_reader": "data.readers",
     "top_k": "codes",
     "train": "training.arrays",

@@ -129,7 +129,7 @@ def test_with_ties_it_is_the_mean_of_scikit_learns_over_random_tie_breaks() -> N
     rng = np.random.default_rng(0)
     samples = [
         average_precision_score(relevant, -(distances + rng.random(len(distances)) / 2))
-        for _ in range(4000)
+        for _ in range(500)
     ]
     error = np.std(samples) / np.sqrt(len(samples))
     value = average_precision(case.ranking.tally())[0]
@@ -147,7 +147,7 @@ def test_expected_over_hits_on_a_large_tie_agrees_with_sampling() -> None:
     rng = np.random.default_rng(0)
     cutoff = 900
     samples = []
-    for _ in range(2000):
+    for _ in range(500):
         order = np.argsort(distances + rng.random(len(distances)) / 2)[:cutoff]
         hits = np.cumsum(relevant[order])
         precision = hits / np.arange(1, cutoff + 1)
@@ -167,7 +167,7 @@ def test_weighted_ap_is_the_mean_over_every_order(case: Case) -> None:
 
 
 def test_stable_ties_need_the_order_of_the_gallery() -> None:
-    with pytest.raises(ValueError, match="stable ties need stable_sums"):
+    with pytest.raises(ValueError, match="ties 'stable' need stable_sums"):
         average_precision(Case.draw(0).ranking.tally(), ties="stable")
 
 

@@ -110,7 +110,8 @@ def open_index(
             in memory have no such limit.
         bits: the code length it must have; None for any. An index in memory needs one.
         model: the model fingerprint it must have; None for any.
-        options: further arguments of the backend's own `open`, such as `token` of `MilvusIndex`.
+        options: further arguments of the backend's own `open`, such as `token` of `MilvusIndex`, or
+            `modalities` of an index in memory.
 
     Raises:
         UsageError: there is no such index, or the backend does not take an option.
@@ -162,7 +163,8 @@ def option_names(uri: str | None, verb: str) -> frozenset[str]:
     """
     taken = inspect.signature(getattr(INDEXES[scheme_of(uri)], verb)).parameters.values()
     names = {one.name for one in taken if one.kind is inspect.Parameter.KEYWORD_ONLY}
-    return frozenset(names - {"write", "bits", "model", "modalities"})
+    common = {"write", "bits", "model"} | ({"modalities"} if verb == "create" else set())
+    return frozenset(names - common)
 
 
 def _backend(uri: str | None, verb: str, options: dict[str, Any]) -> Backend:

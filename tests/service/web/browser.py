@@ -31,7 +31,7 @@ def open_chromium() -> Iterator[Browser]:
     """Run a headless browser, or skip the test where there is none.
 
     Playwright's event loop runs as long as the browser does, and nothing else in this process can
-    run one meanwhile; so this is opened for a module, not for the session.
+    run one meanwhile; so this is opened for the tests of this folder, not for the session.
     """
     executable = chromium()
     from playwright.sync_api import expect, sync_playwright

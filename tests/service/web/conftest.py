@@ -1,4 +1,4 @@
-"""A browser for each module, and the page over a made-up service for each test."""
+"""One browser, and the page over a made-up service for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
         yield browser

@@ -359,7 +359,7 @@ class Backend(Protocol):
 INDEXES: Registry[Backend] = Registry(
     "index scheme",
     group="proxyhash.indexes",
-    modules=("proxyhash.index.memory", "proxyhash.index.store", "proxyhash.index.milvus"),
+    modules=("proxyhash.index.*", "proxyhash.index.store", "proxyhash.index.milvus"),
 )
 """Backends by URI scheme ("https") or by the ending of a path (".db")."""
 

@@ -54,8 +54,8 @@ class TestCheck:
         assert "images that are missing: 12" in result.out
         assert "row 1: " in result.out
         assert "and 2 more; --json lists them all" in result.out
-        assert "row 13: id '3' is that of row 4 already" in result.out
-        assert "is 'labels' meant?" in result.out
+        assert "row 13: id '3' is already used by row 4" in result.out
+        assert "did you mean 'labels'?" in result.out
         assert "13 errors" in result.err
         assert "no errors" not in result.out
 
@@ -109,7 +109,7 @@ class TestSplit:
             "data", "split", scenes.path, "--query", 500, "--out", tmp_path / "split.json"
         )
         assert result.code == 2
-        assert "500 queries were asked for, but only 200 items" in result.err
+        assert "500 queries were requested, but only 200 items" in result.err
         assert not (tmp_path / "split.json").exists()
 
     def test_a_protocol_fixes_the_sizes(

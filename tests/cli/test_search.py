@@ -98,4 +98,4 @@ def test_wrong_queries(proxyhash_command, small_run, arguments, code, message) -
 def test_a_folder_that_is_no_run(proxyhash_command, tmp_path: Path) -> None:
     result = proxyhash_command("search", tmp_path, "--text", "a car")
     assert result.code == 3
-    assert "is no run folder" in result.err
+    assert "is not a run folder" in result.err

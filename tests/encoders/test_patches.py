@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 
 from proxyhash.encoders import ImageDescriptor, PatchFeatures, make_encoder
-from proxyhash.encoders.patch_learning import (
+from proxyhash.encoders.patches import (
     CONTRAST,
     PatchVocabulary,
     learn_vocabulary,

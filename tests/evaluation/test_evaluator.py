@@ -203,10 +203,10 @@ def test_a_collection_without_texts(run: Run) -> None:
 
 
 def test_other_items_are_refused(run: Run) -> None:
-    with pytest.raises(DataError, match="the labels are of 79 items and the codes of 80"):
+    with pytest.raises(DataError, match="the labels have 79 items and the codes 80"):
         evaluate_codes(run.codes, run.collection.labels[1:], run.split)
     small = Split.of(40, query=[0], train=[], validation=[], seed=0, source="drawn")
-    with pytest.raises(DataError, match="the split are of 40 items and the codes of 80"):
+    with pytest.raises(DataError, match="the split has 40 items and the codes 80"):
         evaluate_codes(run.codes, run.collection.labels, small)
     renamed = CodeFile(
         tuple(f"other-{item}" for item in range(ITEMS)),
@@ -214,7 +214,7 @@ def test_other_items_are_refused(run: Run) -> None:
         run.codes.present,
         bits=16,
     )
-    with pytest.raises(DataError, match="the codes are of other items than"):
+    with pytest.raises(DataError, match="the codes do not belong to the items of"):
         evaluate_both_galleries(renamed, run.collection, run.split)
 
 

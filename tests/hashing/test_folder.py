@@ -137,7 +137,7 @@ def test_other_folders_are_not_overwritten(scenes: Collection, tmp_path: Path) -
         ("model.json", r"is not a model folder \(it has no model\.json\)"),
         ("networks.safetensors", r"networks\.safetensors is missing; copy"),
         ("proxies.safetensors", r"proxies\.safetensors is missing; copy"),
-        ("text_encoder/encoder.json", r"text_encoder is no saved encoder"),
+        ("text_encoder/encoder.json", r"text_encoder is not a saved encoder"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, name: str, sentence: str) -> None:
@@ -296,7 +296,7 @@ def test_encoders_are_read_when_they_are_used(folder: Path) -> None:
     model = HashModel.load(folder)
     shutil.rmtree(folder / "image_encoder")
     assert model.encode_texts(["a red circle"]).shape == (1, 3)
-    with pytest.raises(ModelError, match="image_encoder is no saved encoder"):
+    with pytest.raises(ModelError, match="image_encoder is not a saved encoder"):
         model.encode_images([b""])
 
 

@@ -145,7 +145,7 @@ def test_a_gallery_without_the_modality(run: Path) -> None:
 def test_folders_that_are_no_runs(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere does not exist; give the folder that"):
         RunSearcher.open(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="is no run folder"):
+    with pytest.raises(ModelError, match="is not a run folder"):
         RunSearcher.open(tmp_path)
     (run / "codes.npz").unlink()
     with pytest.raises(ModelError, match=r"has no codes.npz; the training did not finish"):
@@ -170,7 +170,7 @@ def test_a_collection_that_changed_is_refused(run: Path) -> None:
 
 def test_a_collection_that_moved_can_be_named(run: Path) -> None:
     (run.parent / "data").rename(run.parent / "moved")
-    with pytest.raises(ModelError, match="say where it is now with --data"):
+    with pytest.raises(ModelError, match="give its new location with --data"):
         RunSearcher.open(run)
     searcher = RunSearcher.open(run, data=run.parent / "moved")
     assert pairs(searcher.search_id("b", k=1)) == [(0, "b")]

@@ -12,7 +12,7 @@ import pytest
 from proxyhash.hashing import HashModel
 from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
 from proxyhash.search.query import TooManyHitsError
-from proxyhash.search.steps import Search, encode, find, prepare
+from proxyhash.search.steps import Search, encode, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,8 +210,7 @@ def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) ->
         index, item = searcher.index, searcher.item("000001")
 
         def search(code: Codes, *, most: int) -> Search:
-            query = EncodedQuery(Query(code=code), code)
-            return prepare(index, query, options, most=most)
+            return Search(EncodedQuery(Query(code=code), code), options, most)
 
         (near,) = index.search(item.codes["image"][None], modality="image", radius=4)
         assert len(near) > 1
@@ -221,7 +220,7 @@ def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) ->
         assert isinstance(refused, TooManyHitsError)
         assert isinstance(found, Answer)
         (asker,) = encode(searcher, [Query(item="000001")])
-        (itself,) = find(searcher, [prepare(index, asker, options, most=200)])
+        (itself,) = find(searcher, [Search(asker, options, 200)])
         assert isinstance(itself, Answer)
         assert [hit.id for hit in itself.hits] == [hit.id for hit in near if hit.id != item.id]
         assert itself.searched == len(index) - 1

@@ -1,4 +1,4 @@
-"""The items of one manifest, with what the other rooms ask of them in columns."""
+"""Collection: the items of a manifest, with columns over them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Collection:
     def sources(self, modality: Modality) -> list[Path | str | None]:
         """Return what each item has of a modality, or None.
 
-        Files are paths below `root`, or absolute; that they exist is for `data check` to find out.
+        Files are paths below `root`, or absolute; whether they exist is not checked here.
         Everything else is as the manifest has it, such as a text.
 
         Raises:
@@ -148,7 +148,7 @@ def hash_strings(strings: Iterable[str]) -> str:
 
 
 def _content(item: Item) -> str:
-    """What a fingerprint covers of one item; image and text come first, as they always have."""
+    """Return what a fingerprint covers of one item, for image and text as in version 0.1."""
     content: list[object] = [
         item.id,
         item.sources.get("image"),

@@ -28,6 +28,7 @@ __all__ = [
     "NoEncoderError",
     "NotFoundError",
     "Query",
+    "RefusedError",
     "SearchOptions",
     "TooManyHitsError",
     "plural",
@@ -36,15 +37,24 @@ __all__ = [
 DEFAULT_K = 12
 
 
-class NotFoundError(UsageError):
+class RefusedError(UsageError):
+    """A query or option that cannot be used, unlike an index that cannot be read."""
+
+    @classmethod
+    def of(cls, error: UsageError) -> RefusedError:
+        """Return an error with the same sentence, or the error itself if it is one."""
+        return error if isinstance(error, cls) else cls(str(error))
+
+
+class NotFoundError(RefusedError):
     """An id under which nothing is stored."""
 
 
-class NoEncoderError(UsageError):
+class NoEncoderError(RefusedError):
     """A query that needs an encoder which is not there."""
 
 
-class TooManyHitsError(UsageError):
+class TooManyHitsError(RefusedError):
     """A radius search with more hits than one answer may hold."""
 
 

@@ -12,7 +12,7 @@ from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
 from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
-from proxyhash.search.steps import encode, find, prepare
+from proxyhash.search.steps import Search, encode, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -250,7 +250,7 @@ def search_many(
     each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
     if len(each) != len(encoded):
         raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")
-    searches = [prepare(source.index, query, own) for query, own in zip(encoded, each, strict=True)]
+    searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]
     answers: dict[int, Answer] = {}
     kinds = [search.kind for search in searches]
     rows = sorted(range(len(searches)), key=lambda row: kinds.index(kinds[row]))

@@ -7,7 +7,8 @@ that ask alike (same target, k, radius and filter) are one search of the index.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.search.answer import Answer
-from proxyhash.search.query import EncodedQuery, TooManyHitsError
+from proxyhash.search.query import EncodedQuery, RefusedError, TooManyHitsError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from proxyhash.search.query import Query, SearchOptions
     from proxyhash.search.searcher import Searcher
 
-__all__ = ["Search", "encode", "encode_item", "find", "prepare"]
+__all__ = ["Search", "encode", "encode_item", "find"]
 
 _MAX_K = 2**31 - 2
 """More hits than any index holds; larger numbers overflow in compiled code."""
@@ -90,91 +91,117 @@ def encode_item(source: Searcher, query: Query, item: IndexItem) -> EncodedQuery
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """A search that is ready to be done.
+    """A search to do, with its code known.
 
     Attributes:
         query: what asks.
-        target: modality whose codes are searched.
-        options: checked.
-        asker: the item that asks, where its own codes are searched; it is never a hit.
-        most: hits that one answer may hold; None for any number.
-        kind: equal for searches that can be done as one.
+        options: of the search.
+        most: hits that one answer may hold, more are refused; None for any number.
     """
 
     query: EncodedQuery
-    target: Modality
     options: SearchOptions
-    asker: IndexItem | None
-    most: int | None
-    kind: Hashable
+    most: int | None = None
 
+    @cached_property
+    def kind(self) -> Hashable:
+        """Equal for searches that can be done as one."""
+        own, target = self.query.modality, self.options.target
+        # The filter by its text, for as values 1, 1.0 and true are the same, and filters tell them
+        # apart.
+        return (
+            target or ("other than", own),
+            self.options.k,
+            self.options.radius,
+            self.query.stored and target in (None, own),
+            self.most,
+            repr(self.options.filter),
+        )
 
-def prepare(
-    index: Index, query: EncodedQuery, options: SearchOptions, *, most: int | None = None
-) -> Search:
-    """Return the search for a query.
+    def target(self, index: Index) -> Modality:
+        """Return the modality whose codes are searched.
 
-    Args:
-        index: searched.
-        query: with its code.
-        options: of the search.
-        most: hits that one answer may hold; more are refused, never truncated.
-
-    Raises:
-        UsageError: the query means nothing, the index has no such target, or k is above `most`.
-    """
-    query.check_known()
-    target = options.target
-    if target is None:
-        others = [name for name in index.modalities if name != query.modality]
-        target = others[0] if others else index.modalities[0]
-    check_option("target", target, index.modalities)
-    if most is not None and options.k is not None and options.k > most:
-        raise UsageError(f"k is {options.k}; {most} is the most that this service returns")
-    asker = query.item if query.stored and query.modality == target else None
-    # By its text, for as values 1, 1.0 and true are the same, and filters tell them apart.
-    kind = (target, options.k, options.radius, asker is None, most, repr(options.filter))
-    return Search(query, target, options, asker, most, kind)
+        Raises:
+            UsageError: the query means nothing, the index has no such target, or k is above `most`.
+        """
+        self.query.check_known()
+        k, target = self.options.k, self.options.target
+        if target is None:
+            others = [name for name in index.modalities if name != self.query.modality]
+            target = others[0] if others else index.modalities[0]
+        check_option("target", target, index.modalities)
+        if self.most is not None and k is not None and k > self.most:
+            raise UsageError(f"k is {k}; {self.most} is the most that this service returns")
+        return target
 
 
 def find(source: Searcher, searches: Sequence[Search]) -> list[Answer | UsageError]:
-    """Return the answers to searches of one kind; an error in place of one with too many hits."""
+    """Return the answers to searches of one kind; an error in place of what cannot be searched.
+
+    Raises:
+        ProxyhashError: the index cannot be read.
+    """
+    done: dict[int, Answer | UsageError] = {}
+    ready: dict[Modality, list[int]] = {}
+    for row, search in enumerate(searches):
+        try:
+            ready.setdefault(search.target(source.index), []).append(row)
+        except UsageError as error:
+            done[row] = RefusedError.of(error)
+    for target, rows in ready.items():
+        found = _find(source, [searches[row] for row in rows], target)
+        done.update(zip(rows, found, strict=True))
+    return [done[row] for row in range(len(searches))]
+
+
+def _find(
+    source: Searcher, searches: Sequence[Search], target: Modality
+) -> list[Answer | UsageError]:
+    """Return the answers to searches of one kind and target, by one search of the index."""
     index, one = source.index, searches[0]
     k, radius, filter_ = one.options.k, one.options.radius, one.options.filter
     limit = k if k is not None or one.most is None else one.most + 1
+    asks_itself = one.query.stored and one.query.modality == target
     found = index.search(
         np.stack([search.query.code for search in searches]),
-        k=None if limit is None else min(limit, _MAX_K) + (one.asker is not None),
-        modality=one.target,
+        k=None if limit is None else min(limit, _MAX_K) + asks_itself,
+        modality=target,
         radius=None if radius is None else min(radius, index.bits),
         filter=filter_,
     )
-    compared = index.count(one.target, filter=filter_)
-    hits = [_without_asker(search, each) for search, each in zip(searches, found, strict=True)]
-    ids = list({hit.id: None for each in hits for hit in each})
-    codes = {
-        id_: item.codes[one.target]
+    shared = _Shared(target, index.bits, index.count(target, filter=filter_))
+    if asks_itself:  # an item is never a hit of its own code
+        found = [
+            [hit for hit in hits if hit.id != search.query.id][: search.options.k]
+            for search, hits in zip(searches, found, strict=True)
+        ]
+    ids = list({hit.id: None for hits in found for hit in hits})
+    shared.codes.update(
+        (id_, item.codes[target])
         for id_, item in index.get_many(ids).items()
-        if one.target in item.codes
-    }
-    shared = _Shared(codes, source.pictured(ids), compared, index.bits)
-    return [_answer(search, each, shared) for search, each in zip(searches, hits, strict=True)]
+        if target in item.codes
+    )
+    shared.pictured.update(source.pictured(ids))
+    return [_answer(search, hits, shared) for search, hits in zip(searches, found, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What answers that were found together share: codes of all their hits by id, and counts."""
+    """What answers that were found together share.
 
-    codes: dict[str, Codes]
-    pictured: frozenset[str]
-    compared: int | None
+    Attributes:
+        target: modality searched.
+        bits: the code length.
+        compared: number of items that the filter passes, None where it is unknown.
+        codes: of all hits, by id; what was deleted meanwhile has none.
+        pictured: ids of hits with a thumbnail.
+    """
+
+    target: Modality
     bits: int
-
-
-def _without_asker(search: Search, hits: list[Hit]) -> list[Hit]:
-    if search.asker is None:
-        return hits
-    return [hit for hit in hits if hit.id != search.asker.id][: search.options.k]
+    compared: int | None
+    codes: dict[str, Codes] = field(default_factory=dict)
+    pictured: set[str] = field(default_factory=set)
 
 
 def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageError:
@@ -183,17 +210,17 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
             f"more than {search.most} items are within {search.options.radius} bits; give k or a "
             "smaller radius"
         )
-    asker, filter_, compared = search.asker, search.options.filter, shared.compared
-    if compared and asker and (filter_ is None or matches(filter_, asker.payload)):
-        compared -= 1
+    query, filter_, compared = search.query, search.options.filter, shared.compared
+    if compared and query.item and query.stored and query.modality == shared.target:
+        compared -= filter_ is None or matches(filter_, query.item.payload)
     kept = tuple(hit for hit in hits if hit.id in shared.codes)  # not what was deleted meanwhile
     rows = [shared.codes[hit.id] for hit in kept]
     return Answer(
-        query=search.query,
-        target=search.target,
+        query=query,
+        target=shared.target,
         hits=kept,
-        codes=np.array(rows, np.uint8).reshape(len(rows), len(search.query.code)),
+        codes=np.array(rows, np.uint8).reshape(len(rows), len(query.code)),
         searched=compared,
         bits=shared.bits,
-        pictured=shared.pictured,
+        pictured=frozenset(shared.pictured),
     )

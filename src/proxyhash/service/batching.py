@@ -1,28 +1,176 @@
-"""Micro-batching: what several requests want done at one moment is done together.
+"""Micro-batching: what several requests want at the same moment is done together.
 
 A network takes hardly longer for sixty texts than for one, and a scan for sixty queries. So while
 all workers are busy, requests gather for the next batch, and under load batches grow instead of the
-waiting time.
+waiting time. `Queues` are the queues of a service, `MicroBatcher` is one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from proxyhash.errors import ProxyhashError
-from proxyhash.service.errors import busy
+from proxyhash.data import MODALITIES
+from proxyhash.data.images import check_image
+from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
+from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.search.query import NotFoundError, RefusedError
+from proxyhash.search.steps import Search, encode, encode_item, find
+from proxyhash.service.errors import busy, refusing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-__all__ = ["MicroBatcher"]
+    from proxyhash.data import Modality
+    from proxyhash.index import IndexItem
+    from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
+    from proxyhash.service.monitoring import Metrics
+    from proxyhash.service.settings import Limits
 
+__all__ = ["MicroBatcher", "Queues"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+
+_THREADS = 4
+
+
+class Queues:
+    """The queues in front of one searcher: of its encoders, of its index, and of other work on it.
+
+    Files (images) are encoded by one worker per core, so that all cores are busy as long as files
+    wait; texts take so little that one thread is enough.
+
+    Args:
+        source: what is searched.
+        encoders: modalities that it can encode.
+        limits: of the service.
+        metrics: told the sizes of batches.
+    """
+
+    def __init__(
+        self,
+        source: Searcher,
+        encoders: Iterable[Modality],
+        *,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self._source = source
+        self._limits = limits
+        self._waiting = 0
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
+        per_core: dict[str, Any] = {"workers": worker_threads(), "prepare": use_one_torch_thread}
+        self._encoders: Mapping[Modality, MicroBatcher[Query, EncodedQuery]] = {
+            name: MicroBatcher(
+                partial(encode, source),
+                name=MODALITIES[name].plural,
+                most=limits.encode_batch,
+                waiting=limits.waiting,
+                observe=metrics.encode_batch.labels(name).observe,
+                **(per_core if MODALITIES[name].is_file else {}),
+            )
+            for name in encoders
+        }
+        self._searches: MicroBatcher[Search, Answer] = MicroBatcher(
+            partial(find, source),
+            name="searches",
+            most=limits.search_batch,
+            waiting=limits.waiting,
+            workers=_THREADS,
+            share=False,
+            alike=attrgetter("kind"),
+            observe=metrics.search_batch.observe,
+        )
+
+    async def search(self, query: Query, options: SearchOptions) -> tuple[Answer, float, float]:
+        """Return an answer, and how many milliseconds encoding and searching took, with waiting.
+
+        Raises:
+            ApiError: 404, there is no such item; 422, the query or an option cannot be used; 503,
+                too many wait.
+        """
+        start = time.perf_counter()
+        encoded = await self.encode(query)
+        middle = time.perf_counter()
+        answer = await self.find(encoded, options)
+        return answer, 1000 * (middle - start), 1000 * (time.perf_counter() - middle)
+
+    async def encode(self, query: Query) -> EncodedQuery:
+        """Return a query with its code; raises as `search`."""
+        if query.item is not None:
+            item = await self.item(query.item)
+            with refusing():
+                return encode_item(self._source, query, item)
+        with refusing():
+            if query.code is not None:
+                return encode(self._source, [query])[0]
+            if query.vector is not None:
+                return (await self.run(encode, self._source, [query]))[0]
+            return await self._encoder(query).submit(query)
+
+    async def find(self, query: EncodedQuery, options: SearchOptions) -> Answer:
+        """Return the items nearest to a query whose code is known; raises as `search`."""
+        with refusing(RefusedError):
+            return await self._searches.submit(Search(query, options, self._limits.k))
+
+    async def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
+        """Return a stored item.
+
+        Raises:
+            ApiError: 404, there is none; 503, too many requests wait.
+        """
+        with refusing(NotFoundError):
+            return await self.run(self._source.item, id)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run work on the index in a thread.
+
+        Raises:
+            ApiError: 503, too many requests wait already.
+        """
+        if self._waiting >= self._limits.waiting:
+            raise busy("too many requests are waiting for the index; try again in a second")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        finally:
+            self._waiting -= 1
+
+    def waiting(self, modality: Modality) -> int:
+        """Return the number of inputs of a modality that wait to be encoded."""
+        queue = self._encoders.get(modality)
+        return queue.waiting if queue else 0
+
+    async def close(self) -> None:
+        """Finish what waits, and end the threads."""
+        for queue in self._encoders.values():
+            await queue.close()
+        await self._searches.close()
+        await asyncio.to_thread(self._threads.shutdown, wait=True)
+
+    def _encoder(self, query: Query) -> MicroBatcher[Query, EncodedQuery]:
+        """Return the queue for a query; refuse before any work what is too large for it."""
+        assert query.modality is not None
+        if query.modality not in self._encoders:
+            self._source.encoder(query.modality)  # says what is missing
+        if query.text is not None and len(query.text) > self._limits.text:
+            raise UsageError(
+                f"the text has {len(query.text)} characters; {self._limits.text} are the most"
+            )
+        if isinstance(query.image, bytes):
+            check_image(query.image, max_pixels=self._limits.pixels)
+        return self._encoders[query.modality]
 
 
 class MicroBatcher(Generic[Input, Output]):

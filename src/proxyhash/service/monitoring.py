@@ -81,7 +81,9 @@ class Metrics:
 
 
 def _waiting(service: Service, modality: Modality) -> int:
-    return service.snapshot.waiting(modality)  # of the snapshot that is served when it is asked
+    return service.snapshot.queues.waiting(
+        modality
+    )  # of the snapshot that is served when it is asked
 
 
 class JsonFormatter(logging.Formatter):

@@ -27,7 +27,7 @@ async def info(request: Request) -> FastJson:
     service = service_of(request)
     limits = service.settings.limits
     async with service.lease() as snapshot:
-        index = await snapshot.run(snapshot.index.info)
+        index = await snapshot.queues.run(snapshot.index.info)
         return FastJson(
             {
                 "version": __version__,
@@ -36,8 +36,8 @@ async def info(request: Request) -> FastJson:
                 "modalities": index["modalities"],
                 "model": {
                     "fingerprint": snapshot.index.model,
-                    "image_encoder": snapshot.encoder_kind("image"),
-                    "text_encoder": snapshot.encoder_kind("text"),
+                    "image_encoder": snapshot.encoders.get("image"),
+                    "text_encoder": snapshot.encoders.get("text"),
                 },
                 "labels": await snapshot.labels.latest(),
                 "limits": {
@@ -73,7 +73,7 @@ async def metrics(request: Request) -> Response:
     """Give the counters in the text format of Prometheus."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        text = await snapshot.run(service.metrics.text)
+        text = await snapshot.queues.run(service.metrics.text)
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 

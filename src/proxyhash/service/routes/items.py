@@ -33,7 +33,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        item = await snapshot.item(id)
+        item = await snapshot.queues.item(id)
     hidden = service.settings.hidden
     return FastJson(
         {
@@ -50,7 +50,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     service = _writable(request, count=len(items.items))
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
-        await snapshot.run(store_items, snapshot, groups)
+        await snapshot.queues.run(store_items, snapshot, groups)
     return FastJson({"upserted": len(items.items)})
 
 
@@ -59,7 +59,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
     service = _writable(request, count=len(ids.ids))
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.run(delete_items, snapshot, ids.ids)})
+        return FastJson({"deleted": await snapshot.queues.run(delete_items, snapshot, ids.ids)})
 
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
@@ -67,7 +67,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request, count=1)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.run(delete_items, snapshot, [id])})
+        return FastJson({"deleted": await snapshot.queues.run(delete_items, snapshot, [id])})
 
 
 @router.get(
@@ -81,7 +81,7 @@ async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
     service = service_of(request)
     async with service.lease() as snapshot:
         thumbnails = snapshot.thumbnails
-        jpeg = await snapshot.run(thumbnails.get, id) if thumbnails else None
+        jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
     if jpeg is None:
         raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
     tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
@@ -173,7 +173,7 @@ async def _codes(snapshot: Snapshot, items: Sequence[NewItem]) -> list[dict[str,
     ]
     with refusing():
         queries = [Query(text=items[row].text) for row in rows]
-    encoded = await gather([snapshot.encode(query) for query in queries])
+    encoded = await gather([snapshot.queues.encode(query) for query in queries])
     with refusing():
         for row, query in zip(rows, encoded, strict=True):
             query.check_known()

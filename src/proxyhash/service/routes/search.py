@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import groupby, islice
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from proxyhash.codes import Codes
-from proxyhash.search import Query
+from proxyhash.search import Answer, Query
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
 from proxyhash.service.routes import errors, gather, log, make_router, service_of
@@ -23,7 +24,7 @@ from proxyhash.service.schemas import (
     SearchRequest,
 )
 from proxyhash.service.service import Service
-from proxyhash.service.snapshot import Served, Snapshot
+from proxyhash.service.snapshot import Snapshot
 
 __all__ = ["router"]
 
@@ -39,8 +40,8 @@ async def search(request: Request, body: SearchRequest) -> FastJson:
     with refusing():
         query, options = body.query(), body.options()
     async with service.lease() as snapshot:
-        served = await snapshot.search(query, options, explain=body.explain)
-    return FastJson(_json(service, served, text=body.text))
+        answer, *times = await snapshot.queues.search(query, options)
+        return FastJson(await _json(service, snapshot, answer, times, body))
 
 
 @router.post(
@@ -54,11 +55,10 @@ async def search_image(request: Request) -> FastJson:
     service = service_of(request)
     upload = await read_upload(request)
     with refusing():
-        options = upload.parameters.options()
+        query, options = Query(image=upload.image), upload.parameters.options()
     async with service.lease() as snapshot:
-        query = Query(image=upload.image)
-        served = await snapshot.search(query, options, explain=upload.parameters.explain)
-    return FastJson(_json(service, served))
+        answer, *times = await snapshot.queues.search(query, options)
+        return FastJson(await _json(service, snapshot, answer, times, upload.parameters))
 
 
 @router.post("/search/batch", response_model=BatchAnswer, responses=errors(400, 404, 422))
@@ -67,21 +67,29 @@ async def search_batch(request: Request, batch: BatchRequest) -> FastJson:
     service = service_of(request)
     _check_number(len(batch.queries), service.settings.limits.batch, "queries")
     with refusing():
-        queries = [body.query() for body in batch.queries]
-        options = [body.options() for body in batch.queries]
+        asked = [(body, body.query(), body.options()) for body in batch.queries]
     async with service.lease() as snapshot:
         # All texts are encoded together; then searches that ask alike, one group after the other: a
         # batch must not take all threads from single searches, nor all room from others.
-        encoded = await gather([snapshot.encode(query) for query in queries])
-        work = zip(batch.queries, encoded, options, strict=True)
-        served: list[Served] = []
-        for _, group in groupby(work, key=lambda each: _options_of(each[0])):
+        start = time.perf_counter()
+        encoded = await gather([snapshot.queues.encode(query) for _, query, _ in asked])
+        encode_ms = 1000 * (time.perf_counter() - start)
+        results: list[dict[str, Any]] = []
+        pairs = zip(encoded, asked, strict=True)
+        for _, group in groupby(pairs, key=lambda pair: _options_of(pair[1][0])):
             while alike := list(islice(group, service.settings.limits.search_batch)):
-                served += await gather(
-                    [snapshot.find(query, own, explain=body.explain) for body, query, own in alike]
+                start = time.perf_counter()
+                answers = await gather(
+                    [snapshot.queues.find(query, options) for query, (_, _, options) in alike]
                 )
-    pairs = zip(batch.queries, served, strict=True)
-    return FastJson({"results": [_json(service, each, text=body.text) for body, each in pairs]})
+                times = [encode_ms, 1000 * (time.perf_counter() - start)]
+                results += await gather(
+                    [
+                        _json(service, snapshot, answer, times, body)
+                        for answer, (_, (body, _, _)) in zip(answers, alike, strict=True)
+                    ]
+                )
+        return FastJson({"results": results})
 
 
 @router.post("/encode", response_model=Encoded, responses=errors(400, 422))
@@ -92,7 +100,7 @@ async def encode(request: Request, texts: EncodeRequest) -> FastJson:
     with refusing():
         queries = [Query(text=text) for text in texts.texts]
     async with service.lease() as snapshot:
-        found = await gather([snapshot.encode(query) for query in queries])
+        found = await gather([snapshot.queues.encode(query) for query in queries])
         return _codes(snapshot, [each.code for each in found])
 
 
@@ -106,7 +114,7 @@ async def encode_image(request: Request) -> FastJson:
     """Return the code of an uploaded image."""
     upload = await read_upload(request)
     async with service_of(request).lease() as snapshot:
-        encoded = await snapshot.encode(Query(image=upload.image))
+        encoded = await snapshot.queues.encode(Query(image=upload.image))
         return _codes(snapshot, [encoded.code])
 
 
@@ -129,25 +137,30 @@ def _codes(snapshot: Snapshot, codes: list[Codes]) -> FastJson:
     )
 
 
-def _json(service: Service, served: Served, *, text: str | None = None) -> dict[str, Any]:
-    """Return an answer as JSON values, `text` as the request has it; count its times."""
-    answer, query = served.answer, served.answer.query
-    times = {"encode": served.encode_ms, "search": served.search_ms}
-    for stage, milliseconds in times.items():
+async def _json(
+    service: Service,
+    snapshot: Snapshot,
+    answer: Answer,
+    times: list[float],
+    body: SearchParameters,
+) -> dict[str, Any]:
+    """Return an answer as JSON values, explained if the request wants it; count its times."""
+    query, stages = answer.query, dict(zip(("encode", "search"), times, strict=True))
+    for stage, milliseconds in stages.items():
         service.metrics.stages.labels(stage).observe(milliseconds / 1000)
+    start = time.perf_counter()
     explanation = None
-    if served.proxies is not None:
-        explanation = {
-            "histogram": served.histogram,
-            "cut": answer.hits[-1].distance if answer.hits else None,
-            "proxies": served.proxies,
-        }
+    if body.explain:
+        with refusing():
+            options = body.options()
+        explanation = await snapshot.queues.run(snapshot.explain, answer, options)
+    stages["total"] = sum(times) + 1000 * (time.perf_counter() - start)
     hidden = service.settings.hidden
     return {
         "query": {
             "kind": "id" if query.query.kind == "item" else query.query.kind,
             "modality": query.modality,
-            "text": text,
+            "text": getattr(body, "text", None),
             "id": query.id,
             "code": query.code.tobytes().hex(),
         },
@@ -166,9 +179,6 @@ def _json(service: Service, served: Served, *, text: str | None = None) -> dict[
             }
             for hit, code in zip(answer.hits, answer.codes, strict=True)
         ],
-        "took_ms": {
-            **{stage: round(milliseconds, 3) for stage, milliseconds in times.items()},
-            "total": round(served.total_ms, 3),
-        },
+        "took_ms": {stage: round(milliseconds, 3) for stage, milliseconds in stages.items()},
         "explain": explanation,
     }

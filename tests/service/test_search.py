@@ -62,7 +62,7 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Sear
 def test_a_image_finds_what_the_searcher_finds(
     client: TestClient, searcher: Searcher, built: Built
 ) -> None:
-    path = built.collection.image_paths[3]
+    path = built.collection.sources("image")[3]
     assert path is not None
     for target in ("text", "image"):
         options = json.dumps({"target": target, "k": 5})

@@ -179,7 +179,7 @@ class TestFileNames:
             assert (root / str(item.sources.get("image"))).resolve() == (
                 elsewhere / f"im{i}.jpg"
             ).resolve()
-        with pytest.raises(DataError, match=r"none of the images such as 'im0\.jpg'.*--images"):
+        with pytest.raises(DataError, match=r"no image 'im0\.jpg'.*--images"):
             convert(tmp_path / "set")
 
     def test_paths_that_are_true(self, tmp_path: Path) -> None:

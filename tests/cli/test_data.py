@@ -136,7 +136,8 @@ class TestSplit:
         out = ("--out", tmp_path / "split.json")
         result = proxyhash_command("data", "split", tmp_path, "--protocol", "x", *option, *out)
         assert result.code == 2
-        assert "protocol x fixes the numbers of queries and training items; leave" in result.err
+        expected = "protocol x fixes the numbers of queries and training items; leave out --query"
+        assert expected in result.err
 
     def test_a_protocol_of_another_data_set(
         self, scenes: Collection, tmp_path: Path, proxyhash_command: Command

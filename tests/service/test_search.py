@@ -59,7 +59,7 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Sear
     assert took["encode"] > 0
 
 
-def test_a_image_finds_what_the_searcher_finds(
+def test_an_image_finds_what_the_searcher_finds(
     client: TestClient, searcher: Searcher, built: Built
 ) -> None:
     path = built.collection.sources("image")[3]

@@ -1,4 +1,4 @@
-"""Whole runs on the drawn scenes: what is in the folder."""
+"""Whole runs on the generated scenes: what is in the folder."""
 
 from __future__ import annotations
 

@@ -115,7 +115,8 @@ def test_common_tags_are_those_of_twenty_images(published: Path, tmp_path: Path)
 @pytest.mark.parametrize("line", ["11", "x", "-1", "1.jpg"])
 def test_numbers_of_no_image(line: str, published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "sky.txt").write_text(f"1\n{line}\n")
-    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is not the number of an im"):
+    says = rf"sky\.txt, line 2: '{line}' is not the number of an image"
+    with pytest.raises(DataError, match=says):
         convert_data_set(published, tmp_path / "out")
 
 

@@ -219,8 +219,8 @@ def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
     from proxyhash.data.run_data import read_run
 
     run = read_run(options.run)
-    texts = [text for text in run.collection.texts[:2000] if text and " in " in text]
-    images = [path for path in run.collection.image_paths[:256] if path]
+    texts = [text for text in run.collection.sources("text")[:2000] if text and " in " in text]
+    images = [path for path in run.collection.sources("image")[:256] if path]
     requests = Requests(options.items, texts, images, run.codes.bits)
     clients, seconds = options.clients, options.seconds
     process, port = start(index)

@@ -35,9 +35,9 @@ class StubModel:
             raise KeyboardInterrupt
         self.calls.append(len(collection))
         images = [
-            0 if path is None else path.stat().st_size % 256 for path in collection.image_paths
+            0 if path is None else path.stat().st_size % 256 for path in collection.sources("image")
         ]
-        texts = [len(text or "") for text in collection.texts]
+        texts = [len(text or "") for text in collection.sources("text")]
         return CodeFile(
             ids=collection.ids,
             codes={

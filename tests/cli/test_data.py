@@ -191,7 +191,7 @@ class TestConvert:
         assert result.code == 0
         assert "MIRFLICKR-25K, version dchmt: 1 items of 1 classes" in result.out
         assert "--protocol dchmt-coco --out runs/first" in result.err
-        assert read_collection(tmp_path / "out").items[0].image == "../jpg/im2.jpg"
+        assert read_collection(tmp_path / "out").items[0].sources.get("image") == "../jpg/im2.jpg"
         wrong = proxyhash_command(*arguments, "--force", "--version", "dchm")
         assert wrong.code == 2
         assert "version is 'dchm'; it must be one of all, dchmt, dcmh" in wrong.err

@@ -67,5 +67,5 @@ def test_damage_is_found(store: ThumbnailStore, tmp_path: Path) -> None:
     assert "is damaged" in (store.verify() or "")
     with pytest.raises(DataError, match=r"damaged .*delete it"):
         store.get("a")
-    with pytest.raises(ProxyhashError, match="check room and permissions"):
+    with pytest.raises(ProxyhashError, match="check disk space and permissions"):
         ThumbnailStore(tmp_path / "nowhere" / "x.sqlite3").get("a")

@@ -51,7 +51,7 @@ class TestCheck:
         write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 3}])
         result = proxyhash_command("data", "check", tmp_path)
         assert result.code == 3
-        assert "images that are missing: 12" in result.out
+        assert "missing images: 12" in result.out
         assert "row 1: " in result.out
         assert "and 2 more; --json lists them all" in result.out
         assert "row 13: id '3' is already used by row 4" in result.out
@@ -136,7 +136,7 @@ class TestSplit:
         out = ("--out", tmp_path / "split.json")
         result = proxyhash_command("data", "split", tmp_path, "--protocol", "x", *option, *out)
         assert result.code == 2
-        assert "protocol x fixes queries and train items; leave out --query" in result.err
+        assert "protocol x fixes the numbers of queries and training items; leave" in result.err
 
     def test_a_protocol_of_another_data_set(
         self, scenes: Collection, tmp_path: Path, proxyhash_command: Command

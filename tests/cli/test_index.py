@@ -52,7 +52,7 @@ def test_build_stores_every_item_and_search_finds_it(
         assert item.payload["text"] == scenes.items[3].text
         assert item.payload["labels"] == list(scenes.items[3].labels)
         assert item.payload["image"] == scenes.items[3].image
-    assert proxyhash_command("index", "verify", out).out == f"{out}: no problem\n"
+    assert proxyhash_command("index", "verify", out).out == f"{out}: no problems found\n"
 
 
 def test_the_gallery_s_index_answers_as_the_run_does(
@@ -127,7 +127,7 @@ def test_add_replaces_and_leaves_alone(
 
 def test_delete_takes_ids_and_files(proxyhash_command, index: Path, tmp_path: Path) -> None:
     result = proxyhash_command("index", "delete", index, "000001", "000001", "nope")
-    assert (result.code, result.out) == (0, f"{index}: 1 deleted; 1 were not there\n")
+    assert (result.code, result.out) == (0, f"{index}: 1 deleted; 1 not found\n")
     (tmp_path / "ids.txt").write_text("000002\n\n000003\r\n")
     delete = ["index", "delete", index, "--ids-from", tmp_path / "ids.txt", "--json"]
     assert proxyhash_command(*delete).json == {"index": str(index), "ids": 2, "deleted": 2}
@@ -293,11 +293,11 @@ def test_a_image_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: P
     ("arguments", "code", "message"),
     [
         (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
-        (["index", "verify", "{tmp}"], 2, "is no index folder; `index verify`"),
-        (["index", "compact", "http://localhost:1"], 2, "is no index folder"),
-        (["index", "add", "{tmp}", "{scenes}"], 3, "is no index folder"),
+        (["index", "verify", "{tmp}"], 2, "is not an index folder; `index verify`"),
+        (["index", "compact", "http://localhost:1"], 2, "is not an index folder"),
+        (["index", "add", "{tmp}", "{scenes}"], 3, "index folder: it has no header.json"),
         (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),
-        (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "no place for thumbnails"),
+        (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "cannot store thumbnails"),
         (["index", "build", "{tmp}", "{scenes}", "--out", "{tmp}/x"], 3, "holds no trained model"),
         (["index", "build", "{run}/model", "{scenes}", "--out", "{tmp}/x", "--gallery-only"], 3,
          "has no split.json"),

@@ -55,7 +55,7 @@ def published(tmp_path: Path) -> Path:
 def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
     assert recognized_by(published) == ["iapr-tc12"]
     conversion = convert_data_set(published, tmp_path / "out")
-    assert scan_manifest(tmp_path / "out").empty_texts == ()
+    assert scan_manifest(tmp_path / "out").blank["text"] == ()
     items = conversion.collection.items
     image = "../downloads/iaprtc12/images/{}.jpg"
     assert [(item.id, item.image, item.text, item.labels) for item in items] == [

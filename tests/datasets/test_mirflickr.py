@@ -111,12 +111,12 @@ def test_common_tags_are_those_of_twenty_images(published: Path, tmp_path: Path)
 @pytest.mark.parametrize("line", ["11", "x", "-1", "1.jpg"])
 def test_numbers_of_no_image(line: str, published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "sky.txt").write_text(f"1\n{line}\n")
-    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is the number of no image"):
+    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is not the number of an im"):
         convert_data_set(published, tmp_path / "out")
 
 
 def test_a_part_is_missing(published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "plant_life.txt").unlink()
     assert not CONVERTERS["mirflickr"].recognizes(published)
-    with pytest.raises(DataError, match=r"has no plant_life\.txt \(one of the lists"):
+    with pytest.raises(DataError, match=r"have no plant_life\.txt \(one of the lists"):
         convert_data_set(published, tmp_path / "out", kind="mirflickr")

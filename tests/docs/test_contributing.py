@@ -126,7 +126,7 @@ NEW = {
             exact = True
     """,
     "index/own_backend.py": """
-        from proxyhash.index.base import register_index
+        from proxyhash.index.open import register_index
 
         @register_index("own")
         class Own:

@@ -284,6 +284,6 @@ def test_any_modality_has_a_place(scenes: Collection, tmp_path: Path) -> None:
 
 
 def test_a_modality_needs_a_plain_name(model: HashModel) -> None:
-    for name in ("../image", "Image", "image.x", ""):
+    for name in ("../image", "Image", "image.x", "", "bits"):
         with pytest.raises(UsageError, match="the name of a modality has lower-case letters"):
             HashModel(**_parts(model) | {"networks": {name: model.networks["image"]}})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax, partial_softmax
-from proxyhash.losses.margin_dynamic import reference_sigma
+from proxyhash.losses.margin_dynamic_softmax import reference_sigma
 from tests.losses import reference
 
 Loss = Callable[..., Tensor]

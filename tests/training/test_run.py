@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from proxyhash.training import run as run_module
 from proxyhash.training.devices import use_precision
 from proxyhash.training.history import read_history
 from proxyhash.training.prepare import prepare
+from proxyhash.training.run import listen_for_stop
 from tests.training.runs import assert_same_run, config_of, rewrite
 
 
@@ -281,3 +285,28 @@ def test_a_missing_tensorboard_is_told_before_the_work(scenes, tmp_path, monkeyp
     with pytest.raises(Exception, match=r"pip install 'proxyhash\[tensorboard\]'"):
         train(config_of(scenes.root, tmp_path / "run", tensorboard=True))
     assert not called
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_the_second_one_stops_at_once(number):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with listen_for_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_other_threads_listen_to_nothing():
+    heard = []
+
+    def work():
+        with listen_for_stop() as stop:
+            heard.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [False]

@@ -1,11 +1,11 @@
-"""What an index folder holds beside the items: a copy of the model, and thumbnails.
+"""The parts of an index folder beside the items: a copy of the model, and thumbnails.
 
     header.json, generation-*/   the items, see `proxyhash.index.store`
     model/                       the model that made the codes, so that texts and images can ask
     thumbnails.sqlite3           see `ThumbnailStore`
 
 With its model, an index is one folder that can be moved, served and searched when the run that it
-was built from is gone or trained anew.
+was built from is gone or retrained.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class IndexFolder:
 
     @property
     def model(self) -> Path | None:
-        """The folder of the model, or None where the index carries none."""
+        """The folder of the model, or None if the index has none."""
         folder = self.path / "model"
         return folder if (folder / "model.json").is_file() else None
 
@@ -80,7 +80,7 @@ class IndexFolder:
             self.thumbnails.copy_to(target / "thumbnails.sqlite3")
 
     def check(self, index: Index) -> list[str]:
-        """Return what is wrong with model and thumbnails, a sentence each."""
+        """Return the problems with model and thumbnails, one sentence each."""
         problems: list[str] = []
         if self.model is not None:
             from proxyhash.hashing import HashModel

@@ -100,7 +100,7 @@ def test_texts_or_images_alone(folder: Path) -> None:
 
 def test_images_elsewhere(folder: Path) -> None:
     (folder / "images").rename(folder.parent / "Flickr")
-    with pytest.raises(DataError, match=r"has none of the images such as '0001/a\.jpg'"):
+    with pytest.raises(DataError, match=r"has no image '0001/a\.jpg'"):
         convert(folder)
     items = convert(folder, images=folder.parent / "Flickr").collection.items
     assert items[0].image == "../Flickr/0001/a.jpg"
@@ -117,7 +117,7 @@ def test_images_elsewhere(folder: Path) -> None:
         ("y_vector.txt", "", "y_vector.txt is empty"),
         ("label_hot.txt", LABEL_ROWS.replace("1", "2"), "label_hot.txt holds 2; 1 for a label"),
         ("test_ind.txt", "6\n", "index lists hold 6 to 6; for 5 items"),
-        ("test_ind.txt", "1\nfoo\n", "test_ind.txt, line 2: 'foo' is no number of an item"),
+        ("test_ind.txt", "1\nfoo\n", "test_ind.txt, line 2: 'foo' is not the number of an item"),
         ("test_ind.txt", "\n", "test_ind.txt is empty"),
     ],
 )

@@ -175,7 +175,7 @@ class TestFileNames:
         root = conversion.collection.path.parent
         for i, item in enumerate(conversion.collection.items):
             assert (root / str(item.image)).resolve() == (elsewhere / f"im{i}.jpg").resolve()
-        with pytest.raises(DataError, match=r"none of the images such as 'im0\.jpg'.*--images"):
+        with pytest.raises(DataError, match=r"no image 'im0\.jpg'.*--images"):
             convert(tmp_path / "set")
 
     def test_paths_that_are_true(self, tmp_path: Path) -> None:

@@ -80,5 +80,5 @@ def test_size_changes_neither_plan_nor_caption() -> None:
 
 @pytest.mark.parametrize("wrong", [{"items": 0}, {"size": 31}])
 def test_too_small(wrong: dict[str, int], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="1 and 32 are the least"):
+    with pytest.raises(UsageError, match="the minimum is 1 and 32"):
         generate_scenes(tmp_path, **wrong)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.proxies import Proxies, check_capacity
 from tests.proxies import brute_force
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_room() -> None:
-    check_room(8, 3)
-    check_room(10**6, 128)
+    check_capacity(8, 3)
+    check_capacity(10**6, 128)
     with pytest.raises(UsageError, match=r"9 classes do not fit in 3 bits \(at most 8 codes\)"):
-        check_room(9, 3)
+        check_capacity(9, 3)
     with pytest.raises(UsageError, match="at least 1"):
-        check_room(0, 3)
+        check_capacity(0, 3)

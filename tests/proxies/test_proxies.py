@@ -33,7 +33,7 @@ def test_figures_are_those_of_counting_word_by_word() -> None:
     assert (proxies.classes, proxies.bits) == (6, 11)
 
 
-def test_one_category_has_no_pair() -> None:
+def test_one_class_has_no_pair() -> None:
     proxies = _proxies(classes=1)
     assert (proxies.minimum_distance, proxies.mean_distance) == (11, 11.0)
     assert proxies.distance_histogram().sum() == 0

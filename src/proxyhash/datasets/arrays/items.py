@@ -97,8 +97,8 @@ def read_items(part: str, slots: Mapping[str, Variable]) -> Items:
 def same_items(part: Items, database: Items) -> list[int] | None:
     """Return where in the database each item of a part is, None unless all of them are in it.
 
-    Many files have the training items twice, for the database holds them too. Items are the same where
-    all that is known of them is; each is found once.
+    Many files have the training items twice, for the database holds them too. Items are the same
+    where all that is known of them is; each is found once.
     """
     places: dict[bytes, list[int]] = {}
     for position, key in reversed(list(enumerate(_keys(database)))):

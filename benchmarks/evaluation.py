@@ -4,8 +4,8 @@
     python benchmarks/evaluation.py --queries 500 --loop-queries 50 --json
 
 Random codes and labels of 80 classes (2.9 per item, as in MS COCO). Each figure is measured in a
-separate process, after a warm-up that loads the compiled kernels, and its peak memory is that of the
-process beyond its inputs (Linux only). The loop sorts each query's distances with a
+separate process, after a warm-up that loads the compiled kernels, and its peak memory is what
+the process needs beyond its inputs (Linux only). The loop sorts each query's distances with a
 stable argsort, as released code does; it is timed on some of the queries and scaled to all of them,
 and must give the same mAP as this package's stable ties.
 """

@@ -1,6 +1,6 @@
 r"""Seconds per training run from cached features: the epochs alone, and the whole run.
 
-    python benchmarks/training.py                                # random features, sizes of flickr8k
+    python benchmarks/training.py                               # random features, sizes of flickr8k
     python benchmarks/training.py ../shared/data/flickr8k --bits 16 64 --threads 1 2 \
         --image-encoder ../shared/models/mobilenet_v2_1.0_224
 

@@ -128,7 +128,7 @@ def ask(page: Page, body: dict[str, Any]) -> Any:
 def test_everything_works_on_generated_images(
     tab: Page, service: str, generated: tuple[Path, Collection]
 ) -> None:
-    image = generated[1].image_paths[0]
+    image = generated[1].sources("image")[0]
     assert image is not None
     click_through(tab, service, "a boat on the sea", "boat", image)
 
@@ -184,7 +184,7 @@ def test_screenshots_show_every_size(
     chromium: Browser, service: str, generated: tuple[Path, Collection], tmp_path: Path
 ) -> None:
     """`PROXYHASH_SCREENSHOTS=docs/images pytest -k screenshots` renews those of the docs."""
-    image = generated[1].image_paths[7]
+    image = generated[1].sources("image")[7]
     assert image is not None
     folder = Path(os.environ.get("PROXYHASH_SCREENSHOTS", tmp_path))
     for path in take_screenshots(chromium, service, folder, image=image):
@@ -202,7 +202,7 @@ def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
         name = json.loads(line)["image"]
         shutil.copy(shared / name, data / name)
     index = build(data, tmp_path, image_encoder="descriptor")
-    image = read_collection(data).image_paths[3]
+    image = read_collection(data).sources("image")[3]
     assert image is not None
     with serve(index) as address, open_tab(chromium) as (page, complaints):
         page.goto(address)

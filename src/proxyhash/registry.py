@@ -118,18 +118,20 @@ class Registry(Generic[T]):
 
     def load(self) -> None:
         """Import every module that may hold members, once."""
-        if self._loaded:
+        if not self._loaded:
+            with self._lock:
+                self._load()
+
+    def _load(self) -> None:
+        if self._loaded:  # by another thread meanwhile
             return
-        with self._lock:
-            if self._loaded:  # by another thread meanwhile
-                return
-            for name in self._modules:
-                _import(name)
-            for entry in entry_points(group=self.group):
-                found = entry.load()
-                if self._adopts and entry.name not in self._members:
-                    self._members[entry.name] = found
-            self._loaded = True
+        for name in self._modules:
+            _import(name)
+        for entry in entry_points(group=self.group):
+            found = entry.load()
+            if self._adopts and entry.name not in self._members:
+                self._members[entry.name] = found
+        self._loaded = True
 
 
 def _import(name: str) -> None:

@@ -15,10 +15,12 @@ from proxyhash.codes import CodeFile
 from proxyhash.data import MODALITIES, read_collection, register_modality
 from proxyhash.encoders import ENCODERS, BatchEncoder, EncoderRequest, register_encoder
 from proxyhash.encoders.folder import write_settings
+from proxyhash.errors import UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.search import Query, open_searcher
 from proxyhash.training import read_config
 from proxyhash.training.history import read_history
+from proxyhash.training.prepare import prepare
 from tests.training.runs import rewrite
 
 if TYPE_CHECKING:
@@ -99,6 +101,15 @@ def test_the_manifest_names_the_modality(data: Path) -> None:
     assert collection.modalities == ("image", "text", "melody")
     assert collection.has("melody").sum() == 180
     assert set(collection.sources("melody")[0] or "") <= {*NOTES, " "}
+
+
+def test_a_modality_without_an_encoder_is_not_skipped_silently(data: Path, tmp_path: Path) -> None:
+    config = read_config({"data": str(data), "out": str(tmp_path / "run"), "query": 30})
+    with pytest.raises(UsageError, match=r"items of .* have a melody.*--encoder melody=none"):
+        prepare(config)
+    short = {"data": "d", "out": "o", "melody_encoder": "none", "melody_learning_rate": 0.1}
+    assert read_config(short).modalities == ("image", "text")
+    assert read_config(short).learning_rates == {"melody": 0.1}
 
 
 def test_training_validates_and_evaluates_every_direction(run: Path, data: Path) -> None:

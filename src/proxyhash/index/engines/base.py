@@ -106,7 +106,7 @@ class Engine(Protocol):
 
         Args:
             query: packed codes (q, B).
-            k: at most this many rows a query; None for all within `radius`.
+            k: at most this many rows per query; None for all within `radius`.
             radius: no row farther than this; None for no limit. One of k and radius is given.
             mask: bool (n,); rows where it is False are never returned.
             threads: how many threads to use; default all cores.

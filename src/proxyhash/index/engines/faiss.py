@@ -88,7 +88,7 @@ class Pairs(NamedTuple):
 
 
 class FaissEngine(ABC):
-    """What the three have in common.
+    """Common base of the three FAISS engines.
 
     Attributes:
         bits: the code length.
@@ -147,7 +147,7 @@ class FaissEngine(ABC):
         check_known(cls.name, options.keys() - cls.defaults)
         for name, value in options.items():
             if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
+                raise UsageError(f"{name} is {value!r}; it must be an integer of at least 1")
         rows = CodeRows(codes, bits=bits, order=order)
         return cls(rows, cls._make(rows, {**cls.defaults, **options}))
 
@@ -191,9 +191,9 @@ class FaissEngine(ABC):
         try:
             index = _faiss().read_index_binary(str(path))
         except RuntimeError as error:
-            raise DataError(f"{path} cannot be read; build the engine again") from error
+            raise DataError(f"{path} cannot be read; rebuild the engine") from error
         if index.d != 8 * codes.shape[1] or index.ntotal != rows.count:
-            raise DataError(f"{path} is about other codes; build the engine again")
+            raise DataError(f"{path} was built for other codes; rebuild the engine")
         return cls(rows, index)
 
 

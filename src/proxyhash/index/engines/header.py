@@ -1,4 +1,4 @@
-"""What the folder of a saved engine says of itself: `engine.json`."""
+"""Header of a saved engine's folder, `engine.json`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
     path = folder / HEADER
     header = read_json(path)
     if not isinstance(header, dict) or header.get("version") != _VERSION:
-        raise DataError(f"{path} is of another version; build the engine again")
+        raise DataError(f"{path} has another version; rebuild the engine")
     if header.get("engine") != engine:
         raise DataError(f"{path} is of the engine {header.get('engine')!r}, not of {engine!r}")
     if header.get("count") != len(codes):
         raise DataError(
             f"{path} is about {header.get('count')} codes and there are {len(codes)}; "
-            "build the engine again"
+            "rebuild the engine"
         )
     return header

@@ -1,4 +1,4 @@
-"""Numbers that compare as ids do, kept so while ids come and go.
+"""Labels: numbers that compare as ids do, kept in order as ids are added and deleted.
 
 Order maintenance as in Bender, Cole, Demaine, Farach-Colton and Zito (ESA 2002), "Two simplified
 algorithms for maintaining order in a list": labels have gaps, a new id takes one between its
@@ -57,7 +57,7 @@ def spread(count: int, *, low: int | None, high: int | None) -> tuple[int, int]:
 
 @dataclass
 class Labels:
-    """The labels that a transaction gives to new rows, and the old rows it had to label anew.
+    """The labels that a transaction gives to new rows, and the old rows it had to relabel.
 
     Args:
         database: within a transaction that has the new rows in `items`.
@@ -123,7 +123,7 @@ class Labels:
         return spread(count, low=low, high=high)
 
     def _spread_around(self, before: int, after: int) -> None:
-        """Label anew the smallest range around a gap that is empty enough, and what fills it."""
+        """Relabel the smallest range around a gap that is empty enough, and what fills it."""
         width, gap = NARROW, float(LEAST_GAP)
         while True:
             low, high = self._walk(before, width, down=True), self._walk(after, width, down=False)

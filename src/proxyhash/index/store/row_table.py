@@ -1,4 +1,4 @@
-"""What a store knows of its rows at one committed change, and how it catches up with the next."""
+"""Table of a store's rows at one committed change, which catches up with the next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Growing:
 
     @property
     def values(self) -> npt.NDArray[Any]:
-        """What it holds, as a view: its elements may be changed."""
+        """Its content, as a view whose elements may be changed."""
         return self._room[: self.count]
 
     def extend(self, more: npt.NDArray[Any]) -> None:
@@ -83,7 +83,7 @@ class RowTable:
         return self.count - self._hidden[modality]
 
     def refresh(self, database: sqlite3.Connection) -> bool:
-        """Take in what was committed since; the connection is within a transaction.
+        """Load what was committed since; the connection is within a transaction.
 
         Returns:
             whether there was anything new.

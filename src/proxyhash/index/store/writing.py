@@ -1,4 +1,4 @@
-"""How items get into a generation and out of it: all of a call, or nothing.
+"""Write items into a generation and delete them: all of a call, or nothing.
 
 Codes and labels are appended to the row logs and flushed to the disk first. Then the database
 commits, and with that the call has happened: a process that dies before leaves rows behind that

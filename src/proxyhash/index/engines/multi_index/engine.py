@@ -49,7 +49,7 @@ _FEW_ROWS = 256
 
 @register_engine
 class MultiIndexEngine:
-    """Finds rows by substrings of their codes, in one hash table a substring.
+    """Finds rows by substrings of their codes, in one hash table per substring.
 
     Attributes:
         bits: the code length.

@@ -94,7 +94,7 @@ class ScanEngine:
         return scan(self._rows, arguments)
 
     def save(self, folder: Path) -> None:
-        """Write what the engine is; see `Engine.save`."""
+        """Write the engine's header; see `Engine.save`."""
         write_header(folder, engine=self.name, bits=self.bits, count=self.count)
 
     @classmethod

@@ -121,7 +121,7 @@ def test_readers_follow_labels_that_move(tmp_path) -> None:
         ("UPDATE items SET row = 9999 WHERE row = 5", "an item in row 9999, but counts 9000 rows"),
         ("UPDATE items SET id = 'x' WHERE row = 5", "item 'x': the checksum does not match"),
         ("UPDATE items SET crc32 = 0", "8980 more items whose checksums do not match"),
-        ("UPDATE items SET id = 'z' || id WHERE row < 9", "labels are not in the ids' order"),
+        ("UPDATE items SET id = 'z' || id WHERE row < 9", "ranks are not in the ids' order"),
         ("DELETE FROM blocks WHERE block = 1", "rows 4096 to 8191: the checksum does not match"),
     ],
 )

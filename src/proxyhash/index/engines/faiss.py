@@ -16,8 +16,12 @@ import numpy as np
 
 from proxyhash.errors import DataError, UsageError, require_extra
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
-from proxyhash.index.engines.base import Matches, register_engine
-from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.base import (
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -41,7 +41,7 @@ CREATE TABLE blocks (
 INSERT INTO state VALUES (0, 0, 0);
 """
 """`state` is one row. `runs`: from row `first` on, rows have these modalities, as bits.
-`changes`: rows deleted (int64), or relabeled (pairs of int64 row and uint64 label)."""
+`changes`: rows deleted (int64), or given another rank (pairs of int64 row and uint64 rank)."""
 
 _SETTINGS = (
     "PRAGMA synchronous = FULL",

@@ -5,7 +5,7 @@ lock                     held by the process that writes
 generation-000001/
     items.sqlite         what is committed; ids and payloads
     image.codes          one code per row, and so on for every modality
-    order.rows           one label per row; labels compare as ids do
+    order.rows           one rank per row; ranks compare as ids do
     engines/             search engines, rebuilt where they are missing
 """
 
@@ -211,8 +211,8 @@ def _copy_rows(source: Generation, target: Generation) -> None:
     by_id = database.rows_by_id(source.database)
     by_id = by_id[flags[by_id] > 0]
     first, step = spread(len(by_id), low=None, high=None)
-    labels = np.zeros(rows.count, np.uint64)
-    labels[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
+    ranks = np.zeros(rows.count, np.uint64)
+    ranks[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
     at = 0
     for kind in np.unique(flags[by_id]).tolist():
         target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
@@ -220,7 +220,7 @@ def _copy_rows(source: Generation, target: Generation) -> None:
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)
-            append_rows(target, target.order, labels[taken, None], at=at)
+            append_rows(target, target.order, ranks[taken, None], at=at)
             target.database.executemany(
                 "INSERT INTO items VALUES (?, ?, ?, ?)",
                 ((at + place, *fields) for place, (_, *fields) in enumerate(batch)),

@@ -95,7 +95,7 @@ class Generation:
 
     @property
     def logs(self) -> list[RowLog]:
-        """The row logs: one of codes for every modality, and the labels'."""
+        """The row logs: one of codes for every modality, and the ranks'."""
         return [*self.codes.values(), self.order]
 
     def close(self) -> None:

@@ -51,7 +51,7 @@ class RowTable:
 
     Args:
         modalities: names of the modalities; bit i of a run's flags is modality i.
-        order: the log of the labels that rows were given when they were appended.
+        order: the log of the ranks that rows were given when they were appended.
 
     Attributes:
         change: the number of the last change that was taken in.
@@ -121,8 +121,8 @@ class RowTable:
         firsts = np.array([max(first, start) for first, _ in runs], np.int64)
         sizes = np.diff(np.r_[firsts, count])
         flags = np.repeat(np.array([bits for _, bits in runs], np.uint8), sizes)
-        labels = self._log.read(start, count)[:, 0]
-        self._order.extend(labels)
+        ranks = self._log.read(start, count)[:, 0]
+        self._order.extend(ranks)
         for place, name in enumerate(self.modalities):
             has = (flags >> place & 1).astype(np.bool_)
             self._visible[name].extend(has)

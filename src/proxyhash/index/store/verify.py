@@ -98,16 +98,16 @@ def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterat
     wrong = np.flatnonzero(alive != expected)
     if len(wrong):
         yield f"{path}, row {wrong[0]}: the list of changes and the items differ"
-    labels = known.order[rows]
-    unsorted = np.flatnonzero(labels[1:] <= labels[:-1])
+    ranks = known.order[rows]
+    unsorted = np.flatnonzero(ranks[1:] <= ranks[:-1])
     if len(unsorted):
-        yield f"{generation.order.path}, row {rows[unsorted[0]]}: labels are not in the ids' order"
+        yield f"{generation.order.path}, row {rows[unsorted[0]]}: ranks are not in the ids' order"
 
 
 def hide_damage(generation: Generation) -> None:
     """Load what was committed, without the codes that are damaged; in a transaction.
 
-    Labels are rebuilt from the ids. An item that loses its codes in all modalities is gone.
+    Ranks are rebuilt from the ids. An item that loses its codes in all modalities is gone.
     """
     database = generation.database
     generation.salvaged = True

@@ -11,8 +11,12 @@ from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known
 from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
-from proxyhash.index.engines.base import ENGINES, register_engine
-from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.base import (
+    ENGINES,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 if TYPE_CHECKING:

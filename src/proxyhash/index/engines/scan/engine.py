@@ -15,14 +15,18 @@ from proxyhash.index.engines.arguments import (
     check_known,
     read_search,
 )
-from proxyhash.index.engines.base import Matches, register_engine
+from proxyhash.index.engines.base import (
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.bounded_heap import (
     as_matches,
     heaps_as_matches,
     merge_heaps,
     sort_queries,
 )
-from proxyhash.index.engines.header import read_header, write_header
 from proxyhash.index.engines.scan.kernels import collect_within, count_within, scan_nearest
 
 if TYPE_CHECKING:

@@ -11,8 +11,14 @@ import numpy as np
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
-from proxyhash.index.engines.base import ENGINES, Matches, register_engine
-from proxyhash.index.engines.header import HEADER, read_header, write_header
+from proxyhash.index.engines.base import (
+    ENGINES,
+    HEADER,
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.segmented.segments import (
     Segment,
     State,

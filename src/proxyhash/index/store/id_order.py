@@ -123,7 +123,7 @@ class Ranks:
         return spread(count, low=low, high=high)
 
     def _spread_around(self, before: int, after: int) -> None:
-        """Spread the ranks of the smallest range around a gap that is empty enough, new rows too."""
+        """Spread ranks in the smallest range around a gap that is empty enough, new rows too."""
         width, gap = NARROW, float(LEAST_GAP)
         while True:
             low, high = self._walk(before, width, down=True), self._walk(after, width, down=False)

@@ -136,7 +136,8 @@ class TestSplit:
         out = ("--out", tmp_path / "split.json")
         result = proxyhash_command("data", "split", tmp_path, "--protocol", "x", *option, *out)
         assert result.code == 2
-        assert "protocol x fixes the numbers of queries and training items; leave" in result.err
+        expected = "protocol x fixes the numbers of queries and training items; leave out --query"
+        assert expected in result.err
 
     def test_a_protocol_of_another_data_set(
         self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
@@ -190,7 +191,7 @@ class TestConvert:
         assert result.code == 0
         assert "MIRFLICKR-25K, version dchmt: 1 items of 1 classes" in result.out
         assert "--protocol dchmt-coco --out runs/first" in result.err
-        assert read_collection(tmp_path / "out").items[0].image == "../jpg/im2.jpg"
+        assert read_collection(tmp_path / "out").items[0].sources.get("image") == "../jpg/im2.jpg"
         wrong = proxyhash_command(*arguments, "--force", "--version", "dchm")
         assert wrong.code == 2
         assert "version is 'dchm'; it must be one of all, dchmt, dcmh" in wrong.err

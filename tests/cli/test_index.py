@@ -49,9 +49,9 @@ def test_build_stores_every_item_and_search_finds_it(
     with Store.open(out) as store:
         assert len(store) == 200
         item = store.get("000003")
-        assert item.payload["text"] == scenes.items[3].text
+        assert item.payload["text"] == scenes.items[3].sources.get("text")
         assert item.payload["labels"] == list(scenes.items[3].labels)
-        assert item.payload["image"] == scenes.items[3].image
+        assert item.payload["image"] == scenes.items[3].sources.get("image")
     assert proxyhash_command("index", "verify", out).out == f"{out}: no problems found\n"
 
 
@@ -71,7 +71,11 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         "thumbnails": 0,
         "seconds": 0,
     }
-    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+    for query in (
+        ["--text", "a red car"],
+        ["--image", scenes.sources("image")[0]],
+        ["--id", "000003"],
+    ):
         for options in (["-k", 20], ["--for", "texts"], ["--radius", 5, "--where", "text != x"]):
             arguments = [*query, *options, "--json"]
             if query[0] == "--id" and read_json(small_run / "split.json")["query"].count("000003"):
@@ -110,7 +114,7 @@ def test_add_replaces_and_leaves_alone(
     proxyhash_command, index: Path, scenes, tmp_path: Path
 ) -> None:
     lines = [
-        {"id": "000003", "image": str(scenes.image_paths[3]), "text": "a red car", "price": 7},
+        {"id": "000003", "image": str(scenes.sources("image")[3]), "text": "a red car", "price": 7},
         {"id": "new", "text": "a red car"},
         {"id": "nothing"},
     ]
@@ -330,7 +334,7 @@ def test_a_model_that_is_another_or_missing(
     model.save(tmp_path / "other")
     for command in (
         ["index", "add", index, scenes.root],
-        ["search", index, "--image", scenes.image_paths[0]],
+        ["search", index, "--image", scenes.sources("image")[0]],
     ):
         result = proxyhash_command(*command, "--model", tmp_path / "other")
         assert (result.code, "is not the model that made the codes" in result.err) == (3, True)

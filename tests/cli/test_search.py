@@ -25,7 +25,7 @@ def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
 
 
 def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scenes) -> None:
-    image = scenes.image_paths[0]
+    image = scenes.sources("image")[0]
     result = proxyhash_process("search", small_run, "--image", image, "-k", 3, "--json")
     assert result.code == 0
     assert result.err == ""
@@ -41,7 +41,11 @@ def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scen
 
 @pytest.mark.parametrize(("target", "modality"), [("images", "image"), ("texts", "text")])
 def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, target, modality):
-    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+    for query in (
+        ["--text", "a red car"],
+        ["--image", scenes.sources("image")[0]],
+        ["--id", "000003"],
+    ):
         result = proxyhash_command("search", small_run, *query, "--for", target, "--json")
         assert result.code == 0, result.err
         assert result.json["target"] == modality
@@ -50,7 +54,7 @@ def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, targ
 
 def test_the_codes_of_an_item_are_those_of_its_image(proxyhash_command, small_run, scenes):
     by_id = proxyhash_command("search", small_run, "--id", "000003", "--json").json
-    image = scenes.image_paths[3]
+    image = scenes.sources("image")[3]
     by_image = proxyhash_command("search", small_run, "--image", image, "--json").json
     assert by_id["hits"] == by_image["hits"]
 

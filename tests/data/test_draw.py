@@ -55,8 +55,8 @@ class TestDrawn:
         labeled = UNEVEN.labels.any(axis=1)
         assert labeled[split.query].all()
         assert labeled[teachers].all()
-        assert UNEVEN.has_text[split.query].all()
-        assert UNEVEN.has_text[split.validation].all()
+        assert UNEVEN.has("text")[split.query].all()
+        assert UNEVEN.has("text")[split.validation].all()
 
     def test_the_seed_decides(self) -> None:
         numbers = {"query": 10, "train": 20, "validation": 5}

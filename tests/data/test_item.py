@@ -19,7 +19,7 @@ def test_every_key_finds_its_place() -> None:
         },
         row=7,
     )
-    assert (item.id, item.image, item.text, item.split, item.row) == (
+    assert (item.id, item.sources.get("image"), item.sources.get("text"), item.split, item.row) == (
         "a",
         "images/a.jpg",
         "a dog",
@@ -33,7 +33,12 @@ def test_every_key_finds_its_place() -> None:
 @pytest.mark.parametrize("blank", [None, "", "  \t"])
 def test_blank_modalities_are_missing(blank: str | None) -> None:
     item = item_from_record({"id": 1, "image": blank, "text": blank, "split": blank}, row=1)
-    assert (item.image, item.text, item.split, item.labels) == (None, None, None, ())
+    assert (item.sources.get("image"), item.sources.get("text"), item.split, item.labels) == (
+        None,
+        None,
+        None,
+        (),
+    )
 
 
 def test_integer_ids_become_strings() -> None:

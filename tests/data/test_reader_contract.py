@@ -82,7 +82,13 @@ class TestEveryReader:
         path = WRITERS[name](tmp_path, ROWS)
         collection = read_collection(path)
         found = [
-            (item.id, item.image, item.text, list(item.labels), item.split)
+            (
+                item.id,
+                item.sources.get("image"),
+                item.sources.get("text"),
+                list(item.labels),
+                item.split,
+            )
             for item in collection.items
         ]
         expected = [

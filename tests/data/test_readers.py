@@ -84,7 +84,7 @@ class TestCsv:
         path = tmp_path / "t.tsv"
         path.write_text("id\ttext\tlabels\n1\ta, b\tx;y\n")
         (item,) = read_collection(path).items
-        assert (item.text, item.labels) == ("a, b", ("x", "y"))
+        assert (item.sources.get("text"), item.labels) == ("a, b", ("x", "y"))
 
     @pytest.mark.parametrize(
         ("content", "says"),
@@ -146,12 +146,12 @@ class TestImagefolder:
     def test_names_of_columns(self, line: str, labels: tuple[str, ...], tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text(line)
         (item,) = read_collection(tmp_path).items
-        assert (item.id, item.image, item.labels) == ("a.jpg", "a.jpg", labels)
+        assert (item.id, item.sources.get("image"), item.labels) == ("a.jpg", "a.jpg", labels)
 
     def test_tables_too(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.csv").write_text("file_name,text,tags\na.jpg,hello,x|y\n")
         (item,) = read_collection(tmp_path).items
-        assert (item.id, item.text, item.labels) == ("a.jpg", "hello", ("x", "y"))
+        assert (item.id, item.sources.get("text"), item.labels) == ("a.jpg", "hello", ("x", "y"))
 
     def test_neither_file_nor_id(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text('{"text": "x"}\n{"id": 2, "text": "y"}\n{"id"')

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.catalog.folder import IndexFolder
-from proxyhash.catalog.ingest import BATCH, IndexReport, index_collection
+from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
@@ -70,10 +70,10 @@ def build_index(
     with Store.create(
         folder, bits=model.bits, model=model.fingerprint, modalities=model.modalities
     ) as store:
-        extras = IndexFolder(folder)
+        extras = Catalog(folder)
         if copy_model:
             extras.put_model(source)
-        return index_collection(
+        return ingest_collection(
             store,
             model,
             collection,
@@ -112,7 +112,7 @@ def add_to_index(
         ModelError: the model is not the one that made the codes of the index.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
-    folder = IndexFolder.at(uri)
+    folder = Catalog.at(uri)
     if thumbnails and folder is None and scheme_of(uri) != "file":
         raise UsageError(f"{uri} is not an index folder, so it cannot store thumbnails")
     with closing(open_index(uri, write=True)) as index:
@@ -131,7 +131,7 @@ def add_to_index(
         stored = folder.thumbnails if folder else None
         if thumbnails and folder is not None:
             stored = folder.make_thumbnails()
-        return index_collection(
+        return ingest_collection(
             index,
             hash_model,
             collection,

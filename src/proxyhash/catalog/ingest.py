@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
-__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "index_collection", "put_codes"]
+__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "ingest_collection", "put_codes"]
 
 BATCH = 512
 """Items that are encoded and stored together; Ctrl-C loses at most as many."""
@@ -68,7 +68,7 @@ class IndexReport:
         return self.added + self.replaced + self.unchanged
 
 
-def index_collection(
+def ingest_collection(
     index: Index,
     model: HashModel,
     collection: Collection,

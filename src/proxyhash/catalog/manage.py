@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.folder import IndexFolder
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.index.copy import CopyReport, copy_between
 from proxyhash.index.open import open_index
@@ -37,7 +37,7 @@ def delete_items(uri: str, ids: Sequence[str], *, track: Track) -> int:
     Raises:
         ProxyhashError: another process is writing the index.
     """
-    folder, deleted = IndexFolder.at(uri), 0
+    folder, deleted = Catalog.at(uri), 0
     starts = range(0, len(ids), _AT_ONCE)
     with closing(open_index(uri, write=True)) as index:
         for start in track(starts, "deleting items", len(starts)):
@@ -52,7 +52,7 @@ def describe_index(uri: str) -> dict[str, object]:
     """Return what an index is and contains: JSON values."""
     with closing(open_index(uri)) as index:
         info = index.info()
-    folder = IndexFolder.at(uri)
+    folder = Catalog.at(uri)
     if folder is not None:
         stored = folder.thumbnails
         info |= {
@@ -105,7 +105,7 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
         target: new, or empty.
         salvage: copy what is readable of a damaged index, and leave out the rest.
     """
-    folder = IndexFolder(Path(uri)) if salvage else _folder(uri, "snapshot")
+    folder = Catalog(Path(uri)) if salvage else _folder(uri, "snapshot")
     with Store.open(folder.path, salvage=salvage) as store:
         store.snapshot(target)
         there = len(store)
@@ -134,14 +134,14 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
         raise InterruptedRunError(
             "stopped by Ctrl-C; run the same command again to continue"
         ) from None
-    here, there = IndexFolder.at(source), IndexFolder.at(target)
+    here, there = Catalog.at(source), Catalog.at(target)
     if here is not None and there is not None:
         here.copy_to(there.path)
     return report
 
 
-def _folder(uri: str, verb: str) -> IndexFolder:
-    folder = IndexFolder.at(uri)
+def _folder(uri: str, verb: str) -> Catalog:
+    folder = Catalog.at(uri)
     if folder is None:
         raise UsageError(
             f"{uri} is not an index folder; `index {verb}` works on folders only, and Milvus has "

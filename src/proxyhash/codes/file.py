@@ -91,26 +91,6 @@ class CodeFile:
             return self.present[modality]
         return np.zeros(len(self), np.bool_)
 
-    @property
-    def image_codes(self) -> Codes:
-        """The codes of images."""
-        return self.of("image")
-
-    @property
-    def text_codes(self) -> Codes:
-        """The codes of texts."""
-        return self.of("text")
-
-    @property
-    def has_image(self) -> npt.NDArray[np.bool_]:
-        """Which items have an image."""
-        return self.has("image")
-
-    @property
-    def has_text(self) -> npt.NDArray[np.bool_]:
-        """Which items have a text."""
-        return self.has("text")
-
     def having(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of `positions` whose items have a modality, in the same order."""
         return positions[self.has(modality)[positions]]

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -93,26 +93,6 @@ class Collection:
             has = [modality in item.sources for item in self.items]
             self._present[modality] = _frozen(np.array(has, dtype=np.bool_))
         return self._present[modality]
-
-    @property
-    def texts(self) -> list[str | None]:
-        """Each item's text, or None."""
-        return cast("list[str | None]", self.sources("text"))
-
-    @property
-    def image_paths(self) -> list[Path | None]:
-        """Each item's image, or None."""
-        return cast("list[Path | None]", self.sources("image"))
-
-    @property
-    def has_image(self) -> NDArray[np.bool_]:
-        """Which items name an image, shape (n,)."""
-        return self.has("image")
-
-    @property
-    def has_text(self) -> NDArray[np.bool_]:
-        """Which items have a text, shape (n,)."""
-        return self.has("text")
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:

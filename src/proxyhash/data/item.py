@@ -37,16 +37,6 @@ class Item:
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     row: int = 0
 
-    @property
-    def image(self) -> str | None:
-        """The path of the image relative to the manifest, or None."""
-        return self.sources.get("image")
-
-    @property
-    def text(self) -> str | None:
-        """The text, or None."""
-        return self.sources.get("text")
-
 
 def item_keys() -> tuple[str, ...]:
     """Return the manifest keys with a meaning; every other key of a record is payload."""

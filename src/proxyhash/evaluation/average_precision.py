@@ -219,7 +219,7 @@ def mean_average_precision(
 ) -> MAP:
     """Return the mAP of queries against a gallery, in O(q n) time without sorting.
 
-    Peak memory beside the inputs: about 20 MB, and one bit per item and class.
+    Peak memory without the inputs: about 20 MB, and one bit per item and class.
 
     Example:
         >>> import numpy as np

@@ -143,8 +143,8 @@ def code_statistics(
 ) -> dict[str, Any]:
     """Return the statistics of some items' codes as JSON values; None where there is nothing.
 
-    Keys: each modality (`BitStatistics` of the items that have it), "pairs" (how many pairs of
-    codes of one item and different modalities there are, under "items", and their mean distance in
+    Keys: each modality (`BitStatistics` of the items that have it), "pairs" (the number of
+    pairs of codes of one item and different modalities, as "items", and their mean distance in
     bits), "proxies" (`ProxyStatistics`).
     """
     result: dict[str, Any] = {}

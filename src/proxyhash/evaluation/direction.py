@@ -131,7 +131,7 @@ def evaluate_direction(
 ) -> Direction:
     """Return every metric of a ranking.
 
-    Works in blocks of queries. Peak memory beside the inputs: about 200 MB.
+    Works in blocks of queries. Peak memory without the inputs: about 200 MB.
 
     Args:
         ranking: queries and gallery.

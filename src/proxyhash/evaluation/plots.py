@@ -1,4 +1,4 @@
-"""Plots of an evaluation: precision over recall, and how far relevant pairs lie apart."""
+"""Plots of an evaluation: precision over recall, and the distances of relevant pairs."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _distances(evaluation: Evaluation, title: str, subtitle: str) -> Any:
         axes.yaxis.set_major_formatter("{x:.0%}")
     grid[0, 0].set_ylim(bottom=0)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    if handles:  # beside the titles, because any corner inside may be occupied
+    if handles:  # next to the titles, because any corner inside may be occupied
         anchor = (0.995, 1 - 0.3 / canvas.get_figheight())
         canvas.legend(handles, labels, loc="upper right", bbox_to_anchor=anchor, ncols=2)
     canvas.supxlabel("Hamming distance, bits", fontsize=10)

@@ -106,7 +106,7 @@ class Ranking:
     ) -> Tally:
         """Count the gallery by distance and number of shared labels, for some of the queries.
 
-        Peak memory beside the result: 12 q (K+1) (G+1) bytes, where G is the largest number of
+        Peak memory without the result: 12 q (K+1) (G+1) bytes, where G is the largest number of
         labels of a query, or 1 when not graded.
 
         Args:

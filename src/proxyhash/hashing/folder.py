@@ -104,8 +104,8 @@ class SavedModel:
         """
         if found != self.fingerprint:
             raise ModelError(
-                f"{folder / 'model.json'} does not have the fingerprint of the files beside it, so "
-                f"they do not belong to one model; {_AGAIN}"
+                f"{folder / 'model.json'} does not have the fingerprint of the files next to it, "
+                f"so they do not belong to one model; {_AGAIN}"
             )
 
 

@@ -47,7 +47,7 @@ def test_all_items(folder: Path) -> None:
     conversion = convert(folder)
     collection = conversion.collection
     assert collection.ids == ("a", "b", "c", "d", "e")
-    assert collection.items[2].image == "../NUS-WIDE/images/0002/c.jpg"
+    assert collection.items[2].sources.get("image") == "../NUS-WIDE/images/0002/c.jpg"
     expected = [("label 0",), ("label 1",), ("label 2",), ("label 0", "label 1"), ()]
     assert [item.labels for item in collection.items] == expected
     assert texts(conversion) == [[0, 1.5], [2, 0], [0, 0], [1, 1], [3, 4]]
@@ -103,7 +103,7 @@ def test_images_elsewhere(folder: Path) -> None:
     with pytest.raises(DataError, match=r"has no image '0001/a\.jpg'"):
         convert(folder)
     items = convert(folder, images=folder.parent / "Flickr").collection.items
-    assert items[0].image == "../Flickr/0001/a.jpg"
+    assert items[0].sources.get("image") == "../Flickr/0001/a.jpg"
 
 
 @pytest.mark.parametrize(

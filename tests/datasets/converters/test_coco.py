@@ -71,7 +71,13 @@ def publish(folder: Path, year: str = "2017") -> Path:
 def convert(folder: Path, out: Path, **options: str) -> list[tuple[object, ...]]:
     conversion = convert_data_set(folder, out, options=ConvertOptions(**options))
     return [
-        (item.id, item.image, item.text, item.labels, item.payload["part"])
+        (
+            item.id,
+            item.sources.get("image"),
+            item.sources.get("text"),
+            item.labels,
+            item.payload["part"],
+        )
         for item in conversion.collection.items
     ]
 

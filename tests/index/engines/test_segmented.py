@@ -149,5 +149,5 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"segments\.json is damaged; rebuild the engine"):
         SegmentedEngine.load(tmp_path, codes)
     (tmp_path / "engine.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(DataError, match="is of another version"):
+    with pytest.raises(DataError, match="has another version"):
         SegmentedEngine.load(tmp_path, codes)

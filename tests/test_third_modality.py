@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
+import proxyhash as ph
 from proxyhash.codes import CodeFile
 from proxyhash.data import MODALITIES, read_collection, register_modality
 from proxyhash.encoders import ENCODERS, BatchEncoder, EncoderRequest, register_encoder
@@ -192,3 +193,20 @@ def test_the_command_line_evaluates_encodes_and_indexes_and_a_melody_asks(
         assert sum(bool(wanted & set(rows[hit.id].labels)) for hit in answer.hits) >= 3
         back = searcher.search("a boat", target="melody", k=180)
         assert all(rows[hit.id].sources.get("melody") for hit in back.hits)
+
+
+def test_it_trains_on_arrays(scenes: Collection) -> None:
+    labels = [sorted(item.labels) for item in scenes.items]
+    melodies = [" ".join(NOTES[scenes.classes.index(each) % 14] for each in row) for row in labels]
+    model = ph.train(
+        images=np.random.default_rng(0).normal(size=(len(labels), 4)),
+        sources={"melody": melodies},
+        labels=labels,
+        encoders={"melody": NoteCounts.kind},
+        bits=16,
+        epochs=1,
+        hidden=[4],
+        threads=1,
+    )
+    assert model.modalities == ("image", "melody")
+    assert model.encode(["C D"], modality="melody").shape == (1, 2)

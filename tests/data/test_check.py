@@ -79,11 +79,12 @@ def test_the_report_is_json(messy: Path) -> None:
         *("errors", "path", "format", "items", "with_image", "with_text", "with_both"),
         *("with_neither", "without_labels", "labels", "splits", "images_read", "bad_rows"),
         *("duplicate_ids", "missing_images", "unreadable_images", "empty_texts"),
-        *("duplicate_images", "hints"),
+        *("duplicate_images", "pictures_read", "hints"),
     ]
     assert again["errors"] == 4
     assert (again["with_image"], again["with_text"]) == (4, 2)
     assert (again["with_both"], again["with_neither"], again["images_read"]) == (2, 1, 2)
+    assert again["pictures_read"] == again["images_read"]
     assert again["missing_images"][0]["row"] == 3
     assert again["missing_images"][0]["image"] == "gone.png"
     assert again["bad_rows"][0] == {

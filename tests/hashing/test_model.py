@@ -287,3 +287,8 @@ def test_a_modality_needs_a_plain_name(model: HashModel) -> None:
     for name in ("../image", "Image", "image.x", "", "bits"):
         with pytest.raises(UsageError, match="the name of a modality has lower-case letters"):
             HashModel(**_parts(model) | {"networks": {name: model.networks["image"]}})
+
+
+def test_what_cannot_be_encoded_is_said(model: HashModel) -> None:
+    with pytest.raises(UsageError, match="text 1 is None; a string"):
+        model.encode_texts(["a", None])  # type: ignore[list-item]

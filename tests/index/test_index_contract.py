@@ -231,6 +231,21 @@ def test_a_search_that_makes_no_sense_is_refused(backend: Backend) -> None:
             index.items(batch=0)
 
 
+@pytest.mark.parametrize("given", ["kind = a", {"field": "kind", "equals": "a"}])
+def test_a_filter_that_is_none_is_refused(backend: Backend, given: Any) -> None:
+    with empty(backend) as index:
+        with pytest.raises(UsageError, match="parse_filter_text"):
+            index.search(codes_of(0), k=1, modality="image", filter=given)
+        with pytest.raises(UsageError, match="parse_filter_text"):
+            index.count("image", filter=given)
+
+
+@pytest.mark.parametrize("limits", [{"k": 2.5}, {"k": "2"}, {"k": True}, {"radius": 1.5}])
+def test_a_limit_that_is_no_whole_number_is_refused(backend: Backend, limits: Any) -> None:
+    with empty(backend) as index, pytest.raises(UsageError, match="whole number"):
+        index.search(codes_of(0), modality="image", **limits)
+
+
 def test_what_was_acknowledged_is_there_when_it_is_opened_again(backend: Backend) -> None:
     with empty(backend, model="m1") as index:
         index.add(["a", "b", "c"], codes_of(1, 2, 3), payloads=[{"n": 1}, {"n": 2}, {"n": 3}])

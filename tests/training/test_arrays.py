@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import scipy.sparse
+import torch
 
 import proxyhash as ph
 from proxyhash.data import read_collection
@@ -185,3 +186,87 @@ def test_epochs_are_logged(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO, logger="proxyhash.training.arrays"):
         ph.train(**arrays(), **OPTIONS)
     assert [each.message.split(",")[0] for each in caplog.records] == ["epoch 1/2", "epoch 2/2"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(each): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def test_refused_arrays_leave_the_run_as_it_is(run: Path):
+    before = contents(run)
+    given = arrays()
+    for changed in ({"images": 2 * given["images"]}, {"texts": given["texts"][::-1]}):
+        with pytest.raises(UsageError, match="was trained on other arrays"):
+            ph.train(**{**given, **changed}, out=run, resume=True, **OPTIONS)
+    with pytest.raises(UsageError, match="was trained on other arrays"):
+        ph.train(**arrays(40), out=run, resume=True, **OPTIONS)
+    with pytest.raises(UsageError, match="bits"):
+        ph.train(**arrays(40), out=run, overwrite=True, **{**OPTIONS, "bits": 0})
+    assert contents(run) == before
+
+
+def test_refused_arrays_leave_no_folder(tmp_path: Path):
+    with pytest.raises(UsageError, match="bits"):
+        ph.train(**arrays(), out=tmp_path / "run", **{**OPTIONS, "bits": 0})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "truths", "tensor", "frame"])
+def test_multi_hot_labels_may_be_of_any_kind(kind: str):
+    given = arrays()
+    labels: Any = given["labels"]
+    if kind == "numbers":
+        labels = labels.astype(int).tolist()
+    elif kind == "truths":
+        labels = labels.tolist()
+    elif kind == "tensor":
+        labels = torch.tensor(labels)
+    else:
+        labels = Frame(labels)
+    model = ph.train(**{**given, "labels": labels}, **{**OPTIONS, "epochs": 1})
+    assert model.classes == ("class 0", "class 1", "class 2", "class 3")
+
+
+class Frame:
+    """A table: its elements are its columns' names, and only `__array__` has the values."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __iter__(self) -> Any:
+        return iter(range(self.values.shape[1]))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        del copy
+        return np.asarray(self.values, dtype)
+
+
+def test_sparse_features_are_features():
+    given = arrays()
+    images = scipy.sparse.csr_matrix(given["images"])
+    model = ph.train(**{**given, "images": images}, **{**OPTIONS, "epochs": 1})
+    assert model.networks["image"].dim_in == 6
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "said"),
+    [
+        ({"labels": 3}, UsageError, "labels is 3"),
+        ({"labels": np.array(3)}, DataError, r"shape \(\)"),
+        ({"labels": "red"}, UsageError, "labels is 'red'"),
+        ({"labels": np.zeros((60, 1, 4), bool)}, DataError, r"shape \(60, 1, 4\)"),
+        ({"classes": ["a", "a", "b", "c"]}, DataError, "classes 0 and 1 are both 'a'"),
+        ({"classes": "abcd"}, UsageError, "classes is the string"),
+        ({"ids": ["a"] * 60}, DataError, "ids 0 and 1 are both 'a'"),
+        ({"images": np.ones((60, 6)) * 1j}, DataError, "complex128"),
+        ({"images": torch.ones(60, 6, requires_grad=True)}, DataError, "grad"),
+        ({"images": iter("ab")}, UsageError, "images is a str_"),
+        ({"texts": ["a\ud800"] * 60}, DataError, "item 0 holds '\\\\ud800'"),
+        ({"sources": {"image": ["a"] * 60}}, UsageError, "sources has image, too"),
+        ({"encoders": "bow"}, UsageError, "encoders is 'bow'"),
+        ({"posterior": "maybe"}, UsageError, "posterior is 'maybe'"),
+    ],
+)  # fmt: skip
+def test_more_that_cannot_be_used_is_said(changed: dict[str, Any], kind: type, said: str):
+    with pytest.raises(kind, match=said):
+        ph.train(**{**arrays(), **changed}, **OPTIONS)

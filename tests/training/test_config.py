@@ -232,3 +232,11 @@ def test_values_by_modality_are_checked(values, sentence):
     with pytest.raises(UsageError) as caught:
         read_config(LEAST | values)
     assert sentence in str(caught.value)
+
+
+def test_former_keys_are_read_as_before():
+    known = {"data": "d", "out": "o"}
+    assert read_config({**known, "posterior": 1}).network_kind == "posterior"
+    assert read_config({**known, "posterior": "false"}).network_kind == "hashing"
+    both = {"text_network": {"hidden": [8], "dropout": 0.1}, "networks": {"text": {"hidden": [4]}}}
+    assert read_config({**known, **both}).networks == {"text": {"hidden": (4,), "dropout": 0.1}}

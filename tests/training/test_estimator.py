@@ -103,3 +103,9 @@ def test_parameters_are_checked_on_fit(data):
         hasher().fit(X, X[:, 0])
     with pytest.raises(NotFittedError):
         hasher().encode(X[:, :5], modality="image")
+
+
+def test_options_that_the_estimator_sets_are_refused():
+    hasher = ph.CrossModalHasher(options={"bits": 8, "seed": 1})
+    with pytest.raises(UsageError, match="options has bits, seed"):
+        hasher.fit(np.ones((4, 4)), [0, 1, 0, 1])

@@ -39,6 +39,8 @@ def check_bits(bits: int) -> int:
     Raises:
         UsageError: "bits is 0; a code has between 1 and 65528 bits".
     """
+    if not isinstance(bits, (int, np.integer)):
+        raise UsageError(f"bits is {bits!r}; a code length is a whole number, such as 64")
     if not 1 <= bits <= MAX_BITS:
         raise UsageError(f"bits is {bits}; a code has between 1 and {MAX_BITS} bits")
     return int(bits)

@@ -145,6 +145,8 @@ class CheckReport:
             result[f"empty_{_plural(name)}"] = list(rows)
         for name, files in self.files.items():
             result[f"duplicate_{_plural(name)}"] = [list(ids) for ids in files.duplicates]
+        if "image" in self.files:
+            result["pictures_read"] = self.files["image"].read  # its name in version 0.1
         return {**result, "hints": list(self.hints)}
 
 

@@ -157,6 +157,10 @@ class HashModel:
                 f"a {type(inputs).__name__} was passed to be encoded; "
                 f"pass a list of {_plural(modality)}"
             )
+        if modality == "text":
+            for row, each in enumerate(inputs):
+                if not isinstance(each, str):
+                    raise UsageError(f"text {row} is {each!r:.40}; a string is expected")
         encoder = self._need_encoder(modality)
         features = encoder.encode(inputs, batch_size=batch_size, track=track)
         return self.encode_features(features, modality=modality)

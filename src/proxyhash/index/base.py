@@ -17,6 +17,7 @@ from proxyhash.index.checks import (
     as_ids,
     can_be_id,
     check_batch,
+    check_filter,
     check_items,
     check_modalities,
     check_search,
@@ -149,6 +150,7 @@ class Index(ABC):
         Raises:
             UsageError: "modality is 'sound'; it must be one of image, text".
         """
+        check_filter(filter)
         return self._count(check_option("modality", modality, self.modalities), filter)
 
     def search(
@@ -173,6 +175,7 @@ class Index(ABC):
             UsageError: neither k nor a radius, or one out of range; an unknown modality.
             DataError: the codes have another width than the index.
         """
+        check_filter(filter)
         return self._search(
             codes,
             k=k,
@@ -196,6 +199,7 @@ class Index(ABC):
             filter: only items whose payload matches.
         """
         modality = self._checked_search(codes, k=1, modality=modality, radius=None)
+        check_filter(filter)
         return self._count_distances(codes, modality, filter)
 
     def count_values(self, field: str) -> list[tuple[object, int]] | None:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
+import numpy as np
+
 from proxyhash.codes import Codes, check_codes
 from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.index.filters import MAX_INTEGER
+from proxyhash.index.filters import MAX_INTEGER, Filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,9 @@ __all__ = [
     "can_be_id",
     "check_batch",
     "check_codes_of",
+    "check_filter",
     "check_items",
+    "check_limits",
     "check_modalities",
     "check_search",
     "copy_json",
@@ -169,12 +173,7 @@ def check_search(
         UsageError: neither k nor a radius, or one out of range; an unknown modality.
         DataError: the codes have another width than the index.
     """
-    if k is None and radius is None:
-        raise UsageError("neither k nor a radius is given; a search needs one of them")
-    if k is not None and k < 1:
-        raise UsageError(f"k is {k}; it must be at least 1")
-    if radius is not None and radius < 0:
-        raise UsageError(f"radius is {radius}; it must be at least 0 bits")
+    check_limits(k=k, radius=radius)
     if modality is None:
         if len(modalities) > 1:
             raise UsageError(
@@ -184,6 +183,37 @@ def check_search(
     check_option("modality", modality, modalities)
     check_codes(codes, bits=bits, name="query codes")
     return modality
+
+
+def check_limits(*, k: int | None, radius: int | None) -> None:
+    """Check how much a search may return.
+
+    Raises:
+        UsageError: neither k nor a radius is given, or one is out of range or not a whole number.
+    """
+    if k is None and radius is None:
+        raise UsageError("neither k nor a radius is given; a search needs one of them")
+    for name, value in (("k", k), ("radius", radius)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not whole:
+            raise UsageError(f"{name} is {value!r}; it must be a whole number")
+    if k is not None and k < 1:
+        raise UsageError(f"k is {k}; it must be at least 1")
+    if radius is not None and radius < 0:
+        raise UsageError(f"radius is {radius}; it must be at least 0 bits")
+
+
+def check_filter(filter: object) -> None:  # noqa: A002 -- the index's word
+    """Check that a filter is one, and neither its text nor its JSON.
+
+    Raises:
+        UsageError: "filter is a str; ...".
+    """
+    if filter is not None and not isinstance(filter, Filter):
+        raise UsageError(
+            f"filter is a {type(filter).__name__}; make one with proxyhash.parse_filter_text, "
+            "from words or from JSON"
+        )
 
 
 def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> object:

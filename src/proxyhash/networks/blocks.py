@@ -43,8 +43,12 @@ def block_logits(
         modality: the modality, for messages.
 
     Raises:
-        UsageError: the features do not have the width that the network takes.
+        UsageError: the features do not have the shape (n, width of the network).
     """
+    if features.ndim != 2:
+        raise UsageError(
+            f"{modality} features have the shape {features.shape}; (items, features) is expected"
+        )
     if features.shape[1] != network.dim_in:
         raise UsageError(
             f"{modality} features have {features.shape[1]} columns; this model takes "
@@ -75,7 +79,7 @@ def sign_logits(
     Raises:
         UsageError: as `block_logits`.
     """
-    if len(features) > _FEW_ROWS or features.shape[1] != network.dim_in:
+    if features.ndim != 2 or len(features) > _FEW_ROWS or features.shape[1] != network.dim_in:
         return block_logits(network, features, modality=modality)
     logits = _forward(network, np.array(features, np.float32))
     sizes = np.abs(logits)

@@ -12,6 +12,7 @@ import numpy as np
 from proxyhash.codes import check_codes, code_bytes
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
+from proxyhash.index.checks import check_filter, check_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,6 +109,8 @@ class Query:
                 )
             object.__setattr__(self, "modality", kind)
         if self.text is not None:
+            if not isinstance(self.text, str):
+                raise UsageError(f"the text is {self.text!r:.40}; it must be a string")
             object.__setattr__(self, "text", " ".join(self.text.split()))
             if not self.text:
                 raise UsageError("the text is empty; write some words")
@@ -149,7 +152,11 @@ class Query:
                     f"the code is {code!r:.40}; it must be hex digits, two for each eight bits"
                 )
             code = np.frombuffer(bytes.fromhex(code), np.uint8)
-        assert code is not None
+        if not isinstance(code, np.ndarray):
+            raise UsageError(
+                f"the code is a {type(code).__name__}; packed uint8 bytes in an array, or hex "
+                "digits, are expected"
+            )
         if code.shape != (code_bytes(bits),):
             raise UsageError(f"the code has {8 * code.size} bits; codes of this index have {bits}")
         check_codes(code[None], bits=bits, name="the code")
@@ -274,12 +281,8 @@ class SearchOptions:
     filter: Filter | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        if self.k is None and self.radius is None:
-            raise UsageError("neither k nor a radius is given; a search needs one of them")
-        if self.k is not None and self.k < 1:
-            raise UsageError(f"k is {self.k}; it must be at least 1")
-        if self.radius is not None and self.radius < 0:
-            raise UsageError(f"radius is {self.radius}; it must be at least 0 bits")
+        check_limits(k=self.k, radius=self.radius)
+        check_filter(self.filter)
 
 
 def plural(count: int | None, modality: Modality) -> str:

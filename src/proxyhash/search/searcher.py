@@ -246,7 +246,14 @@ def search_many(
         DataError: an image cannot be read.
     """
     source = source if isinstance(source, Searcher) else Searcher(source)
-    encoded = encode(source, list(queries))
+    asked = list(queries)
+    for query in asked:
+        if not isinstance(query, Query):
+            raise UsageError(
+                f"a query is {query!r:.40}; make each with proxyhash.Query, such as "
+                'Query(text="two dogs")'
+            )
+    encoded = encode(source, asked)
     each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
     if len(each) != len(encoded):
         raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")

@@ -10,14 +10,16 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.data import MODALITIES
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.files import write_atomic, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.progress import Track, silent
@@ -26,7 +28,7 @@ from proxyhash.training.folder import RunFolder
 from proxyhash.training.run import train as train_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 _log = logging.getLogger(__name__)
+
+_MANIFEST = "items.jsonl"
+_WHOLE = (bool, int, np.bool_, np.integer)
 
 
 def _log_epoch(record: EpochRecord) -> None:
@@ -124,30 +129,25 @@ def train(
                 Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="proxyhash-"))) / "run"
             )
         folder = RunFolder(Path(out))
+        inputs: _Inputs | None = None
         if data is None:
-            if not (resume and folder.config.exists()):
-                folder.check(overwrite=overwrite)
-            by_name = {"image": images, "text": texts, **(sources or {})}
-            files = _write_inputs(
-                folder.inputs,
-                {modality: source for modality, source in by_name.items() if source is not None},
-                labels=labels,
-                ids=ids,
-                classes=classes,
-            )
+            by_name = _by_modality({"image": images, "text": texts}, sources or {})
+            there = {modality: source for modality, source in by_name.items() if source is not None}
+            inputs = _read_inputs(there, labels=labels, ids=ids, classes=classes)
+            options = current_keys(options)
             absent = {modality: "none" for modality, source in by_name.items() if source is None}
-            encoders = dict(current_keys(options).get("encoders", {}))
-            clashing = [modality for modality in files if modality in encoders]
-            if clashing:
-                raise UsageError(
-                    f"an encoder of {clashing[0]}s was given, but so are their features; leave it "
-                    "out, or pass what is to be encoded"
-                )
-            options = {**current_keys(options), "encoders": {**absent, **encoders, **files}}
+            options["encoders"] = {**absent, **_encoders(options, inputs), **inputs.encoders}
             data = folder.inputs
         config = read_config(
             {"data": str(data), "out": str(out), "bits": bits, "method": method, **options}
         )
+        if inputs is not None:
+            # Nothing in the folder changes before it is known that the run can start.
+            if resume and folder.config.exists():
+                inputs.check_stored(folder.inputs)
+            else:
+                folder.check(overwrite=overwrite)
+                inputs.write(folder.inputs)
         train_run(
             config,
             resume=resume,
@@ -164,37 +164,127 @@ def train(
         return model
 
 
-def _write_inputs(
-    folder: Path,
+def _by_modality(own: Mapping[Modality, Any], others: Mapping[Modality, Any]) -> dict[str, Any]:
+    for modality, source in own.items():
+        if source is not None and modality in others:
+            raise UsageError(
+                f"{MODALITIES[modality].plural} were given, and sources has {modality}, too; give "
+                "one of them"
+            )
+    return {**own, **others}
+
+
+def _encoders(options: Mapping[str, Any], inputs: _Inputs) -> Mapping[Modality, str]:
+    """Return the encoders that a caller names."""
+    encoders = options.get("encoders", {})
+    if not isinstance(encoders, Mapping):
+        raise UsageError(
+            f"encoders is {encoders!r}; it names the encoder of each modality, for example "
+            '{"text": "bow"}'
+        )
+    clashing = [modality for modality in inputs.features if modality in encoders]
+    if clashing:
+        raise UsageError(
+            f"an encoder of {clashing[0]}s was given, but so are their features; leave it "
+            "out, or pass what is to be encoded"
+        )
+    return encoders
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """A manifest and features, not yet in files."""
+
+    manifest: str
+    features: Mapping[Modality, NDArray[np.float32]]
+
+    @property
+    def encoders(self) -> dict[Modality, str]:
+        """The encoders that read the features, looked for beside the manifest.
+
+        So the run folder can be moved.
+        """
+        return {modality: f"features:{_feature_file(modality)}" for modality in self.features}
+
+    def write(self, folder: Path) -> None:
+        """Write manifest and features."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / _MANIFEST, self.manifest)
+        for modality, values in self.features.items():
+            with write_atomic(folder / _feature_file(modality)) as path:
+                np.save(path, values)
+
+    def check_stored(self, folder: Path) -> None:
+        """Check that the folder of a run that is resumed holds the same.
+
+        Raises:
+            UsageError: it does not.
+        """
+        same = self.manifest == _text(folder / _MANIFEST) and all(
+            _same(values, folder / _feature_file(modality))
+            for modality, values in self.features.items()
+        )
+        if not same:
+            raise UsageError(
+                f"the run in {folder.parent} was trained on other arrays, so it cannot be resumed "
+                "with these; pass the same ones, or train into a new folder"
+            )
+
+
+def _feature_file(modality: Modality) -> str:
+    return f"proxyhash_{modality}_features.npy"
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _same(values: NDArray[np.float32], path: Path) -> bool:
+    return path.is_file() and np.array_equal(
+        values, np.load(path, mmap_mode="r", allow_pickle=False), equal_nan=True
+    )
+
+
+def _read_inputs(
     sources: Mapping[Modality, Any],
     *,
     labels: Any,
     ids: Sequence[str] | None,
     classes: Sequence[str] | None,
-) -> dict[str, str]:
-    """Write manifest and feature files; return the encoders that read the latter, by modality."""
+) -> _Inputs:
+    """Return the arrays as a manifest and features."""
     if labels is None:
         raise UsageError(
             "labels are missing; pass a multi-hot array (n, classes), or the classes of each item "
             "as a list of lists"
         )
+    sources = {modality: _dense(source) for modality, source in sources.items()}
     for modality, source in sources.items():
+        name = MODALITIES[modality].plural if modality in MODALITIES else modality
         if isinstance(source, (str, bytes)):
-            name = MODALITIES[modality].plural
             raise UsageError(f"{name} is a single string; pass a list with one entry per item")
+        if not hasattr(source, "__len__"):
+            raise UsageError(
+                f"{name} is a {type(source).__name__}; pass a list with one entry per item"
+            )
+    for modality in sources:
+        check_option("modality", modality, MODALITIES)
     names = _label_names(labels, classes)
     lengths = {MODALITIES[modality].plural: len(source) for modality, source in sources.items()}
     lengths["labels"] = len(names)
     if ids is not None:
+        ids = [str(each) for each in ids]
         lengths["ids"] = len(ids)
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
         raise UsageError(f"{counts} items; each of them needs one entry per item, in one order")
     count = len(names)
-    width = len(str(max(count - 1, 0)))
+    if ids is None:
+        width = len(str(max(count - 1, 0)))
+        ids = [f"{row:0{width}}" for row in range(count)]
+    _check_distinct("ids", ids)
     records: list[dict[str, Any]] = [
-        {"id": str(ids[row]) if ids is not None else f"{row:0{width}}", "labels": names[row]}
-        for row in range(count)
+        {"id": id_, "labels": its} for id_, its in zip(ids, names, strict=True)
     ]
     features: dict[Modality, NDArray[np.float32]] = {}
     for modality, source in sources.items():
@@ -204,17 +294,32 @@ def _write_inputs(
         for row, value in enumerate(source):
             if value is not None:
                 records[row][modality] = _written(value, modality, row)
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(record, ensure_ascii=False) for record in records]
-    write_text(folder / "items.jsonl", "\n".join(lines) + "\n")
-    encoders = {}
-    for made, values in features.items():
-        # Looked for beside the manifest, so that the run folder can be moved.
-        name = f"proxyhash_{made}_features.npy"
-        with write_atomic(folder / name) as path:
-            np.save(path, values)
-        encoders[made] = f"features:{name}"
-    return encoders
+    lines = [_line(row, record) for row, record in enumerate(records)]
+    return _Inputs("\n".join(lines) + "\n", features)
+
+
+def _dense(source: Any) -> Any:
+    return source.toarray() if hasattr(source, "toarray") else source
+
+
+def _line(row: int, record: Mapping[str, Any]) -> str:
+    line = json.dumps(record, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"item {row} holds {line[error.start : error.end]!r}, which is not valid Unicode"
+        ) from error
+    return line
+
+
+def _check_distinct(name: str, values: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if first.setdefault(value, row) != row:
+            raise DataError(
+                f"{name} {first[value]} and {row} are both {value!r}; each must be distinct"
+            )
 
 
 def _are_features(source: Any) -> bool:
@@ -228,8 +333,11 @@ def _are_features(source: Any) -> bool:
 
 def _feature_array(source: Any, name: str) -> NDArray[np.float32]:
     try:
-        values = np.asarray(source, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        given = np.asarray(source)
+        kind = given.dtype.kind
+        with np.errstate(over="ignore"):  # infinite features are refused with their item's name
+            values = given.astype(np.float32, casting="same_kind" if kind in "cmM" else "unsafe")
+    except (TypeError, ValueError, RuntimeError) as error:  # the last from tensors with a gradient
         raise DataError(f"{name} are neither all strings nor all numbers: {error}") from error
     if values.ndim != 2 or not values.shape[1]:
         raise DataError(
@@ -255,8 +363,23 @@ def _written(value: Any, modality: Modality, row: int) -> str:
 
 def _label_names(labels: Any, classes: Sequence[str] | None) -> list[list[str]]:
     """Return the class names of each item."""
-    if hasattr(labels, "toarray"):  # a sparse matrix
-        labels = labels.toarray()
+    labels = _dense(labels)
+    if isinstance(labels, (str, bytes)) or not hasattr(labels, "__iter__"):
+        raise UsageError(f"labels is {labels!r:.40}; pass the classes of each item")
+    if hasattr(labels, "__array__"):  # tensors and data frames, too
+        labels = np.asarray(labels)
+        if labels.ndim not in (1, 2):
+            raise DataError(
+                f"labels has the shape {labels.shape}; a multi-hot array (n, classes), or one "
+                "class per item is expected"
+            )
+    elif _is_multi_hot(labels := list(labels)):
+        labels = np.array(labels)
+    if isinstance(classes, str):
+        raise UsageError(f"classes is the string {classes!r:.40}; pass a list of names")
+    if classes is not None:
+        classes = [str(each) for each in classes]
+        _check_distinct("classes", classes)
     if isinstance(labels, np.ndarray) and labels.ndim == 2:
         hot = labels != 0
         if not np.isin(labels, (0, 1)).all():
@@ -267,7 +390,7 @@ def _label_names(labels: Any, classes: Sequence[str] | None) -> list[list[str]]:
         members: list[list[Any]] = [np.flatnonzero(row).tolist() for row in hot]
         columns = labels.shape[1]
     else:
-        rows = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
+        rows = labels.tolist() if isinstance(labels, np.ndarray) else labels
         members = [
             list(row) if isinstance(row, (list, tuple, set, frozenset, np.ndarray)) else [row]
             for row in rows
@@ -282,11 +405,25 @@ def _label_names(labels: Any, classes: Sequence[str] | None) -> list[list[str]]:
     ]
 
 
+def _is_multi_hot(rows: Sequence[Any]) -> bool:
+    """Whether lists are the rows of a multi-hot matrix.
+
+    As lists of class numbers they would say that each item has both of two classes.
+    """
+    return (
+        bool(rows)
+        and all(isinstance(row, (list, tuple, np.ndarray)) for row in rows)
+        and len(rows[0]) > 1
+        and all(len(row) == len(rows[0]) for row in rows)
+        and all(isinstance(one, _WHOLE) and one in (0, 1) for row in rows for one in row)
+    )
+
+
 def _class_name(value: Any, row: int, classes: Sequence[str] | None, width: int) -> str:
     if isinstance(value, str):
         return value
     if _is_number(value) and value >= 0:
-        return str(classes[value]) if classes is not None else f"class {int(value):0{width}}"
+        return classes[value] if classes is not None else f"class {int(value):0{width}}"
     raise DataError(f"label {value!r} of item {row} is neither a name nor a class number from 0")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from proxyhash.data import MODALITIES, Modality
 from proxyhash.data.protocols import get_protocol
@@ -244,14 +244,24 @@ def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     current = dict(values)
     posterior = current.pop("posterior", None)
-    if isinstance(posterior, bool):
-        current.setdefault("network_kind", "posterior" if posterior else "hashing")
+    if posterior is not None:
+        current.setdefault("network_kind", "posterior" if _is_true(posterior) else "hashing")
     for modality in MODALITIES:
         for ending, key in _SHORT_FORMS.items():
             value, others = current.pop(f"{modality}_{ending}", None), current.get(key, {})
             if value is not None and isinstance(others, Mapping):
+                if isinstance(value, Mapping) and isinstance(others.get(modality), Mapping):
+                    value = {**value, **others[modality]}
+                    others = {name: each for name, each in others.items() if name != modality}
                 current[key] = {modality: value, **others}
     return current
+
+
+def _is_true(posterior: Any) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(posterior)
+    except ValidationError as error:
+        raise UsageError(f"posterior is {posterior!r}; it must be true or false") from error
 
 
 def _in_order(values: Mapping[Modality, Any]) -> dict[Modality, Any]:

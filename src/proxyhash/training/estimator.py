@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossModalHasher"]
 
+_OWN = frozenset(
+    ("images", "texts", "labels", "ids", "bits", "method", "epochs", "seed", "split_file")
+)
+"""Arguments of `train` that are not for `options`."""
+
 
 class CrossModalHasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Transformer from features to bits; X is a block of image features, then one of text features.
@@ -105,6 +110,11 @@ class CrossModalHasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]  
             )
         self.image_features_ = images
         options = dict(self.options or {})
+        if own := sorted(_OWN.intersection(options)):
+            raise UsageError(
+                f"options has {', '.join(own)}, which the estimator sets itself; its parameters "
+                "are bits, method, image_features, epochs and random_state"
+            )
         with tempfile.TemporaryDirectory(prefix="proxyhash-") as scratch:
             split = Path(scratch) / "split.json"
             ids = [str(row) for row in range(len(x))]

@@ -25,6 +25,15 @@ FREE_KEYS = frozenset({"data", "out", "device", "threads", "tensorboard"})
 """Keys that a resumed run may change: where things lie and what computes them."""
 
 
+_FORMS = {
+    "--encoder": "MODALITY=SPEC, for example text=bow",
+    "--network": "MODALITY.KEY=VALUE, for example text.hidden=8192",
+    "--network-rate": "MODALITY=RATE, for example text=0.01",
+    "--text-network": "KEY=VALUE, for example hidden=8192",
+}
+"""What options other than --set expect."""
+
+
 def gather_values(
     given: Mapping[str, Any], *, file: str | Path | None = None, preset: str | None = None
 ) -> dict[str, Any]:
@@ -81,7 +90,8 @@ def parse_assignments(texts: Iterable[str], *, option: str) -> dict[str, Any]:
     for text in texts:
         key, mark, value = text.partition("=")
         if not mark or not key.strip():
-            raise UsageError(f"{option} {text!r} is not KEY=VALUE, for example gamma=0.3")
+            form = _FORMS.get(option, "KEY=VALUE, for example gamma=0.3")
+            raise UsageError(f"{option} {text!r} is not {form}")
         try:
             values[key.strip()] = json.loads(value)
         except ValueError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,3 +117,14 @@ def register_converter(converter: Converter) -> Converter:
         ValueError: another converter has that name.
     """
     return CONVERTERS.add(converter.name, converter)
+
+
+def converter_names() -> list[str]:
+    """Return the names of all converters, sorted, without importing any.
+
+    A converter's name is that of its file, with hyphens for underscores, or of its entry point.
+    """
+    package = find_spec("proxyhash.datasets.converters")
+    folders = package.submodule_search_locations if package is not None else None
+    files = [found.name.replace("_", "-") for found in iter_modules(folders)]
+    return sorted({*files, *(entry.name for entry in entry_points(group=CONVERTERS.group))})

@@ -82,6 +82,7 @@ ALLOWED = {
     "src/proxyhash/index/store": [r"relabelled"],  # a value in databases of version 0.1.0
     "tests/index/store": [r"relabelled"],  # the same
     "src/proxyhash/networks": [r'"categories"'],  # a key of model.json since version 0.1.0
+    "src/proxyhash/service/web/index.html": [r"labelledby"],  # an attribute of HTML
     "src/proxyhash/methods/label_codes.py": [r"bit_category"],  # a tensor of stored checkpoints
 }
 

@@ -266,7 +266,7 @@ class Client:
             codes=self._codes(hit["code"] for hit in found["hits"]),
             searched=found["searched"],
             bits=found["bits"],
-            pictured=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
+            with_thumbnail=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
         )
 
     def _codes(self, texts: Iterable[str]) -> Codes:

@@ -88,7 +88,7 @@ def render_page(
 
     Args:
         answers: the searches to show.
-        title: what the page is about.
+        title: plain-text title.
         figures: large numbers above the answers, by what they measure.
         footer: small print.
         stored: thumbnails of the items; without it they are made from the paths that items name.

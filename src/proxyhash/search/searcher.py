@@ -153,7 +153,7 @@ class Searcher:
         del id
         return True
 
-    def pictured(self, ids: Sequence[str]) -> frozenset[str]:
+    def with_thumbnail(self, ids: Sequence[str]) -> frozenset[str]:
         """Return those of the ids that have a stored thumbnail."""
         if self.thumbnails is None or not ids:
             return frozenset()

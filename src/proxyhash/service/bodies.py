@@ -139,7 +139,8 @@ class _BoundedRequest(Request):
             # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
             # can be hidden.
             value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-            # A lone surrogate, written as "\ud800", is not text; nothing behind this could store it.
+            # A lone surrogate, written as "\ud800", is not text; nothing after this could store
+            # it.
             json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ApiError(
@@ -186,8 +187,8 @@ async def read_upload(request: Request) -> Upload:
     """Return the image and the options of a multipart body.
 
     Raises:
-        ApiError: 415, it is not a multipart body; 400 or 422, a part is missing, unknown or bad; 413,
-            the image is too large.
+        ApiError: 415, it is not a multipart body; 400 or 422, a part is missing, unknown or bad;
+            413, the image is too large.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
@@ -249,7 +250,8 @@ async def _parts(form: FormData) -> tuple[bytes, str]:
         raise ApiError(
             422,
             "invalid_request",
-            "the form takes a file `image` and optionally a field `options` with JSON, nothing else",
+            "the form takes a file `image` and optionally a field `options` with JSON, and nothing "
+            "else",
         )
     return await image.read(), options
 

@@ -126,7 +126,9 @@ def _section(answer: Answer, thumbnails: Thumbnails) -> str:
 
 
 def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
-    kind = f"Searching with {MODALITIES[query.modality].one if query.modality else 'a code'}"
+    modality = query.modality
+    known = modality is not None and modality in MODALITIES
+    kind = f"Searching with {MODALITIES[modality].one if known and modality else 'a code'}"
     if query.id is not None:
         kind += f" of the collection, item {query.id}"
     file = query.image.name if query.image else None

@@ -11,7 +11,13 @@ from proxyhash.catalog.folder import IndexFolder
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
-from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
+from proxyhash.search.query import (
+    NoEncoderError,
+    NotFoundError,
+    Query,
+    SearchOptions,
+    options_of_each,
+)
 from proxyhash.search.steps import Search, encode, find
 
 if TYPE_CHECKING:
@@ -247,9 +253,7 @@ def search_many(
     """
     source = source if isinstance(source, Searcher) else Searcher(source)
     encoded = encode(source, list(queries))
-    each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
-    if len(each) != len(encoded):
-        raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")
+    each = options_of_each(options, len(encoded))
     searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]
     answers: dict[int, Answer] = {}
     kinds = [search.kind for search in searches]

@@ -55,7 +55,7 @@ print(3 * len(images) / (time.perf_counter() - start))
 
 def build(run: Path, folder: Path, items: int) -> None:
     """Write an index of random codes with small payloads, of the run's model."""
-    from proxyhash.catalog.folder import IndexFolder
+    from proxyhash.catalog.catalog import Catalog
     from proxyhash.hashing import HashModel
     from proxyhash.index.store import Store
 
@@ -68,7 +68,7 @@ def build(run: Path, folder: Path, items: int) -> None:
             ids = [f"{start + place:08}" for place in range(count)]
             payloads = [{"text": f"text of item {id_}", "labels": ["a"]} for id_ in ids]
             store.add(ids, {"image": codes[0], "text": codes[1]}, payloads=payloads)
-    IndexFolder(folder).put_model(run / "model")
+    Catalog(folder).put_model(run / "model")
 
 
 def start(index: Path) -> tuple[subprocess.Popen[str], int]:
@@ -219,8 +219,8 @@ def measure(options: argparse.Namespace, index: Path) -> dict[str, Any]:
     from proxyhash.data.run_data import read_run
 
     run = read_run(options.run)
-    texts = [text for text in run.collection.texts[:2000] if text and " in " in text]
-    images = [path for path in run.collection.image_paths[:256] if path]
+    texts = [text for text in run.collection.sources("text")[:2000] if text and " in " in text]
+    images = [path for path in run.collection.sources("image")[:256] if path]
     requests = Requests(options.items, texts, images, run.codes.bits)
     clients, seconds = options.clients, options.seconds
     process, port = start(index)

@@ -33,7 +33,7 @@ def test_a_new_or_empty_folder_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["precious.txt", "images/items.jsonl", "run/config.json"])
 def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "precious")
-    with pytest.raises(UsageError, match="was not made by the demo, so it is left alone"):
+    with pytest.raises(UsageError, match="was not made by the demo, so it is not changed"):
         run_demo(tmp_path, items=200)
     assert (tmp_path / name).read_text() == "precious"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
@@ -41,7 +41,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path, name: str) -> No
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(UsageError, match="left alone"):
+    with pytest.raises(UsageError, match="not changed"):
         run_demo(tmp_path / "file", items=200)
 
 

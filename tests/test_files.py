@@ -50,7 +50,7 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path)
         check=True,
     )
     for path, line in zip(paths, done.stdout.splitlines(), strict=True):
-        assert "make room and run again, what was there before is kept" in line
+        assert "free some space and rerun; the previous file is unchanged" in line
         assert str(path) in line
         assert [file.name for file in path.parent.iterdir()] == [path.name]
         assert path.read_bytes() == b"old"
@@ -58,7 +58,7 @@ def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path)
 
 def test_lack_of_room_names_the_file_and_other_errors_pass(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
-    expected = pytest.raises(OSError, match=r"make room and run again.*image\.jpg")
+    expected = pytest.raises(OSError, match=r"free some space and rerun.*image\.jpg")
     with expected, naming_full_disk(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError, match="denied"), naming_full_disk(path):

@@ -1,4 +1,4 @@
-"""The whole job on a generated image set: draw, check, train, evaluate, search, show."""
+"""The demo: generate an image set, check, train, evaluate, search, and show the results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 DEMO_TEXT = "two ducks and a boat by the sea"
-"""What the demo searches for, in words that captions use."""
+"""Search text of the demo, in words that captions use."""
 
 LEAST_ITEMS = 200
 """Fewer images do not hold all classes in every part of the split."""
@@ -50,13 +50,13 @@ _TRAINING = {
     "text_network": {"standardize": False},
     "threads": 1,
 }
-"""A few thousand items make few steps an epoch, so the steps are small and many; networks for them
+"""A few thousand items make few steps per epoch, so the steps are small and many; networks for them
 are so small that a second thread gains little, and on a busy machine loses much."""
 
 
 @dataclass(frozen=True)
 class DemoFolder:
-    """What lies where in the demo's folder, and whether the demo may write there."""
+    """Folder of the demo: its layout, and whether the demo may write there."""
 
     path: Path
 
@@ -95,13 +95,13 @@ class DemoFolder:
             return
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UsageError(
-                f"{self.path} was not made by the demo, so it is left alone; choose another "
+                f"{self.path} was not made by the demo, so it is not changed; choose another "
                 "folder with --out"
             )
         write_json(self.marker, {"made_by": "proxyhash demo", "images": None})
 
     def holds(self, recipe: dict[str, Any]) -> bool:
-        """Whether the images of this recipe are there already."""
+        """Return whether the images of this recipe are there already."""
         try:
             marker = read_json(self.marker)
         except DataError:
@@ -112,7 +112,7 @@ class DemoFolder:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo did.
+    """Result of the demo.
 
     Attributes:
         folder: where everything lies.
@@ -120,7 +120,7 @@ class DemoResult:
         reused: whether the images were there from an earlier demo.
         run: the training's result, with the figures.
         answers: a search with a text and one with an image.
-        seconds: how long the whole demo took.
+        seconds: time of the whole demo.
     """
 
     folder: DemoFolder
@@ -140,16 +140,16 @@ def run_demo(
     report: Callable[[EpochRecord], None] = lambda _record: None,
     track: Track = silent,
 ) -> DemoResult:
-    """Draw images, check them, train and evaluate codes, search, and write the results page.
+    """Generate images, check them, train and evaluate codes, search, and write the results page.
 
     Args:
-        folder: made where it is missing; one that an earlier demo made is used again, its images
-            too when they are the same.
+        folder: created if missing; one of an earlier demo is reused, and so are its images if
+            they are the same.
         items: how many images, at least 200.
         seed: of the images, the split and the training.
-        note: told in a sentence what comes next.
-        report: told about every epoch.
-        track: told about everything that takes long.
+        note: called with a sentence about each step.
+        report: called with every epoch's record.
+        track: progress callback.
 
     Raises:
         UsageError: `items` is too small, or the folder is someone else's.
@@ -182,8 +182,8 @@ def index_demo(
 
     Args:
         demo: what `run_demo` wrote.
-        note: told in a sentence what comes next.
-        track: told about everything that takes long.
+        note: called with a sentence about each step.
+        track: progress callback.
     """
     from proxyhash.catalog.build import build_index
 
@@ -197,7 +197,7 @@ def index_demo(
 def _images(
     demo: DemoFolder, *, items: int, seed: int, note: Callable[[str], None], track: Track
 ) -> tuple[Collection, bool]:
-    """Draw and check the images, unless the same ones are there."""
+    """Generate and check the images, unless the same ones are there."""
     from proxyhash.data import read_collection
     from proxyhash.data.check import check_collection
     from proxyhash.datasets.scenes import generate_scenes
@@ -211,8 +211,8 @@ def _images(
     report = check_collection(demo.images, track=track)
     if report.errors:
         raise DataError(
-            f"the images in {demo.images} did not arrive whole; is the disk full? "
-            f"`proxyhash data check {demo.images}` says what is wrong"
+            f"the images in {demo.images} are incomplete; is the disk full? "
+            f"`proxyhash data check {demo.images}` lists the problems"
         )
     write_json(demo.marker, {"made_by": "proxyhash demo", "images": recipe})
     return collection, False

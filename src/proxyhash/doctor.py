@@ -1,4 +1,4 @@
-"""Is this installation fit for work? A list of checks, each with what to do when it is not."""
+"""Checks of the installation, each with the next step if it fails."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LOW_DISK_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
-        status: `failed` means that proxyhash cannot do its job; `warning` that a part cannot.
-        detail: what was found.
-        hint: what to do about it, "" when all is well.
+        name: the thing checked.
+        status: `failed` means that proxyhash does not work; `warning` that a part does not.
+        detail: the finding.
+        hint: the next step, "" if there is none.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Check:
 
 
 def run_checks(*, track: Track = silent) -> list[Check]:
-    """Return what every check found; a check that breaks down counts as failed."""
+    """Run every check and return the results; a check that raises counts as failed."""
     results: list[Check] = []
     for name, check in track(list(_CHECKS.items()), "checking"):
         try:

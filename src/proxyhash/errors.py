@@ -1,16 +1,16 @@
-"""Every error this package raises on purpose, with the exit code the command line gives it.
+"""All errors that this package raises on purpose, with their exit codes on the command line.
 
-ProxyhashError                1   something failed; the message says what to do next
+ProxyhashError                1   any failure; the message has the next step
 ├── UsageError                2   an option, argument or setting is wrong
 ├── DataError                 3   a manifest, image, feature file or code file is bad
 │   ├── ManifestError             names the file and row
-│   ├── SourceError               a file of an item, such as its sound; names the file
+│   ├── SourceError               names the file of an item
 │   │   └── ImageError                names the image
 │   └── FeatureError              names the feature file
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
-└── InterruptedRunError     130   stopped by the user; what was done is saved
+└── InterruptedRunError     130   stopped by the user; progress is saved
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ class DivergedError(ProxyhashError):
 
 
 class InterruptedRunError(ProxyhashError):
-    """The user stopped the work; the message says how to go on."""
+    """The user stopped the work; the message says how to resume it."""
 
     exit_code = 130
 
 
 def check_option(name: str, value: str, allowed: Iterable[str]) -> str:
-    """Return `value` when it is one of `allowed`.
+    """Return `value` if it is one of `allowed`.
 
     Raises:
         UsageError: "NAME is 'VALUE'; it must be one of a, b, c (did you mean 'b'?)".

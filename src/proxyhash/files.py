@@ -33,13 +33,13 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let an error for lack of room name the file that was being written and the next step."""
+    """Re-raise an error for a full disk with the name of the file and the next step."""
     try:
         yield
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        advice = f"{error.strerror}; make room and run again, what was there before is kept"
+        advice = f"{error.strerror}; free some space and rerun; the previous file is unchanged"
         raise OSError(error.errno, advice, str(path)) from error
 
 
@@ -52,10 +52,10 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
 
     Args:
         path: what is written.
-        private: whether only its owner may read it, from its first moment on.
+        private: whether only its owner may read it, from its creation on.
 
     Raises:
-        OSError: the file cannot be written; where room is lacking, names `path` and the next step.
+        OSError: the file cannot be written; for a full disk, names `path` and the next step.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            if not private:  # as which it was made
+            if not private:  # mkstemp creates private files
                 umask = os.umask(0)
                 os.umask(umask)
                 temporary.chmod(0o666 & ~umask)
@@ -116,7 +116,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write indented JSON atomically; NaN and infinity are refused, for they are not JSON."""
+    """Write indented JSON atomically; NaN and infinity are refused, since they are not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -133,8 +133,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path} cannot be read: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # too long a number, too deep a nesting
-        raise DataError(f"{path}: not JSON that can be read ({error})") from error
+    except (ValueError, RecursionError) as error:  # a number too long, or nested too deep
+        raise DataError(f"{path}: JSON that cannot be read ({error})") from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -1,4 +1,4 @@
-"""How long work tells the caller how far it is, without knowing who listens."""
+"""Progress reporting: work wraps its steps, and the caller decides how to show them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one registry: members of this package found in its modules, others by entry point."""
+"""Generic registry: members in modules of this package, and in others by entry point."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         return member
 
     def remove(self, name: str) -> None:
-        """Forget a member, as tests do with their own."""
+        """Remove a member, as tests do with their own."""
         del self._members[name]
 
     def __getitem__(self, name: str) -> T:
@@ -102,7 +102,7 @@ class Registry(Generic[T]):
         return name in self._members
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names: sorted, or as they were registered where that is kept."""
+        """Iterate over the names, sorted or in the order of registration."""
         self.load()
         return iter(list(self._members) if self._ordered else sorted(self._members))
 

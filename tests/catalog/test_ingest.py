@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from proxyhash.catalog.ingest import IndexReport, index_collection
+from proxyhash.catalog.ingest import IndexReport, ingest_collection
 from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.codes import CodeFile
 from proxyhash.data import open_image, read_collection
@@ -35,9 +35,9 @@ class StubModel:
             raise KeyboardInterrupt
         self.calls.append(len(collection))
         images = [
-            0 if path is None else path.stat().st_size % 256 for path in collection.image_paths
+            0 if path is None else path.stat().st_size % 256 for path in collection.sources("image")
         ]
-        texts = [len(text or "") for text in collection.texts]
+        texts = [len(text or "") for text in collection.sources("text")]
         return CodeFile(
             ids=collection.ids,
             codes={
@@ -72,7 +72,7 @@ def index_of_two() -> MemoryIndex:
 
 def test_items_come_with_codes_and_payloads(tmp_path: Path) -> None:
     index = index_of_two()
-    report = index_collection(index, StubModel(), manifest(tmp_path / "d", ITEMS))
+    report = ingest_collection(index, StubModel(), manifest(tmp_path / "d", ITEMS))
     assert report == IndexReport(added=3, without_code=1)
     assert report.stored == len(index) == 3
     both = index.get("both")
@@ -91,7 +91,7 @@ def test_items_come_with_codes_and_payloads(tmp_path: Path) -> None:
 
 def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
     index = index_of_two()
-    index_collection(index, StubModel(), manifest(tmp_path / "d", ITEMS))
+    ingest_collection(index, StubModel(), manifest(tmp_path / "d", ITEMS))
     again = [
         ITEMS[0] | {"price": 4},
         ITEMS[1] | {"text": "longer"},
@@ -99,12 +99,12 @@ def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
         ITEMS[3] | {"text": "now a text"},
         {"id": "new", "text": "x"},
     ]
-    report = index_collection(index, StubModel(), manifest(tmp_path / "d", again), batch=2)
+    report = ingest_collection(index, StubModel(), manifest(tmp_path / "d", again), batch=2)
     assert report == IndexReport(added=2, replaced=2, unchanged=1)
     assert index.get("both").payload["price"] == 4
     assert index.get("words").codes["text"].tolist() == [6]
     lost = [ITEMS[0] | {"image": None}]
-    report = index_collection(index, StubModel(), manifest(tmp_path / "d", lost))
+    report = ingest_collection(index, StubModel(), manifest(tmp_path / "d", lost))
     assert report == IndexReport(replaced=1)
     assert set(index.get("both").codes) == {"text"}
 
@@ -112,23 +112,23 @@ def test_only_what_changed_is_stored_again(tmp_path: Path) -> None:
 def test_thumbnails_are_small_and_follow_their_items(tmp_path: Path) -> None:
     index, store = index_of_two(), ThumbnailStore.create(tmp_path / "t.sqlite3")
     collection = manifest(tmp_path / "d", ITEMS)
-    report = index_collection(index, StubModel(), collection, thumbnails=store)
+    report = ingest_collection(index, StubModel(), collection, thumbnails=store)
     assert report.thumbnails == len(store) == 2
     assert open_image(store.get("both") or b"").size == (256, 128)
-    assert index_collection(index, StubModel(), collection, thumbnails=store).thumbnails == 0
+    assert ingest_collection(index, StubModel(), collection, thumbnails=store).thumbnails == 0
     store.delete(["both"])  # one that is missing is made, though its item is unchanged
-    assert index_collection(index, StubModel(), collection, thumbnails=store).thumbnails == 1
+    assert ingest_collection(index, StubModel(), collection, thumbnails=store).thumbnails == 1
     lost = manifest(tmp_path / "d", [ITEMS[0] | {"image": None}, ITEMS[2] | {"n": 1}])
-    assert index_collection(index, StubModel(), lost, thumbnails=store).thumbnails == 1
+    assert ingest_collection(index, StubModel(), lost, thumbnails=store).thumbnails == 1
     assert store.present(["both", "image"]) == {"image"}
 
 
 def test_ctrl_c_keeps_whole_batches_and_says_how_to_go_on(tmp_path: Path) -> None:
     index, collection = index_of_two(), manifest(tmp_path / "d", ITEMS)
     with pytest.raises(InterruptedRunError, match=r"2 of 4 items are stored: .*index add"):
-        index_collection(index, StubModel(stop_at=1), collection, batch=2)
+        ingest_collection(index, StubModel(stop_at=1), collection, batch=2)
     assert sorted(item.id for some in index.items() for item in some) == ["both", "words"]
-    report = index_collection(index, StubModel(), collection, batch=2)
+    report = ingest_collection(index, StubModel(), collection, batch=2)
     assert report == IndexReport(added=1, unchanged=2, without_code=1)
 
 
@@ -143,7 +143,7 @@ def test_work_goes_in_batches_and_every_item_is_reported(tmp_path: Path) -> None
 
     model = StubModel()
     collection = manifest(tmp_path / "d", ITEMS)
-    index_collection(index_of_two(), model, collection, batch=3, track=track)
+    ingest_collection(index_of_two(), model, collection, batch=3, track=track)
     assert model.calls == [3, 1]
     assert steps == ["both", "words", "image", "nothing"]
 
@@ -152,4 +152,4 @@ def test_a_payload_that_is_no_json_is_named(tmp_path: Path) -> None:
     collection = manifest(tmp_path / "d", [ITEMS[0], {"id": "x", "text": "t", "n": 2**70}])
     message = r"row 2, item 'x': the payload holds a whole number .* leave its key out"
     with pytest.raises(DataError, match=message):
-        index_collection(index_of_two(), StubModel(), collection)
+        ingest_collection(index_of_two(), StubModel(), collection)

@@ -57,7 +57,7 @@ def proxyhash_process() -> Callable[..., CommandResult]:
 
 @pytest.fixture(scope="session")
 def small_run(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run over the 200 drawn scenes, 16 bits; do not write into its folder."""
+    """A finished run over the 200 generated scenes, 16 bits; do not write into its folder."""
     from proxyhash.training.config import read_config
     from proxyhash.training.run import train
 

@@ -37,8 +37,10 @@ def test_wrong_usage_is_told(proxyhash_command, scenes, tmp_path):
     arguments = ("bench", path, "--out", tmp_path / "out")
     for options, code, message in (
         (("--report-only",), 2, "no finished cell"),
-        (("--bits", "x"), 2, "is no list of numbers"),
+        (("--bits", "x"), 2, "is not a list of numbers"),
+        (("--data", "scene"), 2, "did you mean 'scenes'"),
         (("--only", "scene"), 2, "did you mean 'scenes'"),
+        (("--only=scene",), 2, "did you mean 'scenes'"),
         (("--methods", "dchml,dcm"), 2, "method is 'dcm'"),
     ):
         done = proxyhash_command(*arguments, *options)
@@ -54,7 +56,7 @@ def test_a_failing_cell_is_named_and_the_others_are_kept(proxyhash_command, scen
     done = proxyhash_command("bench", path, "--out", out, "--seeds", "0", "--json")
     assert done.code == 1
     assert "1 of 2 cells failed" in done.err
-    assert f"dcmh, wide, 16 bits, seed 0: {taken} holds no run" in done.err
+    assert f"dcmh, wide, 16 bits, seed 0: {taken} is not a run folder" in done.err
     assert (done.json["finished"], done.json["cells"]) == (1, 4)
     assert (taken / "notes.txt").exists()
 
@@ -93,7 +95,7 @@ def test_ctrl_c_ends_within_seconds_and_keeps_finished_cells(scenes, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130, error
-    assert "run the same command again to go on" in error
+    assert "run the same command again to continue" in error
     states = [cell.state for cell in cells_of(read_suite(path), out)]
     assert "done" in states
     assert states.count("done") < 4

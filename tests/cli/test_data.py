@@ -51,11 +51,11 @@ class TestCheck:
         write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 3}])
         result = proxyhash_command("data", "check", tmp_path)
         assert result.code == 3
-        assert "images that are missing: 12" in result.out
+        assert "missing images: 12" in result.out
         assert "row 1: " in result.out
         assert "and 2 more; --json lists them all" in result.out
-        assert "row 13: id '3' is that of row 4 already" in result.out
-        assert "is 'labels' meant?" in result.out
+        assert "row 13: id '3' is already used by row 4" in result.out
+        assert "did you mean 'labels'?" in result.out
         assert "13 errors" in result.err
         assert "no errors" not in result.out
 
@@ -109,7 +109,7 @@ class TestSplit:
             "data", "split", scenes.path, "--query", 500, "--out", tmp_path / "split.json"
         )
         assert result.code == 2
-        assert "500 queries were asked for, but only 200 items" in result.err
+        assert "500 queries were requested, but only 200 items" in result.err
         assert not (tmp_path / "split.json").exists()
 
     def test_a_protocol_fixes_the_sizes(
@@ -136,7 +136,8 @@ class TestSplit:
         out = ("--out", tmp_path / "split.json")
         result = proxyhash_command("data", "split", tmp_path, "--protocol", "x", *option, *out)
         assert result.code == 2
-        assert "protocol x fixes queries and train items; leave out --query" in result.err
+        expected = "protocol x fixes the numbers of queries and training items; leave out --query"
+        assert expected in result.err
 
     def test_a_protocol_of_another_data_set(
         self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
@@ -190,7 +191,7 @@ class TestConvert:
         assert result.code == 0
         assert "MIRFLICKR-25K, version dchmt: 1 items of 1 classes" in result.out
         assert "--protocol dchmt-coco --out runs/first" in result.err
-        assert read_collection(tmp_path / "out").items[0].image == "../jpg/im2.jpg"
+        assert read_collection(tmp_path / "out").items[0].sources.get("image") == "../jpg/im2.jpg"
         wrong = proxyhash_command(*arguments, "--force", "--version", "dchm")
         assert wrong.code == 2
         assert "version is 'dchm'; it must be one of all, dchmt, dcmh" in wrong.err

@@ -23,7 +23,7 @@ def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
     def run_demo(folder: Path, **options: Any) -> DemoResult:
         asked.append({"folder": folder} | options)
-        options["note"]("drawing images")
+        options["note"]("generating images")
         searcher = RunSearcher.open(small_run)
         return DemoResult(
             folder=DemoFolder(folder),
@@ -41,10 +41,10 @@ def calls(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 def test_ends_with_table_page_and_next_steps(proxyhash_command, calls, tmp_path: Path) -> None:
     result = proxyhash_command("demo", "--out", tmp_path / "my demo", "--items", 300, "--seed", 7)
     assert result.code == 0
-    assert result.err == "drawing images\n"
+    assert result.err == "generating images\n"
     assert calls[0]["folder"] == tmp_path / "my demo"
     assert (calls[0]["items"], calls[0]["seed"]) == (300, 7)
-    *_, last = result.out.partition("dchml, 16 bits, 200 drawn images")
+    *_, last = result.out.partition("dchml, 16 bits, 200 generated images")
     assert "3 nearest of" in result.out
     for words in ("mAP@all", "literature", "strict", "image → text", "text → image", "42 s"):
         assert words in last
@@ -68,5 +68,5 @@ def test_a_folder_of_someone_else_is_2(proxyhash_command, tmp_path: Path) -> Non
     (tmp_path / "precious.txt").write_text("precious")
     result = proxyhash_command("demo", "--out", tmp_path)
     assert (result.code, result.out) == (2, "")
-    assert "was not made by the demo, so it is left alone" in result.err
+    assert "was not made by the demo, so it is not changed" in result.err
     assert proxyhash_command("demo", "--out", tmp_path / "new", "--items", 10).code == 2

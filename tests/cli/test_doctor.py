@@ -8,7 +8,7 @@ from proxyhash import doctor
 def test_says_that_all_is_well(proxyhash_command) -> None:
     result = proxyhash_command("doctor")
     assert result.code == 0
-    assert "All is well." in result.out
+    assert "No problems found." in result.out
     for name in ("torch", "numba", "devices", "feature cache", "self-test: codes and search"):
         assert name in result.out
 
@@ -26,5 +26,5 @@ def test_a_failure_is_exit_code_1_with_what_to_do(proxyhash_command, monkeypatch
     result = proxyhash_command("doctor")
     assert result.code == 1
     assert "feature cache: set PROXYHASH_CACHE" in result.out
-    assert "Not fit for work: feature cache" in result.out
+    assert "Problems found: feature cache" in result.out
     assert proxyhash_command("doctor", "--json").json["ok"] is False

@@ -23,15 +23,15 @@ def test_the_run_s_own_collection_gives_the_run_s_codes(
     ours, runs = CodeFile.load(out), CodeFile.load(small_run / "codes.npz")
     assert ours.ids == runs.ids
     assert ours.model == runs.model
-    assert (ours.image_codes == runs.image_codes).all()
-    assert (ours.text_codes == runs.text_codes).all()
+    assert (ours.of("image") == runs.of("image")).all()
+    assert (ours.of("text") == runs.of("text")).all()
 
 
 def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_path: Path) -> None:
     items = [
-        {"id": "both", "image": str(scenes.image_paths[0]), "text": "a red car"},
+        {"id": "both", "image": str(scenes.sources("image")[0]), "text": "a red car"},
         {"id": "words", "text": "a red car"},
-        {"id": "image", "image": str(scenes.image_paths[0])},
+        {"id": "image", "image": str(scenes.sources("image")[0])},
         {"id": "nothing"},
     ]
     manifest = tmp_path / "items.jsonl"

@@ -91,7 +91,7 @@ def test_a_collection_that_moved(proxyhash_command: Command, run: Run, tmp_path:
     (tmp_path / "data").rename(tmp_path / "moved")
     result = proxyhash_command("evaluate", run.folder)
     assert result.code == 3
-    assert "say where it is now with --data" in result.err
+    assert "give its new location with --data" in result.err
     assert proxyhash_command("evaluate", run.folder, "--data", tmp_path / "moved").code == 0
 
 
@@ -104,7 +104,7 @@ def test_what_is_no_finished_run_is_refused(
         return result.err
 
     assert "does not exist; give the folder" in refused(tmp_path / "nowhere")
-    assert "is no run folder (it has no config.json)" in refused(tmp_path)
+    assert "is not a run folder (it has no config.json)" in refused(tmp_path)
     write_json(run.folder / "config.json", {"data": str(tmp_path / "data"), "bits": 32})
     assert "holds codes of 16 bits, but the run has 32" in refused(run.folder)
     write_json(run.folder / "config.json", {"data": str(tmp_path / "data"), "bits": 16})

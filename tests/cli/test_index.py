@@ -49,10 +49,10 @@ def test_build_stores_every_item_and_search_finds_it(
     with Store.open(out) as store:
         assert len(store) == 200
         item = store.get("000003")
-        assert item.payload["text"] == scenes.items[3].text
+        assert item.payload["text"] == scenes.items[3].sources.get("text")
         assert item.payload["labels"] == list(scenes.items[3].labels)
-        assert item.payload["image"] == scenes.items[3].image
-    assert proxyhash_command("index", "verify", out).out == f"{out}: no problem\n"
+        assert item.payload["image"] == scenes.items[3].sources.get("image")
+    assert proxyhash_command("index", "verify", out).out == f"{out}: no problems found\n"
 
 
 def test_the_gallery_s_index_answers_as_the_run_does(
@@ -71,7 +71,11 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         "thumbnails": 0,
         "seconds": 0,
     }
-    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+    for query in (
+        ["--text", "a red car"],
+        ["--image", scenes.sources("image")[0]],
+        ["--id", "000003"],
+    ):
         for options in (["-k", 20], ["--for", "texts"], ["--radius", 5, "--where", "text != x"]):
             arguments = [*query, *options, "--json"]
             if query[0] == "--id" and read_json(small_run / "split.json")["query"].count("000003"):
@@ -110,7 +114,7 @@ def test_add_replaces_and_leaves_alone(
     proxyhash_command, index: Path, scenes, tmp_path: Path
 ) -> None:
     lines = [
-        {"id": "000003", "image": str(scenes.image_paths[3]), "text": "a red car", "price": 7},
+        {"id": "000003", "image": str(scenes.sources("image")[3]), "text": "a red car", "price": 7},
         {"id": "new", "text": "a red car"},
         {"id": "nothing"},
     ]
@@ -127,7 +131,7 @@ def test_add_replaces_and_leaves_alone(
 
 def test_delete_takes_ids_and_files(proxyhash_command, index: Path, tmp_path: Path) -> None:
     result = proxyhash_command("index", "delete", index, "000001", "000001", "nope")
-    assert (result.code, result.out) == (0, f"{index}: 1 deleted; 1 were not there\n")
+    assert (result.code, result.out) == (0, f"{index}: 1 deleted; 1 not found\n")
     (tmp_path / "ids.txt").write_text("000002\n\n000003\r\n")
     delete = ["index", "delete", index, "--ids-from", tmp_path / "ids.txt", "--json"]
     assert proxyhash_command(*delete).json == {"index": str(index), "ids": 2, "deleted": 2}
@@ -293,11 +297,11 @@ def test_a_image_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: P
     ("arguments", "code", "message"),
     [
         (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
-        (["index", "verify", "{tmp}"], 2, "is no index folder; `index verify`"),
-        (["index", "compact", "http://localhost:1"], 2, "is no index folder"),
-        (["index", "add", "{tmp}", "{scenes}"], 3, "is no index folder"),
+        (["index", "verify", "{tmp}"], 2, "is not an index folder; `index verify`"),
+        (["index", "compact", "http://localhost:1"], 2, "is not an index folder"),
+        (["index", "add", "{tmp}", "{scenes}"], 3, "index folder: it has no header.json"),
         (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),
-        (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "no place for thumbnails"),
+        (["index", "add", "x.db", "{scenes}", "--thumbnails"], 2, "cannot store thumbnails"),
         (["index", "build", "{tmp}", "{scenes}", "--out", "{tmp}/x"], 3, "holds no trained model"),
         (["index", "build", "{run}/model", "{scenes}", "--out", "{tmp}/x", "--gallery-only"], 3,
          "has no split.json"),
@@ -330,7 +334,7 @@ def test_a_model_that_is_another_or_missing(
     model.save(tmp_path / "other")
     for command in (
         ["index", "add", index, scenes.root],
-        ["search", index, "--image", scenes.image_paths[0]],
+        ["search", index, "--image", scenes.sources("image")[0]],
     ):
         result = proxyhash_command(*command, "--model", tmp_path / "other")
         assert (result.code, "is not the model that made the codes" in result.err) == (3, True)

@@ -27,7 +27,7 @@ def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
 
 
 def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scenes) -> None:
-    image = scenes.image_paths[0]
+    image = scenes.sources("image")[0]
     result = proxyhash_process("search", small_run, "--image", image, "-k", 3, "--json")
     assert result.code == 0
     assert result.err == ""
@@ -43,7 +43,11 @@ def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scen
 
 @pytest.mark.parametrize(("target", "modality"), [("images", "image"), ("texts", "text")])
 def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, target, modality):
-    for query in (["--text", "a red car"], ["--image", scenes.image_paths[0]], ["--id", "000003"]):
+    for query in (
+        ["--text", "a red car"],
+        ["--image", scenes.sources("image")[0]],
+        ["--id", "000003"],
+    ):
         result = proxyhash_command("search", small_run, *query, "--for", target, "--json")
         assert result.code == 0, result.err
         assert result.json["target"] == modality
@@ -52,7 +56,7 @@ def test_either_modality_can_be_found(proxyhash_command, small_run, scenes, targ
 
 def test_the_codes_of_an_item_are_those_of_its_image(proxyhash_command, small_run, scenes):
     by_id = proxyhash_command("search", small_run, "--id", "000003", "--json").json
-    image = scenes.image_paths[3]
+    image = scenes.sources("image")[3]
     by_image = proxyhash_command("search", small_run, "--image", image, "--json").json
     assert by_id["hits"] == by_image["hits"]
 
@@ -122,4 +126,4 @@ def test_wrong_queries(proxyhash_command, small_run, arguments, code, message) -
 def test_a_folder_that_is_no_run(proxyhash_command, tmp_path: Path) -> None:
     result = proxyhash_command("search", tmp_path, "--text", "a car")
     assert result.code == 3
-    assert "is no run folder" in result.err
+    assert "is not a run folder" in result.err

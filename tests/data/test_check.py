@@ -55,10 +55,10 @@ def test_everything_is_found(messy: Path) -> None:
     images = report.files["image"]
     assert images.read == 2
     assert [str(each) for each in report.bad_rows] == [
-        "row 6: there is no id; every item needs one of its own"
+        "row 6: the id is missing; every item needs a unique one"
     ]
     assert [str(each) for each in report.duplicate_ids] == [
-        "row 5: id 'red' is that of row 1 already"
+        "row 5: id 'red' is already used by row 1"
     ]
     (missing,) = images.missing
     assert (missing.row, missing.id, missing.file) == (3, "gone", "gone.png")
@@ -68,7 +68,7 @@ def test_everything_is_found(messy: Path) -> None:
     assert "cut.png: not an image that can be read" in unreadable.message
     assert report.blank == {"text": (3,)}
     assert images.duplicates == (("red", "same"),)
-    assert report.hints == ("1 items have a key 'lables' and no 'labels'; is 'labels' meant?",)
+    assert report.hints == ("1 items have a key 'lables' and no 'labels'; did you mean 'labels'?",)
     assert report.errors == 4
 
 
@@ -88,7 +88,7 @@ def test_the_report_is_json(messy: Path) -> None:
     assert again["missing_images"][0]["image"] == "gone.png"
     assert again["bad_rows"][0] == {
         "row": 6,
-        "message": "there is no id; every item needs one of its own",
+        "message": "the id is missing; every item needs a unique one",
         "id": None,
         "image": None,
     }
@@ -106,7 +106,7 @@ def test_images_can_be_left_closed(messy: Path) -> None:
 def test_labels_that_look_alike(tmp_path: Path) -> None:
     rows = [{"id": number, "labels": [name]} for number, name in enumerate(["Dog", "dog ", "cat"])]
     report = check_collection(write_jsonl(tmp_path / "items.jsonl", rows))
-    assert report.hints == ("labels 'Dog', 'dog ' differ only in case or blanks",)
+    assert report.hints == ("labels 'Dog', 'dog ' differ only in case or spaces",)
     assert report.errors == 0
 
 

@@ -33,10 +33,6 @@ def test_columns() -> None:
     collection = Collection.of(Path("set/items.jsonl"), items)
     assert collection.ids == ("a", "b")
     assert collection.positions == {"a": 0, "b": 1}
-    assert collection.texts == [None, "words"]
-    assert collection.image_paths == [Path("set/x/a.jpg"), None]
-    assert collection.has_image.tolist() == [True, False]
-    assert collection.has_text.tolist() == [False, True]
     assert collection.sources("text") == [None, "words"]
     assert collection.sources("image") == [Path("set/x/a.jpg"), None]
     assert collection.has("image").tolist() == [True, False]

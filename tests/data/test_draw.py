@@ -55,8 +55,8 @@ class TestDrawn:
         labeled = UNEVEN.labels.any(axis=1)
         assert labeled[split.query].all()
         assert labeled[teachers].all()
-        assert UNEVEN.has_text[split.query].all()
-        assert UNEVEN.has_text[split.validation].all()
+        assert UNEVEN.has("text")[split.query].all()
+        assert UNEVEN.has("text")[split.validation].all()
 
     def test_the_seed_decides(self) -> None:
         numbers = {"query": 10, "train": 20, "validation": 5}
@@ -89,11 +89,11 @@ class TestDrawn:
         [
             (
                 {"query": 33},
-                "33 queries were asked for, but only 32 items have a label and an image",
+                "33 queries were requested, but only 32 items have a label and an image",
             ),
-            ({"train": 39}, "39 train items were asked for, but only 38 labeled items remain"),
-            ({"train": 10, "validation": 10}, "10 validation items were asked for, but only"),
-            ({"train": 3, "validation": 5}, "train is 3, of which 5 are for validation"),
+            ({"train": 39}, "39 training items were requested, but only 38 labeled items are left"),
+            ({"train": 10, "validation": 10}, "10 validation items were requested, but only"),
+            ({"train": 3, "validation": 5}, "train is 3, which includes 5 validation items"),
             ({"train": 0}, "train is 0"),
             ({"query": -1}, "query is -1; 0 or more"),
             ({"seed": -1}, "seed is -1"),
@@ -138,11 +138,11 @@ class TestFromManifest:
         ("splits", "missing"), [((None,), "query"), (("query", None), "train")]
     )
     def test_parts_that_nobody_is_in(self, splits: tuple[str | None, ...], missing: str) -> None:
-        with pytest.raises(UsageError, match=f"names no {missing} items"):
+        with pytest.raises(UsageError, match=f"assigns no {missing} items"):
             manifest_split(collection_of(4, splits=splits), validation=0, seed=0)
 
     def test_too_many_validation_items(self) -> None:
-        with pytest.raises(UsageError, match="9 validation items were asked for, but only 2 of"):
+        with pytest.raises(UsageError, match="9 validation items were requested, but only 2 of"):
             manifest_split(collection_of(4, splits=("query", "train")), validation=9, seed=0)
 
 

@@ -19,7 +19,7 @@ def test_every_key_finds_its_place() -> None:
         },
         row=7,
     )
-    assert (item.id, item.image, item.text, item.split, item.row) == (
+    assert (item.id, item.sources.get("image"), item.sources.get("text"), item.split, item.row) == (
         "a",
         "images/a.jpg",
         "a dog",
@@ -33,7 +33,12 @@ def test_every_key_finds_its_place() -> None:
 @pytest.mark.parametrize("blank", [None, "", "  \t"])
 def test_blank_modalities_are_missing(blank: str | None) -> None:
     item = item_from_record({"id": 1, "image": blank, "text": blank, "split": blank}, row=1)
-    assert (item.image, item.text, item.split, item.labels) == (None, None, None, ())
+    assert (item.sources.get("image"), item.sources.get("text"), item.split, item.labels) == (
+        None,
+        None,
+        None,
+        (),
+    )
 
 
 def test_integer_ids_become_strings() -> None:
@@ -43,19 +48,19 @@ def test_integer_ids_become_strings() -> None:
 @pytest.mark.parametrize(
     ("record", "says"),
     [
-        ({}, "there is no id"),
-        ({"id": ""}, "there is no id"),
+        ({}, "the id is missing"),
+        ({"id": ""}, "the id is missing"),
         ({"id": "   "}, "id has 3 characters"),
         ({"id": "x" * 513}, "id has 513 characters"),
-        ({"id": True}, "id is True, which is no string"),
-        ({"id": 1.5}, "id is 1.5, which is no string"),
+        ({"id": True}, "id is True, which is not a string"),
+        ({"id": 1.5}, "id is 1.5, which is not a string"),
         ({"id": "a\0b"}, "zero character"),
-        ({"id": "a", "text": 3}, "text is 3, which is no string"),
+        ({"id": "a", "text": 3}, "text is 3, which is not a string"),
         ({"id": "a", "text": "\ud800"}, "not valid Unicode"),
         ({"id": "a", "image": "https://example.org/a.jpg"}, "download it"),
         ({"id": "a", "image": {"bytes": b"", "path": None}}, "save images as files"),
         ({"id": "a", "labels": "dog"}, "labels is 'dog'; a list of names is expected"),
-        ({"id": "a", "labels": ["dog", 3]}, "a label is 3, which is no string"),
+        ({"id": "a", "labels": ["dog", 3]}, "a label is 3, which is not a string"),
         ({"id": "a", "labels": ["dog", " "]}, "a label is blank"),
         ({"id": "a", "labels": 2}, "labels is 2; a list"),
         ({"id": "a", "split": 1}, "split is 1"),

@@ -27,12 +27,12 @@ class TestFinding:
     def test_several_candidates_are_named(self, tmp_path: Path) -> None:
         for name in ("one.csv", "two.csv"):
             (tmp_path / name).write_text("id\n1\n")
-        with pytest.raises(ManifestError, match=r"2 files .*one\.csv, two\.csv.*name one"):
+        with pytest.raises(ManifestError, match=r"2 files .*one\.csv, two\.csv.*choose one"):
             read_collection(tmp_path)
         assert read_collection(tmp_path / "two.csv").ids == ("1",)
 
     def test_an_empty_folder_says_what_is_expected(self, tmp_path: Path) -> None:
-        with pytest.raises(ManifestError, match=r"no manifest; expected is items\.jsonl"):
+        with pytest.raises(ManifestError, match=r"no manifest; expected: items\.jsonl"):
             read_collection(tmp_path)
 
     def test_nothing_there(self, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ class TestFinding:
 
     def test_a_name_without_meaning_needs_a_format(self, tmp_path: Path) -> None:
         path = write_jsonl(tmp_path / "items.txt", [{"id": 1}])
-        with pytest.raises(UsageError, match="say which of csv, imagefolder, jsonl, parquet"):
+        with pytest.raises(UsageError, match="may be one of csv, imagefolder, jsonl, parquet"):
             read_collection(path)
         assert read_collection(path, format="jsonl").ids == ("1",)
 
@@ -60,7 +60,7 @@ class TestBadRows:
         with pytest.raises(ManifestError) as caught:
             read_collection(self.bad(tmp_path))
         text = str(caught.value)
-        assert "items.jsonl: 9 of 13 rows cannot be used: row 5: there is no id" in text
+        assert "items.jsonl: 9 of 13 rows cannot be used: row 5: the id is missing" in text
         assert "row 9" in text
         assert "row 10" not in text
         assert "and 4 more" in text

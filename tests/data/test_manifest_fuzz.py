@@ -40,7 +40,10 @@ def items_or_error(path: Path, content: bytes) -> Collection | None:
     assert len(set(kept.ids)) == len(kept)
     for item in kept.items:
         assert item.id.strip()
-        json.dumps([item.id, item.image, item.text, item.labels], ensure_ascii=False).encode()
+        json.dumps(
+            [item.id, item.sources.get("image"), item.sources.get("text"), item.labels],
+            ensure_ascii=False,
+        ).encode()
     try:
         assert read_collection(path).ids == kept.ids
         assert not scan.bad_rows
@@ -122,7 +125,8 @@ def test_what_is_written_is_read(folder: Path, rows: list[dict[str, object]]) ->
     kept = items_or_error(folder / "items.jsonl", text.encode())
     assert kept is not None
     assert [
-        {"id": item.id, "text": item.text, "labels": list(item.labels)} for item in kept.items
+        {"id": item.id, "text": item.sources.get("text"), "labels": list(item.labels)}
+        for item in kept.items
     ] == rows
     table = io.StringIO()
     writer = csv.DictWriter(table, ["id", "text", "labels"])
@@ -130,6 +134,6 @@ def test_what_is_written_is_read(folder: Path, rows: list[dict[str, object]]) ->
     writer.writerows(row | {"labels": json.dumps(row["labels"])} for row in rows)
     again = items_or_error(folder / "t.csv", table.getvalue().encode())
     assert again is not None
-    assert [(item.id, item.text, item.labels) for item in again.items] == [
-        (item.id, item.text, item.labels) for item in kept.items
+    assert [(item.id, item.sources.get("text"), item.labels) for item in again.items] == [
+        (item.id, item.sources.get("text"), item.labels) for item in kept.items
     ]

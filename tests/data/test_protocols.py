@@ -77,7 +77,7 @@ def test_the_draw_is_that_of_the_sizes() -> None:
             100,
             3,
             "dchmt-nuswide",
-            "has 100 items of 3 classes, no version that is known here; protocol dchmt-nuswide "
+            "has 100 items of 3 classes, which is not a known version; protocol dchmt-nuswide "
             "needs NUS-WIDE with 21 classes: convert with --version tc21",
         ),
     ],

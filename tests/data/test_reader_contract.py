@@ -82,7 +82,13 @@ class TestEveryReader:
         path = WRITERS[name](tmp_path, ROWS)
         collection = read_collection(path)
         found = [
-            (item.id, item.image, item.text, list(item.labels), item.split)
+            (
+                item.id,
+                item.sources.get("image"),
+                item.sources.get("text"),
+                list(item.labels),
+                item.split,
+            )
             for item in collection.items
         ]
         expected = [
@@ -113,7 +119,7 @@ class TestEveryReader:
         first, _, third = (entry.row for entry in READERS[name].read(path))
         with pytest.raises(ManifestError) as caught:
             read_collection(path)
-        assert f"row {third}: id 'a' is that of row {first} already" in str(caught.value)
+        assert f"row {third}: id 'a' is already used by row {first}" in str(caught.value)
         assert str(path) in str(caught.value)
 
     def test_no_item_says_what_is_expected(self, name: str, tmp_path: Path) -> None:
@@ -122,7 +128,7 @@ class TestEveryReader:
             pq.write_table(pa.table({"id": pa.array([], pa.string())}), path)
         else:
             path.write_bytes(b"")
-        with pytest.raises(ManifestError, match=r"has no items; expected is .*id|file_name"):
+        with pytest.raises(ManifestError, match=r"has no items; expected: .*id|file_name"):
             read_collection(path)
 
     def test_damaged_bytes_are_no_crash(self, name: str, tmp_path: Path) -> None:

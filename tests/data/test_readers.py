@@ -45,7 +45,7 @@ class TestJsonl:
         monkeypatch.setattr(base, "MAX_LINE_BYTES", 100)
         path = tmp_path / "items.jsonl"
         path.write_text('{"id": 1}\n{"id": 2, "text": "' + "x" * 200 + '"}\n{"id": 3}\n')
-        assert problems(path) == ["row 2: longer than 100 bytes; nothing read after"]
+        assert problems(path) == ["row 2: longer than 100 bytes; the rest is ignored"]
 
     def test_deep_nesting_is_a_problem_not_a_crash(self, tmp_path: Path) -> None:
         path = tmp_path / "items.jsonl"
@@ -78,13 +78,13 @@ class TestCsv:
         path.write_bytes(b'\xef\xbb\xbfid,text\r\n1,"two\r\nlines"\r\n\r\n2,x\r\n3\r\n')
         scan = scan_manifest(path)
         assert [(item.id, item.row) for item in scan.items] == [("1", 2), ("2", 5)]
-        assert problems(path) == ["row 6: 1 cells under a header of 2"]
+        assert problems(path) == ["row 6: 1 cells, but the header has 2"]
 
     def test_tabs_separate_tsv(self, tmp_path: Path) -> None:
         path = tmp_path / "t.tsv"
         path.write_text("id\ttext\tlabels\n1\ta, b\tx;y\n")
         (item,) = read_collection(path).items
-        assert (item.text, item.labels) == ("a, b", ("x", "y"))
+        assert (item.sources.get("text"), item.labels) == ("a, b", ("x", "y"))
 
     @pytest.mark.parametrize(
         ("content", "says"),
@@ -146,12 +146,12 @@ class TestImagefolder:
     def test_names_of_columns(self, line: str, labels: tuple[str, ...], tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text(line)
         (item,) = read_collection(tmp_path).items
-        assert (item.id, item.image, item.labels) == ("a.jpg", "a.jpg", labels)
+        assert (item.id, item.sources.get("image"), item.labels) == ("a.jpg", "a.jpg", labels)
 
     def test_tables_too(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.csv").write_text("file_name,text,tags\na.jpg,hello,x|y\n")
         (item,) = read_collection(tmp_path).items
-        assert (item.id, item.text, item.labels) == ("a.jpg", "hello", ("x", "y"))
+        assert (item.id, item.sources.get("text"), item.labels) == ("a.jpg", "hello", ("x", "y"))
 
     def test_neither_file_nor_id(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text('{"text": "x"}\n{"id": 2, "text": "y"}\n{"id"')

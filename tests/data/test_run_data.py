@@ -28,7 +28,7 @@ def test_the_parts_of_a_run(tmp_path: Path) -> None:
 def test_a_collection_that_moved_can_be_named(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "data").rename(tmp_path / "moved")
-    with pytest.raises(ModelError, match=r"is no longer at .*; say where it is now with --data"):
+    with pytest.raises(ModelError, match=r"is no longer at .*; give its new location with --data"):
         read_run_collection(run.folder)
     assert read_run_collection(run.folder, data=tmp_path / "moved").ids == run.collection.ids
 

@@ -34,9 +34,9 @@ class TestValue:
     @pytest.mark.parametrize(
         ("parts", "says"),
         [
-            (([1], [1], []), "named twice"),
-            (([1, 1], [], []), "named twice"),
-            (([], [2], [2]), "named twice"),
+            (([1], [1], []), "occurs twice"),
+            (([1, 1], [], []), "occurs twice"),
+            (([], [2], [2]), "occurs twice"),
             (([5], [], []), "outside of 0 to 4"),
             (([-1], [], []), "outside of 0 to 4"),
         ],
@@ -113,7 +113,7 @@ class TestFile:
             ({"seed": "0"}, "seed is '0'"),
             ({"query": "item-1"}, "'query' must be a list of ids"),
             ({"validation": [3]}, "'validation' must be a list of ids"),
-            ({"train": ["item-1", "item-1"]}, "named twice"),
+            ({"train": ["item-1", "item-1"]}, "occurs twice"),
             ({"fingerprint": 3}, "'fingerprint' must be an object"),
             ({"fingerprint": {}}, "it had None items to search"),
         ],

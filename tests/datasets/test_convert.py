@@ -116,8 +116,8 @@ class TestWhichDataSet:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            (ConvertOptions(captions="first"), "wikipedia has no use for the option 'captions'"),
-            (ConvertOptions(version="dcmh"), "wikipedia has one version only"),
+            (ConvertOptions(captions="first"), "wikipedia has no option 'captions'"),
+            (ConvertOptions(version="dcmh"), "wikipedia has only one version"),
         ],
     )
     def test_options_that_a_data_set_lacks(

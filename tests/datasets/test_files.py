@@ -36,7 +36,7 @@ def test_four_folders_deep_and_no_deeper(tmp_path: Path) -> None:
     found = put(tmp_path / "1" / "2" / "3" / "4" / "here.txt")
     put(tmp_path / "1" / "2" / "3" / "4" / "5" / "deeper.txt")
     assert need_below(tmp_path, "here.txt", what="a file") == found
-    with pytest.raises(DataError, match=r"has no deeper\.txt \(a file\), nor have the folders"):
+    with pytest.raises(DataError, match=r"and the folders in it have no deeper\.txt \(a file\)"):
         need_below(tmp_path, "deeper.txt", what="a file")
 
 

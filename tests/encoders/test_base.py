@@ -27,7 +27,7 @@ def test_options_take_the_type_of_their_default(argument: str, changed: dict[str
     [
         ("word=7", "did you mean 'words'"),
         ("words", "words has no value"),
-        ("words=many", "bow:words is 'many'; a whole number"),
+        ("words=many", "bow:words is 'many'; an integer"),
         ("normalize=maybe", "bow:normalize is 'maybe'"),
     ],
 )

@@ -85,9 +85,11 @@ def test_only_the_train_texts_teach(scenes: Collection) -> None:
     train = np.arange(40)
     encoder = make_encoder("bow:words=9999", modality="text", collection=scenes, train=train)
     assert isinstance(encoder, BagOfWords)
-    known = {word for position in train for word in words_of(scenes.texts[position] or "")}
+    known = {
+        word for position in train for word in words_of(scenes.sources("text")[position] or "")
+    }
     assert set(encoder.words) == known
-    assert known < {word for text in scenes.texts for word in words_of(text or "")}
+    assert known < {word for text in scenes.sources("text") for word in words_of(text or "")}
 
 
 def test_options_and_the_number_of_words(scenes: Collection) -> None:

@@ -133,7 +133,7 @@ def test_a_damaged_shard_is_left_out_with_a_warning(
     assert [kept.get(key(number)) is None for number in range(6)] == [True] * 4 + [False] * 2
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "damaged cache file" in caplog.text
-    assert "encoded anew" in caplog.text
+    assert "encoded again" in caplog.text
 
 
 def test_many_shards_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(
     (tmp_path / "file").write_text("in the way")
     with CachedFeatures(tmp_path / "file" / "folder", dim=DIM) as kept:
         kept.add(key(0), row(0))
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
 WRITER = textwrap.dedent(

@@ -309,7 +309,7 @@ def test_a_stopped_encoding_goes_on_where_it_was(
     assert 0 < kept < len(scenes)
     encoder = Counting()
     resumed = encode_collection(encoder, scenes, cache=FeatureCache(tmp_path))
-    distinct = len({path.read_bytes() for path in scenes.image_paths if path is not None})
+    distinct = len({path.read_bytes() for path in scenes.sources("image") if path is not None})
     assert distinct - kept <= encoder.seen <= len(scenes) - kept
     fresh = encode_collection(ImageDescriptor(), scenes)
     np.testing.assert_allclose(resumed.values, fresh.values, rtol=1e-5, atol=1e-6)

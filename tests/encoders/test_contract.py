@@ -67,8 +67,8 @@ def made(scenes: Collection, places: dict[str, Path]) -> Any:
 
 def inputs_for(encoder: BatchEncoder, scenes: Collection) -> Sequence[Any]:
     if encoder.modality == "text":
-        return [*SENTENCES, "", "zzz", *(text for text in scenes.texts[:5] if text)]
-    return [path for path in scenes.image_paths[:12] if path is not None]
+        return [*SENTENCES, "", "zzz", *(text for text in scenes.sources("text")[:5] if text)]
+    return [path for path in scenes.sources("image")[:12] if path is not None]
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_ids_must_fit(write: Any) -> None:
 
 
 def test_a_file_without_matrix_says_what_it_has(write: Any) -> None:
-    with pytest.raises(FeatureError, match=r"no matrix of numbers in it \(found: cube \(2, 3, 2\)"):
+    with pytest.raises(FeatureError, match=r"no numeric matrix \(found: cube \(2, 3, 2\)"):
         open_table(write(cube=np.zeros((2, 3, 2))))
 
 

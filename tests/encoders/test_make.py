@@ -78,7 +78,7 @@ def test_encoders_follow_the_protocol() -> None:
         ("/nowhere/at/all", "no such folder"),
         ("a/b/c", "no such folder"),
         ("", "no such folder"),
-        ("bow:words=x", "a whole number"),
+        ("bow:words=x", "an integer is expected"),
     ],
 )
 def test_wrong_specs_are_refused_with_a_hint(spec: str, message: str) -> None:

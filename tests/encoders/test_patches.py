@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.linear_model import RidgeClassifier
 
 from proxyhash.encoders import ImageDescriptor, PatchFeatures, make_encoder
-from proxyhash.encoders.patch_learning import (
+from proxyhash.encoders.patches import (
     CONTRAST,
     PatchVocabulary,
     learn_vocabulary,
@@ -129,7 +129,7 @@ def test_statistics_must_fit_the_vocabulary() -> None:
 
 def test_things_are_recognized_better_than_by_the_descriptor(scenes: Collection) -> None:
     train, rest = np.arange(140), np.arange(140, 200)
-    paths = [path for path in scenes.image_paths if path is not None]
+    paths = [path for path in scenes.sources("image") if path is not None]
     labels = scenes.labels[:, scenes.labels[:140].sum(axis=0) > 10] * 2 - 1
     right = []
     for encoder in (PatchFeatures.fit(paths[:140], count=64), ImageDescriptor()):

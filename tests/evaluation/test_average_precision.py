@@ -167,7 +167,7 @@ def test_weighted_ap_is_the_mean_over_every_order(case: Case) -> None:
 
 
 def test_stable_ties_need_the_order_of_the_gallery() -> None:
-    with pytest.raises(ValueError, match="stable ties need stable_sums"):
+    with pytest.raises(ValueError, match="ties 'stable' need stable_sums"):
         average_precision(Case.draw(0).ranking.tally(), ties="stable")
 
 

@@ -53,8 +53,8 @@ def evaluate(run: Run, **protocol: object) -> Evaluation:
 @pytest.mark.parametrize("name", DIRECTIONS)
 def test_each_direction_searches_what_has_the_modality(run: Run, name: str, gallery: str) -> None:
     asked, searched = DIRECTIONS[name]
-    there = {"image": run.codes.has_image, "text": run.codes.has_text}
-    codes = {"image": run.codes.image_codes, "text": run.codes.text_codes}
+    there = {"image": run.codes.has("image"), "text": run.codes.has("text")}
+    codes = {"image": run.codes.of("image"), "text": run.codes.of("text")}
     positions = range(20, ITEMS) if gallery == "literature" else range(60, ITEMS)
     rows = [position for position in range(20) if there[asked][position]]
     columns = [position for position in positions if there[searched][position]]
@@ -75,9 +75,9 @@ def test_each_direction_searches_what_has_the_modality(run: Run, name: str, gall
 
 def test_means_over_queries_follow_the_definitions(run: Run) -> None:
     found = evaluate(run).directions["image_to_text"]
-    rows = np.flatnonzero(run.codes.has_image[:20])
-    columns = 20 + np.flatnonzero(run.codes.has_text[20:])
-    table = distances(run.codes.image_codes[rows], run.codes.text_codes[columns])
+    rows = np.flatnonzero(run.codes.has("image")[:20])
+    columns = 20 + np.flatnonzero(run.codes.has("text")[20:])
+    table = distances(run.codes.of("image")[rows], run.codes.of("text")[columns])
     labels = run.collection.labels
     relevant = (labels[rows][:, None] & labels[columns][None]).any(axis=2)
     kept = relevant.any(axis=1)
@@ -167,9 +167,9 @@ def test_metrics_json(run: Run) -> None:
     assert metrics["strict"]["map"] == pytest.approx(evaluate(run, gallery="strict").map)
     assert metrics["strict"]["protocol"]["gallery"] == "strict"
     assert metrics["bit_statistics"]["proxies"]["count"] == 5
-    assert metrics["bit_statistics"]["image"]["codes"] == run.codes.has_image[20:].sum()
+    assert metrics["bit_statistics"]["image"]["codes"] == run.codes.has("image")[20:].sum()
     direction = metrics["directions"]["text_to_image"]
-    assert direction["queries_missing"] == (~run.codes.has_text[:20]).sum()
+    assert direction["queries_missing"] == (~run.codes.has("text")[:20]).sum()
     assert set(direction["precision_at"]) == {"1", "10"}
     curve = metrics["curves"]["text_to_image"]
     assert len(curve["radius"]) == len(curve["recall"]) == 17
@@ -203,10 +203,10 @@ def test_a_collection_without_texts(run: Run) -> None:
 
 
 def test_other_items_are_refused(run: Run) -> None:
-    with pytest.raises(DataError, match="the labels are of 79 items and the codes of 80"):
+    with pytest.raises(DataError, match="the labels have 79 items and the codes 80"):
         evaluate_codes(run.codes, run.collection.labels[1:], run.split)
     small = Split.of(40, query=[0], train=[], validation=[], seed=0, source="drawn")
-    with pytest.raises(DataError, match="the split are of 40 items and the codes of 80"):
+    with pytest.raises(DataError, match="the split has 40 items and the codes 80"):
         evaluate_codes(run.codes, run.collection.labels, small)
     renamed = CodeFile(
         tuple(f"other-{item}" for item in range(ITEMS)),
@@ -214,7 +214,7 @@ def test_other_items_are_refused(run: Run) -> None:
         run.codes.present,
         bits=16,
     )
-    with pytest.raises(DataError, match="the codes are of other items than"):
+    with pytest.raises(DataError, match="the codes do not belong to the items of"):
         evaluate_both_galleries(renamed, run.collection, run.split)
 
 

@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib")
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_images_are_drawn(tmp_path: Path, strict: bool) -> None:
+def test_plots_are_written(tmp_path: Path, strict: bool) -> None:
     run = make_run(tmp_path, strict=strict)
     for gallery, suffix in (("literature", ""), ("strict", "-strict")):  # without strict: empty
         evaluation = evaluate_codes(
@@ -39,7 +39,7 @@ def test_images_are_drawn(tmp_path: Path, strict: bool) -> None:
 
 
 @pytest.mark.parametrize("modalities", [("text",), ("image", "text", "sound")])
-def test_any_number_of_directions_is_drawn(tmp_path: Path, modalities: tuple[str, ...]) -> None:
+def test_any_number_of_directions_is_plotted(tmp_path: Path, modalities: tuple[str, ...]) -> None:
     run = make_run(tmp_path)
     codes = with_sound(run.codes)
     codes = replace(

@@ -22,7 +22,7 @@ def test_json_and_back() -> None:
         ({"ties": "expectd"}, "ties is 'expectd'; .*did you mean 'expected'"),
         ({"divisor": "all"}, "divisor is 'all'; it must be one of hits, min, relevant"),
         ({"gallery": "full"}, "gallery is 'full'; it must be one of literature, strict"),
-        ({"cutoff": 0}, "cutoff is 0; it must be at least 1, or left out"),
+        ({"cutoff": 0}, "cutoff is 0; it must be at least 1, or None"),
     ],
 )
 def test_wrong_values_are_refused(values: dict[str, object], message: str) -> None:

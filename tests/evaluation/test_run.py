@@ -42,7 +42,7 @@ def test_one_gallery_alone(tmp_path: Path) -> None:
 def test_a_run_without_a_strict_gallery(tmp_path: Path) -> None:
     run = make_run(tmp_path, strict=False)
     assert len(evaluate_run(read_run(run.folder)).evaluations) == 1
-    with pytest.raises(UsageError, match="so there is no strict gallery; use --gallery literature"):
+    with pytest.raises(UsageError, match="strict gallery is empty; use --gallery literature"):
         evaluate_run(read_run(run.folder), gallery="strict")
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from proxyhash.encoders import BagOfWords
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.files import write_json
-from proxyhash.hashing import HashModel
+from proxyhash.hashing import HashModel, model_folder
 from proxyhash.proxies import Proxies
 from tests.hashing.tiny_encoder import TinyPixels, build_model
 
@@ -137,7 +137,7 @@ def test_other_folders_are_not_overwritten(scenes: Collection, tmp_path: Path) -
         ("model.json", r"is not a model folder \(it has no model\.json\)"),
         ("networks.safetensors", r"networks\.safetensors is missing; copy"),
         ("proxies.safetensors", r"proxies\.safetensors is missing; copy"),
-        ("text_encoder/encoder.json", r"text_encoder is no saved encoder"),
+        ("text_encoder/encoder.json", r"text_encoder is not a saved encoder"),
     ],
 )
 def test_a_missing_file_is_named(folder: Path, name: str, sentence: str) -> None:
@@ -188,7 +188,7 @@ def test_a_flipped_bit_is_noticed_or_harmless(folder: Path) -> None:
         ({"networks": {"image": {"dim_in": "x", "bits": 20}}}, "does not describe a network"),
         ({"networks": {"../image": {}}}, "key 'networks"),
         ({"encoders": {"../../image": "0" * 64}}, "key 'encoders"),
-        ({"fingerprint": "0" * 64}, "does not have the fingerprint of the files beside it"),
+        ({"fingerprint": "0" * 64}, "does not have the fingerprint of the files next to it"),
         (
             {"encoders": {"image": "0" * 64}},
             "does not hold the encoder of this model",
@@ -257,7 +257,7 @@ def _change(tensors: dict[str, torch.Tensor]) -> None:
         (_stray, r"holds 'sound\.bias', which belongs to no network"),
         (_reshape, r"'image\.mean' is torch\.float32 \(4,\) where torch\.float32 \(27,\)"),
         (_retype, r"'image\.mean' is torch\.float64"),
-        (_change, "does not have the fingerprint of the files beside it"),
+        (_change, "does not have the fingerprint of the files next to it"),
     ],
 )
 def test_wrong_weights_are_explained(
@@ -296,8 +296,18 @@ def test_encoders_are_read_when_they_are_used(folder: Path) -> None:
     model = HashModel.load(folder)
     shutil.rmtree(folder / "image_encoder")
     assert model.encode_texts(["a red circle"]).shape == (1, 3)
-    with pytest.raises(ModelError, match="image_encoder is no saved encoder"):
+    with pytest.raises(ModelError, match="image_encoder is not a saved encoder"):
         model.encode_images([b""])
+
+
+def test_the_model_folder_is_found_from_either_side(tmp_path: Path) -> None:
+    write_json(tmp_path / "run" / "model" / "model.json", {})
+    assert model_folder(tmp_path / "run") == tmp_path / "run" / "model"
+    assert model_folder(tmp_path / "run" / "model") == tmp_path / "run" / "model"
+    with pytest.raises(ModelError, match="holds no trained model"):
+        model_folder(tmp_path)
+    with pytest.raises(ModelError, match="does not exist"):
+        model_folder(tmp_path / "nowhere")
 
 
 def test_nothing_is_pickled(folder: Path) -> None:

@@ -84,7 +84,7 @@ def test_encoding_leaves_the_network_as_it_was(model: HashModel) -> None:
 
 
 def test_images_and_texts_go_through_their_encoders(model: HashModel, scenes: Collection) -> None:
-    paths = [path for path in scenes.image_paths if path is not None][:3]
+    paths = [path for path in scenes.sources("image") if path is not None][:3]
     encoders = _parts(model)["encoders"]
     expected = model.encode_features(encoders["image"].encode(paths), modality="image")
     assert np.array_equal(model.encode_images(paths), expected)
@@ -105,14 +105,14 @@ def test_a_collection_has_codes_where_it_has_items(
     codes = model.encode_collection(scenes, cache=FeatureCache(tmp_path))
     assert codes.ids == scenes.ids
     assert (codes.bits, codes.model) == (BITS, model.fingerprint)
-    assert codes.has_image.tolist() == [path is not None for path in scenes.image_paths]
-    assert codes.has_text.tolist() == [text is not None for text in scenes.texts]
-    position = int(np.flatnonzero(codes.has_image & codes.has_text)[7])
-    path, text = scenes.image_paths[position], scenes.texts[position]
+    assert codes.has("image").tolist() == [path is not None for path in scenes.sources("image")]
+    assert codes.has("text").tolist() == [text is not None for text in scenes.sources("text")]
+    position = int(np.flatnonzero(codes.has("image") & codes.has("text"))[7])
+    path, text = scenes.sources("image")[position], scenes.sources("text")[position]
     assert path is not None
     assert text is not None
-    assert np.array_equal(model.encode_images([path])[0], codes.image_codes[position])
-    assert np.array_equal(model.encode_texts([text])[0], codes.text_codes[position])
+    assert np.array_equal(model.encode_images([path])[0], codes.of("image")[position])
+    assert np.array_equal(model.encode_texts([text])[0], codes.of("text")[position])
 
 
 def test_a_loaded_model_gives_the_same_bits(
@@ -128,8 +128,8 @@ def test_a_loaded_model_gives_the_same_bits(
         logits = again.logits(features, modality=modality)
         assert np.array_equal(logits, model.logits(features, modality=modality))
     before, after = model.encode_collection(scenes), again.encode_collection(scenes)
-    assert np.array_equal(after.image_codes, before.image_codes)
-    assert np.array_equal(after.text_codes, before.text_codes)
+    assert np.array_equal(after.of("image"), before.of("image"))
+    assert np.array_equal(after.of("text"), before.of("text"))
     assert after.model == before.model
 
 
@@ -148,8 +148,8 @@ def test_another_process_gives_the_same_bits(
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=ROOT)
     found = np.load(tmp_path / "codes.npz")
     expected = model.encode_collection(scenes)
-    assert np.array_equal(found["image_codes"], expected.image_codes)
-    assert np.array_equal(found["text_codes"], expected.text_codes)
+    assert np.array_equal(found["image_codes"], expected.of("image"))
+    assert np.array_equal(found["text_codes"], expected.of("text"))
     assert str(found["model"]) == model.fingerprint
 
 
@@ -202,8 +202,8 @@ def test_a_model_of_one_modality(scenes: Collection, tmp_path: Path) -> None:
     assert model.encoder("image") is None
     assert "image" not in model.info()
     codes = model.encode_collection(scenes)
-    assert not codes.has_image.any()
-    assert codes.has_text.any()
+    assert not codes.has("image").any()
+    assert codes.has("text").any()
     with pytest.raises(UsageError, match="has no image network, it encodes texts only"):
         model.encode_images([])
     with pytest.raises(UsageError, match="has no image network"):
@@ -218,7 +218,7 @@ def test_a_model_without_its_encoder_takes_features(scenes: Collection, tmp_path
     assert not (tmp_path / "model" / "image_encoder").exists()
     assert model.encode_features(_features(model, 4), modality="image").shape == (4, 3)
     with pytest.raises(UsageError, match="saved without its image encoder; pass features"):
-        model.encode_images([scenes.image_paths[0]])
+        model.encode_images([scenes.sources("image")[0]])
 
 
 def test_wrong_inputs_are_said(model: HashModel) -> None:
@@ -284,6 +284,6 @@ def test_any_modality_has_a_place(scenes: Collection, tmp_path: Path) -> None:
 
 
 def test_a_modality_needs_a_plain_name(model: HashModel) -> None:
-    for name in ("../image", "Image", "image.x", ""):
+    for name in ("../image", "Image", "image.x", "", "bits"):
         with pytest.raises(UsageError, match="the name of a modality has lower-case letters"):
             HashModel(**_parts(model) | {"networks": {name: model.networks["image"]}})

@@ -59,7 +59,7 @@ class TinyPixels(BatchEncoder):
 def build_model(collection: Collection, *, seed: int = 0, bits: int = BITS) -> HashModel:
     """An untrained model with every kind of layer, whose batch statistics have seen data."""
     images = TinyPixels()
-    texts = BagOfWords.fit([text for text in collection.texts if text], words=40)
+    texts = BagOfWords.fit([text for text in collection.sources("text") if text], words=40)
     image_network = HashingNetwork(images.dim, bits, hidden=(16,), standardize=True, seed=seed)
     image_network.fit_standardization(torch.rand(9, images.dim) * 255)
     text_network = HashingNetwork(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax, partial_softmax
-from proxyhash.losses.margin_dynamic import reference_sigma
+from proxyhash.losses.margin_dynamic_softmax import reference_sigma
 from tests.losses import reference
 
 Loss = Callable[..., Tensor]
@@ -81,7 +81,7 @@ def test_gradient_is_that_of_finite_differences(loss: Loss, loop: Loss) -> None:
 
 
 @each_loss
-def test_order_of_items_and_categories_is_indifferent(loss: Loss, loop: Loss) -> None:
+def test_order_of_items_and_classes_is_indifferent(loss: Loss, loop: Loss) -> None:
     logits, labels = _batch()
     value = loss(logits, labels, gamma=GAMMA, sigma=SIGMA)
     rows, columns = torch.randperm(7), torch.randperm(5)

@@ -98,7 +98,7 @@ def test_orthohash(parts):
 @pytest.mark.parametrize(
     ("classes", "scale"), [(25, 4.4945), (11, 3.2563), (3, 0.9803), (1, 0.9803)]
 )
-def test_the_scale_of_orthohash_follows_the_number_of_categories(classes, scale):
+def test_the_scale_of_orthohash_follows_the_number_of_classes(classes, scale):
     context = Context(torch.ones(4, classes), BITS, seed=0, modalities=MODALITIES)
     assert make_objective("orthohash", context, {}).scale == pytest.approx(scale, abs=1e-4)
     assert make_objective("orthohash", context, {"scale": 8}).scale == 8
@@ -188,7 +188,7 @@ def test_label_codes(parts):
     ]
 
 
-def test_bits_are_dealt_to_the_most_frequent_categories_first():
+def test_bits_are_dealt_to_the_most_frequent_classes_first():
     labels = torch.tensor([[0, 1, 1], [0, 1, 0], [1, 0, 1], [0, 1, 1]]).float()
     assert deal_bits(labels, 7).tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert deal_bits(labels, 3).tolist() == [0, 1, 2]

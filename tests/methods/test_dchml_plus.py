@@ -77,7 +77,7 @@ def test_mixing_keeps_features_and_labels_in_step_and_leaves_the_unlabeled_alone
     assert (same == labels).all()
 
 
-def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_category():
+def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_class():
     toy, nets, objective, _ = started(refit=300, noise=0.0)
 
     def loss():

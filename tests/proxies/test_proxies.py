@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from proxyhash.errors import ModelError, UsageError
-from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.proxies import Proxies, check_capacity
 from tests.proxies import brute_force
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_figures_are_those_of_counting_word_by_word() -> None:
     assert (proxies.classes, proxies.bits) == (6, 11)
 
 
-def test_one_category_has_no_pair() -> None:
+def test_one_class_has_no_pair() -> None:
     proxies = _proxies(classes=1)
     assert (proxies.minimum_distance, proxies.mean_distance) == (11, 11.0)
     assert proxies.distance_histogram().sum() == 0
@@ -88,9 +88,9 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_room() -> None:
-    check_room(8, 3)
-    check_room(10**6, 128)
+    check_capacity(8, 3)
+    check_capacity(10**6, 128)
     with pytest.raises(UsageError, match=r"9 classes do not fit in 3 bits \(at most 8 codes\)"):
-        check_room(9, 3)
+        check_capacity(9, 3)
     with pytest.raises(UsageError, match="at least 1"):
-        check_room(0, 3)
+        check_capacity(0, 3)

@@ -13,7 +13,6 @@ import pytest
 from proxyhash.data.run_data import read_run_collection
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_json
-from proxyhash.hashing import model_folder
 from proxyhash.search import RunSearcher
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def test_a_gallery_without_the_modality(run: Path) -> None:
 def test_folders_that_are_no_runs(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere does not exist; give the folder that"):
         RunSearcher.open(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match="is no run folder"):
+    with pytest.raises(ModelError, match="is not a run folder"):
         RunSearcher.open(tmp_path)
     (run / "codes.npz").unlink()
     with pytest.raises(ModelError, match=r"has no codes.npz; the training did not finish"):
@@ -170,21 +169,11 @@ def test_a_collection_that_changed_is_refused(run: Path) -> None:
 
 def test_a_collection_that_moved_can_be_named(run: Path) -> None:
     (run.parent / "data").rename(run.parent / "moved")
-    with pytest.raises(ModelError, match="say where it is now with --data"):
+    with pytest.raises(ModelError, match="give its new location with --data"):
         RunSearcher.open(run)
     searcher = RunSearcher.open(run, data=run.parent / "moved")
     assert pairs(searcher.search_id("b", k=1)) == [(0, "b")]
     assert read_json(run / "config.json")["data"].endswith("data")
-
-
-def test_the_model_folder_is_found_from_either_side(tmp_path: Path) -> None:
-    write_json(tmp_path / "run" / "model" / "model.json", {})
-    assert model_folder(tmp_path / "run") == tmp_path / "run" / "model"
-    assert model_folder(tmp_path / "run" / "model") == tmp_path / "run" / "model"
-    with pytest.raises(ModelError, match="holds no trained model"):
-        model_folder(tmp_path)
-    with pytest.raises(ModelError, match="does not exist"):
-        model_folder(tmp_path / "nowhere")
 
 
 def test_opening_a_run_does_not_load_torch(run: Path) -> None:

@@ -55,7 +55,7 @@ def without_image(hits: list[Hit]) -> list[tuple[str, int, dict[str, object]]]:
 
 
 def test_searches_are_those_of_the_searcher(client: Client, built: Built) -> None:
-    path = built.collection.image_paths[5]
+    path = built.collection.sources("image")[5]
     assert path is not None
     dogs = parse_filter_text("labels contains duck or labels contains boat")
     with Searcher.open(str(built.index)) as searcher:
@@ -75,7 +75,7 @@ def test_codes_are_those_of_the_model(client: Client, built: Built) -> None:
     model = HashModel.load(built.run / "model")
     texts = [f"a duck and {place} boats" for place in range(300)]
     np.testing.assert_array_equal(client.encode_texts(texts), model.encode_texts(texts))
-    path = built.collection.image_paths[0]
+    path = built.collection.sources("image")[0]
     assert path is not None
     np.testing.assert_array_equal(client.encode_image(path), model.encode_images([path]))
     assert client.encode_texts([]).shape == (0, 2)

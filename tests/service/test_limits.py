@@ -143,7 +143,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("name", TRAPS)
-def test_a_trap_is_refused_as_a_image(client: TestClient, name: str) -> None:
+def test_a_trap_is_refused_as_an_image(client: TestClient, name: str) -> None:
     start = time.perf_counter()
     answer = client.post("/v1/search/image", files={"image": (name, TRAPS[name], "image/png")})
     assert time.perf_counter() - start < 5

@@ -87,8 +87,8 @@ def test_a_search_finds_the_same(pair: Pair, body: dict[str, Any]) -> None:
     assert found == searched(pair.store, body)
 
 
-def test_a_image_finds_the_same(pair: Pair, built: Built) -> None:
-    path = built.collection.image_paths[3]
+def test_an_image_finds_the_same(pair: Pair, built: Built) -> None:
+    path = built.collection.sources("image")[3]
     assert path is not None
     for target in ("text", "image"):
         form: dict[str, Any] = {

@@ -59,10 +59,10 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Sear
     assert took["encode"] > 0
 
 
-def test_a_image_finds_what_the_searcher_finds(
+def test_an_image_finds_what_the_searcher_finds(
     client: TestClient, searcher: Searcher, built: Built
 ) -> None:
-    path = built.collection.image_paths[3]
+    path = built.collection.sources("image")[3]
     assert path is not None
     for target in ("text", "image"):
         options = json.dumps({"target": target, "k": 5})
@@ -229,7 +229,7 @@ def test_one_that_finds_too_much_does_not_spoil_those_beside_it(built: Built) ->
 def test_payloads_come_without_the_path_of_the_image(client: TestClient, built: Built) -> None:
     hit = client.post("/v1/search", json={"text": "a duck", "k": 1}).json()["hits"][0]
     item = built.collection.items[built.collection.positions[hit["id"]]]
-    assert hit["payload"]["text"] == item.text
+    assert hit["payload"]["text"] == item.sources["text"]
     assert hit["payload"]["labels"] == list(item.labels)
     assert "image" not in hit["payload"]
     assert "image" not in client.get(f"/v1/items/{hit['id']}").json()["payload"]

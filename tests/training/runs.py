@@ -1,4 +1,4 @@
-"""Small runs on the drawn scenes, and what is the same about two of them."""
+"""Small runs on the generated scenes, and what is the same about two of them."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""Whole runs on the drawn scenes: what is in the folder."""
+"""Whole runs on the generated scenes: what is in the folder."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from proxyhash.training import run as run_module
 from proxyhash.training.devices import use_precision
 from proxyhash.training.history import read_history
 from proxyhash.training.prepare import prepare
+from proxyhash.training.run import listen_for_stop
 from tests.training.runs import assert_same_run, config_of, rewrite
 
 
@@ -65,8 +69,8 @@ def test_codes_are_those_of_the_saved_model(finished, scenes):
     again = model.encode_collection(scenes)
     assert codes.ids == scenes.ids
     assert codes.model == model.fingerprint
-    assert (codes.image_codes == again.image_codes).all()
-    assert (codes.text_codes == again.text_codes).all()
+    assert (codes.of("image") == again.of("image")).all()
+    assert (codes.of("text") == again.of("text")).all()
     assert model.classes == scenes.classes
     assert model.method == "dchml"
 
@@ -76,7 +80,7 @@ def test_words_come_from_train_and_validation_texts_alone(finished, scenes):
     split = Split.load(folder / "split.json", scenes)
     encoder = load_encoder(folder / "model" / "text_encoder")
     teachers = np.union1d(split.train, split.validation)
-    texts = " ".join(scenes.texts[position].lower() for position in teachers)
+    texts = " ".join(scenes.sources("text")[position].lower() for position in teachers)
     assert set(encoder.words) <= set(re.findall(r"\w\w+", texts))
 
 
@@ -134,24 +138,24 @@ def test_items_with_gaps_take_part_with_what_they_have(scenes, tmp_path):
     result = train(config_of(data, tmp_path / "run", query=20, train=100, validation=15))
     collection = read_collection(data)
     codes = CodeFile.load(tmp_path / "run" / "codes.npz")
-    assert (codes.has_image == collection.has_image).all()
-    assert (codes.has_text == collection.has_text).all()
+    assert (codes.has("image") == collection.has("image")).all()
+    assert (codes.has("text") == collection.has("text")).all()
     split = Split.load(tmp_path / "run" / "split.json", collection)
-    assert not collection.has_image[split.train].all()  # they did take part
+    assert not collection.has("image")[split.train].all()  # they did take part
     assert 0 < result.metrics["map"]["image_to_text"] <= 1
 
 
 def test_images_that_cannot_be_read_fail_or_are_skipped(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", lambda *_: None)
     collection = read_collection(data)
-    collection.image_paths[3].write_bytes(b"no image")
+    collection.sources("image")[3].write_bytes(b"no image")
     with pytest.raises(DataError, match=collection.ids[3]):
         train(config_of(data, tmp_path / "run", epochs=1))
     config = config_of(data, tmp_path / "skipped", epochs=1, on_bad_item="skip")
     train(config)
     codes = CodeFile.load(tmp_path / "skipped" / "codes.npz")
-    assert not codes.has_image[3]
-    assert codes.has_image.sum() == len(collection) - 1
+    assert not codes.has("image")[3]
+    assert codes.has("image").sum() == len(collection) - 1
 
 
 def test_a_manifest_with_parts_is_followed_unless_told(scenes, tmp_path):
@@ -192,8 +196,8 @@ def test_a_collection_of_features_alone(scenes, tmp_path):
     encoders = {f"{name}_encoder": f"features:{name}.npy" for name in ("image", "text")}
     train(config_of(data, tmp_path / "run", epochs=1, **encoders))
     codes = CodeFile.load(tmp_path / "run" / "codes.npz")
-    assert codes.has_image.all()
-    assert codes.has_text.all()
+    assert codes.has("image").all()
+    assert codes.has("text").all()
 
 
 def test_precomputed_features(scenes, tmp_path):
@@ -281,3 +285,28 @@ def test_a_missing_tensorboard_is_told_before_the_work(scenes, tmp_path, monkeyp
     with pytest.raises(Exception, match=r"pip install 'proxyhash\[tensorboard\]'"):
         train(config_of(scenes.root, tmp_path / "run", tensorboard=True))
     assert not called
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_the_second_one_stops_at_once(number):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with listen_for_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_other_threads_listen_to_nothing():
+    heard = []
+
+    def work():
+        with listen_for_stop() as stop:
+            heard.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [False]

@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages call it: "flickr8k, dchml, 64 bits, seed 0"."""
+        """Name in messages: "flickr8k, dchml, 64 bits, seed 0"."""
         return f"{self.data}, {self.method}, {self.bits} bits, seed {self.seed}"
 
     @property
@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def record(self) -> Path:
-        """What it took; the last file that is written, so a cell that has it is finished."""
+        """Record of time and memory; written last, so a cell that has it is finished."""
         return self.folder / "cell.json"
 
     @property
@@ -63,12 +63,12 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the cell is filled."""
         return self.record.is_file()
 
     @cached_property
     def changes(self) -> tuple[str, ...]:
-        """What the suite now says otherwise than a finished cell was made with, in words."""
+        """Differences between the suite and the settings of a finished cell, in words."""
         if not self.finished:
             return ()
         try:
@@ -88,13 +88,15 @@ class Cell:
         """Remove what an earlier run left.
 
         Raises:
-            UsageError: the folder holds something else than a run.
+            UsageError: the folder is not a run folder.
         """
         if not self.folder.exists():
             return
         known = {"config.json", "split.json", "history.jsonl", "metrics.json", "codes.npz"}
         if not any((self.folder / name).is_file() for name in known):
-            raise UsageError(f"{self.folder} holds no run, so it is left alone; move it away")
+            raise UsageError(
+                f"{self.folder} is not a run folder, so it is not removed; move it away"
+            )
         self.record.unlink(missing_ok=True)  # first, so that no half removed cell looks finished
         shutil.rmtree(self.folder)
 
@@ -115,7 +117,7 @@ def cells_of(suite: Suite, out: Path) -> list[Cell]:
 
 
 def collection_path(data: DataSet, out: Path) -> Path:
-    """Return where a data set's collection lies, or will lie once it was made."""
+    """Return the path of a data set's collection, which may not be made yet."""
     return data.path or out / "data" / slug(data.name)
 
 

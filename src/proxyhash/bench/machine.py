@@ -1,4 +1,4 @@
-"""What the machine has, how many processes share it, and why."""
+"""Cores and memory of the machine, and how many processes share them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Share:
-    """How the work is shared out.
+    """Number of processes, with their threads and memory.
 
     Attributes:
         processes: worker processes.
@@ -77,12 +77,12 @@ def share_machine(
     budget = available * 0.75 if memory is None else memory * GIB - taken
     each = _BASE + _COPIES * features + 8 * parameters
     fitting = int(budget // each)
-    said = f"3/4 of {available / GIB:.1f} GiB available"
+    source = f"3/4 of {available / GIB:.1f} GiB available"
     if memory is not None:
-        said = f"{memory:g} GiB less what this process has"
+        source = f"{memory:g} GiB less what this process has"
     if fitting < 1:
         raise UsageError(
-            f"one process needs about {each / GIB:.1f} GiB, and {budget / GIB:.1f} GiB ({said}) "
+            f"one process needs about {each / GIB:.1f} GiB, and {budget / GIB:.1f} GiB ({source}) "
             "may be used; give more with --memory"
         )
     wanted = processes or cores()
@@ -98,7 +98,7 @@ def share_machine(
         reason=(
             f"{_counted(count, 'process', 'processes')} of {_counted(threads, 'thread', 'threads')}"
             f" each: {asked}{limit}; one takes about {each / GIB:.1f} GiB, together they may take "
-            f"{budget / GIB:.1f} GiB ({said})"
+            f"{budget / GIB:.1f} GiB ({source})"
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The report of a suite as one HTML file: no script, no address, figures drawn inside."""
+"""The report of a suite as one HTML file: no script, no external address, inline figures."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def _protocol(first: Measured) -> str:
         "Figures are mAP@all, mean ± standard deviation over the seeds; each seed draws its own "
         "weights and, unless the collection names the parts, its own split, the same for all "
         f"methods. Ties: {escape(protocol['ties'])}; an item "
-        "is relevant when it shares a label; queries with nothing relevant are left out. "
-        "<i>Literature</i> searches everything that is no query, train items included; "
+        "is relevant if it shares a label; queries without relevant items are left out. "
+        "<i>Literature</i> searches everything except the queries, training items included; "
         "<i>strict</i> leaves out every item whose labels training saw. I→T: an image finds texts; "
         "T→I: a text finds images. Queries choose neither weights nor epoch."
     )
@@ -175,8 +175,8 @@ def _significance(comparisons: Sequence[Comparison]) -> str:
         '<p class="muted">Differences in mAP, each seed with itself. <i>p, seeds</i>: paired '
         "t-test over the seeds; the splits overlap, so seeds are not wholly independent. "
         f"<i>p, queries</i>: sign-flip test with {DRAWS:,} draws on the differences in average "
-        "precision, one an item, averaged over the seeds that ask for it; it holds for these "
-        "trained codes and knows nothing of new training runs. The baseline is chosen by the same "
+        "precision, one per item, averaged over the seeds in which it is a query; it is valid for "
+        "these trained codes, not for new training runs. The baseline is chosen by the same "
         "figures, which favors it. No "
         f"correction for the {len(comparisons)} comparisons.</p>"
         "<details><summary>Show the comparisons</summary>"
@@ -289,20 +289,20 @@ def budget_of(results: Results, data: str) -> Budget:
     for each in results.measured:
         if each.cell.data == data:
             configs.setdefault(each.cell.method, each.config)
-    said = {
+    values_of = {
         method: {key: _shown(value) for key, value in config.items() if key not in _APART}
         for method, config in configs.items()
     }
-    keys = list(dict.fromkeys(key for values in said.values() for key in values))
+    keys = list(dict.fromkeys(key for values in values_of.values() for key in values))
     common = {
-        key: Counter(values.get(key, "-") for values in said.values()).most_common(1)[0][0]
+        key: Counter(values.get(key, "-") for values in values_of.values()).most_common(1)[0][0]
         for key in keys
     }
     return Budget(
         common=common,
         own={
             method: {key: value for key, value in values.items() if value != common[key]}
-            for method, values in said.items()
+            for method, values in values_of.items()
         },
         settings={
             method: (config["method"], {k: _shown(v) for k, v in config["settings"].items()})

@@ -46,17 +46,17 @@ def fill_cells(
     stop: Callable[[], bool],
     note: Callable[[str], None],
 ) -> Generator[Outcome, None, None]:
-    """Yield the outcome of every cell as it comes; end early where `stop` says so.
+    """Yield the outcome of every cell as it comes; end early if `stop` returns true.
 
     Workers are spawned, not forked, since threads of torch do not survive a fork. When the
     generator is left, all of them end within seconds.
 
     Args:
-        cells: what to fill, in this order.
+        cells: the cells to fill, in this order.
         share: how many workers, with how many threads and how much memory.
         keep_models: whether model folders stay.
-        stop: asked several times a second.
-        note: told when a worker is given up for lack of memory.
+        stop: called several times per second.
+        note: called with a sentence when a worker is dropped for lack of memory.
     """
     waiting = deque(cells)
     workers: list[_Worker] = []
@@ -84,7 +84,7 @@ def fill_cells(
                         limit = max(1, fitting)
                         note(
                             f"a process took {outcome.peak / GIB:.1f} GiB, more than expected; "
-                            f"going on with {limit}"
+                            f"continuing with {limit}"
                         )
                     yield outcome
     finally:
@@ -154,7 +154,7 @@ def _death(code: int | None) -> str:
 
 @contextmanager
 def _environment(*, threads: int) -> Iterator[None]:
-    """Give processes that start inside the block their number of threads, and let these sleep."""
+    """Set the number of threads of processes started inside the block, and let idle ones sleep."""
     wanted = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"))
     values = {**dict.fromkeys(wanted, str(threads)), "OMP_WAIT_POLICY": "PASSIVE"}
     before = {name: os.environ.get(name) for name in values}
@@ -171,13 +171,13 @@ def _environment(*, threads: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell.
+    """Result of one cell.
 
     Attributes:
-        cell: which.
-        error: why it failed, or "".
-        seconds: how long it took as a whole.
-        peak: most bytes of memory the process ever had, so far.
+        cell: the cell.
+        error: the reason of the failure, or "".
+        seconds: total time.
+        peak: peak memory of the process so far, in bytes.
     """
 
     cell: Cell
@@ -210,7 +210,7 @@ class Filler:
         self._prepared: Prepared | None = None
 
     def try_to_fill(self, cell: Cell) -> Outcome:
-        """Return what became of a cell; a failure becomes a sentence, since others follow.
+        """Fill a cell and return the result; a failure becomes a sentence, since others follow.
 
         Raises:
             InterruptedRunError: the process was asked to stop.
@@ -252,7 +252,7 @@ class Filler:
     def _shared(self, config: TrainConfig) -> Prepared:
         key = tuple(getattr(config, name) for name in PREPARING_KEYS)
         if self._prepared is None or key != self._key:
-            self._prepared = None  # the old features make room before the new ones come
+            self._prepared = None  # frees the old features before the new ones are loaded
             self._prepared = prepare(config, cache=_cache())
             self._key = key
         return self._prepared

@@ -1,4 +1,4 @@
-"""Everything that is written about a suite, always made from the finished cells."""
+"""Writing the tables, plots and page of a suite from its finished cells."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def write_report(
 ) -> list[Path]:
     """Write tables, plots and the page of a suite into `out` and return their paths.
 
-    `report.html` is the whole in one file, `cells.csv` has one line a cell; each data set has a
+    `report.html` is everything in one file, `cells.csv` has one line per cell; each data set has a
     folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots.
 
     Args:
         results: the finished cells, at least one.
         out: where to write.
-        note: told when there are no plots, since matplotlib is missing.
-        track: told of every data set.
+        note: called with a sentence if matplotlib is missing and there are no plots.
+        track: progress callback.
     """
     written: list[Path] = []
 
@@ -82,7 +82,11 @@ def _draw(
     for direction in CROSS_MODAL:
         for stem, draw, caption in (
             ("bits", bits_figure, "mAP@all by code length; bars: one deviation over the seeds."),
-            ("curve", curve_figure, "Mean over seeds; drawn where 5 % of queries get anything."),
+            (
+                "curve",
+                curve_figure,
+                "Mean over seeds; shown where at least 5 % of queries have hits.",
+            ),
         ):
             canvas = draw(results, name, direction)
             write(folder / f"{stem}-{direction.replace('_', '-')}.png", png_bytes(canvas))

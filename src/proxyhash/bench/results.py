@@ -1,4 +1,4 @@
-"""What the finished cells of a suite say."""
+"""Results of the finished cells of a suite."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Measured:
                 return {name: arrays[name] for name in arrays}
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{path} cannot be read ({error}); remove {path.parent} and run the suite again"
+                f"{path} cannot be read ({error}); remove {path.parent} and rerun the suite"
             ) from error
 
 

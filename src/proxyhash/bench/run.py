@@ -29,7 +29,7 @@ __all__ = ["Filled", "fill_suite"]
 
 @dataclass(frozen=True)
 class Filled:
-    """What a call did.
+    """Result of filling a suite.
 
     Attributes:
         cells: every cell of the suite.
@@ -61,9 +61,9 @@ def fill_suite(
         processes: workers side by side; None: one a core, as far as the memory goes.
         memory: GiB that everything may take; None: three quarters of what is available.
         keep_models: keep the model folders of new cells (tens of MB each).
-        rerun_changed: fill finished cells anew whose configuration the suite changed.
-        note: told in a sentence what comes next.
-        track: told of every cell.
+        rerun_changed: rerun finished cells whose configuration the suite changed.
+        note: called with a sentence about each step.
+        track: progress callback.
 
     Raises:
         UsageError: the suite cannot be configured, or finished cells were made otherwise.
@@ -103,7 +103,7 @@ def fill_suite(
     if trained + len(failed) < len(todo):
         raise InterruptedRunError(
             f"stopped with {len(cells) - len(todo) + trained} of {len(cells)} cells finished; run "
-            "the same command again to go on"
+            "the same command again to continue"
         )
     return Filled(tuple(cells), trained, tuple(failed))
 
@@ -120,7 +120,7 @@ def check_data(data: DataSet, out: Path) -> None:
         return
     raise DataError(
         f"data set {data.name!r} is missing: there is no {needed}; put it there, change the path "
-        "in the suite, or name the other data sets with --only"
+        "in the suite, or name the other data sets with --data"
     )
 
 
@@ -150,7 +150,7 @@ def _warm(
 
 
 def _make(data: DataSet, path: Path, note: Callable[[str], None], track: Track) -> None:
-    """Convert or draw a data set that is not there yet."""
+    """Convert or generate a data set that does not exist yet."""
     if path.exists() or (data.convert is None and data.generate is None):
         return
     partial = path.with_name(f".{path.name}-{os.getpid()}")
@@ -162,7 +162,7 @@ def _make(data: DataSet, path: Path, note: Callable[[str], None], track: Track) 
     else:
         from proxyhash.datasets.scenes import generate_scenes
 
-        note(f"drawing {data.generate:,} scenes for {data.name}")
+        note(f"generating {data.generate:,} images for {data.name}")
         generate_scenes(partial, items=data.generate or 0, size=64, track=track)
     partial.replace(path)  # whole or not at all
 
@@ -184,6 +184,6 @@ def _changed_words(changed: Sequence[Cell]) -> str:
             f"{count} made with other settings than the suite and this version now have:",
             *lines,
             *more,
-            "make them anew with --rerun-changed, or choose another --out",
+            "rerun them with --rerun-changed, or choose another --out",
         ]
     )

@@ -1,4 +1,4 @@
-"""A suite: which methods are compared, at which bits, over which seeds, on which data sets."""
+"""A suite: the methods to compare, with bits, seeds and data sets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DataSet:
         name: what the tables call it.
         path: the collection; None for one that is made below the output folder.
         convert: the published files that `data convert` is run on first.
-        generate: how many scenes are drawn first.
+        generate: number of images to generate first.
         options: keys of the training configuration that are its own.
     """
 

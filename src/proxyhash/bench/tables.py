@@ -1,4 +1,4 @@
-"""The measured tables: Markdown and CSV for each data set, and every cell on a line of its own."""
+"""Tables of the results: Markdown and CSV for each data set, and CSV with one line per cell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Row", "cells_csv", "significance_csv", "table_csv", "table_markdown"
 _SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
 
 COLUMNS = tuple((gallery, direction) for gallery in GALLERIES for direction in CROSS_MODAL)
-"""The figures of a row."""
+"""The metrics of a row, as (gallery, direction)."""
 
 Row = dict[str, Any]
 """bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds, "best": set."""
@@ -77,12 +77,12 @@ def table_csv(results: Results, data: str) -> str:
 
 
 def cells_csv(results: Results) -> str:
-    """Return every finished cell with all its figures, one a line."""
+    """Return CSV of every finished cell with all its figures, one per line."""
     return _csv([_cell_line(each) for each in results.measured])
 
 
 def significance_csv(comparisons: Sequence[Comparison]) -> str:
-    """Return every comparison of ours with the best baseline, one a line."""
+    """Return CSV of every comparison with the best baseline, one per line."""
     return _csv(
         [
             {

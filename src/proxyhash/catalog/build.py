@@ -1,4 +1,4 @@
-"""Making an index folder from a trained run and a manifest, and adding items to one."""
+"""Building an index from a trained run and a manifest, and adding items to one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.catalog.folder import IndexFolder
-from proxyhash.catalog.ingest import BATCH, IndexReport, index_collection
+from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
@@ -47,20 +47,20 @@ def build_index(
         gallery_only: leave out the queries of the run's split.
         thumbnails: keep small images in the index.
         copy_model: keep a copy of the model in the index, so that texts and images can ask
-            whatever becomes of the run.
+            even if the run is gone.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
-        track: told of every item.
+        track: progress callback.
 
     Raises:
         UsageError: the folder is taken.
         ModelError: there is no model.
-        InterruptedRunError: Ctrl-C; says how to go on.
+        InterruptedRunError: Ctrl-C; says how to continue.
     """
     if (folder / "header.json").exists():
         raise UsageError(
-            f"{folder} is an index already; `proxyhash index add {folder} {manifest}` adds to it, "
-            "and goes on with a build that was stopped"
+            f"{folder} is already an index; `proxyhash index add {folder} {manifest}` adds to it, "
+            "and continues an interrupted build"
         )
     source = model_folder(run)
     model = _load(source, device)
@@ -70,10 +70,10 @@ def build_index(
     with Store.create(
         folder, bits=model.bits, model=model.fingerprint, modalities=model.modalities
     ) as store:
-        extras = IndexFolder(folder)
+        extras = Catalog(folder)
         if copy_model:
             extras.put_model(source)
-        return index_collection(
+        return ingest_collection(
             store,
             model,
             collection,
@@ -95,7 +95,7 @@ def add_to_index(
     on_bad_item: str = "fail",
     track: Track = silent,
 ) -> IndexReport:
-    """Store a manifest's items in an index, in place of what it has under their ids.
+    """Add a manifest's items to an index, replacing items with the same ids.
 
     Args:
         uri: index folder or address.
@@ -104,21 +104,21 @@ def add_to_index(
         thumbnails: keep small images; always where the index has some already.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
-        track: told of every item.
+        track: progress callback.
 
     Raises:
-        UsageError: the index carries no model, and none was named; or it has no place for
+        UsageError: the index has no model, and none was given; or it cannot store
             thumbnails.
         ModelError: the model is not the one that made the codes of the index.
-        InterruptedRunError: Ctrl-C; says how to go on.
+        InterruptedRunError: Ctrl-C; says how to continue.
     """
-    folder = IndexFolder.at(uri)
+    folder = Catalog.at(uri)
     if thumbnails and folder is None and scheme_of(uri) != "file":
-        raise UsageError(f"{uri} is no index folder, so it has no place for thumbnails")
+        raise UsageError(f"{uri} is not an index folder, so it cannot store thumbnails")
     with closing(open_index(uri, write=True)) as index:
         source = model or (folder.model if folder else None)
         if source is None:
-            raise UsageError(f"{uri} carries no model; say where it is with --model RUN")
+            raise UsageError(f"{uri} has no model; give one with --model RUN")
         collection = read_collection(manifest, on_bad_item=on_bad_item)
         hash_model = _load(model_folder(source), device)
         if index.model not in ("", hash_model.fingerprint) or index.bits != hash_model.bits:
@@ -131,7 +131,7 @@ def add_to_index(
         stored = folder.thumbnails if folder else None
         if thumbnails and folder is not None:
             stored = folder.make_thumbnails()
-        return index_collection(
+        return ingest_collection(
             index,
             hash_model,
             collection,

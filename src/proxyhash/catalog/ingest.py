@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
-__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "index_collection", "put_codes"]
+__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "ingest_collection", "put_codes"]
 
 BATCH = 512
-"""Items that are encoded and then stored together; what Ctrl-C loses at most."""
+"""Items that are encoded and stored together; Ctrl-C loses at most as many."""
 
 THUMBNAIL_EDGE = 256
 """Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
@@ -42,13 +42,13 @@ _ALWAYS = ("text", "image")
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What became of the items of a manifest.
+    """Counts of the items of a manifest by what was done with them.
 
     Attributes:
         added: stored under new ids.
         replaced: stored in place of other codes or another payload.
-        unchanged: stored like this already.
-        without_code: have nothing that the model encodes; not stored.
+        unchanged: already stored with the same codes and payload.
+        without_code: without anything that the model encodes; not stored.
         thumbnails: made and stored.
     """
 
@@ -64,11 +64,11 @@ class IndexReport:
 
     @property
     def stored(self) -> int:
-        """How many of the items the index holds."""
+        """Number of the items that the index contains."""
         return self.added + self.replaced + self.unchanged
 
 
-def index_collection(
+def ingest_collection(
     index: Index,
     model: HashModel,
     collection: Collection,
@@ -79,7 +79,7 @@ def index_collection(
     track: Track = silent,
     batch: int = BATCH,
 ) -> IndexReport:
-    """Encode the items of a collection and store them; those that are stored so are left alone.
+    """Encode the items of a collection and store them; unchanged ones are not written.
 
     A payload has `text`, `image` (the path as the manifest has it) and `labels`, and every other
     key of the manifest. Takes the memory of one batch beside the index and the manifest.
@@ -92,13 +92,13 @@ def index_collection(
         cache: of features.
         on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item counts as
             having none.
-        track: told of every item.
+        track: progress callback.
         batch: items that are stored together.
 
     Raises:
-        InterruptedRunError: Ctrl-C; says how to go on.
+        InterruptedRunError: Ctrl-C; says how to continue.
         ImageError: an image cannot be read.
-        DataError: a payload is no JSON; batches before are stored.
+        DataError: a payload is not JSON; earlier batches are stored.
     """
     report = IndexReport()
     work = _Work(index, model, thumbnails, cache, on_bad_item)
@@ -108,7 +108,7 @@ def index_collection(
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"stopped by Ctrl-C; {report.stored:,} of {len(collection):,} items are stored: "
-            "`proxyhash index add` with the same manifest goes on from there"
+            "`proxyhash index add` with the same manifest continues from there"
         ) from None
     return report
 
@@ -165,7 +165,7 @@ class _Work:
     def _make_thumbnails(
         self, collection: Collection, coded: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_]
     ) -> int:
-        """Before the items themselves, so that an item that is stored lacks nothing."""
+        """Store thumbnails before their items, so that these are complete; return how many."""
         if self.thumbnails is None:
             return 0
         ids, images = collection.ids, collection.sources("image")

@@ -1,4 +1,4 @@
-"""Looking after an index folder: model and thumbnails follow what happens to the items."""
+"""Maintaining an index: model and thumbnails follow what happens to the items."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.folder import IndexFolder
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.index.copy import CopyReport, copy_between
 from proxyhash.index.open import open_index
@@ -32,12 +32,12 @@ _AT_ONCE = 10_000
 
 
 def delete_items(uri: str, ids: Sequence[str], *, track: Track) -> int:
-    """Remove items and their thumbnails; return how many there were of them.
+    """Delete items and their thumbnails; return how many were found.
 
     Raises:
         ProxyhashError: another process is writing the index.
     """
-    folder, deleted = IndexFolder.at(uri), 0
+    folder, deleted = Catalog.at(uri), 0
     starts = range(0, len(ids), _AT_ONCE)
     with closing(open_index(uri, write=True)) as index:
         for start in track(starts, "deleting items", len(starts)):
@@ -49,10 +49,10 @@ def delete_items(uri: str, ids: Sequence[str], *, track: Track) -> int:
 
 
 def describe_index(uri: str) -> dict[str, object]:
-    """Return what an index is and holds: JSON values."""
+    """Return what an index is and contains: JSON values."""
     with closing(open_index(uri)) as index:
         info = index.info()
-    folder = IndexFolder.at(uri)
+    folder = Catalog.at(uri)
     if folder is not None:
         stored = folder.thumbnails
         info |= {
@@ -64,14 +64,14 @@ def describe_index(uri: str) -> dict[str, object]:
 
 
 def verify_index(uri: str) -> list[str]:
-    """Read everything in an index folder and return what is wrong, a sentence each."""
+    """Read everything in an index folder and return the problems, one sentence each."""
     folder = _folder(uri, "verify")
     with Store.open(folder.path) as store:
         return [*store.verify(), *folder.check(store)]
 
 
 def compact_index(uri: str) -> tuple[int, int]:
-    """Give back the room of what was deleted; return the bytes on disk before and after."""
+    """Reclaim the disk space of deleted items; return the bytes on disk before and after."""
     folder = _folder(uri, "compact")
     before = folder.nbytes
     with Store.open(folder.path, write=True) as store:
@@ -83,7 +83,7 @@ def compact_index(uri: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SnapshotReport:
-    """What a snapshot has.
+    """Result of a snapshot.
 
     Attributes:
         items: how many items were copied.
@@ -105,7 +105,7 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
         target: new, or empty.
         salvage: copy what is readable of a damaged index, and leave out the rest.
     """
-    folder = IndexFolder(Path(uri)) if salvage else _folder(uri, "snapshot")
+    folder = Catalog(Path(uri)) if salvage else _folder(uri, "snapshot")
     with Store.open(folder.path, salvage=salvage) as store:
         store.snapshot(target)
         there = len(store)
@@ -121,30 +121,30 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
 
 
 def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
-    """Copy an index to another place of whatever kind, with what belongs to it between folders.
+    """Copy an index to another place of any kind; between folders, with model and thumbnails.
 
     Raises:
         UsageError: the target holds something else.
         DataError: source and target differ after the copy.
-        InterruptedRunError: Ctrl-C; the same call goes on.
+        InterruptedRunError: Ctrl-C; the same call continues.
     """
     try:
         report = copy_between(source, target, track=track)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            "stopped by Ctrl-C; give the same command again to go on from there"
+            "stopped by Ctrl-C; run the same command again to continue"
         ) from None
-    here, there = IndexFolder.at(source), IndexFolder.at(target)
+    here, there = Catalog.at(source), Catalog.at(target)
     if here is not None and there is not None:
         here.copy_to(there.path)
     return report
 
 
-def _folder(uri: str, verb: str) -> IndexFolder:
-    folder = IndexFolder.at(uri)
+def _folder(uri: str, verb: str) -> Catalog:
+    folder = Catalog.at(uri)
     if folder is None:
         raise UsageError(
-            f"{uri} is no index folder; `index {verb}` is for those, and a Milvus server has tools "
-            "of its own"
+            f"{uri} is not an index folder; `index {verb}` works on folders only, and Milvus has "
+            "its own tools"
         )
     return folder

@@ -1,8 +1,8 @@
 """Small images: JPEG thumbnails, their store beside an index, and `data:` addresses for a page.
 
-The stored ones lie apart from the payloads, which every filter reads and every hit carries, and
-inside the index, so that a service shows images without ever opening a path that a payload names.
-Thumbnails are derived: an item may lack one, and one whose item is gone is never asked for.
+Stored thumbnails are separate from the payloads, which every filter reads and every hit has, and
+inside the index, so that a service shows images without opening a path that a payload names.
+Thumbnails are derived: an item may lack one, and one whose item is gone is never shown.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StoredThumbnails(Protocol):
 def jpeg_thumbnail(path: Path, *, edge: int, quality: int = 82) -> bytes | None:
     """Return an image as a small JPEG, or None where it cannot be shown.
 
-    The image is encoded anew, so nothing of the file but its pixels is in the result.
+    The image is re-encoded, so only the pixels of the file are in the result.
 
     Args:
         path: the image file.
@@ -122,7 +122,7 @@ class ThumbnailStore:
         return None if row is None else bytes(row[0])
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove thumbnails; ids without one are passed over."""
+        """Remove thumbnails; ids without one are ignored."""
         with self._connection(write=True) as connection, connection:
             connection.executemany("DELETE FROM thumbnails WHERE id = ?", ((id_,) for id_ in ids))
 
@@ -142,7 +142,7 @@ class ThumbnailStore:
         return found
 
     def compact(self, *, keep: Callable[[str], bool]) -> int:
-        """Remove thumbnails whose id is not kept, give their room back, and return their number."""
+        """Remove thumbnails whose id is not kept, reclaim disk space, and return their number."""
         with self._connection() as connection:
             ids = [id_ for (id_,) in connection.execute("SELECT id FROM thumbnails")]
         gone = [id_ for id_ in ids if not keep(id_)]
@@ -157,7 +157,7 @@ class ThumbnailStore:
             source.backup(target)
 
     def verify(self) -> str | None:
-        """Return what is wrong with the file, or None."""
+        """Return the problem with the file, or None."""
         try:
             with self._connection() as connection:
                 (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -179,10 +179,10 @@ class ThumbnailStore:
                 yield connection
         except sqlite3.OperationalError as error:
             raise ProxyhashError(
-                f"{self.path}: {error}; check room and permissions, then run again"
+                f"{self.path}: {error}; check disk space and permissions, then run again"
             ) from error
         except sqlite3.DatabaseError as error:
             raise DataError(
                 f"{self.path} is damaged ({error}); delete it, then `proxyhash index add` with "
-                "--thumbnails makes the thumbnails again"
+                "--thumbnails recreates the thumbnails"
             ) from error

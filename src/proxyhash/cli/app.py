@@ -80,7 +80,7 @@ def _root(
         typer.Option(
             "--debug",
             envvar=DEBUG_VARIABLE,
-            help="Show tracebacks, warnings and debug messages on stderr.",
+            help="Print tracebacks, warnings and debug messages on stderr.",
         ),
     ] = False,
 ) -> None:
@@ -137,12 +137,12 @@ def _fail(error: BaseException, text: str, *, code: int) -> int:
 
 
 def debugging() -> bool:
-    """Whether tracebacks, warnings and debug messages are wanted."""
+    """Return whether tracebacks, warnings and debug messages are wanted."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 def quieten() -> None:
-    """Show this package's warnings as notes, and hide the chatter of other libraries.
+    """Show this package's warnings as notes, and hide the messages of other libraries.
 
     With `--debug` everything is shown. Filters given by the user (`python -W`, PYTHONWARNINGS)
     and variables that are already set are left as they are.

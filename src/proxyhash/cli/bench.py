@@ -1,4 +1,4 @@
-"""`proxyhash bench`: compare methods over bits, seeds and data sets."""
+"""`proxyhash bench`: compare methods across bits, seeds and data sets."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, accept_old_names, examples
 from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
@@ -20,13 +20,14 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     app.command(
+        cls=accept_old_names({"--only": "--data"}),
         epilog=examples(
             "proxyhash bench runs/demo.toml --out runs/demo",
-            "proxyhash bench runs/field.toml --out runs/field --only flickr8k --memory 4",
+            "proxyhash bench runs/field.toml --out runs/field --data flickr8k --memory 4",
             "proxyhash bench runs/field.toml --out runs/field --methods dchml,dcmh --bits 16,64",
             "proxyhash bench runs/field.toml --out runs/field --list",
             "proxyhash bench runs/field.toml --out runs/field --report-only",
-        )
+        ),
     )(bench)
 
 
@@ -36,20 +37,21 @@ def bench(
         typer.Argument(help="Suite file, TOML: methods, bits, seeds, data.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder of cells and report.", metavar="FOLDER", show_default=False)
+        Path,
+        typer.Option(help="Folder for cells and report.", metavar="FOLDER", show_default=False),
     ],
-    only: Annotated[
-        str, typer.Option(help="These data sets of the suite.", metavar="NAME,...")
+    data: Annotated[
+        str, typer.Option(help="Only these data sets of the suite.", metavar="NAME,...")
     ] = "",
     methods: Annotated[
-        str, typer.Option(help="These methods of the suite.", metavar="NAME,...")
+        str, typer.Option(help="Only these methods of the suite.", metavar="NAME,...")
     ] = "",
-    bits: Annotated[str, typer.Option(help="These code lengths.", metavar="K,...")] = "",
-    seeds: Annotated[str, typer.Option(help="These seeds.", metavar="N,...")] = "",
+    bits: Annotated[str, typer.Option(help="Only these code lengths.", metavar="K,...")] = "",
+    seeds: Annotated[str, typer.Option(help="Only these seeds.", metavar="N,...")] = "",
     processes: Annotated[
         int | None,
         typer.Option(
-            help="Runs side by side; one a core, as far as the memory goes, by default.",
+            help="Parallel runs. Default: one per core, limited by memory.",
             min=1,
             show_default=False,
         ),
@@ -57,33 +59,33 @@ def bench(
     memory: Annotated[
         float | None,
         typer.Option(
-            help="GiB that all processes may take; three quarters of what is available by default.",
+            help="Memory limit in GiB. Default: three quarters of what is available.",
             min=0.1,
             show_default=False,
             metavar="GIB",
         ),
     ] = None,
     keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Keep the model of every cell, tens of MB each.")
+        bool, typer.Option("--keep-models", help="Keep every cell's model, tens of MB each.")
     ] = False,
     rerun_changed: Annotated[
         bool,
         typer.Option(
-            "--rerun-changed", help="Make finished cells anew whose settings the suite changed."
+            "--rerun-changed", help="Rerun finished cells whose settings the suite changed."
         ),
     ] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Train nothing; write tables and report anew.")
+        bool, typer.Option("--report-only", help="Only rewrite tables and report.")
     ] = False,
     list_cells: Annotated[
-        bool, typer.Option("--list", help="Show the cells and their state, and do nothing.")
+        bool, typer.Option("--list", help="List the cells and their state.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate methods x bits x seeds x data sets, and write tables and a report.
 
-    Every cell is a run folder below OUT/cells. A finished cell is not run again, so a suite that
-    was stopped goes on where it was. Cells that fail are named at the end.
+    Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
+    stopped continues where it was. Cells that fail are listed at the end.
     """
     from proxyhash.bench import cells_of, read_suite
     from proxyhash.bench.report import write_report
@@ -91,7 +93,7 @@ def bench(
 
     whole = read_suite(suite)
     part = whole.narrowed(
-        data=_names(only, [each.name for each in whole.data]),
+        data=_names(data, [each.name for each in whole.data]),
         methods=_names(methods, [each.name for each in whole.variants]),
         bits=_numbers(bits, "--bits"),
         seeds=_numbers(seeds, "--seeds"),
@@ -124,12 +126,12 @@ def bench(
     if failed:
         raise ProxyhashError(
             f"{len(failed)} of {len(cells_of(part, out))} cells failed; the others are kept, and "
-            "the same command tries them again:\n" + "\n".join(failed)
+            "the same command retries them:\n" + "\n".join(failed)
         )
 
 
 def _fill(part: "Suite", out: Path, **options: Any) -> list[str]:
-    """Fill the open cells; return what failed, in words."""
+    """Fill the open cells; return one line per failure."""
     from proxyhash.bench import fill_suite
 
     filled = fill_suite(part, out, note=console.note, track=console.track, **options)
@@ -228,4 +230,4 @@ def _numbers(text: str, option: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",") if each.strip()]
     except ValueError:
-        raise UsageError(f"{option} {text!r} is no list of numbers, for example 16,64") from None
+        raise UsageError(f"{option} {text!r} is not a list of numbers, for example 16,64") from None

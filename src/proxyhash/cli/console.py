@@ -1,8 +1,8 @@
-"""What the command line says: results on stdout, progress, notes and errors on stderr.
+"""Output of the command line: results on stdout; progress, notes and errors on stderr.
 
 Everything a verb prints goes through this file, so that `proxyhash VERB --json | jq` always works.
-Progress is a bar on a terminal and a plain line now and then elsewhere, so that a log file never
-holds the remains of a bar. rich is imported when a bar or table is drawn.
+Progress is a bar on a terminal and a plain line every few seconds elsewhere, so that log files
+have no remains of a bar. rich is imported when a bar or table is drawn.
 """
 
 import json
@@ -71,7 +71,7 @@ def table(
 
     Args:
         columns: headings.
-        rows: one value a column; shown with `str`, control characters replaced.
+        rows: one value per column; shown with `str`, control characters replaced.
         title: line above the table.
         right: headings of the columns that are aligned to the right (numbers).
     """

@@ -21,13 +21,13 @@ SHOWN = 10
 
 PathArgument = Annotated[
     Path,
-    typer.Argument(help="Manifest, or the folder that holds it.", show_default=False),
+    typer.Argument(help="Manifest, or the folder that contains it.", show_default=False),
 ]
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        help="Reader of the manifest: jsonl, csv, parquet, imagefolder or one of a plugin. "
-        "By default the file's name tells.",
+        help="Reader of the manifest: jsonl, csv, parquet, imagefolder or one of a plug-in. "
+        "Default: auto-detected.",
         metavar="NAME",
     ),
 ]
@@ -51,14 +51,14 @@ def check(
     path: PathArgument,
     format: FormatOption = None,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Decode every image, or none.")
+        bool, typer.Option("--images/--no-images", help="Decode every image.")
     ] = True,
-    threads: Annotated[int, typer.Option(help="Images decoded at a time.", min=1)] = 4,
+    threads: Annotated[int, typer.Option(help="Decoding threads.", min=1)] = 4,
     as_json: JsonOption = False,
 ) -> None:
-    """Read everything and report what is there and what is wrong; exit code 3 on errors.
+    """Read a collection and report its contents and problems; exit code 3 on errors.
 
-    A manifest has one item a row with id, image (a path that starts at the manifest's folder),
+    A manifest has one row per item with id, image (a path relative to the manifest's folder),
     text, labels and split, of which all but the id may be missing; other keys are kept. It is a
     file of JSON lines, CSV or TSV (labels as dog|beach, as dog;beach or as a JSON list), Parquet
     (labels as a list), or the metadata file of a Hugging Face image folder.
@@ -84,7 +84,7 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
     console.table(
         ("", "items"),
         [
-            ("in all", f"{report.items:,}"),
+            ("total", f"{report.items:,}"),
             *((f"with {MODALITIES[name].one}", f"{n:,}") for name, n in report.having.items()),
             ("with both" if pair else "with all of these", f"{report.complete:,}"),
             ("with neither" if pair else "with none of these", f"{report.without_sources:,}"),
@@ -102,14 +102,14 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
             title=f"{len(report.labels)} labels",
             right=("items",),
         )
-    _print_findings("rows that cannot be used", report.bad_rows)
-    _print_findings("rows with an id that was there before", report.duplicate_ids)
+    _print_findings("invalid rows", report.bad_rows)
+    _print_findings("rows with a duplicate id", report.duplicate_ids)
     for name, files in report.files.items():
         plural = MODALITIES[name].plural
-        _print_findings(f"{plural} that are missing", files.missing)
-        _print_findings(f"{plural} that cannot be read", files.unreadable)
+        _print_findings(f"missing {plural}", files.missing)
+        _print_findings(f"unreadable {plural}", files.unreadable)
     for name, rows in report.blank.items():
-        title = f"items with {MODALITIES[name].one} that is empty"
+        title = f"items with an empty {name}"
         _print_findings(title, [f"row {row}" for row in rows])
     for name, files in report.files.items():
         title = f"groups of items with the same {name}"
@@ -120,7 +120,7 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
         read = [
             f"{files.read:,} {MODALITIES[name].plural} read"
             if images
-            else f"{MODALITIES[name].plural} not opened"
+            else f"{MODALITIES[name].plural} not checked"
             for name, files in report.files.items()
         ]
         console.out(f"\nno errors, {', '.join(read)}")
@@ -147,27 +147,29 @@ def split(
     path: PathArgument,
     out: Annotated[Path, typer.Option(help="Split file to write.", show_default=False)],
     query: Annotated[
-        int | None, typer.Option(help="Queries to draw.", min=0, show_default="1000")
+        int | None, typer.Option(help="Number of queries.", min=0, show_default="1000")
     ] = None,
     train: Annotated[
         int | None,
         typer.Option(
-            help="Items that may teach, validation included; all that are left by default.", min=1
+            help="Number of training items. Default: all except the queries.",
+            min=1,
         ),
     ] = None,
     validation: Annotated[
-        int, typer.Option(help="Of those, items to choose the best epoch by.", min=0)
+        int,
+        typer.Option(help="Number of training items for validation.", min=0),
     ] = 500,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
     from_manifest: Annotated[
         bool,
-        typer.Option("--from-manifest", help="Take the parts from the items' own key `split`."),
+        typer.Option("--from-manifest", help="Use the key `split` of the items."),
     ] = False,
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Draw as many as papers do from a data set of docs/datasets.md, such as "
-            "dcmh-mirflickr.",
+            help="Split sizes of the literature, such as dcmh-mirflickr; docs/datasets.md "
+            "lists all.",
             metavar="NAME",
             show_default=False,
         ),
@@ -175,14 +177,14 @@ def split(
     format: FormatOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw query, train and validation items by a seed and write their ids to a file."""
+    """Draw query, training and validation items and write their ids to a file."""
     from proxyhash.data import draw_split, manifest_split, read_collection
     from proxyhash.data.protocols import get_protocol
 
     if protocol and (from_manifest or (query, train) != (None, None)):
         raise UsageError(
-            f"protocol {protocol} fixes queries and train items; leave out --query, --train and "
-            "--from-manifest"
+            f"protocol {protocol} fixes the numbers of queries and training items; leave out "
+            "--query, --train and --from-manifest"
         )
     named = get_protocol(protocol) if protocol else None
     collection = read_collection(path, format=format)
@@ -235,7 +237,7 @@ class _ConvertCommand(TyperCommand):
 def convert(
     path: Annotated[
         Path,
-        typer.Argument(help="Folder or file of the data set as published.", show_default=False),
+        typer.Argument(help="Folder or file of the published data set.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
     kind: Annotated[
@@ -247,21 +249,22 @@ def convert(
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="Which pairs to keep, as docs/datasets.md lists.", metavar="NAME"),
+        typer.Option(help="Which pairs to keep; see docs/datasets.md.", metavar="NAME"),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images, where they lie apart.")
+        Path | None, typer.Option(help="Folder of the images, if it is elsewhere.")
     ] = None,
     captions: Annotated[
-        str | None, typer.Option(help="all captions of an image as one text, or the first.")
+        str | None,
+        typer.Option(help="Captions per image: all (joined into one text) or first."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a published data set into a manifest, with its features beside it.
+    """Convert a published data set into a manifest, with its features in separate files.
 
-    Image files stay where they are; the manifest names them by their paths from --out. A pair
-    is left out only where --version says so.
+    Image files stay where they are; the manifest has their paths relative to --out. Pairs are
+    left out only if --version says so.
     """
     from proxyhash.data.protocols import PROTOCOLS
     from proxyhash.datasets import ConvertOptions
@@ -310,13 +313,13 @@ def convert(
 )
 def generate(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
-    items: Annotated[int, typer.Option(help="Images to draw.", min=1, max=999_999)] = 3000,
-    seed: Annotated[int, typer.Option(help="Seed of the set.", min=0)] = 0,
+    items: Annotated[int, typer.Option(help="Number of images.", min=1, max=999_999)] = 3000,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Width and height in pixels.", min=32, max=512)] = 128,
-    force: Annotated[bool, typer.Option("--force", help="Write over an older manifest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw an image set with captions and labels: no download, the same on every machine."""
+    """Generate an image set with captions and labels, the same on every machine."""
     from proxyhash.datasets.scenes import generate_scenes
 
     _refuse_overwriting(folder, force=force)
@@ -345,4 +348,4 @@ def _refuse_overwriting(folder: Path, *, force: bool) -> None:
     """
     manifest = folder / "items.jsonl"
     if manifest.exists() and not force:
-        raise UsageError(f"{manifest} exists; choose another folder, or write over it with --force")
+        raise UsageError(f"{manifest} exists; choose another folder, or overwrite it with --force")

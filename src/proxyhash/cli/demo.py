@@ -1,4 +1,4 @@
-"""`proxyhash demo`: the whole job on generated images, without a download."""
+"""`proxyhash demo`: every step on generated images, without a download."""
 
 import shlex
 from pathlib import Path
@@ -29,9 +29,9 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="Folder to work in; made if it is missing.", metavar="FOLDER")
+        Path, typer.Option(help="Folder to work in; created if missing.", metavar="FOLDER")
     ] = Path("proxyhash-demo"),
-    items: Annotated[int, typer.Option(help="How many images to draw, at least 200.")] = 3000,
+    items: Annotated[int, typer.Option(help="Number of images to generate, at least 200.")] = 3000,
     seed: Annotated[
         int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
     ] = 0,
@@ -43,9 +43,9 @@ def demo(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do the whole job on generated images, offline: draw, check, train, evaluate, search, show.
+    """Generate images, then check, train, evaluate and search them, all offline.
 
-    Takes a minute or two on two cores. Run again, it uses its own folder again.
+    Takes a minute or two on two cores. A second run reuses the images in its folder.
     """
     from proxyhash.demo import run_demo
 
@@ -84,7 +84,7 @@ def _show(result: "DemoResult") -> None:
             ]
             for name in metrics["map"]
         ],
-        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} drawn images",
+        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} generated images",
         right=list(galleries),
     )
     run = shlex.quote(str(result.folder.run))

@@ -1,4 +1,4 @@
-"""`proxyhash doctor`: is this installation fit for work?"""
+"""`proxyhash doctor`: check the installation."""
 
 import typer
 
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check versions, devices, extras, the feature cache and that codes and losses are right.
+    """Check versions, devices, extras and the feature cache, and self-test codes and losses.
 
     Exit code 1 when something essential fails; a missing extra is only a warning.
     """
@@ -36,6 +36,8 @@ def doctor(as_json: JsonOption = False) -> None:
         for check in checks:
             if check.hint:
                 console.out(f"{check.name}: {check.hint}")
-        console.out("\nAll is well." if not failed else f"\nNot fit for work: {', '.join(failed)}")
+        console.out(
+            "\nNo problems found." if not failed else f"\nProblems found: {', '.join(failed)}"
+        )
     if failed:
         raise typer.Exit(1)

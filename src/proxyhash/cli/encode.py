@@ -1,4 +1,4 @@
-"""`proxyhash encode`: the codes of a collection, by a trained model."""
+"""`proxyhash encode`: compute the codes of a collection with a trained model."""
 
 import time
 from pathlib import Path
@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def encode(
-    model: Annotated[
-        Path, typer.Argument(help="Run folder, or a model's folder.", show_default=False)
-    ],
+    model: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
     data: Annotated[
         Path, typer.Argument(help="Manifest file or folder of the items.", show_default=False)
     ],

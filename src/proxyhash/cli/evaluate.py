@@ -1,4 +1,4 @@
-"""`proxyhash evaluate`: how good the codes of a run are, by a stated protocol."""
+"""`proxyhash evaluate`: measure the codes of a run by a stated protocol."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,8 +34,8 @@ def evaluate(
     gallery: Annotated[
         str,
         typer.Option(
-            help="What is searched: literature (everything that is no query, train items "
-            "included), strict (without train and validation items) or both.",
+            help="Gallery to search: literature (everything except the queries, training items "
+            "included), strict (without training and validation items) or both.",
             metavar="GALLERY",
         ),
     ] = "both",
@@ -50,13 +50,13 @@ def evaluate(
     cutoff: Annotated[
         int | None,
         typer.Option(
-            help="R of mAP@R; the whole gallery by default.", min=1, show_default=False, metavar="R"
+            help="R of mAP@R. Default: the whole gallery.", min=1, show_default=False, metavar="R"
         ),
     ] = None,
     divisor: Annotated[
         str,
         typer.Option(
-            help="What mAP@R divides by: hits (among the first R), min (of R and the relevant "
+            help="Divisor of mAP@R: hits (among the first R), min (of R and the relevant "
             "items) or relevant (all of them).",
             metavar="WHAT",
         ),
@@ -64,47 +64,45 @@ def evaluate(
     empty: Annotated[
         str,
         typer.Option(
-            help="Queries with nothing relevant: skip (leave out and count) or zero.",
+            help="Queries without relevant items: skip (leave out and count) or zero.",
             metavar="RULE",
         ),
     ] = "skip",
     gain: Annotated[
         str,
         typer.Option(
-            help="What s shared labels are worth in NDCG: exponential (2^s - 1) or linear (s).",
+            help="Gain of s shared labels in NDCG: exponential (2^s - 1) or linear (s).",
             metavar="KIND",
         ),
     ] = "exponential",
     plots: Annotated[
         bool,
         typer.Option(
-            "--plots", help="Draw precision-recall curves and distances into RUN/plots as PNG."
+            "--plots", help="Plot precision-recall curves and distances into RUN/plots as PNG."
         ),
     ] = False,
     plots_dir: Annotated[
         Path | None,
-        typer.Option(help="Draw them into this folder instead.", show_default=False),
+        typer.Option(help="Plot them into this folder instead.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
-            help="Where the run's collection lies now, if it was moved.", show_default=False
-        ),
+        typer.Option(help="Path of the run's collection, if it was moved.", show_default=False),
     ] = None,
     save: Annotated[
         bool,
         typer.Option(
             "--save",
-            help="Write the result into RUN/metrics.json, which is left alone otherwise.",
+            help="Write the result into RUN/metrics.json too.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print mAP in four directions, precision, recall and NDCG at N, look-up and bit statistics.
+    """Print mAP by direction, precision, recall and NDCG at N, hash lookup and bit statistics.
 
-    By default the protocol of training: expected mAP over the whole gallery, with the literature's
-    gallery and with the strict one. Needs the collection's manifest, but neither its images nor
-    the model.
+    The default protocol is that of training: expected mAP over the whole gallery, for the
+    literature's gallery and for the strict one. Reads the collection's manifest, but neither its
+    images nor the model.
     """
     from proxyhash.data.run_data import read_run
     from proxyhash.evaluation import Protocol
@@ -133,7 +131,7 @@ def evaluate(
 
         for evaluation in result.evaluations:
             for path in draw_plots(evaluation, plots_dir or run / "plots", name=run.name):
-                console.note(f"drawn: {path}")
+                console.note(f"wrote {path}")
 
 
 def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
@@ -156,7 +154,7 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
     radius = next(iter(first.directions.values())).lookup.radius
     console.out(
         f"\nwmAP: hits weighted by shared labels. lookup: precision within {radius} bits, "
-        "0 for\nthe queries that get nothing, whose share is `empty`."
+        "0 for\nqueries without hits, whose share is `empty`."
     )
     _print_bits(first)
     _print_left_out(evaluations)
@@ -178,9 +176,9 @@ def _print_directions(evaluation: "Evaluation") -> None:
 
 
 def _figures(direction: "Direction") -> dict[str, str]:
-    """Return the columns that 80 characters have room for; `--json` has all.
+    """Return the columns that fit into 80 characters; `--json` has all.
 
-    Those at N are only there for a gallery that large.
+    Those at N are there only if the gallery is that large.
     """
     from proxyhash.evaluation.report import figure
 
@@ -238,10 +236,10 @@ def _print_bits(evaluation: "Evaluation") -> None:
 
 
 def _print_left_out(evaluations: "Sequence[Evaluation]") -> None:
-    """Print what no figure above is about, where there is any."""
+    """Print the queries and items that no figure above covers, if there are any."""
     from proxyhash.evaluation.report import direction_words
 
-    columns = ["nothing relevant", "no such query", "no such item"]
+    columns = ["nothing relevant", "query missing", "item missing"]
     rows = [
         [
             f"{direction_words(name)}, {each.protocol.gallery}",

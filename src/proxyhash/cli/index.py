@@ -1,4 +1,4 @@
-"""`proxyhash index`: build an index from a run and a manifest, change it, look after it."""
+"""`proxyhash index`: build an index from a run and a manifest, change and maintain it."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 commands = typer.Typer(
-    help="Build an index, change it, look after it; `proxyhash search` searches it.",
+    help="Build, change and maintain an index; `proxyhash search` searches it.",
     no_args_is_help=True,
 )
 
@@ -48,36 +48,34 @@ ManifestArgument = Annotated[
     )
 )
 def build(
-    run: Annotated[
-        Path, typer.Argument(help="Run folder, or a model's folder.", show_default=False)
-    ],
+    run: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
     manifest: ManifestArgument,
-    out: Annotated[Path, typer.Option(help="Index folder to make.", metavar="INDEX")],
+    out: Annotated[Path, typer.Option(help="Index folder to create.", metavar="INDEX")],
     gallery_only: Annotated[
         bool,
         typer.Option("--gallery-only", help="Leave out the queries of the run's split."),
     ] = False,
     thumbnails: Annotated[
         bool,
-        typer.Option("--thumbnails", help="Keep a small JPEG of every image in the index."),
+        typer.Option("--thumbnails", help="Store a small JPEG of every image in the index."),
     ] = False,
     model_copy: Annotated[
         bool,
         typer.Option(
             "--model-copy/--no-model-copy",
-            help="Keep a copy of the model in the index, so that it can be searched by text and "
-            "image when the run is gone or trained anew.",
+            help="Store a copy of the model in the index, so that searches by text and image "
+            "work without the run.",
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Encode every item of a manifest with a run's model, and store the codes in a new index.
+    """Encode every item of a manifest with a run's model and store the codes in a new index.
 
-    Both modalities are stored, with text, labels, the image's path and every other key of the
-    manifest as payload. What was stored when the work is stopped stays; `index add` with the same
-    manifest goes on.
+    All modalities are stored, with text, labels, the image's path and every other key of the
+    manifest as payload. A build that was stopped keeps what it stored; `index add` with the same
+    manifest continues it.
     """
     from proxyhash.catalog.build import build_index
 
@@ -112,17 +110,17 @@ def add(
         bool,
         typer.Option(
             "--thumbnails",
-            help="Keep a small JPEG of every image. Always, where the index has some already.",
+            help="Store a small JPEG of every image. Always on if the index has thumbnails.",
         ),
     ] = False,
     on_bad_item: BadItemOption = "fail",
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Store a manifest's items in an index, in place of what it has under their ids.
+    """Add a manifest's items to an index, replacing items with the same ids.
 
-    Items that are stored with the same codes and payload are left alone, so running it again, or
-    after a stop, costs little.
+    Items that are stored with the same codes and payload are not written, so running it again, or
+    after an interruption, is quick.
     """
     from proxyhash.catalog.build import add_to_index
 
@@ -165,28 +163,28 @@ def _show(index: str, report: "IndexReport", *, seconds: float, as_json: bool) -
 def delete(
     index: IndexArgument,
     ids: Annotated[
-        list[str] | None, typer.Argument(help="Items to remove.", metavar="ID...")
+        list[str] | None, typer.Argument(help="Ids of the items.", metavar="ID...")
     ] = None,
     ids_from: Annotated[
         Path | None,
-        typer.Option(help="File with an id a line; - for standard input.", metavar="FILE"),
+        typer.Option(help="File with one id per line; - for standard input.", metavar="FILE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove items by id, with their thumbnails; ids that are not stored are passed over.
+    """Delete items by id, with their thumbnails; ids that are not stored are ignored.
 
-    The room on disk is given back by `index compact`.
+    `index compact` reclaims the disk space.
     """
     from proxyhash.catalog.manage import delete_items
 
     wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
     if not wanted:
-        raise UsageError("give ids to remove, or a file of them with --ids-from")
+        raise UsageError("give the ids to delete, or a file of them with --ids-from")
     deleted = delete_items(index, wanted, track=console.track)
     if as_json:
         console.emit_json({"index": index, "ids": len(wanted), "deleted": deleted})
         return
-    absent = f"; {len(wanted) - deleted:,} were not there" if deleted < len(wanted) else ""
+    absent = f"; {len(wanted) - deleted:,} not found" if deleted < len(wanted) else ""
     console.out(f"{index}: {deleted:,} deleted{absent}")
 
 
@@ -194,9 +192,9 @@ def delete(
     epilog=examples("proxyhash index compact photos.index"),
 )
 def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Write an index folder anew without what was deleted or replaced.
+    """Rewrite an index folder without deleted and replaced items.
 
-    Takes the room of the index once more until it is done; others read on meanwhile.
+    Needs as much free disk space as the index takes; readers are not interrupted.
     """
     from proxyhash.catalog.manage import compact_index
 
@@ -212,7 +210,7 @@ def _read_ids(path: Path) -> list[str]:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} cannot be read ({error}); give a file with an id a line"
+            f"{path} cannot be read ({error}); give a file with one id per line"
         ) from error
     return [line for line in text.split("\n") if line.strip()]
 
@@ -224,7 +222,7 @@ def _read_ids(path: Path) -> list[str]:
     )
 )
 def info(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Print what an index is and holds: items, bits, model, size, and how it is searched."""
+    """Print the items, bits, model, size and search engine of an index."""
     from proxyhash.catalog.manage import describe_index
 
     described = describe_index(index)
@@ -238,7 +236,7 @@ def info(index: IndexArgument, as_json: JsonOption = False) -> None:
 
 @commands.command(epilog=examples("proxyhash index verify photos.index"))
 def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Read all of an index folder and compare checksums; exit code 3 when something is wrong."""
+    """Read all of an index folder and compare checksums; exit code 3 if there are problems."""
     from proxyhash.catalog.manage import verify_index
 
     problems = verify_index(index)
@@ -251,7 +249,7 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
         plural = "s" if len(problems) > 1 else ""
         raise DataError(f"{index}: {len(problems):,} problem{plural}, listed above")
     if not as_json:
-        console.out(f"{index}: no problem")
+        console.out(f"{index}: no problems found")
 
 
 def _shown(value: object) -> str:
@@ -276,19 +274,17 @@ def _shown(value: object) -> str:
 def snapshot(
     index: IndexArgument,
     folder: Annotated[
-        Path, typer.Argument(help="Folder of the copy; new, or empty.", show_default=False)
+        Path, typer.Argument(help="Folder of the copy; new or empty.", show_default=False)
     ],
     salvage: Annotated[
         bool,
-        typer.Option(
-            "--salvage", help="Copy what is readable of a damaged index; leave out the rest."
-        ),
+        typer.Option("--salvage", help="Copy the readable part of a damaged index."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy an index folder as it is now, while others read and write it.
+    """Copy an index folder while others read and write it.
 
-    The copy is an index of its own, compacted, with model and thumbnails.
+    The copy is a complete, compacted index with model and thumbnails.
     """
     from proxyhash.catalog.manage import snapshot_index
 
@@ -314,14 +310,15 @@ def copy(
         str, typer.Argument(help="Index folder, file or address to read.", show_default=False)
     ],
     target: Annotated[
-        str, typer.Argument(help="Where to copy it; made if it is missing.", show_default=False)
+        str,
+        typer.Argument(help="Place to copy to; created if missing.", show_default=False),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Copy all items to another index, of whatever kind, and compare counts and checksums.
+    """Copy all items to another index of any kind, and compare counts and checksums.
 
-    A copy that was stopped goes on when the same command is given again. Between folders, model
-    and thumbnails come along; elsewhere searching by text or image needs --model.
+    Run the same command again to continue an interrupted copy. Between folders, model and
+    thumbnails are copied too; elsewhere searching by text or image needs --model.
     """
     from proxyhash.catalog.manage import copy_index
 

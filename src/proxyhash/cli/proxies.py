@@ -1,4 +1,4 @@
-"""`proxyhash proxies`: make the codes of classes alone, and say how far apart they lie."""
+"""`proxyhash proxies`: make codes for classes and measure the distances between them."""
 
 import csv
 import time
@@ -39,10 +39,10 @@ def proxies(
     kind: Annotated[
         str,
         typer.Option(
-            help="codebook, from coding theory or a search, or phnet, learned.", metavar="KIND"
+            help="codebook (from coding theory or a search) or phnet (learned).", metavar="KIND"
         ),
     ] = "codebook",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal codes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -53,10 +53,10 @@ def proxies(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a binary code for each of C classes, and print how far apart the codes lie.
+    """Make a binary code for each of C classes and print the distances between the codes.
 
-    The larger the smallest distance, the more wrong bits a code may have and still be nearest to
-    its own class. Beside it stands the Plotkin bound, which no set of C codes can exceed.
+    The larger the minimum distance, the more wrong bits a code may have and still be nearest to its
+    own class. No set of C codes exceeds the Plotkin bound.
     """
     from proxyhash.proxies.make_proxies import make_proxies
 

@@ -1,9 +1,11 @@
 """Arguments and options that several verbs share, and the examples below their help."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 __all__ = [
     "BadItemOption",
@@ -13,6 +15,7 @@ __all__ = [
     "JsonOption",
     "ModelOption",
     "RunArgument",
+    "accept_old_names",
     "examples",
 ]
 
@@ -31,7 +34,7 @@ IndexArgument = Annotated[
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        help="Run or model folder that made the codes; default the copy in the index.",
+        help="Run or model folder that made the codes. Default: the copy in the index.",
         metavar="RUN",
     ),
 ]
@@ -44,7 +47,7 @@ DataOption = Annotated[
 BadItemOption = Annotated[
     str,
     typer.Option(
-        help="What a row or image that cannot be read does: stop the work, or be left out.",
+        help="On a row or image that cannot be read: fail, or skip it.",
         metavar="fail|skip",
     ),
 ]
@@ -54,10 +57,30 @@ JsonOption = Annotated[
 ]
 
 DeviceOption = Annotated[
-    str, typer.Option(help="Where the networks run: cpu, cuda, cuda:1, mps.", metavar="DEVICE")
+    str, typer.Option(help="Device of the networks: cpu, cuda, cuda:1, mps.", metavar="DEVICE")
 ]
 
 
 def examples(*commands: str) -> str:
-    """Return the epilog of a verb: one command a line, taken literally (no rich markup)."""
+    """Return the epilog of a verb: one command per line, taken literally (no rich markup)."""
     return "\n".join(("Examples:", *commands)).replace("[", "\\[")
+
+
+def accept_old_names(renamed: Mapping[str, str]) -> type[TyperCommand]:
+    """Return the class of a verb whose options are still accepted under their former names.
+
+    Former names are in neither the help nor the reference; they stay for one version.
+
+    Args:
+        renamed: former name to name, such as {"--only": "--data"}.
+    """
+
+    class Renamed(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            options = args[: args.index("--")] if "--" in args else args
+            for place, given in enumerate(options):
+                name, equals, value = given.partition("=")
+                args[place] = renamed.get(name, name) + equals + value
+            return super().parse_args(ctx, args)
+
+    return Renamed

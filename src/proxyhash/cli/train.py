@@ -173,7 +173,7 @@ def _resumed(values: dict[str, Any]) -> "TrainConfig":
 
 
 class _Progress:
-    """Progress bars on a terminal; elsewhere a line of figures every few seconds."""
+    """Progress bars on a terminal; elsewhere a line of losses and scores every few seconds."""
 
     def __init__(self) -> None:
         self._bars = sys.stderr.isatty()
@@ -188,7 +188,7 @@ class _Progress:
         return console.track(steps, description, total)
 
     def report(self, record: "EpochRecord") -> None:
-        """Print the figures of an epoch, unless the bars show them or a line was just printed."""
+        """Print losses and scores of an epoch, unless bars show them or a line was just printed."""
         now = time.monotonic()
         last = record.epoch == record.epochs
         if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):

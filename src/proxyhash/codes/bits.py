@@ -1,4 +1,4 @@
-"""The one home of bit conventions: which bit is which, and what a code looks like in memory.
+"""Bit conventions: the order of the bits, and the layout of codes in memory.
 
 A code of K bits is `ceil(K / 8)` bytes of `uint8`. Bit 0 is the highest bit of byte 0 (big-endian
 within a byte, as `numpy.packbits`), the bits after bit K-1 are zero, and a bit is 1 where the
@@ -30,11 +30,11 @@ Codes = npt.NDArray[np.uint8]
 """Packed codes, shape (n, ceil(bits/8))."""
 
 MAX_BITS = 65_528
-"""The widest code: its largest distance still fits into `uint16`."""
+"""Maximum code length: the largest distance still fits into `uint16`."""
 
 
 def check_bits(bits: int) -> int:
-    """Return the code length when it can be one.
+    """Return the code length if it is valid.
 
     Raises:
         UsageError: "bits is 0; a code has between 1 and 65528 bits".
@@ -76,15 +76,15 @@ def binarize(logits: npt.ArrayLike) -> Codes:
     """
     array = np.asarray(logits)
     _check_matrix(array, "logits")
-    # The sum carries any NaN without a second array of the size of the logits (inf - inf may
-    # make one too, so a suspicious row is looked at again).
+    # The sum is NaN where any logit is, without a second array of their size (inf - inf is NaN
+    # too, so a suspicious row is checked again).
     with np.errstate(invalid="ignore", over="ignore"):
         suspects = np.flatnonzero(np.isnan(array.sum(axis=1)))
     for row in suspects:
         if np.isnan(array[row]).any():
             raise DataError(
-                f"row {row} of the logits holds NaN; a code cannot be made of it "
-                "(a diverged model or a damaged feature file)"
+                f"row {row} of the logits holds NaN and has no code; did the model "
+                "diverge, or is a feature file damaged?"
             )
     return np.packbits(array > 0, axis=1)
 
@@ -101,7 +101,7 @@ def signs(codes: Codes, *, bits: int) -> npt.NDArray[np.int8]:
 
 
 def check_codes(codes: Any, *, bits: int, name: str = "codes") -> Codes:
-    """Return `codes` when they are packed codes of `bits` bits.
+    """Return `codes` if they are packed codes of `bits` bits.
 
     Raises:
         DataError: wrong type, shape or width, or bits set after the last one; says `name`.

@@ -1,4 +1,4 @@
-"""The code file: the codes of a whole collection in one `.npz`, readable by numpy alone."""
+"""Code file: the codes of a whole collection in one `.npz`, readable with numpy alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FILE_BYTES", "CodeFile"]
 
 MAX_FILE_BYTES = 8 * 2**30
-"""The most bytes the arrays of a code file may take in memory when it is loaded."""
+"""Limit for the arrays of a code file in memory, in bytes."""
 
 # Kinds of dtype, and the number of dimensions, of the arrays of a file.
 _CODES, _PRESENT = ("u", 2), ("b", 1)
@@ -33,8 +33,8 @@ _FIELDS = {"ids": ("U", 1), "bits": ("iu", 0), "model": ("U", 0)}
 
 _MODALITY = re.compile(r"[a-z][a-z0-9_]*")
 
-# What reading a file that is no archive, or was cut or altered, can raise: the archive, and what
-# makes arrays of its members (an archive with a password raises RuntimeError).
+# What reading a damaged or foreign file can raise: first the archive, then also the arrays in it
+# (an encrypted archive raises RuntimeError).
 _UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _DAMAGE = (*_UNREADABLE, RuntimeError, ValueError, OverflowError, MemoryError, SystemError)
 
@@ -90,26 +90,6 @@ class CodeFile:
         if modality in self.present:
             return self.present[modality]
         return np.zeros(len(self), np.bool_)
-
-    @property
-    def image_codes(self) -> Codes:
-        """The codes of images."""
-        return self.of("image")
-
-    @property
-    def text_codes(self) -> Codes:
-        """The codes of texts."""
-        return self.of("text")
-
-    @property
-    def has_image(self) -> npt.NDArray[np.bool_]:
-        """Which items have an image."""
-        return self.has("image")
-
-    @property
-    def has_text(self) -> npt.NDArray[np.bool_]:
-        """Which items have a text."""
-        return self.has("text")
 
     def having(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of `positions` whose items have a modality, in the same order."""
@@ -167,7 +147,7 @@ class CodeFile:
         try:
             "".join(self.ids).encode("utf-8")
         except UnicodeEncodeError:
-            raise DataError("field 'ids' holds what is not valid Unicode") from None
+            raise DataError("field 'ids' holds text that is not valid Unicode") from None
 
     def _check_modality(self, modality: str) -> None:
         if not _MODALITY.fullmatch(modality):
@@ -191,7 +171,7 @@ class CodeFile:
 
 
 def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any]]:
-    """Read the known arrays after their headers were found to be what they must be."""
+    """Read the known arrays after checking their headers."""
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
@@ -238,7 +218,7 @@ def _by_modality(arrays: Mapping[str, npt.NDArray[Any]], field: str) -> dict[str
 
 
 def _check_header(stream: Any, name: str, kinds: str, dimensions: int, *, size: int) -> None:
-    """Refuse an array of another kind, or one that claims more content than is there."""
+    """Refuse an array of the wrong type, or one whose header claims more than its content."""
     try:
         version = np.lib.format.read_magic(stream)
         read = {

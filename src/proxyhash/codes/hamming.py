@@ -1,8 +1,8 @@
 """Hamming distances and the exact nearest neighbors, by counting instead of sorting.
 
 Codes of K bits have only K+1 distances. So the k nearest of n items are found in O(n): count the
-items at each distance, find the distance at which the count reaches k, then put every nearer item
-at its place.
+items at each distance, find the distance at which the count reaches k, then write every nearer
+item to its place.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def top_k(
 ) -> TopK:
     """Return the nearest min(k, n) gallery items of each query, ordered by (distance, position).
 
-    Takes two bytes a gallery item and thread beside the result.
+    Needs two bytes per gallery item and thread besides the result.
 
     Args:
         query: packed codes (q, B).

@@ -1,8 +1,8 @@
-"""What the numba kernels share: how they are compiled, counted in and run on several threads.
+"""Shared parts of the numba kernels: compiling, counting bits, running on several threads.
 
 Kernels release the interpreter lock and work on a range of queries; `run_blocks` spreads the
 ranges over plain Python threads. Numba's own parallel loops are not used: their portable backend
-stops the whole process when two threads (of a server, say) enter it at once, and the OpenMP one
+aborts the whole process when two threads (of a server, say) enter it at once, and the OpenMP one
 does so after a fork.
 """
 
@@ -41,8 +41,8 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function on its first call, without the interpreter lock, and keep it on disk.
 
     The machine code is stored beside the source or in the user's cache folder, so that the next
-    process starts fast; where neither can be written, it is compiled in every process. What is on
-    disk is renewed when the function's own file changes, not when that of a kernel it calls does:
+    process starts fast; where neither can be written, it is compiled in every process. The cache is
+    invalidated when the function's own file changes, but not when that of a kernel it calls does:
     after editing `popcount` or `row_distances`, delete the `*.nbi` files in `__pycache__`.
     """
     return _compiled(function, counting=True)
@@ -82,7 +82,7 @@ def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     """Return the same bits in the widest unsigned integers that divide a row, without a copy.
 
     Shape (n, B) of `uint8` becomes (n, B/8) of `uint64`, or (n, B/4) of `uint32`, and so on.
-    Only rows that do not lie side by side in memory are copied.
+    Only arrays that are not contiguous are copied.
     """
     codes = np.ascontiguousarray(codes)
     width = codes.shape[1]
@@ -94,9 +94,9 @@ def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
 
 
 def default_threads() -> int:
-    """Return how many threads kernels use unless told otherwise.
+    """Return the number of threads that kernels use by default.
 
-    As many as `limit_threads` says; without it the cores at hand, or `NUMBA_NUM_THREADS` if set.
+    The number that `limit_threads` set, else `NUMBA_NUM_THREADS`, else the available cores.
     """
     return _limit.get() or int(numba.config.NUMBA_NUM_THREADS)
 
@@ -119,10 +119,10 @@ def run_blocks(
 ) -> None:
     """Call `work(start, stop)` on consecutive ranges that cover `range(count)`.
 
-    Ranges are at most `block` long. They run on `threads` threads (default: all cores), of which
-    the caller's own is one; the others live on between calls, and where other calls keep them
-    busy, the caller does the work itself. When a range fails, or the user presses Ctrl-C, those
-    not yet begun are dropped.
+    Ranges are at most `block` long. They run on `threads` threads (default: all cores), the
+    caller's own among them; the others are kept between calls, and while other calls occupy them,
+    the caller does the work itself. When a range fails, or the user presses Ctrl-C, those not yet
+    started are dropped.
     """
     threads = default_threads() if threads is None else threads
     block = max(1, min(block, -(-count // max(1, threads))))
@@ -132,7 +132,7 @@ def run_blocks(
     def take() -> None:
         nonlocal stopped
         try:
-            for start in starts:  # each goes to whichever thread asks next
+            for start in starts:  # shared: each range goes to the thread that asks next
                 if stopped:
                     return
                 work(start, min(start + block, count))
@@ -150,7 +150,7 @@ def run_blocks(
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads that live on: starting them anew takes longer than many a search."""
+    """Return a pool that is kept: starting threads takes longer than many searches."""
     return ThreadPoolExecutor(threads, thread_name_prefix="proxyhash")
 
 

@@ -1,4 +1,4 @@
-"""Items, collections and splits: what comes in, before any model sees it."""
+"""Items, collections and splits: the data, before any model sees it."""
 
 from proxyhash.data.collection import Collection
 from proxyhash.data.draw import draw_split, manifest_split

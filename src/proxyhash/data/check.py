@@ -33,7 +33,7 @@ class Finding:
 
     Attributes:
         row: the manifest's row.
-        message: what is wrong.
+        message: the problem.
         id: the item's id, or None.
         file: the path as the manifest has it, or None.
         modality: of the file.
@@ -60,10 +60,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class FilesReport:
-    """What `check_collection` found in the files of one modality.
+    """Result of checking the files of one modality.
 
     Attributes:
-        read: how many were read, and images decoded, without an error.
+        read: number of files read, and images decoded, without an error.
         missing: those that do not exist, in order of row.
         unreadable: those that cannot be read or decoded, in order of row.
         duplicates: ids of items whose files have identical content, group by group.
@@ -77,23 +77,23 @@ class FilesReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_collection` found; every list is in order of row.
+    """Result of `check_collection`; every list is in order of row.
 
     Attributes:
         path: the manifest file.
         format: the name of its reader.
-        items: rows that are items.
-        having: by modality, how many of them have it; image and text are always among the keys.
-        complete: how many have all of these.
-        without_sources: how many have none of these.
-        without_labels: how many have no label.
+        items: number of valid items.
+        having: by modality, the number of items that have it; image and text are always keys.
+        complete: number of items that have all of these.
+        without_sources: number of items that have none of these.
+        without_labels: number of items without labels.
         labels: items per label, the most frequent first.
         splits: items per value of `split`, as written.
-        files: by modality, what its files are like.
-        bad_rows: rows that are not an item.
-        duplicate_ids: rows whose id an earlier row has.
+        files: by modality, the result for its files.
+        bad_rows: rows that are not a valid item.
+        duplicate_ids: rows whose id is already used.
         blank: by modality, rows that have one without any content, such as a blank text.
-        hints: sentences on keys that look misspelt and on labels that look alike.
+        hints: sentences about keys that look misspelled and labels that look alike.
     """
 
     path: str
@@ -113,7 +113,7 @@ class CheckReport:
 
     @property
     def errors(self) -> int:
-        """How many problems keep the manifest from being used as it is."""
+        """The number of problems that prevent using the manifest as it is."""
         wrong = sum(len(each.missing) + len(each.unreadable) for each in self.files.values())
         return len(self.bad_rows) + len(self.duplicate_ids) + wrong
 
@@ -162,9 +162,9 @@ def check_collection(
     Args:
         path: a manifest, or a folder with one in it.
         format: the reader's name; auto-detected from the file's name by default.
-        files: whether to read the files.
+        files: whether to read the files at all.
         max_pixels: larger images count as unreadable.
-        threads: how many files are read at a time.
+        threads: number of files read at the same time.
         track: told of each file.
 
     Raises:
@@ -209,7 +209,7 @@ def _check_files(
     threads: int,
     track: Track,
 ) -> FilesReport:
-    """Open the files of a modality in threads; `opener` finds what is wrong with their content."""
+    """Read the files of a modality in threads; `opener` raises for unusable content."""
     work = [
         (item, path)
         for item, path in zip(collection.items, collection.sources(modality), strict=True)
@@ -217,7 +217,7 @@ def _check_files(
     ]
 
     def look(item: Item, path: Path) -> str | Finding:
-        """The content's hash, or what is wrong with the file."""
+        """Return the content's hash, or the problem with the file."""
         try:
             if opener is not None:
                 opener(path)
@@ -259,7 +259,7 @@ def _plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that no file can have, being too long for one
+    except OSError:  # a name too long for a file
         return False
 
 
@@ -270,9 +270,9 @@ def _alike(labels: Iterable[str]) -> Iterator[str]:
         groups[" ".join(name.casefold().split())].append(name)
     for names in groups.values():
         if len(names) > 1:
-            yield f"labels {', '.join(map(repr, sorted(names)))} differ only in case or blanks"
+            yield f"labels {', '.join(map(repr, sorted(names)))} differ only in case or spaces"
 
 
 def _counts(names: Iterable[str]) -> dict[str, int]:
-    """How often each name occurs, the most frequent first, then by name."""
+    """Return how often each name occurs, the most frequent first, then by name."""
     return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))

@@ -1,4 +1,4 @@
-"""The items of one manifest, with what the other rooms ask of them in columns."""
+"""Collection: the items of a manifest, with columns over them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Collection:
     def sources(self, modality: Modality) -> list[Path | str | None]:
         """Return what each item has of a modality, or None.
 
-        Files are paths below `root`, or absolute; that they exist is for `data check` to find out.
+        Files are paths below `root`, or absolute; whether they exist is not checked here.
         Everything else is as the manifest has it, such as a text.
 
         Raises:
@@ -93,26 +93,6 @@ class Collection:
             has = [modality in item.sources for item in self.items]
             self._present[modality] = _frozen(np.array(has, dtype=np.bool_))
         return self._present[modality]
-
-    @property
-    def texts(self) -> list[str | None]:
-        """Each item's text, or None."""
-        return cast("list[str | None]", self.sources("text"))
-
-    @property
-    def image_paths(self) -> list[Path | None]:
-        """Each item's image, or None."""
-        return cast("list[Path | None]", self.sources("image"))
-
-    @property
-    def has_image(self) -> NDArray[np.bool_]:
-        """Which items name an image, shape (n,)."""
-        return self.has("image")
-
-    @property
-    def has_text(self) -> NDArray[np.bool_]:
-        """Which items have a text, shape (n,)."""
-        return self.has("text")
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
@@ -148,7 +128,7 @@ def hash_strings(strings: Iterable[str]) -> str:
 
 
 def _content(item: Item) -> str:
-    """What a fingerprint covers of one item; image and text come first, as they always have."""
+    """Return what a fingerprint covers of one item, for image and text as in version 0.1."""
     content: list[object] = [
         item.id,
         item.sources.get("image"),

@@ -1,4 +1,4 @@
-"""Making a split: by chance, reproducibly, or as the manifest says."""
+"""Make a split: drawn by a seed, or as the manifest assigns it."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def draw_split(
 ) -> Split:
     """Return a split drawn by `seed`, the same on every machine.
 
-    The draw is over positions: it depends on how many items there are and on their order, not on
-    what they hold, save for who may be drawn. Queries are items with a label and, where the
-    manifest has both images and texts, with both. Train items have a label; the validation items
-    among them are complete again. With one seed, a larger `train` keeps the queries.
+    The draw is over positions: it depends on the number and order of the items, and on which are
+    eligible, but not on their content. Queries have a label and every modality that the manifest
+    has. Train items have a label; the validation items among them are complete like queries. With
+    the same seed, a larger `train` keeps the queries.
 
     Args:
         collection: what to split.
-        query: how many queries.
-        train: how many items may teach, validation included; None is all that are left.
-        validation: how many of those are set aside to choose the best epoch by.
+        query: number of queries.
+        train: number of training items, validation included; None takes all that are left.
+        validation: how many of those are held out to choose the best epoch.
         seed: not negative.
 
     Raises:
-        UsageError: "500 queries were asked for, but only 120 items have ...", and the like.
+        UsageError: "500 queries were requested, but only 120 items have ...", and similar.
     """
     _check_counts(query=query, train=train, validation=validation, seed=seed)
     order = _order(len(collection), seed)
@@ -62,24 +62,24 @@ def draw_split(
     queries = _first(order, complete, query, what="queries", who=_complete_name(collection))
     rest = order[~np.isin(order, queries)]
     available = int(labeled[rest].sum())
-    teachers = _first(
+    training = _first(
         rest,
         labeled,
         available if train is None else train,
-        what="train items",
-        who=f"labeled items remain beside {query:,} queries",
+        what="training items",
+        who=f"labeled items are left besides {query:,} queries",
     )
     held_out = _first(
-        teachers[::-1],
+        training[::-1],
         complete,
         validation,
         what="validation items",
-        who=f"of the {len(teachers):,} train items are complete",
+        who=f"of the {len(training):,} training items are complete",
     )
     return Split.of(
         len(collection),
         query=queries,
-        train=np.setdiff1d(teachers, held_out),
+        train=np.setdiff1d(training, held_out),
         validation=held_out,
         seed=seed,
         source="drawn",
@@ -87,20 +87,20 @@ def draw_split(
 
 
 def manifest_split(collection: Collection, *, validation: int, seed: int) -> Split:
-    """Return the split that the items' own `split` values describe.
+    """Return the split that the items' own `split` values assign.
 
-    `query` and `test` are queries, `train` teaches, `validation`, `val` and `dev` are validation;
-    `gallery`, `database` and items without a value are gallery alone. Train and validation items
-    without a label teach nothing and stay in the gallery.
+    `query` and `test` are queries, `train` is train, `validation`, `val` and `dev` are validation;
+    `gallery`, `database` and items without a value are only in the gallery. Train and validation
+    items without a label cannot be learned from and are only in the gallery.
 
     Args:
-        collection: what to split; it must name queries and train items.
-        validation: how many train items to set aside where the manifest names no validation items.
-        seed: what the validation items are drawn by.
+        collection: what to split; it must assign queries and train items.
+        validation: how many train items to hold out if the manifest assigns no validation items.
+        seed: of the draw of validation items.
 
     Raises:
         ManifestError: an item's split is none of these names; says which row.
-        UsageError: the manifest names no queries or no labeled train items, or too few of them.
+        UsageError: the manifest assigns no queries or no labeled train items, or too few of them.
     """
     _check_counts(query=0, train=None, validation=validation, seed=seed)
     members: dict[str, list[int]] = {part: [] for part in PARTS}
@@ -116,7 +116,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
     for part in ("query", "train"):
         if not members[part]:
             raise UsageError(
-                f"{collection.path} names no {part} items in its key 'split'; draw a split instead"
+                f"{collection.path} assigns no {part} items by key 'split'; draw a split instead"
             )
     train = np.array(members["train"], dtype=np.int64)
     held_out = np.array(members["validation"], dtype=np.int64)
@@ -127,7 +127,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
             _complete(collection),
             validation,
             what="validation items",
-            who=f"of the {len(train):,} train items are complete",
+            who=f"of the {len(train):,} training items are complete",
         )
         train = np.setdiff1d(train, held_out)
     return Split.of(
@@ -141,7 +141,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
 
 
 def _order(count: int, seed: int) -> Positions:
-    """A random order of `count` positions: the ranks of uniform draws."""
+    """Return a random order of `count` positions: the ranks of uniform draws."""
     draws = np.random.Generator(np.random.PCG64(seed)).random(count)
     return np.argsort(draws, kind="stable").astype(np.int64)
 
@@ -151,12 +151,12 @@ def _first(
 ) -> Positions:
     found = order[eligible[order]]
     if len(found) < count:
-        raise UsageError(f"{count:,} {what} were asked for, but only {len(found):,} {who}")
+        raise UsageError(f"{count:,} {what} were requested, but only {len(found):,} {who}")
     return found[:count]
 
 
 def _complete(collection: Collection) -> NDArray[np.bool_]:
-    """Which items have every modality that the collection has at all."""
+    """Return which items have every modality of the collection."""
     complete = np.ones(len(collection), dtype=np.bool_)
     for modality in collection.modalities:
         complete &= collection.has(modality)
@@ -174,6 +174,6 @@ def _check_counts(*, query: int, train: int | None, validation: int, seed: int) 
             raise UsageError(f"{name} is {value}; 0 or more is expected")
     if train is not None and train < max(validation, 1):
         raise UsageError(
-            f"train is {train}, of which {validation} are for validation; train includes them and "
-            "must be the larger number"
+            f"train is {train}, which includes {validation} validation items; it must be at "
+            "least as large"
         )

@@ -1,4 +1,4 @@
-"""Opening one image so that whatever comes in, an upright 8-bit RGB image comes out."""
+"""Open any image as upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ImageSource: TypeAlias = "str | Path | bytes | Image.Image"
 MAX_PIXELS = 64_000_000
 """Images with more pixels are refused before they are decoded: 64 million take 192 MB as RGB."""
 
-# Raster formats with a signature. The rest of what Pillow knows stays closed to strangers' files:
-# EPS, for one, would start Ghostscript. ICO would decode an image before its size can be checked.
+# Raster formats with a signature. Pillow's other formats are not opened, since files come from
+# strangers: EPS would start Ghostscript, ICO decodes an image before its size can be checked.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the image as mode RGB, fully decoded, upright and detached from its file.
 
-    EXIF rotation is applied, transparent parts are laid on white, CMYK and palettes are converted,
+    EXIF rotation is applied, transparency becomes white, CMYK and palettes are converted,
     16-bit gray keeps its upper eight bits, 32-bit and float gray are stretched from their own range
     to 0..255, and an animation gives its first frame.
 
@@ -54,10 +54,10 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
 
 def check_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Look at the head of an image file only: whether its format is known, and its size allowed.
+    """Check the header of an image file: a known format and an allowed size.
 
     Raises:
-        ImageError: as `open_image`; what is damaged behind the head is found there.
+        ImageError: as `open_image`, which also finds damage after the header.
     """
     name = _name(source)
     with (
@@ -80,8 +80,8 @@ def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name}: has more than {max_pixels:,} pixels ({error})") from error
     except Exception as error:
-        # Decoders answer damaged bytes with nearly any exception: OSError, SyntaxError, ValueError,
-        # struct.error, KeyError... To the caller all of them say one thing.
+        # Decoders raise nearly any exception for damaged bytes: OSError, SyntaxError, ValueError,
+        # struct.error, KeyError... They all mean the same to the caller.
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = "the format is not recognized"
@@ -92,7 +92,7 @@ def _file(source: str | Path | bytes, name: str) -> Path | io.BytesIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     path = Path(source)
-    if not path.is_file():  # also keeps from waiting on a pipe
+    if not path.is_file():  # also avoids blocking on a pipe
         raise ImageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
     return path
 
@@ -122,10 +122,10 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """A copy, turned as its EXIF says."""
+    """Return a copy, rotated as its EXIF says."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF says nothing about the rotation; the pixels are still good
+    except Exception:  # damaged EXIF: rotation unknown, but the pixels are still good
         return image.copy()
 
 

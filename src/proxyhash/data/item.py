@@ -13,7 +13,7 @@ _MAX_ID = 512  # arrays of ids are as wide as the longest one
 
 
 class ItemError(ValueError):
-    """A record that is no item; the reader's caller adds the file and row."""
+    """A record that is not a valid item; the caller adds the file and row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Item:
         labels: names of classes, each once, in the manifest's order; empty when unlabeled.
         split: the part the manifest assigns it to, or None.
         payload: every other key of the record.
-        row: where the manifest has it: the line of a text file, else the record; from 1.
+        row: its place in the manifest: the line of a text file, else the record; from 1.
     """
 
     id: str
@@ -36,16 +36,6 @@ class Item:
     split: str | None = None
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     row: int = 0
-
-    @property
-    def image(self) -> str | None:
-        """The path of the image relative to the manifest, or None."""
-        return self.sources.get("image")
-
-    @property
-    def text(self) -> str | None:
-        """The text, or None."""
-        return self.sources.get("text")
 
 
 def item_keys() -> tuple[str, ...]:
@@ -74,12 +64,12 @@ def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
 
 def _id(value: object) -> str:
     if value is None or value == "":
-        raise ItemError("there is no id; every item needs one of its own")
+        raise ItemError("the id is missing; every item needs a unique one")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     text = _string("id", value)
     if not text.strip() or len(text) > _MAX_ID:
-        raise ItemError(f"id has {len(text)} characters; 1 to {_MAX_ID} that show are expected")
+        raise ItemError(f"id has {len(text)} characters; 1 to {_MAX_ID} expected, not all blank")
     return text
 
 
@@ -117,7 +107,7 @@ def _labels(value: object) -> tuple[str, ...]:
         )
     names = [_string("a label", name) for name in value]
     if not all(name.strip() for name in names):
-        raise ItemError("a label is blank; leave it out")
+        raise ItemError("a label is blank; remove it")
     return tuple(dict.fromkeys(names))
 
 
@@ -130,13 +120,13 @@ def _optional_string(key: str, value: object) -> str | None:
 
 def _string(key: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ItemError(f"{key} is {_show(value)}, which is no string")
+        raise ItemError(f"{key} is {_show(value)}, which is not a string")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise ItemError(f"{key} is {_show(value)}, which is not valid Unicode") from None
     if "\0" in value:
-        raise ItemError(f"{key} is {_show(value)}, with a zero character in it")
+        raise ItemError(f"{key} is {_show(value)}, which contains a zero character")
     return value
 
 

@@ -1,4 +1,4 @@
-"""From a path to a collection: find the manifest, read its rows, gather what is wrong with them."""
+"""Read a manifest: find the file, parse its rows, collect the problems found."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scan:
-    """All that reading a manifest found, good or bad.
+    """Result of reading a manifest: its items, and the rows that cannot be used.
 
     Attributes:
         path: the manifest file.
         format: the name of the reader.
-        items: the good ones, in order.
-        problems: rows that are no item, in order of row.
-        duplicates: rows whose id an earlier row has, in order of row; not among the items.
+        items: the valid ones, in order.
+        problems: rows that are not a valid item, in order of row.
+        duplicates: rows whose id is already used, in order of row; not among the items.
         blank: by modality that is not a file, rows that have one without any content.
-        hints: sentences on keys that look misspelt.
+        hints: sentences about keys that look misspelled.
     """
 
     path: Path
@@ -80,12 +80,12 @@ def read_collection(
 
     Args:
         path: a manifest, or a folder with one in it; see `find_manifest`.
-        format: the reader's name; by default it follows from the file's name.
-        on_bad_item: `fail` at rows that are no item, or `skip` them with a warning in the log.
+        format: the reader's name; auto-detected from the file name by default.
+        on_bad_item: `fail` at rows that are not a valid item, or `skip` them with a warning.
 
     Raises:
-        ManifestError: "PATH: 3 of 20 rows cannot be used: row 4: ...; row 9: ..."; also where there
-            is no manifest, or no item in it.
+        ManifestError: "PATH: 3 of 20 rows cannot be used: row 4: ...; row 9: ..."; or there is no
+            manifest, or no item in it.
         UsageError: an option has a value that is not allowed.
     """
     check_option("on_bad_item", on_bad_item, ON_BAD_ITEM)
@@ -95,15 +95,13 @@ def read_collection(
     if scan.bad_rows:
         summary = _summary(scan)
         if on_bad_item == "fail" or not scan.items:
-            raise ManifestError(
-                f"{scan.path}: {summary}. `proxyhash data check` lists every one of them"
-            )
+            raise ManifestError(f"{scan.path}: {summary}. `proxyhash data check` lists all of them")
         _log.warning("%s: skipping rows: %s", scan.path, summary)
     return Collection.of(scan.path, scan.items)
 
 
 def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # noqa: A002
-    """Read every row of a manifest and return what is there, the bad rows beside the good.
+    """Return the items of a manifest and the problems with its rows.
 
     Raises:
         ManifestError: there is no manifest, it is empty, or it is unreadable as a whole.
@@ -124,7 +122,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
             continue
         if item.id in items:
             first = items[item.id].row
-            duplicates.append(Problem(item.row, f"id {item.id!r} is that of row {first} already"))
+            duplicates.append(Problem(item.row, f"id {item.id!r} is already used by row {first}"))
             continue
         items[item.id] = item
         assert isinstance(entry, Record)
@@ -133,7 +131,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
             if name not in item.sources and entry.values.get(name) is not None:
                 rows.append(item.row)
     if not items and not problems:
-        raise ManifestError(f"{manifest} has no items; expected is {reader.example}")
+        raise ManifestError(f"{manifest} has no items; expected: {reader.example}")
     return Scan(
         path=manifest,
         format=reader.name,
@@ -142,7 +140,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
         duplicates=tuple(duplicates),
         blank={name: tuple(rows) for name, rows in blank.items()},
         hints=tuple(
-            f"{count} items have a key {key!r} and no {meant!r}; is {meant!r} meant?"
+            f"{count} items have a key {key!r} and no {meant!r}; did you mean {meant!r}?"
             for (key, meant), count in sorted(strange_keys.items())
         ),
     )
@@ -157,10 +155,10 @@ def find_manifest(
 
     A file is read by the reader that claims its name, else by the one that claims its suffix. In a
     folder, `items.jsonl` comes first, then `metadata.jsonl`, `metadata.csv` and the other names
-    that readers claim; else the folder must hold exactly one file with a suffix that is claimed.
+    that readers claim; otherwise the folder must have exactly one file with a claimed suffix.
 
     Raises:
-        ManifestError: nothing is there, no reader claims the file, or several files would do.
+        ManifestError: there is no file, no reader claims it, or several files are candidates.
         UsageError: `format` names no reader.
     """
     path = Path(path)
@@ -179,7 +177,8 @@ def find_manifest(
         if manifest.suffix.lower() in reader.suffixes:
             return manifest, reader
     raise UsageError(
-        f"{manifest}: the name does not tell the format; say which of {', '.join(READERS)} it is"
+        f"{manifest}: the format cannot be detected from the file name; it may be one of "
+        f"{', '.join(READERS)}"
     )
 
 
@@ -204,10 +203,10 @@ def _manifest_in(folder: Path, candidates: list[Reader]) -> Path:
     if found:
         listed = ", ".join(file.name for file in found[:_SHOWN_PROBLEMS])
         raise ManifestError(
-            f"{folder} holds {len(found)} files that could be the manifest ({listed}); name one"
+            f"{folder} holds {len(found)} files that could be the manifest ({listed}); choose one"
         )
     raise ManifestError(
-        f"{folder} has no manifest; expected is {', '.join(names) or 'a file'}"
+        f"{folder} has no manifest; expected: {', '.join(names) or 'a file'}"
         f" or one file ending in {', '.join(sorted(suffixes))}"
     )
 
@@ -220,7 +219,7 @@ def _item(record: Record) -> Item | Problem:
 
 
 def _misspelt(keys: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Pairs of a key without meaning here and the missing key that it looks like."""
+    """Yield each unknown key with the missing key that it resembles."""
     present, known = set(keys), item_keys()
     missing = [key for key in known if key not in present]
     for key in present.difference(known):

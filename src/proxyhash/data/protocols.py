@@ -1,8 +1,8 @@
-"""Named protocols of the literature: which version of a data set, how many queries, how many train.
+"""Named protocols of the literature: the version of a data set, and the sizes of its split.
 
-Papers on one data set differ in which pairs they keep, and papers that keep the same pairs in how
-many they hold out; a protocol fixes both. Which pairs are queries is drawn by the seed, as in the
-papers: the ids that they drew were not published.
+Papers on the same data set differ in the pairs that they keep, and in how many of them they hold
+out; a protocol fixes both. The queries are drawn by the seed, as in the papers: the ids that they
+drew were not published.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["PROTOCOLS", "VERSIONS", "DataSetVersion", "SplitProtocol", "get_prot
 
 @dataclass(frozen=True, slots=True)
 class DataSetVersion:
-    """The pairs of a data set that some papers keep.
+    """Version of a data set: the pairs that some papers keep.
 
     Attributes:
         data_set: its name.
-        pairs: how many pairs there are.
-        classes: how many labels there are.
+        pairs: number of pairs.
+        classes: number of classes.
         words: which pairs they are, or who keeps them, after "the version".
-        convert: the option of `proxyhash data convert` that makes it; empty where none does.
+        convert: the option of `proxyhash data convert` that makes it; empty if none does.
     """
 
     data_set: str
@@ -62,21 +62,21 @@ VERSIONS = (
     DataSetVersion(_IAPR, 19_627, 291, "with keywords of the descriptions as classes"),
     DataSetVersion("Wikipedia", 2_866, 10, "of Rasiwasia et al."),
 )
-"""What is known of the versions in use; `docs/datasets.md` says where each number comes from."""
+"""Known versions; `docs/datasets.md` has the source of each number."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitProtocol:
-    """A split of one version of a data set, as a family of papers draws it.
+    """Split of one version of a data set, as a family of papers draws it.
 
     Attributes:
         name: what `--protocol` calls it.
         data_set: the name of the data set.
-        pairs: how many pairs the collection must have; None where sources do not agree.
-        classes: how many labels it must have.
-        query: how many of the pairs are queries; the rest is the gallery.
-        train: how many pairs of the gallery may teach, validation included.
-        source: where the numbers are from.
+        pairs: number of pairs the collection must have; None if sources do not agree.
+        classes: number of classes it must have.
+        query: number of queries; the rest is the gallery.
+        train: number of training pairs in the gallery, validation included.
+        source: the paper that the numbers are from.
     """
 
     name: str
@@ -88,7 +88,7 @@ class SplitProtocol:
     source: str
 
     def fits(self, collection: Collection) -> bool:
-        """Return whether the collection has the pairs and classes, by their number."""
+        """Return whether the collection has the right numbers of pairs and classes."""
         return len(collection.classes) == self.classes and self.pairs in (None, len(collection))
 
     def draw(self, collection: Collection, *, validation: int, seed: int) -> Split:
@@ -97,7 +97,7 @@ class SplitProtocol:
         Raises:
             DataError: the collection has other numbers of pairs or classes; says which version
                 it looks like and how to make the right one.
-            UsageError: too few pairs have a label, an image and a text.
+            UsageError: too few pairs are complete.
         """
         if not self.fits(collection):
             raise DataError(f"{collection.path} {self._mismatch(collection)}")
@@ -111,7 +111,7 @@ class SplitProtocol:
         if known:
             looks = f"looks like {known[0]}"
         else:
-            looks = f"has {pairs:,} items of {classes} classes, no version that is known here"
+            looks = f"has {pairs:,} items of {classes} classes, which is not a known version"
         wanted = next((each for each in VERSIONS if self._is(each)), None)
         count = "" if self.pairs is None else f"{self.pairs:,} pairs of "
         how = f": convert with {wanted.convert}" if wanted and wanted.convert else ""
@@ -143,7 +143,7 @@ PROTOCOLS: Mapping[str, SplitProtocol] = {
         SplitProtocol("dchmt-coco", _COCO, 122_218, 80, 5_000, 10_000, _DCHMT),
     )
 }
-"""Every named protocol; `docs/datasets.md` has the commands that lead to each."""
+"""Protocols by name; `docs/datasets.md` has the commands for each."""
 
 
 def get_protocol(name: str) -> SplitProtocol:

@@ -1,4 +1,4 @@
-"""Which items are queries, which are searched, and which may teach; kept in a JSON file."""
+"""Split of a collection into query, gallery, train and validation items, stored as JSON."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _log = logging.getLogger(__name__)
 class Split:
     """Positions of a collection's items by part, int64, each part sorted.
 
-    Queries and gallery share the collection between them; train and validation are disjoint parts
-    of the gallery, as is the habit of the literature, and together are the items whose labels may
-    be used. `strict_gallery` leaves them out.
+    Every item is a query or in the gallery; train and validation are disjoint parts of the
+    gallery, as is usual in the literature, and together are the items whose labels may be used.
+    `strict_gallery` excludes them.
 
     Attributes:
-        query: what is searched for.
-        gallery: what is searched: everything that is no query.
-        train: what teaches.
-        validation: what the best epoch is chosen by.
-        seed: the seed it was drawn by; where the manifest named the parts, that of validation.
-        source: `drawn`, or `manifest` where the manifest named the parts.
+        query: the queries.
+        gallery: the items that are searched: everything except the queries.
+        train: the training items.
+        validation: the items that choose the best epoch.
+        seed: the seed of the draw; if the manifest assigns the parts, that of validation.
+        source: `drawn`, or `manifest` if the manifest assigns the parts.
     """
 
     query: Positions
@@ -67,14 +67,14 @@ class Split:
         """Return the split of `count` items; the gallery follows from the queries.
 
         Raises:
-            ValueError: a position is out of range or lies in two of the three parts.
+            ValueError: a position is out of range or in two of the three parts.
         """
         parts = [np.sort(np.fromiter(part, dtype=np.int64)) for part in (query, train, validation)]
         every = np.concatenate(parts)
         if len(np.unique(every)) < len(every):
-            raise ValueError("an id is named twice in query, train and validation")
+            raise ValueError("an id occurs twice in query, train and validation")
         if every.size and not 0 <= every.min() <= every.max() < count:
-            raise ValueError(f"a position lies outside of 0 to {count - 1}")
+            raise ValueError(f"a position is outside of 0 to {count - 1}")
         gallery = np.setdiff1d(np.arange(count, dtype=np.int64), parts[0], assume_unique=True)
         return cls(parts[0], gallery, parts[1], parts[2], seed, source)
 
@@ -84,13 +84,13 @@ class Split:
         return np.setdiff1d(self.gallery, np.concatenate([self.train, self.validation]))
 
     def fingerprint(self, collection: Collection) -> dict[str, Any]:
-        """Return what tells this split of this collection from any other, ready for JSON.
+        """Return what identifies this split of this collection, ready for JSON.
 
-        That is source, seed, counts, and SHA-256 hashes: of the collection's content (see
+        These are source, seed, counts, and SHA-256 hashes: of the collection's content (see
         `Collection.fingerprint`), of the class names, and of each part's ids in order.
 
         Raises:
-            UsageError: "the split is of N items, but MANIFEST has M".
+            UsageError: "the split is of N items, but MANIFEST has M; ...".
         """
         count = len(self.query) + len(self.gallery)
         if count != len(collection):
@@ -122,23 +122,23 @@ class Split:
         """Read a split and check that it belongs to `collection`.
 
         Items and classes must be those that the split was made of; texts or labels that changed
-        since only give a warning in the log. A file written by hand needs no more than the lists
-        of ids `query` and `train`.
+        since then are only logged as a warning. A file written by hand needs only the lists of
+        ids `query` and `train`.
 
         Raises:
-            DataError: the file is not a split, or is one of other items; says what differs.
+            DataError: the file is not a split, or belongs to other items; says what differs.
         """
         path = Path(path)
         content = read_json(path)
         if not isinstance(content, dict) or "query" not in content or "train" not in content:
-            raise DataError(f"{path} is no split: lists of ids 'query' and 'train' are expected")
+            raise DataError(f"{path} is not a split: lists of ids 'query' and 'train' are expected")
         if content.get("format", _FORMAT) != _FORMAT:
             raise DataError(
                 f"{path} has format {content['format']!r}; this version reads {_FORMAT}"
             )
         source, seed = content.get("source", "drawn"), content.get("seed", 0)
         if source not in ("drawn", "manifest") or type(seed) is not int:
-            raise DataError(f"{path} is no split: source is {source!r} and seed is {seed!r}")
+            raise DataError(f"{path} is not a split: source is {source!r} and seed is {seed!r}")
         parts = {part: _positions(path, content, part, collection) for part in _STORED}
         try:
             split = cls.of(len(collection), **parts, seed=seed, source=source)
@@ -180,7 +180,7 @@ def _compare(path: Path, expected: Any, found: Mapping[str, Any], collection: Co
             raise DataError(
                 f"{path} was made of another collection: it had {was} {what}, "
                 f"{collection.path} has {found[key]['count']}, or others; draw a new split, or use "
-                "the manifest it was made of"
+                "the manifest it was made from"
             )
     if expected.get("collection") != found["collection"]:
         _log.warning("%s: texts, labels or image names changed since the split was made", path)

@@ -1,4 +1,4 @@
-"""From the files of a published data set to a manifest with features beside it."""
+"""Converting the files of a published data set to a manifest with feature files beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversion", "convert_data_set", "write_manifest"]
 
-_COMPRESSION = 3  # of PNG: photographs take under half the time of the default, and 3 % more room
+_COMPRESSION = 3  # of PNG: photographs take under half the time of the default, for 3 % more bytes
 
 _RENAMED = {"labelled": "labeled", "unlabelled": "unlabeled"}
 """Versions by the names that they had in release 0.1."""
@@ -33,7 +33,7 @@ _RENAMED = {"labelled": "labeled", "unlabelled": "unlabeled"}
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: the collection as it reads back, and the feature file of each modality."""
+    """A finished conversion: the collection, and the feature file of each modality."""
 
     source: str
     collection: Collection
@@ -50,17 +50,17 @@ def convert_data_set(
     """Write `items.jsonl` and one `MODALITY_features.npy` for each kind of features into `out`.
 
     Image files stay where they are: the manifest names each by its path relative to `out`.
-    Images that lie in an array are written to `out/images` as PNG, which keeps every value.
+    Images in an array are written to `out/images` as PNG, which keeps every value.
 
     Args:
         path: the data set as it is distributed, a folder or a file.
-        out: folder that is written to, made where it is missing.
-        kind: which of `CONVERTERS` reads it; by default the one that recognizes the files.
+        out: folder to write to, created if missing.
+        kind: a name in `CONVERTERS`; auto-detected by default.
         options: which version of the data set, and the like; see `ConvertOptions`.
 
     Raises:
         DataError: no converter recognizes the files, or they are bad.
-        UsageError: `kind` is none of the converters, or an option is none of the data set's.
+        UsageError: there is no converter `kind`, or the data set has no such option.
     """
     path, out, options = Path(path), Path(out), options or ConvertOptions()
     converter = _converter(path, kind)
@@ -79,7 +79,7 @@ def convert_data_set(
 
 
 def write_manifest(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     lines = (json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "\n".join(lines) + "\n")
 
@@ -103,7 +103,7 @@ def _with_image_paths(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the records with each image's path relative to `out`, links in either resolved.
 
-    Where no relative path leads there, from one drive of Windows to another, it is absolute.
+    It is absolute if there is no relative path, as between two drives of Windows.
     """
     root, out = root.resolve(), out.resolve()
     for record in records:
@@ -118,7 +118,7 @@ def _with_image_paths(
 
 def _converter(path: Path, kind: str | None) -> Converter:
     if not path.exists():
-        raise DataError(f"{path} does not exist; give the folder that holds the data set's files")
+        raise DataError(f"{path} does not exist; give the folder of the data set's files")
     if kind is not None:
         return CONVERTERS[kind]
     every = sorted((each for _, each in CONVERTERS.items()), key=lambda each: each.fallback)

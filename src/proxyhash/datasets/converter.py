@@ -1,4 +1,4 @@
-"""How one published data set is recognized and read, and the registry of all that are known."""
+"""Converters, which recognize and read one published data set each, and their registry."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["CONVERTERS", "ConvertOptions", "Converter", "Source", "register_conv
 
 @dataclass(frozen=True, slots=True)
 class ConvertOptions:
-    """What the user may say about the files; None leaves it to the converter.
+    """Options for reading the files; None leaves the choice to the converter.
 
     Attributes:
         version: which of the versions that papers use, a key of `Converter.versions`.
-        images: the folder that the images are in, where they lie apart from the other files.
+        images: the folder of the images, if they are apart from the other files.
         captions: `all` captions of an image as one text, or the `first` alone.
     """
 
@@ -67,10 +67,10 @@ class Converter:
     """One data set, in one form that it is distributed in.
 
     Attributes:
-        name: what `--kind` calls it.
+        name: the name that `--kind` takes.
         recognizes: whether a folder, or a file, is this data set; looks at names, reads little.
         read: reads it. A record's `image` is absolute, or relative to the data set's folder.
-        expects: the files that it needs, for the message where nothing recognizes a folder.
+        expects: the files that it needs, for the message if nothing recognizes a folder.
         versions: what each value of `ConvertOptions.version` is, in words; the first is default.
         options: names of the other `ConvertOptions` that `read` uses.
         fallback: whether it is a form rather than a data set, and tried after all others.
@@ -85,7 +85,7 @@ class Converter:
     fallback: bool = False
 
     def check(self, options: ConvertOptions) -> None:
-        """Refuse what this data set has no use for.
+        """Check that this data set has the given options.
 
         Raises:
             UsageError: "nus-wide has no option 'captions'", or the version is unknown.
@@ -94,12 +94,10 @@ class Converter:
             if each.name == "version" or getattr(options, each.name) is None:
                 continue
             if each.name not in self.options:
-                raise UsageError(
-                    f"{self.name} has no use for the option {each.name!r}; leave it out"
-                )
+                raise UsageError(f"{self.name} has no option {each.name!r}; leave it out")
         if options.version is not None:
             if not self.versions:
-                raise UsageError(f"{self.name} has one version only; leave the option out")
+                raise UsageError(f"{self.name} has only one version; leave the option out")
             check_option("version", options.version, self.versions)
 
 

@@ -1,4 +1,4 @@
-"""Finding and reading the files of a data set that strangers packed, within bounds."""
+"""Finding and reading files of unknown origin, within bounds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MAX_FOLDERS = 2000
 
 
 def find_below(folder: Path, name: str) -> Path | None:
-    """Return the file or folder called `name`, whatever its case, that lies least deep in `folder`.
+    """Return the least deep file or folder in `folder` that is called `name`, in any case.
 
-    Archives are unpacked with and without a folder of their own, so names are looked for down to
-    four folders deep; of several at one depth the first by name is taken. None where there is
-    none, or where `folder` is a file.
+    Archives are unpacked with and without a folder around them, so names are searched down to four
+    folders deep; of several at one depth the first by name is taken. None if there is none, or if
+    `folder` is a file.
     """
     level, opened = [folder], 0
     for _ in range(_DEPTH + 1):
@@ -58,21 +58,19 @@ def need_below(folder: Path, name: str, *, what: str) -> Path:
     """Return `find_below`.
 
     Raises:
-        DataError: "FOLDER has no TagList1k.txt (the names of the tags), nor have the folders in
-            it; unpack it there".
+        DataError: "FOLDER and the folders in it have no TagList1k.txt (the names of the tags);
+            unpack it there".
     """
     found = find_below(folder, name)
     if found is None:
-        raise DataError(
-            f"{folder} has no {name} ({what}), nor have the folders in it; unpack it there"
-        )
+        raise DataError(f"{folder} and the folders in it have no {name} ({what}); unpack it there")
     return found
 
 
 def text_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file without their ends, each as UTF-8 or else as Latin-1.
 
-    A byte-order mark and white space around a line are taken away; blank lines stay, as "".
+    A byte-order mark and white space around a line are stripped; blank lines stay, as "".
 
     Raises:
         DataError: the file cannot be read, or a line is longer than `MAX_LINE_BYTES`.
@@ -103,7 +101,7 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > limit:
-        raise DataError(f"{path} is larger than {limit:,} bytes, which no such file is")
+        raise DataError(f"{path} is larger than {limit:,} bytes, the limit for such a file")
     return content
 
 
@@ -121,10 +119,10 @@ _MAX_VALUE = 1 << 24  # characters of one element
 def array_elements(path: Path, keys: Collection[str]) -> Iterator[tuple[str, Any]]:
     """Yield each element of the arrays that a JSON object has under `keys`, with its key, in order.
 
-    Peak memory is that of the largest element, whatever the file holds besides.
+    Peak memory is that of the largest element, however large the file is.
 
     Raises:
-        DataError: the file cannot be read, or is no JSON object; names the file and character.
+        DataError: the file cannot be read, or is not a JSON object; names the file and character.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -172,7 +170,7 @@ class _Scanner:
         self._decode = json.JSONDecoder().raw_decode
 
     def peek(self) -> str:
-        """Return the next character that is no white space."""
+        """Return the next character that is not white space."""
         while True:
             while self._at < len(self._text):
                 if not self._text[self._at].isspace():

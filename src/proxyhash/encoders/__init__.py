@@ -1,7 +1,7 @@
 """Encoders turn images, texts and other sources into feature vectors, one kind per file.
 
-A new file beside these that registers its class is found by itself. Importing this package loads
-neither torch, transformers nor scikit-learn: encoders load them when they are used.
+A new file beside these that registers its class is found automatically. Importing this package
+loads neither torch nor transformers nor scikit-learn: encoders load them when they are used.
 """
 
 from proxyhash.encoders.base import (

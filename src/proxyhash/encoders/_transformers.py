@@ -1,6 +1,6 @@
-"""Every call into transformers, whose names and return types change between versions.
+"""All calls into transformers, whose names and return types change between versions.
 
-Nothing here touches the network, runs code that came with a model, or reads pickled weights.
+Nothing here uses the network, runs code that came with a model, or reads pickled weights.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _OTHER = {"image": "text", "text": "image"}
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained network and the way its output becomes one vector.
+    """Pretrained network, and how its output is pooled into one vector.
 
     Attributes:
         module: in float32 and evaluation mode.
         pooling: "projection" (CLIP family), "pooler" (the network's own), "mean" or "first".
-        dropped: parts that the features do not need, taken out of the module.
+        dropped: parts that the features do not need, removed from the module.
     """
 
     module: nn.Module
@@ -69,8 +69,8 @@ class Backbone:
 def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> Backbone:
     """Return the network in a folder that `save_pretrained` wrote.
 
-    Where the weights lack the pooler, which transformers would fill with random numbers, the first
-    token (or the mean over a map) is taken instead.
+    If the weights lack the pooler, which transformers would initialize randomly, the first token
+    (or the mean over a map) is used instead.
 
     Raises:
         ModelError: transformers cannot load it, or weights are missing.
@@ -155,18 +155,18 @@ def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> tor
 
 
 class ImageProcessor:
-    """A model's own image processor, at the speed of its resizing.
+    """A model's own image processor, with rescaling and normalization per batch.
 
     The processors of transformers rescale and normalize image by image in float64, which takes
     longer than decoding and resizing together. Both are one multiplication and addition per channel
-    on an image of bytes, so they run here on the whole batch. Whether that is so for a given
-    processor is tried out on noise when it is loaded; where the result differs from the
-    processor's own by more than 1e-6, the processor does everything itself.
+    of uint8 pixels, so they run here on the whole batch. Whether that holds for a given processor
+    is tested on noise when it is loaded; if the result differs from the processor's own by more
+    than 1e-6, the processor does everything itself.
     """
 
     def __init__(self, folder: Path) -> None:
         with quiet(), _as_model_error(folder):
-            # torchvision's backend, where that is installed, gives other pixels than Pillow's.
+            # torchvision's backend, if installed, gives other pixels than Pillow's.
             self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
                 folder, backend="pil", **_SAFE
             )
@@ -192,7 +192,7 @@ class ImageProcessor:
         if self._affine is None:
             return batch.float().contiguous(memory_format=torch.channels_last)
         scale, shift = self._affine
-        # The bytes lie channel by channel for each pixel, which is torch's channels_last.
+        # The channels of a pixel are adjacent in memory, which is torch's channels_last.
         return torch.addcmul(shift, batch.permute(0, 3, 1, 2).float(), scale)
 
     def _process(self, image: Image, **options: bool) -> NDArray[Any]:
@@ -218,7 +218,7 @@ class ImageProcessor:
         return scale, shift
 
     def _pointwise_settings(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """What a byte is multiplied with and what is added, each (3, 1, 1), by the settings."""
+        """Return factor and summand of a pixel value, each (3, 1, 1), from the settings."""
 
         def setting(name: str, switch: str, default: float) -> Any:
             on = getattr(self._processor, switch, False)
@@ -237,7 +237,7 @@ class ImageProcessor:
 
 
 class Tokenizer:
-    """A model's own tokenizer, cutting at `max_tokens` and padding to the longest of a batch."""
+    """A model's own tokenizer; truncates at `max_tokens` and pads to the longest of a batch."""
 
     def __init__(self, folder: Path, *, max_tokens: int | None) -> None:
         with quiet(), _as_model_error(folder):
@@ -250,7 +250,7 @@ class Tokenizer:
         # SigLIP was trained on texts padded to full length and reads its last token.
         full = config.model_type.startswith("siglip")
         self._padding = "max_length" if full else "longest"
-        # A fast tokenizer keeps truncation and padding as state and fails when two threads use it.
+        # A fast tokenizer has truncation and padding as state, so it is not thread-safe.
         self._lock = threading.Lock()
 
     def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -276,7 +276,7 @@ def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device:
 
 
 def _projected(output: Any) -> torch.Tensor:
-    """The projected features: a tensor in transformers 4, an output's pooled field in 5."""
+    """Return the projected features: a tensor in transformers 4, a field of the output in 5."""
     projected = output if isinstance(output, torch.Tensor) else output.pooler_output
     assert isinstance(projected, torch.Tensor)
     return projected
@@ -286,7 +286,7 @@ def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) ->
     limits = [limit for limit in (recipe_limit, tokenizer_limit) if limit and limit < 10**9]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
-        # RoBERTa and its kin number positions from the padding token on.
+        # RoBERTa and related models number positions from the padding token on.
         reserved = 0 if limits else (getattr(config, "pad_token_id", None) or 0) + 1
         limits.append(int(positions) - reserved)
     return min(limits, default=512)
@@ -294,7 +294,7 @@ def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) ->
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No loading bars and no reports about unused heads, which are expected here."""
+    """Silence progress bars and reports about unused heads, which are expected here."""
     verbosity, bars = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),
@@ -315,6 +315,6 @@ def _as_model_error(folder: Path) -> Iterator[None]:
         yield
     except ModelError:
         raise
-    except Exception as error:  # transformers raises nearly any type for a file it cannot use
+    except Exception as error:  # transformers raises nearly any type for unusable files
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{folder} cannot be used by transformers: {reason}") from error

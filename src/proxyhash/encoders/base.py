@@ -92,13 +92,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderRequest:
-    """What `make_encoder` was asked for, handed to the encoder's `from_request`.
+    """Request of `make_encoder`, passed to the encoder's `from_request`.
 
     Attributes:
-        argument: what the spec has behind its name, "" when nothing.
+        argument: the part of the spec after the name and colon, or "".
         modality: the name of a registered modality.
-        collection: the items an encoder that learns from data may look at, or None.
-        train: the positions among them that it may learn from, or None.
+        collection: the items, for encoders that learn from data, or None.
+        train: the positions of the training items, or None.
         bow_words: the vocabulary size of a bag of words.
         device: a torch device name such as "cpu" or "cuda:0".
     """
@@ -111,7 +111,7 @@ class EncoderRequest:
     device: str = "cpu"
 
     def training_inputs(self, kind: str) -> tuple[Collection, NDArray[np.int64]]:
-        """Return the collection and the train positions, for encoders that learn from them.
+        """Return the collection and the train positions, for an encoder that learns from data.
 
         Raises:
             UsageError: "the encoder 'bow' learns from data: pass the collection and the train ...".
@@ -125,15 +125,15 @@ class EncoderRequest:
 
 
 def read_options(kind: str, argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `defaults` with the options of `argument` in place, each of its default's type.
+    """Return `defaults` updated by the options in `argument`, each of its default's type.
 
     Args:
         kind: the encoder's name, for the messages.
         argument: "NAME=VALUE,NAME=VALUE", or "".
-        defaults: every option there is, with an int, bool or str.
+        defaults: all options, with values of type int, bool or str.
 
     Raises:
-        UsageError: an option is unknown or its value is of another type.
+        UsageError: an option is unknown or its value has the wrong type.
     """
     options = dict(defaults)
     for part in filter(None, argument.split(",")):
@@ -152,32 +152,32 @@ def _read(name: str, value: str, expected: type) -> Any:
         try:
             return int(value)
         except ValueError:
-            raise UsageError(f"{name} is {value!r}; a whole number is expected") from None
+            raise UsageError(f"{name} is {value!r}; an integer is expected") from None
     return value
 
 
 class BatchEncoder(ABC):
-    """Base of encoders that work batch by batch: write `embed`, and `prepare` where it helps.
+    """Base of encoders that work batch by batch: implement `embed`, and `prepare` if useful.
 
     Batches are encoded in several threads at once, so both must be safe to call that way.
     """
 
     kind: ClassVar[str]
     modalities: ClassVar[Names[Modality]]
-    """What the encoder can be made for; `MODALITIES` where it does not matter."""
+    """Modalities that the encoder can be made for; `MODALITIES` for any."""
     cached: ClassVar[bool] = True
-    """Whether a feature cache pays: not for those that are faster than reading a file."""
+    """Whether features are cached: not where encoding is faster than reading a file."""
 
     modality: Modality
     dim: int
     fingerprint: str
     max_batch: int = 1024
-    """The most inputs that go through `embed` together, whatever batch size is asked for."""
+    """Limit for the batch size of `embed`, whatever batch size is requested."""
 
     @classmethod
     @abstractmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Return the encoder that a spec asks for."""
+        """Return the encoder that a spec requests."""
 
     @classmethod
     @abstractmethod
@@ -189,7 +189,7 @@ class BatchEncoder(ABC):
         """Write everything `load` needs into `folder`."""
 
     def prepare(self, source: Any) -> Any:
-        """Return one input as `embed` wants it; for images: decoded and resized."""
+        """Return one input as `embed` takes it; for images: decoded and resized."""
         return source
 
     @abstractmethod

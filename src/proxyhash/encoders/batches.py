@@ -1,9 +1,9 @@
-"""Encoding batch by batch on every core: one whole batch per thread, from file to feature.
+"""Encode batch by batch on every core: each thread takes a whole batch from file to features.
 
 A thread reads, decodes and resizes the images of its batch and then runs the model on them with
 one torch thread of its own. Decoding, resizing and torch's kernels release the interpreter lock,
-so the threads keep all cores busy without a hand-over between decoders and model, and without the
-barriers inside a model that is split over cores, at which one late core makes all others wait.
+so the threads keep all cores busy without a queue between decoders and model, and without the
+barriers inside a model that is split over cores, where one late core makes all others wait.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["encode_batches", "keep_freed_memory", "use_one_torch_thread", "worke
 
 Row = TypeVar("Row")
 
-_AHEAD = 2  # batches handed out per thread: enough to never idle, few enough to stop soon
+_AHEAD = 2  # batches in flight per thread: enough to stay busy, few enough to stop soon
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_... of glibc's malloc.h
 _KEPT = 128 << 20
@@ -45,17 +45,17 @@ def encode_batches(
     """Yield (position, row) for every position, in the order given.
 
     `encode` gets the positions of one batch and returns a row for each; it runs in several threads
-    at once. Batches are of equal size, give or take one, at most `batch_size`, and at least one per
-    thread. Peak memory is what `encode` needs for two batches per thread.
+    at once. Batches have equal size, give or take one, at most `batch_size`, and there is at least
+    one per thread. Peak memory is what `encode` needs for two batches per thread.
 
-    When `encode` raises, the error comes out here after the rows of the batches before it.
+    When `encode` raises, the error is raised here after the rows of the earlier batches.
     """
     if len(positions) == 0:
         return
     keep_freed_memory()
     threads = min(worker_threads(), len(positions))
     batches = np.array_split(positions, max(-(-len(positions) // batch_size), threads))
-    if len(batches) == 1 or threads == 1:  # sooner done than handed to another thread
+    if len(batches) == 1 or threads == 1:  # faster than using another thread
         for batch in batches:
             with _torch_threads_kept():
                 use_one_torch_thread()
@@ -80,12 +80,12 @@ def encode_batches(
                 if following is not None:
                     running.append((following, pool.submit(encode, following)))
                 yield from zip(batch.tolist(), rows, strict=True)
-        finally:  # an error, Ctrl-C or a caller that had enough: start nothing more
+        finally:  # an error, Ctrl-C or a closed iterator: start nothing more
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def worker_threads() -> int:
-    """Return how many threads encode: torch's own number, or the cores of this process."""
+    """Return the number of encoding threads: torch's own, or the cores of this process."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
@@ -95,16 +95,16 @@ def worker_threads() -> int:
 
 
 def use_one_torch_thread() -> None:
-    """Tell torch, where it is loaded, that this thread is one of several that use it."""
+    """Limit torch, if it is loaded, to one thread for calls from this thread."""
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.get_num_threads()  # a thread's first look takes whatever another thread set last
+        torch.get_num_threads()  # a thread's first call takes over what another one set
         torch.set_num_threads(1)
 
 
 @contextmanager
 def _torch_threads_kept() -> Iterator[None]:
-    """Let torch have as many threads for the caller after the block as before."""
+    """Restore the caller's number of torch threads after the block."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -118,15 +118,15 @@ def _torch_threads_kept() -> Iterator[None]:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 128 MiB that are free; once in a process, and on glibc alone.
+    """Let the C library keep up to 128 MiB of freed memory; once per process, only with glibc.
 
-    What lies between the layers of a network is some ten megabytes, freed after each layer. By
-    default glibc gives such memory back to the system and asks for it again, page by page: with
-    MobileNetV2 a quarter of the processor time. Blocks of more than 32 MiB still go back at once.
+    Activations between the layers of a network take some ten megabytes, freed after each layer. By
+    default glibc returns such memory to the system and requests it again page by page, which costs
+    a quarter of the processor time of MobileNetV2. Blocks above 32 MiB are still returned at once.
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    with suppress(OSError, AttributeError):  # then memory comes and goes as before
+    with suppress(OSError, AttributeError):  # then glibc's defaults stay
         libc = ctypes.CDLL(None)
         libc.mallopt(_TRIM_THRESHOLD, _KEPT)
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)

@@ -1,4 +1,4 @@
-"""Bag of words: which words of a fixed vocabulary a text has."""
+"""Bag-of-words encoder: which words of a fixed vocabulary a text contains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WEIGHTINGS = ("binary", "count", "tfidf")
 class BagOfWords(BatchEncoder):
     """Word vector over the most frequent words of the train texts, as in the hashing literature.
 
-    Words are what scikit-learn's `CountVectorizer` finds: lower case, two letters or more. A text
+    Words are those of scikit-learn's `CountVectorizer`: lower case, two letters or more. A text
     without a known word gets a zero vector.
 
     Attributes:
@@ -75,14 +75,14 @@ class BagOfWords(BatchEncoder):
         normalize: bool = False,
         stop_words: bool = False,
     ) -> Self:
-        """Return a bag of the words that occur in most texts, the alphabet deciding between equals.
+        """Return a bag of the words that occur in most texts; ties are broken alphabetically.
 
         Args:
             texts: the train texts.
-            words: how many words to keep at most.
+            words: the vocabulary size, at most.
             weighting: see the class.
             normalize: see the class.
-            stop_words: leave out scikit-learn's list of frequent English words.
+            stop_words: whether to exclude scikit-learn's list of frequent English words.
 
         Raises:
             UsageError: "words is 0; ...", or the weighting is unknown.
@@ -98,8 +98,8 @@ class BagOfWords(BatchEncoder):
             found = vectorizer.fit_transform(texts)
         except ValueError as error:  # scikit-learn's "empty vocabulary"
             raise DataError(
-                f"none of the {len(texts)} texts has a word to learn from; a bag of words needs "
-                "texts with words of two letters or more"
+                f"none of the {len(texts)} texts has a word of two letters or more, so there is no "
+                "vocabulary; use another text encoder"
             ) from error
         names = vectorizer.get_feature_names_out()
         frequency = np.asarray(found.sum(axis=0)).ravel()
@@ -128,7 +128,7 @@ class BagOfWords(BatchEncoder):
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """Return the saved bag of words; `device` has no meaning here."""
+        """Return the saved bag of words; `device` is ignored."""
         del device
         settings = read_settings(folder)
         return cls(

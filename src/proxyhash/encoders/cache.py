@@ -1,9 +1,9 @@
-"""Features kept on disk, so that no image or text goes through the same model twice.
+"""Feature cache on disk, so that no image or text goes through the same model twice.
 
-One folder per encoder fingerprint holds *shards*: files that are written once, whole, under a name
-of their own, and never changed. So there is nothing to lock: two processes write different shards,
-and a process that is killed loses at most what it had not written yet. A shard that cannot be read
-is left out with a warning, and its items are encoded again.
+One folder per encoder fingerprint holds *shards*: files with unique names that are written once
+and never changed. So no locks are needed: two processes write different shards, and a killed
+process loses at most what it had not written yet. A shard that cannot be read is ignored with a
+warning, and its items are encoded again.
 
 A shard is a safetensors file with `keys`, uint8 (n, 32), the SHA-256 of each item's content,
 `values`, float32 (n, d), and a checksum over both.
@@ -46,26 +46,26 @@ def default_cache_folder() -> Path:
 
 
 def content_key(content: bytes | str) -> bytes:
-    """Return the 32 bytes that content is filed under: the SHA-256 of a file's bytes or a text."""
+    """Return the cache key of content, 32 bytes: the SHA-256 of a file's bytes or a text."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).digest()
 
 
 class FeatureCache:
-    """All cached features below one folder; safe to use from several processes at once."""
+    """Feature cache in one folder; safe to use from several processes at once."""
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         self.folder = Path(folder) if folder is not None else default_cache_folder()
 
     def open(self, fingerprint: str, *, dim: int) -> CachedFeatures:
-        """Return the features of the encoder with this fingerprint, as they are on disk now."""
+        """Return the cached features of the encoder with this fingerprint."""
         return CachedFeatures(self.folder / "features" / fingerprint, dim=dim)
 
 
 class CachedFeatures:
-    """Features of one encoder by content; use as a context manager, which writes at the end.
+    """Cached features of one encoder by content; a context manager, which writes at the end.
 
-    What `add` collects is written every 1,024 rows or 30 seconds, and on leaving the `with` block
-    also when an error or Ctrl-C ends it. Values are read from disk shard by shard on first use.
+    What `add` collects is written every 1,024 rows or 30 seconds, and at the end of the `with`
+    block, also after an error or Ctrl-C. Values are read from disk shard by shard on first use.
     Safe to use from several threads.
     """
 
@@ -98,7 +98,7 @@ class CachedFeatures:
             return len(self._found.keys() | self._new.keys())
 
     def get(self, key: bytes) -> NDArray[np.float32] | None:
-        """Return the features filed under `key`, shape (dim,), or None."""
+        """Return the features stored under `key`, shape (dim,), or None."""
         with self._lock:
             if key in self._new:
                 return self._new[key]
@@ -116,7 +116,7 @@ class CachedFeatures:
             return found
 
     def add(self, key: bytes, values: NDArray[np.float32]) -> None:
-        """File the features of one item, shape (dim,), to be written with the next shard."""
+        """Add the features of one item, shape (dim,), to be written with the next shard."""
         with self._lock:
             self._new[key] = values
             waited = time.monotonic() - self._written
@@ -124,7 +124,7 @@ class CachedFeatures:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what was added since the last time as one shard."""
+        """Write the features added since the last flush as one shard."""
         with self._lock:
             self._written = time.monotonic()
             if not self._new:
@@ -134,14 +134,14 @@ class CachedFeatures:
             self._new.clear()
             try:
                 self._file(_Shard.write(self._folder, keys, values))
-            except OSError as error:  # a full disk must not end the work that fills it
+            except OSError as error:  # a full disk must not end the encoding
                 logger.warning(
-                    "features cannot be kept in %s (%s); going on without", self._folder, error
+                    "features cannot be cached in %s (%s); continuing without", self._folder, error
                 )
 
     def _paths(self) -> list[Path]:
-        """The shards there are, in a fixed order; clears up what killed processes left behind."""
-        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))  # empty where there is no such folder
+        """Return the shards in a fixed order; removes leftovers of killed processes."""
+        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))  # empty if the folder does not exist
         for path in paths:
             if path.name.startswith(".") and _age(path) > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ class CachedFeatures:
             self._found[key.tobytes()] = (shard, row)
 
     def _merge(self, shards: list[_Shard]) -> list[_Shard]:
-        """Write many shards as one, then remove them; whoever reads them meanwhile keeps them."""
+        """Write many shards as one, then remove them; open readers of them are not disturbed."""
         whole: list[_Shard] = []
         for shard in shards:
             try:
@@ -182,7 +182,7 @@ class _DamagedShardError(Exception):
 
 
 class _Shard:
-    """One file of keys and values; the keys are read at once, the values when asked for."""
+    """One file of keys and values; the keys are read at once, the values on first use."""
 
     def __init__(self, path: Path, *, dim: int) -> None:
         from safetensors import SafetensorError, safe_open
@@ -239,5 +239,5 @@ def _age(path: Path) -> float:
 
 def _warn(path: Path, error: Exception) -> None:
     logger.warning(
-        "left out the damaged cache file %s (%s); its items are encoded anew", path, error
+        "ignoring the damaged cache file %s (%s); its items are encoded again", path, error
     )

@@ -1,4 +1,4 @@
-"""Encoding the items of a collection: through the cache, with bad images named by row."""
+"""Encode the items of a collection through the cache; bad files are named by row."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def encode_collection(
     """Return the features of every item that has the encoder's modality, aligned with the items.
 
     Args:
-        encoder: any encoder; one around precomputed features hands out its rows.
+        encoder: any encoder; with precomputed features, their rows are returned.
         collection: the items.
-        cache: where features are looked up and kept; None encodes everything.
-        batch_size: items that go through the model together, at most.
+        cache: where features are looked up and stored; None encodes everything.
+        batch_size: the batch size, at most.
         track: told of every item.
         on_bad_item: "fail" at the first file that cannot be read, or "skip": count it as absent
             and log a warning.
@@ -107,7 +107,7 @@ def _shelf(encoder: Encoder, cache: FeatureCache | None) -> Any:
 
 @dataclass
 class _Row:
-    """What became of one item: its features, or an error; and a key when they are to be kept."""
+    """Result for one item: features or an error, and a key if they are to be cached."""
 
     values: NDArray[np.float32] | None = None
     key: bytes | None = None
@@ -116,7 +116,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Job:
-    """Encodes batches of one collection; runs in several threads."""
+    """Encoding of batches of one collection; runs in several threads."""
 
     encoder: Encoder
     sources: Sequence[Any]
@@ -154,11 +154,11 @@ class _Job:
         return self.encoder.encode(prepared, batch_size=len(prepared))
 
     def _key(self, source: Path | str) -> bytes:
-        """What the features of a text or of a file are filed under."""
+        """Return the cache key of a text or a file."""
         if isinstance(source, str):
             return content_key(source)
         if not source.is_file():
-            self._prepare(source)  # says what is wrong with it
+            self._prepare(source)  # raises the right error
         try:
             return bytes.fromhex(sha256_file(source))
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Image features without any learned weights: colors, edges and layout, in NumPy alone."""
+"""Descriptor encoder: colors, edges and layout of images, without learned weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageDescriptor"]
 
-_SIDE = 64  # images are shrunk to this many pixels a side
-_CELLS = 8  # cells a side in which edges are counted
+_SIDE = 64  # images are resized to this width and height
+_CELLS = 8  # cells per side in which edges are counted
 _DIRECTIONS = 9  # of edges, over half a turn
 _LEVELS = 4  # of red, green and blue in the color histogram
-_LAYOUT = 8  # cells a side of the color layout
+_LAYOUT = 8  # cells per side of the color layout
 _VERSION = 1  # part of the fingerprint: raise it when the numbers change
 
 
@@ -40,7 +40,7 @@ class ImageDescriptor(BatchEncoder):
       of the 3x3 cells around it;
     * 192: mean color of 8x8 cells, centered on mid gray.
 
-    A floor to measure learned features against, and what works where no weights are at hand.
+    A baseline for learned features, which needs no pretrained weights.
     """
 
     kind: ClassVar[str] = "descriptor"
@@ -54,13 +54,13 @@ class ImageDescriptor(BatchEncoder):
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """There is nothing to choose."""
+        """Return the encoder; there are no options."""
         read_options(cls.kind, request.argument, {})
         return cls()
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """Return the encoder; there is nothing to read but its name."""
+        """Return the encoder; it has no state."""
         del folder, device
         return cls()
 
@@ -69,7 +69,7 @@ class ImageDescriptor(BatchEncoder):
         write_settings(folder, self, {"version": _VERSION})
 
     def prepare(self, source: Any) -> NDArray[np.uint8]:
-        """Return the image shrunk or stretched to 64x64, uint8 (64, 64, 3)."""
+        """Return the image resized to 64x64, uint8 (64, 64, 3)."""
         image = open_image(source)
         return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX))
 
@@ -112,7 +112,7 @@ def _color_layout(color: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _cell_means(values: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """The mean over each of cells x cells parts: (b, side, side, c) to (b, cells, cells, c)."""
+    """Return the means over cells x cells parts: (b, side, side, c) to (b, cells, cells, c)."""
     count, side, _, channels = values.shape
     pixels = side // cells
     blocks = values.reshape(count, cells, pixels, cells, pixels, channels)

@@ -1,4 +1,4 @@
-"""Reading a matrix of features from NumPy, HDF5 and MATLAB files."""
+"""Read a matrix of features from a NumPy, HDF5 or MATLAB file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _IDS = "ids"
 
 @dataclass(frozen=True)
 class FeatureTable:
-    """A matrix in a file, not read yet.
+    """Matrix in a file, not read yet.
 
     Attributes:
         path: the file.
         name: the array's name in it, "" in a `.npy` file.
         shape: rows and columns.
-        has_ids: whether the file says which item each row belongs to.
+        has_ids: whether the file has the id of each row.
     """
 
     path: Path
@@ -43,19 +43,19 @@ class FeatureTable:
     _load_ids: Callable[[], Any] | None
 
     def values(self) -> NDArray[np.float32]:
-        """Return the matrix, float32 of `shape`, in memory of its own.
+        """Return the matrix, float32 of `shape`, as a copy in memory.
 
         Raises:
             FeatureError: it cannot be read.
         """
-        with np.errstate(over="ignore"):  # becomes infinite, which the caller looks for
+        with np.errstate(over="ignore"):  # becomes infinite, which the caller checks
             return np.array(_guarded(self.path, self._load), dtype=np.float32, order="C")
 
     def ids(self) -> list[str]:
         """Return the id of each row.
 
         Raises:
-            FeatureError: there are more or fewer ids than rows, or an id occurs twice.
+            FeatureError: the number of ids is not that of the rows, or an id occurs twice.
         """
         assert self._load_ids is not None
         ids = _strings(_guarded(self.path, self._load_ids))
@@ -71,7 +71,7 @@ class FeatureTable:
 
 @dataclass(frozen=True)
 class _Array:
-    """One array in a file: its header, and how to read it."""
+    """Array in a file: its header, and a function that reads it."""
 
     shape: tuple[int, ...]
     numeric: bool
@@ -79,11 +79,11 @@ class _Array:
 
 
 def open_table(path: Path, *, key: str | None = None) -> FeatureTable:
-    """Return the table called `key`, or the only one there is; reads no more than headers.
+    """Return the table called `key`, or the only one in the file; reads only headers.
 
     Raises:
-        FeatureError: the file is no feature file, has no table of that name, or has several and
-            `key` does not choose: "... has several arrays; choose one: PATH#image, PATH#text".
+        FeatureError: the file is not a feature file, has no table of that name, or has several
+            and there is no `key`: "... has several arrays; choose one: PATH#image, PATH#text".
     """
     readers = {
         ".npy": _npy,
@@ -120,7 +120,7 @@ def _choose(
         return str(key)
     if not tables:
         found = ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items()))
-        raise FeatureError(f"{path}: no matrix of numbers in it (found: {found or 'nothing'})")
+        raise FeatureError(f"{path}: it has no numeric matrix (found: {found or 'nothing'})")
     choices = ", ".join(
         f"{path}#{name} {table.shape[0]}x{table.shape[1]}" for name, table in sorted(tables.items())
     )
@@ -134,7 +134,7 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
         return read()
     except ProxyhashError:
         raise
-    except Exception as error:  # NumPy, SciPy and HDF5 each have their own for a damaged file
+    except Exception as error:  # NumPy, SciPy and HDF5 raise different errors for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FeatureError(f"{path}: cannot be read ({reason})") from error
 
@@ -197,7 +197,7 @@ def _mat(path: Path) -> Iterator[tuple[str, _Array]]:
 
     with path.open("rb") as file:
         if file.read(116).startswith(b"MATLAB 7.3"):
-            # Version 7.3 is HDF5, which has a column-major matrix as its transpose.
+            # Version 7.3 is HDF5, in which a column-major matrix is transposed.
             yield from _hdf5(path, transposed=True)
             return
 
@@ -211,7 +211,7 @@ def _mat(path: Path) -> Iterator[tuple[str, _Array]]:
 
 
 def _strings(values: Any) -> list[str]:
-    """Ids as strings, whatever a file has them as: text, bytes, whole numbers or MATLAB cells."""
+    """Return ids as strings, from text, bytes, integers or MATLAB cells."""
     return [_string(value) for value in np.ravel(np.asarray(values))]
 
 

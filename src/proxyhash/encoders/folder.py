@@ -1,7 +1,7 @@
-"""The folder an encoder is saved in: `encoder.json`, and safetensors files where it has arrays.
+"""Folder of a saved encoder: `encoder.json`, and safetensors files for arrays.
 
-`encoder.json` holds kind, format, modality, dim and fingerprint, then the encoder's own settings.
-It is written last, so a folder with it is complete.
+`encoder.json` has kind, format, modality, dim and fingerprint, then the encoder's own settings.
+It is written last, so a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def write_settings(folder: Path, encoder: BatchEncoder, settings: Mapping[str, A
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what `encoder.json` holds.
+    """Return the content of `encoder.json`.
 
     Raises:
-        ModelError: "FOLDER is no saved encoder: ...", or it was written by a newer version.
+        ModelError: "FOLDER is not a saved encoder: ...", or it was written by a newer version.
     """
     try:
         settings = read_json(folder / MANIFEST_NAME)
     except DataError as error:
-        raise ModelError(f"{folder} is no saved encoder: {error}") from error
+        raise ModelError(f"{folder} is not a saved encoder: {error}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
         raise ModelError(f"{folder / MANIFEST_NAME} does not say which kind of encoder it is")
     if settings.get("format") != FORMAT:
@@ -70,7 +70,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write named arrays as safetensors; float32 goes as float16 where that loses nothing."""
+    """Write named arrays as safetensors; float32 is stored as float16 where that is exact."""
     from safetensors.numpy import save
 
     compact = {name: np.require(_halved(array), requirements="C") for name, array in arrays.items()}
@@ -78,7 +78,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays that `write_arrays` wrote, float16 as float32 again.
+    """Return the arrays that `write_arrays` wrote, float16 converted back to float32.
 
     Raises:
         ModelError: "PATH cannot be read: ...".
@@ -97,9 +97,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def fingerprint_of(settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return a hex SHA-256 over settings that JSON can hold and arrays with name, type and shape.
+    """Return a hex SHA-256 over JSON settings and arrays with their names, types and shapes.
 
-    The arrays are hashed as they are in memory, so that how a file stores them does not matter.
+    The arrays are hashed as they are in memory, independent of how a file stores them.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode())
     for name in sorted(arrays):

@@ -39,8 +39,8 @@ def make_encoder(
             ("bow:weighting=tfidf"); "features:PATH" or "features:PATH#KEY"; a folder with a
             transformers model or a saved encoder; or the id of a model on the Hugging Face hub.
         modality: the name of a registered modality, such as "image".
-        collection: the items that encoders which learn from data ("bow", "patches") look at.
-        train: the positions among them they may learn from.
+        collection: the items, for encoders that learn from data ("bow", "patches").
+        train: the positions of the training items.
         bow_words: the vocabulary size of a bag of words.
         device: where torch encoders run.
 
@@ -75,7 +75,7 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
     """Return the encoder saved in `folder`; its features are bit-identical to the saved one's.
 
     Raises:
-        ModelError: the folder is no saved encoder, of an unknown kind, or damaged.
+        ModelError: the folder is not a saved encoder, of an unknown kind, or damaged.
     """
     folder = Path(folder)
     settings = read_settings(folder)
@@ -90,8 +90,8 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
         raise ModelError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
     if encoder.fingerprint != settings.get("fingerprint"):
         raise ModelError(
-            f"{folder} is damaged: its content does not have the fingerprint in {MANIFEST_NAME}; "
-            "make the encoder again"
+            f"{folder} is damaged: its content does not match the fingerprint in {MANIFEST_NAME}; "
+            "save the encoder again"
         )
     return encoder
 
@@ -110,7 +110,7 @@ def _fitting(modality: Modality) -> str:
 
 
 def _check_spelling(spec: str, folder: Path, modality: Modality) -> None:
-    """Refuse what is neither a folder nor possibly a hub id before anything goes looking for it."""
+    """Refuse a spec that is neither a folder nor possibly a hub id, before any look-up."""
     if spec.strip() and folder.is_dir():
         return
     close = get_close_matches(spec.partition(":")[0], ENCODERS, n=1)

@@ -1,4 +1,4 @@
-"""The files of a pretrained model: where they are, and what of them is kept beside the weights."""
+"""Files of a pretrained model: finding them, and those that are saved beside the weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PREPROCESSING = {
         "tokenizer.model",
     ),
 }
-"""Of these a model of the modality has at least one."""
+"""Files of which a model of the modality has at least one."""
 
 _DESCRIPTION = {
     "image": ("config.json", *_PREPROCESSING["image"]),
@@ -51,8 +51,8 @@ _MAX_BYTES = 64 * 2**20  # of one descriptive file; the largest known vocabulary
 def find_model(source: str) -> Path:
     """Return the folder of a pretrained model, fetching a hub id ("NAME" or "NAME@REVISION").
 
-    Of a repository only JSON, vocabularies and safetensors are fetched, into the hub's own cache;
-    what is already there is not fetched again.
+    Only JSON, vocabularies and safetensors are fetched, into the hub's own cache; files that are
+    already there are not fetched again.
 
     Raises:
         ModelError: "MODEL could not be fetched ...", or there are no safetensors weights.
@@ -61,10 +61,10 @@ def find_model(source: str) -> Path:
     if not folder.is_dir():
         folder = _fetch(source)
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{source} has no config.json; it is no folder of a transformers model")
+        raise ModelError(f"{source} has no config.json; it is not a transformers model")
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise ModelError(
-            f"{source} has no model.safetensors; other formats can run code of their own and are "
+            f"{source} has no model.safetensors; other formats can run arbitrary code and are "
             "not read: save the model again with save_pretrained"
         )
     return folder
@@ -77,17 +77,17 @@ def _fetch(source: str) -> Path:
     wanted = sorted({*_DESCRIPTION["image"], *_DESCRIPTION["text"], *_WEIGHTS})
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
-    except Exception as error:  # each way of failing to connect has an exception of its own
+    except Exception as error:  # each kind of connection failure raises another exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"{source} is no folder here, and could not be fetched from the Hugging Face hub "
+            f"{source} is not a local folder, and could not be fetched from the Hugging Face hub "
             f"({reason}); check the name, or download it elsewhere and pass the folder"
         ) from error
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Configuration, preprocessing and vocabulary of a model, byte for byte as its makers wrote it.
+    """Configuration, preprocessing and vocabulary of a model, byte for byte as published.
 
     Attributes:
         content: file name -> bytes.
@@ -97,7 +97,7 @@ class ModelFiles:
 
     @classmethod
     def read(cls, folder: Path, modality: Modality) -> ModelFiles:
-        """Return what `folder` has of the files that describe a model of this modality.
+        """Return the files in `folder` that describe a model of this modality.
 
         Raises:
             ModelError: "FOLDER has no tokenizer, so it encodes no texts", or a file cannot be read
@@ -126,7 +126,7 @@ class ModelFiles:
                 temporary.write_bytes(content)
 
     def json(self, name: str) -> Any:
-        """Return the value in a JSON file, {} when there is no such file.
+        """Return the value in a JSON file, {} if there is none.
 
         Raises:
             ModelError: "NAME is not valid JSON".
@@ -139,7 +139,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """How token vectors become one text vector.
+    """Pooling of token vectors into one text vector.
 
     Attributes:
         pooling: "mean" over the attention mask, or "first" for the first token.

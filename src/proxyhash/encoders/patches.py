@@ -1,8 +1,10 @@
-"""Image features learned from the train images themselves: which small patches occur where."""
+"""Patch encoder: image features learned from the train images, by where patches occur."""
 
 from __future__ import annotations
 
 import logging
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +13,6 @@ from PIL import Image
 from proxyhash.data.images import open_image
 from proxyhash.encoders.base import BatchEncoder, EncoderRequest, read_options, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_arrays, write_arrays, write_settings
-from proxyhash.encoders.patch_learning import CONTRAST, PatchVocabulary, learn_vocabulary
 from proxyhash.errors import DataError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -22,29 +23,37 @@ if TYPE_CHECKING:
 
     from proxyhash.data.item import Modality
 
-__all__ = ["PatchFeatures"]
+__all__ = ["CONTRAST", "PatchFeatures", "PatchVocabulary", "learn_vocabulary", "normalized"]
 
 logger = logging.getLogger(__name__)
 
-_SIDE = 48  # images are shrunk to this many pixels a side
-_PATCH = 6  # pixels a side of a patch
+_SIDE = 48  # images are resized to this width and height
+_PATCH = 6  # width and height of a patch in pixels
 _SAMPLES = 40_000  # patches that the vocabulary is learned from
-_IMAGES = 600  # train images that are looked at
+_IMAGES = 600  # train images that patches are taken from
 _ARRAYS = "patches.safetensors"
-_CPU_BATCH = 2  # images at a time: their maps fit the cache of a core
+_CPU_BATCH = 2  # batch size: the activations fit the cache of a core
+
+CONTRAST = 400.0
+"""Added to a patch's variance (of values 0..255) before dividing by its root, so that faint noise
+of a plain surface is not amplified to a pattern. The paper uses 10, for photos."""
+
+_WHITENING = 0.1  # added to the variances before whitening, as in the paper
+_CLUSTER_BATCH = 4096
+_ROUNDS = 30
 
 
 @register_encoder
 class PatchFeatures(BatchEncoder):
     """Single-layer features of Coates, Ng and Lee (AISTATS 2011), fitted without labels.
 
-    Every 6x6 patch of the image, shrunk to 48x48, is normalized and whitened, and its distances
+    Every 6x6 patch of the image, resized to 48x48, is normalized and whitened, and its distances
     z_k to `count` k-means centers become activations max(0, mean(z) - z_k), the paper's "triangle".
-    Each center gives nine features: its mean and its maximum in each quarter of the image, and
-    its maximum anywhere, by which a small thing is found wherever it stands. They are brought to
-    mean 0 and deviation 1 over the train images, as in the paper.
+    Each center gives nine features: its mean and its maximum in each quarter of the image, and its
+    overall maximum, which finds a small object anywhere. They are standardized over the train
+    images, as in the paper.
 
-    No pretrained weights are needed, and far more is recognized than by `descriptor`.
+    Needs no pretrained weights, and recognizes far more than `descriptor`.
 
     Attributes:
         vocabulary: whitening and centers.
@@ -79,11 +88,11 @@ class PatchFeatures(BatchEncoder):
     def fit(
         cls, images: Sequence[Any], *, count: int = 256, seed: int = 0, device: str = "cpu"
     ) -> Self:
-        """Return the encoder learned from up to 600 of the images; unreadable ones are left out.
+        """Return the encoder learned from up to 600 of the images; unreadable ones are ignored.
 
         Args:
             images: paths, bytes or opened images of the train items.
-            count: k-means centers; there are nine features for each.
+            count: number of k-means centers; each gives nine features.
             seed: of the choice of images and patches, and of k-means.
             device: where it encodes.
 
@@ -102,8 +111,8 @@ class PatchFeatures(BatchEncoder):
                 logger.debug("not learning from an image: %s", error)
         if not seen:
             raise DataError(
-                f"none of the {len(images)} train images can be read; there is nothing to "
-                "learn patches from"
+                f"none of the {len(images)} train images can be read, so there are no "
+                "patches to learn from; `proxyhash data check` says why"
             )
         vocabulary = learn_vocabulary(
             np.stack(seen), count=count, side=_PATCH, samples=_SAMPLES, seed=seed
@@ -134,7 +143,7 @@ class PatchFeatures(BatchEncoder):
         write_settings(folder, self, {"side": _SIDE, "patch": self.vocabulary.side})
 
     def prepare(self, source: Any) -> NDArray[np.uint8]:
-        """Return the image shrunk or stretched to 48x48, uint8 (48, 48, 3)."""
+        """Return the image resized to 48x48, uint8 (48, 48, 3)."""
         return _shrunk(source)
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
@@ -148,14 +157,14 @@ class PatchFeatures(BatchEncoder):
         return (features - self._mean) / self._deviation
 
     def _activations(self, pixels: Any) -> Any:
-        """The triangle activation of every center at every place: (b, 3, h, w) to (b, K, y, x)."""
+        """Return the activation of every center at every place: (b, 3, h, w) to (b, K, y, x)."""
         from torch.nn import functional
 
         side = self.vocabulary.side
         gray, power = pixels.mean(1, keepdim=True), pixels.square().mean(1, keepdim=True)
         mean = functional.avg_pool2d(gray, side, stride=1)
         variance = functional.avg_pool2d(power, side, stride=1) - mean.square()
-        # Filters without a mean of their own see a patch as if its mean were taken off.
+        # Filters of mean zero respond to a patch as if its mean were subtracted.
         whitened = functional.conv2d(pixels, self._filters)
         whitened = whitened / (variance.clamp(min=0) + CONTRAST).sqrt() + self._offset
         # |x - c|^2 = |x|^2 - 2xc + |c|^2
@@ -190,10 +199,81 @@ def _shrunk(source: Any) -> NDArray[np.uint8]:
 
 
 def _pooled(maps: Any) -> Any:
-    """Means and maxima of the quarters and the overall maximum: (b, K, y, x) to (b, 9K)."""
+    """Return quarters' means and maxima and the overall maximum: (b, K, y, x) to (b, 9K)."""
     import torch
     from torch.nn import functional
 
     means = functional.adaptive_avg_pool2d(maps, 2).flatten(1)
     quarters = functional.adaptive_max_pool2d(maps, 2)
     return torch.cat([means, quarters.flatten(1), quarters.amax(dim=(2, 3))], dim=1)
+
+
+@dataclass(frozen=True)
+class PatchVocabulary:
+    """Patch vocabulary; patches are flat, d = side * side * 3, channels last.
+
+    Attributes:
+        mean: of the normalized patches, float32 (d,).
+        whitening: float32 (d, d): (patch - mean) @ whitening has the identity as covariance.
+        centers: of the clusters of whitened patches, float32 (count, d).
+    """
+
+    mean: NDArray[np.float32]
+    whitening: NDArray[np.float32]
+    centers: NDArray[np.float32]
+
+    @property
+    def side(self) -> int:
+        """Height and width of a patch in pixels."""
+        return math.isqrt(len(self.mean) // 3)
+
+
+def learn_vocabulary(
+    images: NDArray[np.uint8], *, count: int, side: int, samples: int, seed: int
+) -> PatchVocabulary:
+    """Return the `count` centers of k-means over patches from random places of the images.
+
+    Patches are normalized and whitened as in section 3 of the paper. Runs on one thread, so that
+    sums do not depend on the number of cores.
+
+    Args:
+        images: uint8 (n, height, width, 3).
+        count: number of centers.
+        side: height and width of a patch in pixels.
+        samples: number of patches to learn from.
+        seed: of the patches and of k-means.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        patches = normalized(_random_patches(images, side=side, samples=samples, seed=seed))
+        mean = patches.mean(axis=0)
+        variances, axes = np.linalg.eigh(np.cov(patches - mean, rowvar=False))
+        whitening = (axes / np.sqrt(variances + _WHITENING)).astype(np.float32)
+        cluster = MiniBatchKMeans(
+            count, batch_size=_CLUSTER_BATCH, max_iter=_ROUNDS, n_init=1, random_state=seed
+        )
+        cluster.fit((patches - mean) @ whitening)
+    return PatchVocabulary(mean, whitening, cluster.cluster_centers_.astype(np.float32))
+
+
+def normalized(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return patches (n, d) with mean 0 and variance var / (var + CONTRAST) each."""
+    centered = patches - patches.mean(axis=1, keepdims=True)
+    spread: NDArray[np.float32] = centered / np.sqrt(centered.var(axis=1, keepdims=True) + CONTRAST)
+    return spread
+
+
+def _random_patches(
+    images: NDArray[np.uint8], *, side: int, samples: int, seed: int
+) -> NDArray[np.float32]:
+    random = np.random.default_rng(seed)
+    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
+    count, rows, columns = windows.shape[:3]
+    chosen = windows[
+        random.integers(count, size=samples),
+        random.integers(rows, size=samples),
+        random.integers(columns, size=samples),
+    ]  # (samples, 3, side, side)
+    return np.moveaxis(chosen, 1, -1).reshape(samples, -1).astype(np.float32)

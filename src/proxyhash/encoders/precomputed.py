@@ -1,4 +1,4 @@
-"""Features that were computed elsewhere and lie in a file, a row for each item."""
+"""Encoder around precomputed features: a file with one row per item."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ logger = logging.getLogger(__name__)
 class PrecomputedFeatures(BatchEncoder):
     """Rows of a feature file, for collections whose features exist already.
 
-    The rows stand in the order of the manifest; or, when the file has `ids` too, they are found by
-    id. A row of NaN, or an id the file does not have, counts as absent.
+    The rows are in the order of the manifest, or are found by id if the file has `ids`. A row of
+    NaN, or an id that the file does not have, counts as absent.
 
     Attributes:
-        path: the file as it was named: absolute, or relative to the working folder or else to the
-            manifest's.
-        key: which array of the file, None when it has only one.
+        path: the file as given: absolute, or relative to the working directory or else to the
+            manifest's folder.
+        key: the array in the file, None if it has only one.
         content: hex SHA-256 of the file.
     """
 
@@ -80,9 +80,9 @@ class PrecomputedFeatures(BatchEncoder):
 
         Args:
             path: `.npy`, `.npz`, `.h5`, `.hdf5` or `.mat`.
-            key: which array of the file.
-            modality: what the features stand for.
-            root: where a relative path is looked for when it does not start in the working folder.
+            key: the array in the file.
+            modality: the modality of the features.
+            root: where a relative path is searched for if not in the working directory.
 
         Raises:
             FeatureError: the file cannot be read or has no such array.
@@ -94,7 +94,7 @@ class PrecomputedFeatures(BatchEncoder):
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """Return the saved encoder; the feature file need not be there until rows are asked for."""
+        """Return the saved encoder; the feature file is not needed until rows are requested."""
         del device
         settings = read_settings(folder)
         return cls(
@@ -106,12 +106,12 @@ class PrecomputedFeatures(BatchEncoder):
         )
 
     def save(self, folder: Path) -> None:
-        """Write path, key and the file's hash as JSON; the features stay where they are."""
+        """Write path, key and the file's hash as JSON; the features are not copied."""
         settings = {"path": self.path.as_posix(), "key": self.key, "content": self.content}
         write_settings(folder, self, settings)
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Refuse: only a model can turn something new into features.
+        """Refuse to encode: only a model can turn new items into features.
 
         Raises:
             UsageError: "... new items need features of their own".
@@ -119,16 +119,16 @@ class PrecomputedFeatures(BatchEncoder):
         del prepared
         raise UsageError(
             f"this model was trained on the precomputed {self.modality} features in {self.path} "
-            "and cannot encode by itself: new items need features of their own, made the same way, "
-            "in a feature file beside their manifest or, in Python, passed to encode_features"
+            "and cannot encode by itself: new items need features of their own, computed the same "
+            "way, in a feature file beside their manifest or, in Python, passed to encode_features"
         )
 
     def rows(self, collection: Collection) -> Features:
         """Return the features of a collection's items, aligned with them.
 
         Raises:
-            FeatureError: the file is missing, was changed, has another number of rows than the
-                manifest has items, or holds values that are no features.
+            FeatureError: the file is missing, does not have one row per item of the manifest, or
+                has values that are not finite.
         """
         table = open_table(_find(self.path, collection.root), key=self.key)
         if table.shape[1] != self.dim:
@@ -147,7 +147,7 @@ class PrecomputedFeatures(BatchEncoder):
 
 
 def _split(argument: str) -> tuple[Path, str | None]:
-    """PATH#KEY; a path that has a # of its own works as long as the file is there."""
+    """Split PATH#KEY; a path with a # of its own works if the file exists."""
     path, hash_, key = argument.rpartition("#")
     if not hash_ or Path(argument).is_file():
         return Path(argument), None
@@ -165,13 +165,13 @@ def _find(path: Path, root: Path | None) -> Path:
 
 
 def _aligned(table: FeatureTable, collection: Collection) -> NDArray[np.float32]:
-    """The rows in the collection's order, NaN where the file has none."""
+    """Return the rows in the collection's order, NaN where the file has none."""
     rows, items = table.shape[0], len(collection)
     if not table.has_ids:
         if rows != items:
             raise FeatureError(
                 f"{table.path} has {rows} rows, but {collection.path} has {items} items; give one "
-                "row an item in the manifest's order, or add an array `ids`"
+                "row per item in the manifest's order, or add an array `ids`"
             )
         return table.values()
     positions = {id_: row for row, id_ in enumerate(table.ids())}

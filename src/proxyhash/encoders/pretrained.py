@@ -1,4 +1,4 @@
-"""Encoders around a pretrained transformers model: a folder or a hub id."""
+"""Encoders around a pretrained transformers model, from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ _WEIGHTS = "weights.safetensors"
 _IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 CPU_BATCH = 2
-"""Images that go through a model together on a CPU.
+"""Batch size for images on a CPU.
 
-What lies between the layers of two images stays close to the core, and in memory that the process
-already has. MobileNetV2 takes less than half the processor time per image that it takes in
-batches of 64, whose layers go through main memory that is mapped anew for each of them.
+The activations of two images fit the cache of a core, in memory that the process already has.
+MobileNetV2 takes less than half the processor time per image that it takes in batches of 64, whose
+activations go through main memory that is mapped again for each layer.
 """
 
 
 class _PretrainedEncoder(BatchEncoder):
-    """What the two share: loading, saving and the fingerprint.
+    """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
         device: where the model runs.
@@ -69,12 +69,12 @@ class _PretrainedEncoder(BatchEncoder):
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Load the folder or hub id in the request's argument."""
+        """Load the folder or hub id given as the request's argument."""
         return cls.from_source(request.argument, device=request.device)
 
     @classmethod
     def from_source(cls, source: str | Path, *, device: str = "cpu") -> Self:
-        """Return the encoder around the model in a folder, or with a hub id.
+        """Return the encoder around the model in a folder or with a hub id.
 
         Raises:
             ModelError: it cannot be found, fetched or used.
@@ -121,7 +121,7 @@ class _PretrainedEncoder(BatchEncoder):
         raise NotImplementedError
 
     def _probe(self) -> NDArray[np.float32]:
-        """The features of any one input, for their length."""
+        """Return the features of any one input, for their length."""
         raise NotImplementedError
 
 
@@ -139,7 +139,7 @@ class TransformersImageEncoder(_PretrainedEncoder):
     modality: Modality = "image"
 
     def prepare(self, source: Any) -> NDArray[Any]:
-        """Return the image as the model's input, before rescaling where that can wait."""
+        """Return the image as the model's input, before rescaling if that is done in batches."""
         return self._processor.prepare(open_image(source))
 
     def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
@@ -171,7 +171,7 @@ class TransformersImageEncoder(_PretrainedEncoder):
 class TransformersTextEncoder(_PretrainedEncoder):
     """Mean of a text model's token vectors, or the text side of a CLIP-like model, projected.
 
-    A sentence-transformers folder says itself how to pool, whether to normalize and where to cut;
+    A sentence-transformers folder configures pooling, normalization and truncation;
     for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256 tokens
     (recipe in that model's card). Other models get the plain mean over the attention mask.
     """
@@ -195,7 +195,7 @@ class TransformersTextEncoder(_PretrainedEncoder):
             return features.cpu().numpy()
 
     def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
-        """Return the longest texts first, so that little of a batch is padding."""
+        """Return the longest texts first, so that batches have little padding."""
         return np.argsort([-len(text) for text in inputs], kind="stable").astype(np.int64)
 
     def _open_preprocessing(self, folder: Path) -> None:
@@ -215,10 +215,10 @@ class TransformersTextEncoder(_PretrainedEncoder):
 class ImageNetwork:
     """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
 
-    Encoding in several threads, they wait for each other's turn in the interpreter between any two
-    layers. So on a CPU, once images come in numbers, the layers are recorded as one TorchScript
-    program, which runs without the interpreter. It is used where it gives bit-identical features,
-    and for pixels of the recorded height and width; everything else goes layer by layer.
+    When several threads encode, they wait for the interpreter lock between any two layers. So on a
+    CPU, after some images, the layers are recorded as one TorchScript program, which runs without
+    the interpreter. It is used only if it gives bit-identical features, and for pixels of the
+    recorded height and width; everything else goes layer by layer.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -236,7 +236,7 @@ class ImageNetwork:
         if (
             self._seen > _IMAGES_BEFORE_RECORDING
             and pixels.device.type == "cpu"
-            and self._recording.acquire(blocking=False)  # for good: it is tried once
+            and self._recording.acquire(blocking=False)  # never released: it is tried once
         ):
             self._program = _record(self._backbone, pixels)
             self._size = pixels.shape[1:]
@@ -247,7 +247,7 @@ class ImageNetwork:
 
 
 def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
-    """Return the forward pass as a TorchScript program, None where that is not the same."""
+    """Return the forward pass as a TorchScript program, None if its features differ."""
     import torch
     from torch import nn
 
@@ -265,11 +265,11 @@ def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
     trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
     try:
         with quiet(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, with nothing in its place
+            warnings.simplefilter("ignore")  # TorchScript is deprecated, without a replacement
             trace: Any = torch.jit.trace
             program = trace(Forward().eval(), one, check_trace=False)
         same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
-    except Exception as error:  # what cannot be recorded raises nearly any type
+    except Exception as error:  # recording can raise nearly any type
         logger.debug("the network cannot be recorded: %s", error)
         return None
     return program if same else None

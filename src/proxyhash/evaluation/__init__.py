@@ -1,4 +1,4 @@
-"""Honest retrieval figures: one protocol, stored with every number. Numpy and numba, no torch."""
+"""Retrieval metrics under a protocol that is stored with every figure; without torch."""
 
 from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import (

@@ -1,10 +1,10 @@
-"""Average precision of rankings full of ties, from counts per distance alone.
+"""Average precision of rankings with ties, from counts per distance, and its mean over queries.
 
 A ranking is a sequence of groups of equal distance. Let a group hold n items, r of them relevant,
 and let c items with R relevant ones come before it. Over random orders of the group (McSherry and
 Najork, "Computing Information Retrieval Performance Measures Efficiently in the Presence of Tied
 Scores", ECIR 2008), the place j of the group (1 to n) is relevant with probability r/n, and then
-R + 1 + (j-1)(r-1)/(n-1) items are expected to be relevant up to it. So the group adds
+R + 1 + (j-1)(r-1)/(n-1) items are expected to be relevant up to it. The group therefore adds
 
     sum over j of  r/n * (R + 1 + (j-1) (r-1)/(n-1)) / (c + j)
 
@@ -49,15 +49,15 @@ def average_precision(
 ) -> Floats:
     """Return the average precision of each query, float64 (q,); NaN where nothing is relevant.
 
-    AP@R is the sum of the precisions at the relevant items among the first R, over a divisor. Cut
-    in the middle of a group of ties, both the sum and the divisor `hits` depend on the order of
-    the group: `expected` is then the mean over all orders of their quotient (0 where an order
-    leaves no hit), not the quotient of their means. A group's first m places hold x relevant items
-    with hypergeometric probability and, given x, in any order alike, so that this mean too is
-    exact: a sum over x.
+    AP@R is the sum of the precisions at the relevant items among the first R, over a divisor. Where
+    R cuts a group of ties, both the sum and the divisor `hits` depend on the order of the group:
+    `expected` is then the mean of their quotient over all orders (0 for an order without a hit),
+    not the quotient of their means. The first m places of a group hold x relevant items with
+    hypergeometric probability and, given x, in any order with equal probability, so that this mean
+    is exact, too: a sum over x.
 
-    With divisor `hits`, `optimistic` and `pessimistic` name an order and are no bounds: a further
-    hit late in the first R lowers a mean of precisions. With the other divisors, and without a
+    With divisor `hits`, `optimistic` and `pessimistic` are orders, not bounds: one more hit late in
+    the first R lowers a mean of precisions. With the other divisors, and without a
     cutoff, optimistic >= expected >= pessimistic.
 
     Args:
@@ -65,12 +65,15 @@ def average_precision(
         ties: the order of items at equal distance, as in `Protocol`.
         cutoff: R, or None for the whole gallery.
         divisor: `hits` among the first R, `min` of R and the relevant items, or all `relevant`.
-        stable_sums: what `Ranking.stable_precision_sums` gave; needed for `stable` ties alone.
+        stable_sums: the result of `Ranking.stable_precision_sums`; only for `stable` ties.
+
+    Raises:
+        ValueError: `stable` ties without `stable_sums`.
     """
     relevant = counts.relevant.sum(axis=1)
     if ties == "stable":
         if stable_sums is None:
-            raise ValueError("stable ties need stable_sums: counts do not know the gallery's order")
+            raise ValueError("ties 'stable' need stable_sums; counts do not have the order")
         sums, hits = stable_sums[:, 0], stable_sums[:, 1]
     elif ties == "expected":
         if divisor == "hits" and cutoff is not None:
@@ -91,7 +94,7 @@ def weighted_average_precision(counts: Tally) -> Floats:
 
     The mean, over all relevant items of the ranking, of the average number of shared labels up to
     the item (as in Zhao et al., "Deep Semantic Ranking Based Hashing for Multi-Label Image
-    Retrieval", CVPR 2015), expected over the orders of ties. With one label an item it is the AP.
+    Retrieval", CVPR 2015), expected over the orders of ties. With one label per item it is the AP.
     """
     relevant = counts.relevant.sum(axis=1)
     sums = _expected_sums(counts, counts.shared, None).sum(axis=1)
@@ -99,12 +102,12 @@ def weighted_average_precision(counts: Tally) -> Floats:
 
 
 def _expected_sums(counts: Tally, worth: npt.NDArray[np.int64], cutoff: int | None) -> Floats:
-    """Return each group's expected sum, at its relevant items, of (worth so far) / place.
+    """Return each group's expected sum, over its relevant items, of (worth so far) / place.
 
-    `worth` (q, K+1) is the sum of a worth of the items at each distance that is 0 for those that
-    are not relevant: their number for AP, their shared labels for the weighted AP. Of two places
-    of a group, the later is relevant and the earlier has some worth w: over all orders that is
-    worth * (r - 1) / (n (n-1)).
+    `worth` (q, K+1) is the total worth of the items at each distance, where irrelevant items have
+    worth 0: the number of relevant items for AP, their shared labels for the weighted AP. For two
+    places of a group, the expected worth of the earlier where the later is relevant is, over all
+    orders, worth * (r - 1) / (n (n-1)).
     """
     items, before = _groups(counts)
     taken = items if cutoff is None else np.clip(cutoff - before, 0, items)
@@ -151,9 +154,9 @@ def _expected_over_hits(counts: Tally, cutoff: int) -> Floats:
 def _cut_group(
     sums: float, hits: int, *, before: float, taken: float, items: float, relevant: int
 ) -> float:
-    """Return the expected quotient where only `taken` of a group's `items` are looked at."""
+    """Return the expected quotient where `taken` of a group's `items` are within the cutoff."""
     found = np.arange(max(0, taken - items + relevant), min(relevant, taken) + 1)
-    # Hypergeometric probabilities from the ratios of neighbors: no factorial is too large.
+    # Hypergeometric probabilities from the ratios of neighbors, so that no factorial overflows.
     now = found[:-1]
     steps = np.log((relevant - now) * (taken - now))
     steps -= np.log((now + 1) * (items - relevant - taken + now + 1))
@@ -180,7 +183,7 @@ def _linear_over_place(first: Any, step: Any, before: Any, taken: Any) -> Floats
 
 
 def _ratio(numerator: Any, denominator: Any) -> Floats:
-    """Return the quotient, and 0 where the denominator is 0."""
+    """Return the quotient, or 0 where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     result = np.zeros(numerator.shape)
     np.divide(numerator, denominator, out=result, where=denominator != 0)
@@ -192,9 +195,9 @@ class MAP:
     """Mean average precision.
 
     Attributes:
-        value: the mean over the queries that count; NaN when none does.
-        queries: how many queries were averaged.
-        left_out: how many were not, because nothing in the gallery is relevant to them.
+        value: mean over the averaged queries; NaN without any.
+        queries: number of queries that were averaged.
+        left_out: number of queries that were not, because nothing in the gallery is relevant.
         per_query: float64 (q,), the AP of every query; NaN where nothing is relevant.
     """
 
@@ -214,9 +217,9 @@ def mean_average_precision(
     protocol: Protocol | None = None,
     threads: int | None = None,
 ) -> MAP:
-    """Return the mAP of queries against a gallery, in time O(q n) and without a sort.
+    """Return the mAP of queries against a gallery, in O(q n) time without sorting.
 
-    It takes about 20 MB over its inputs, and one bit a label of each item.
+    Peak memory without the inputs: about 20 MB, and one bit per item and class.
 
     Example:
         >>> import numpy as np
@@ -232,9 +235,9 @@ def mean_average_precision(
         query_labels: bool (q, C).
         gallery_labels: bool (n, C).
         bits: the code length.
-        protocol: tie rule, cutoff, divisor and what becomes of empty queries; its gallery is
-            whatever is given here.
-        threads: how many threads to use; default all cores.
+        protocol: rules for ties, cutoff, divisor and queries without relevant items; its gallery
+            is ignored.
+        threads: number of threads; all cores by default.
 
     Raises:
         DataError: codes or labels of the wrong type, width or length.
@@ -253,7 +256,7 @@ def mean_average_precision(
 def block_average_precision(
     ranking: Ranking, rows: slice, counts: Tally, protocol: Protocol
 ) -> Floats:
-    """Return the AP by the protocol of the queries `rows`, whose tally is `counts`: float64."""
+    """Return the AP of the queries `rows` with the tally `counts`, float64 (q,)."""
     stable = None
     if protocol.ties == "stable":
         stable = ranking.stable_precision_sums(counts, rows, cutoff=protocol.cutoff)
@@ -267,7 +270,7 @@ def block_average_precision(
 
 
 def summarize(per_query: Floats, protocol: Protocol) -> MAP:
-    """Return the mAP of average precisions, NaN where nothing is relevant."""
+    """Return the mAP of average precisions that are NaN where nothing is relevant."""
     kept = ~np.isnan(per_query)
     counted = len(per_query) if protocol.empty == "zero" else int(kept.sum())
     return MAP(
@@ -279,12 +282,12 @@ def summarize(per_query: Floats, protocol: Protocol) -> MAP:
 
 
 def mean_over_queries(values: Floats, kept: npt.NDArray[np.bool_], protocol: Protocol) -> float:
-    """Return the mean over the queries that count; NaN when none does.
+    """Return the mean over the queries that the protocol averages; NaN without any.
 
     Args:
-        values: float64 (q,); NaN where a metric knows no value for lack of relevant items.
-        kept: the queries with anything relevant, bool (q,).
-        protocol: its `empty` says whether the other queries are left out, or count with 0 for NaN.
+        values: float64 (q,); NaN where a metric is undefined for lack of relevant items.
+        kept: the queries with relevant items, bool (q,).
+        protocol: its `empty` says whether the other queries are left out or averaged, 0 for NaN.
     """
     counted = np.nan_to_num(values) if protocol.empty == "zero" else values[kept]
     return float(counted.mean()) if len(counted) else float("nan")

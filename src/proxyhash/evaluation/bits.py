@@ -1,4 +1,4 @@
-"""How well codes use their bits: balance, correlation, entropy, and the spread of the proxies."""
+"""Statistics of codes (balance, correlation and entropy of bits) and of proxies (distances)."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _ROWS = 65_536
 
 @dataclass(frozen=True)
 class BitStatistics:
-    """How n codes of K bits use their bits.
+    """Statistics of the bits of n codes of K bits.
 
     Attributes:
         codes: n.
-        distinct: how many different codes there are.
+        distinct: number of different codes.
         ones_mean: mean share of ones over the bits, 0 to 1.
-        ones_min: share of ones of the bit that is 1 least often.
-        ones_max: share of ones of the bit that is 1 most often.
-        balance: mean over the bits of 1 - |2 p - 1|, p the share of ones; 1 is even, 0 constant.
-        constant_bits: bits that have one value in all codes.
+        ones_min: smallest share of ones of a bit.
+        ones_max: largest share of ones of a bit.
+        balance: mean over the bits of 1 - |2 p - 1|, p the share of ones; 1 balanced, 0 constant.
+        constant_bits: number of bits with the same value in all codes.
         correlation_mean: mean absolute correlation over pairs of bits that are not constant.
         correlation_max: the largest of them.
         bit_entropy: mean entropy of a bit, in bits, 0 to 1.
@@ -57,21 +57,23 @@ class BitStatistics:
     code_entropy: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the statistics ready for JSON."""
+        """Return the statistics as JSON values."""
         return asdict(self)
 
 
 def bit_statistics(codes: Codes, *, bits: int) -> BitStatistics:
-    """Return the statistics of packed codes (n, B); takes 9 bytes a bit for 65,536 codes at a time.
+    """Return the statistics of packed codes (n, B).
+
+    Peak memory: 9 bytes per bit of 65,536 codes.
 
     Raises:
-        DataError: there is no code, or they are not codes of `bits` bits.
+        DataError: there are no codes, or they do not have `bits` bits.
     """
     check_codes(codes, bits=bits)
     count = len(codes)
     if not count:
         raise DataError("bit statistics need at least one code")
-    both = np.zeros((bits, bits))  # how many codes have bits i and j set
+    both = np.zeros((bits, bits))  # number of codes with bits i and j set
     for start in range(0, count, _ROWS):
         block = unpack(codes[start : start + _ROWS], bits=bits).astype(np.float64)
         both += block.T @ block
@@ -81,7 +83,7 @@ def bit_statistics(codes: Codes, *, bits: int) -> BitStatistics:
     covariance = (both / count - np.outer(ones, ones))[np.ix_(moving, moving)]
     correlation = np.abs(covariance / np.outer(spread[moving], spread[moving]))
     pairs = correlation[np.triu_indices(len(correlation), 1)]
-    # Rows as one opaque value each: far faster than numpy's unique over an axis.
+    # Each row as one opaque value: much faster than numpy's unique over an axis.
     rows = np.ascontiguousarray(codes).view(np.dtype((np.void, codes.shape[1]))).ravel()
     repeats = np.unique(rows, return_counts=True)[1]
     return BitStatistics(
@@ -101,7 +103,7 @@ def bit_statistics(codes: Codes, *, bits: int) -> BitStatistics:
 
 @dataclass(frozen=True)
 class ProxyStatistics:
-    """How far the proxies of C classes lie from each other, in bits.
+    """Distances between the proxies of C classes, in bits.
 
     Attributes:
         count: C.
@@ -114,12 +116,12 @@ class ProxyStatistics:
     mean_distance: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the statistics ready for JSON."""
+        """Return the statistics as JSON values."""
         return asdict(self)
 
 
 def proxy_statistics(proxies: npt.NDArray[np.int8]) -> ProxyStatistics | None:
-    """Return how far proxies lie from each other, or None for fewer than two.
+    """Return the distances between proxies, or None for fewer than two.
 
     Args:
         proxies: -1 and +1, (C, K).
@@ -141,8 +143,8 @@ def code_statistics(
 ) -> dict[str, Any]:
     """Return the statistics of some items' codes as JSON values; None where there is nothing.
 
-    Keys: each modality (`BitStatistics` of the items that have it), "pairs" (how many pairs of
-    codes of one item and different modalities there are, under "items", and their mean distance in
+    Keys: each modality (`BitStatistics` of the items that have it), "pairs" (the number of
+    pairs of codes of one item and different modalities, as "items", and their mean distance in
     bits), "proxies" (`ProxyStatistics`).
     """
     result: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""The compiled loops of the evaluation: one pass over the gallery, in tiles, for a few queries.
+"""Compiled loops of the evaluation: one pass over the gallery, in tiles, for a few queries.
 
-Codes come as words of one row an item. Label sets of the gallery come as one row a word, so that
-the inner loop runs along the gallery.
+Codes are words, one row per item. The label sets of the gallery have one row per word, so that the
+inner loop runs along the gallery.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxyhash.codes.kernels import kernel, popcount
 
 __all__ = ["count_pairs", "sum_stable_precisions"]
 
-_TILE = 8192  # gallery items whose codes and labels stay in a core's own cache
+_TILE = 8192  # gallery items; their codes and labels fit the cache of a core
 
 
 @kernel
@@ -26,7 +26,7 @@ def _shared_labels(
     start: int,
     result: npt.NDArray[np.uint16],
 ) -> None:
-    """Write how many bits one set (W,) shares with the sets (W, n) from `start` on: uint16."""
+    """Write the number of labels that a set (W,) shares with the sets (W, n) from `start`."""
     result[:] = 0
     for place in range(query.shape[0]):
         word = query[place]
@@ -69,8 +69,8 @@ def sum_stable_precisions(  # noqa: PLR0917 (compiled functions take no keywords
 ) -> None:
     """Add to float64 (q, 2) the precisions at the relevant items among the first, and their number.
 
-    `places` and `hits`, int64 (q, K+1), say how many items, and how many relevant ones, are nearer
-    than each distance; they are overwritten. Items of one distance are in gallery order.
+    `places` and `hits`, int64 (q, K+1), are the numbers of items and of relevant items below each
+    distance; they are overwritten. Items at equal distance are in gallery order.
     """
     count = gallery.shape[0]
     distances, shared = np.empty(_TILE, np.uint16), np.empty(_TILE, np.uint16)

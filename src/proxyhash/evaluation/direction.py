@@ -1,4 +1,4 @@
-"""One direction of retrieval: every metric of one set of queries against one gallery."""
+"""Directions of retrieval, such as image to text, and every metric of one of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AT = (1, 10, 100, 1000)
 """The N of precision, recall and NDCG at N."""
 
 RADIUS = 2
-"""The radius of the look-up, in bits."""
+"""Radius of the look-up, in bits."""
 
 
 def directions_of(modalities: Iterable[Modality]) -> dict[str, tuple[Modality, Modality]]:
@@ -58,14 +58,14 @@ def directions_of(modalities: Iterable[Modality]) -> dict[str, tuple[Modality, M
 
 @dataclass(frozen=True)
 class LookupMeans:
-    """Means over the queries of what a hash look-up within a radius gives.
+    """Hash look-up within a radius: means over the queries.
 
     Attributes:
         radius: in bits.
-        precision: share of relevant items; an empty look-up fails its user and counts as 0.
+        precision: share of relevant items among those returned; 0 for an empty look-up.
         recall: share of the relevant items that is returned.
-        retrieved: items returned.
-        empty: share of the queries that get nothing.
+        retrieved: number of items returned.
+        empty: share of the queries without any result.
     """
 
     radius: int
@@ -77,20 +77,20 @@ class LookupMeans:
 
 @dataclass(frozen=True)
 class Direction:
-    """The metrics of one direction: means over the queries that count, NaN when none does.
+    """Metrics of one direction: means over the averaged queries, NaN without any.
 
     Attributes:
         map: mean average precision by the protocol.
         weighted_map: mean of the AP weighted by shared labels, over the whole gallery.
-        queries: how many queries were averaged.
-        left_out: queries left out because nothing in the gallery is relevant to them.
-        gallery: how many items were searched.
-        precision_at: N to the mean precision of the first N, for each N up to the gallery's size.
-        recall_at: N to the mean recall of the first N.
-        ndcg_at: N to the mean NDCG of the first N.
-        lookup: what a hash look-up gives.
+        queries: number of queries that were averaged.
+        left_out: number of queries left out because nothing in the gallery is relevant to them.
+        gallery: number of items searched.
+        precision_at: mean precision of the first N, by N up to the gallery's size.
+        recall_at: mean recall of the first N, by N.
+        ndcg_at: mean NDCG of the first N, by N.
+        lookup: metrics of a hash look-up.
         curves: precision and recall over the Hamming radius, and pairs by distance.
-        average_precision: float64 (q,), of every query; NaN where nothing is relevant.
+        average_precision: AP of every query, float64 (q,); NaN where nothing is relevant.
     """
 
     map: float
@@ -106,7 +106,7 @@ class Direction:
     average_precision: Floats
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures ready for JSON, null for NaN; without curves and single queries."""
+        """Return the figures as JSON values, None for NaN, without curves and single queries."""
         return {
             "map": _json_number(self.map),
             "weighted_map": _json_number(self.weighted_map),
@@ -131,15 +131,15 @@ def evaluate_direction(
 ) -> Direction:
     """Return every metric of a ranking.
 
-    Works in blocks of queries and takes about 200 MB over its inputs, whatever their number.
+    Works in blocks of queries. Peak memory without the inputs: about 200 MB.
 
     Args:
         ranking: queries and gallery.
-        protocol: how to evaluate; its gallery is whatever the ranking has.
+        protocol: rules of the evaluation; its gallery is ignored.
         at: the N of precision, recall and NDCG; those beyond the gallery's size are left out.
-        radius: of the look-up, in bits.
-        track: told about each block of queries.
-        description: what the progress is called.
+        radius: radius of the look-up, in bits.
+        track: reports progress per block of queries.
+        description: text of the progress.
     """
     protocol = protocol or Protocol()
     at = [n for n in at if n <= len(ranking.gallery)]
@@ -175,7 +175,7 @@ def evaluate_direction(
 
 
 def _query_metrics(counts: Tally, at: Sequence[int], radius: int) -> dict[str, Floats]:
-    """Return a value per query of each metric, float64 (q,)."""
+    """Return each metric per query, float64 (q,)."""
     found = lookup(counts, radius=radius)
     result = {
         "weighted_map": weighted_average_precision(counts),

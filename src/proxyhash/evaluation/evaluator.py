@@ -32,15 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one protocol gives on one set of codes.
+    """Result of one protocol on one set of codes.
 
     Attributes:
-        protocol: how it was evaluated.
-        fingerprint: what was evaluated: the split's fingerprint, and the model's under "model".
-        bits: the code length, per item and modality.
+        protocol: rules of the evaluation.
+        fingerprint: what was evaluated: the fingerprint of the split, and the model's as "model".
+        bits: code length.
         directions: a `Direction` for each of `directions_of` the modalities.
-        missing: for each direction, how many queries and gallery items lack the modality and were
-            left out.
+        missing: per direction, the numbers of queries and of gallery items without the modality,
+            which were left out.
         bit_statistics: of the gallery, by modality, "pairs" and "proxies"; see `code_statistics`.
     """
 
@@ -53,11 +53,11 @@ class Evaluation:
 
     @property
     def map(self) -> dict[str, float]:
-        """The mAP of each direction; NaN where no query counts."""
+        """The mAP of each direction; NaN where no query has relevant items."""
         return {name: direction.map for name, direction in self.directions.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything ready for JSON, the figures first and the curves last."""
+        """Return everything as JSON values, figures first and curves last."""
         directions = {name: direction.to_dict() for name, direction in self.directions.items()}
         for name, (queries, gallery) in self.missing.items():
             directions[name] |= {"queries_missing": queries, "gallery_missing": gallery}
@@ -85,21 +85,21 @@ def evaluate_codes(
 ) -> Evaluation:
     """Return the evaluation of a collection's codes by one protocol.
 
-    An item without a modality is no query and no gallery item on that side, and is counted. A
-    direction with an empty gallery, or whose queries have nothing relevant in it, has NaN figures.
+    An item without a modality is left out where the direction needs it, and counted as missing. The
+    figures of a direction are NaN where nothing in its gallery is relevant to any query.
 
     Args:
         codes: the codes of n items.
         labels: bool (n, C), in the order of the codes.
-        split: positions of queries, gallery, train and validation items.
-        protocol: how to evaluate; expected mAP@all of the literature's gallery by default.
-        fingerprint: what was evaluated; stored in the result.
-        proxies: the classes' codes, -1 and +1, (C, K).
+        split: positions of queries, gallery, training and validation items.
+        protocol: rules of the evaluation; by default expected mAP@all of the literature's gallery.
+        fingerprint: identifies what was evaluated; stored in the result.
+        proxies: codes of the classes, -1 and +1, (C, K).
         at: the N of precision, recall and NDCG at N.
-        track: told about each block of queries.
+        track: reports progress per block of queries.
 
     Raises:
-        DataError: the labels or the split are of other items than the codes.
+        DataError: labels, split and codes have different numbers of items.
     """
     protocol = protocol or Protocol()
     _check(codes, labels, split)
@@ -133,12 +133,12 @@ def evaluate_codes(
 
 
 def _check(codes: CodeFile, labels: Labels, split: Split) -> None:
-    for what, count in (
-        ("labels", len(labels)),
-        ("split", len(split.query) + len(split.gallery)),
+    for name, count in (
+        ("labels have", len(labels)),
+        ("split has", len(split.query) + len(split.gallery)),
     ):
         if count != len(codes):
             raise DataError(
-                f"the {what} are of {count:,} items and the codes of {len(codes):,}; "
-                "they must be of one collection"
+                f"the {name} {count:,} items and the codes {len(codes):,}; "
+                "they must belong to one collection"
             )

@@ -1,6 +1,6 @@
-"""The other retrieval metrics, from counts per distance: at N, within a radius, and as curves.
+"""Metrics at N, within a radius and as curves, from counts per distance.
 
-Whatever depends on the order of ties is its mean over all orders.
+A metric that depends on the order of ties is the mean over all orders.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 def precision_at(counts: Tally, n: int) -> Floats:
     """Return the share of relevant items among the first n, float64 (q,).
 
-    A gallery of fewer than n items counts as failing at the places it lacks.
+    Places beyond the end of the gallery count as irrelevant.
     """
     return _hits_at(counts, n) / n
 
@@ -56,16 +56,14 @@ def ndcg_at(counts: Tally, n: int) -> Floats:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What a hash table gives that returns everything within a radius of the query.
+    """Look-up in a hash table that returns everything within a radius of the query.
 
     Attributes:
         radius: in bits.
-        precision: share of relevant items among those returned; 0 for an empty look-up, which
-            fails its user.
-        recall: share of the relevant items that is returned; NaN where nothing is relevant.
-        retrieved: how many items are returned.
-
-    The last three are float64 (q,).
+        precision: share of relevant items among those returned, float64 (q,); 0 for none.
+        recall: share of the relevant items that is returned, float64 (q,); NaN where nothing is
+            relevant.
+        retrieved: number of items returned, float64 (q,).
     """
 
     radius: int
@@ -75,7 +73,7 @@ class Lookup:
 
 
 def lookup(counts: Tally, *, radius: int = 2) -> Lookup:
-    """Return what lies within `radius` bits of each query.
+    """Return the look-up within `radius` bits of each query.
 
     Raises:
         UsageError: "radius is -1; it must be at least 0".
@@ -95,17 +93,17 @@ def lookup(counts: Tally, *, radius: int = 2) -> Lookup:
 
 @dataclass(frozen=True)
 class Curves:
-    """What happens as the Hamming radius grows from 0 to K; every array has K+1 entries.
+    """Precision, recall and pairs over the Hamming radius 0 to K, in arrays of K+1 entries.
 
-    Sums over queries: `+` joins the curves of two sets of queries, and the properties divide.
+    The attributes are sums over queries, which `+` adds; the properties are means.
 
     Attributes:
-        queries: how many queries were summed.
-        precision_sum: of the precision of the queries that get anything within the radius.
-        recall_sum: of the recall.
-        answered_sum: the queries that get anything within the radius.
-        relevant: pairs of a query and a relevant item at exactly this distance, int64.
-        irrelevant: the other pairs at exactly this distance, int64.
+        queries: number of queries.
+        precision_sum: sum of the precision of the queries with results within the radius.
+        recall_sum: sum of the recall.
+        answered_sum: number of queries with results within the radius.
+        relevant: number of pairs of a query and a relevant item at this distance, int64.
+        irrelevant: number of the other pairs at this distance, int64.
     """
 
     queries: int
@@ -117,7 +115,7 @@ class Curves:
 
     @property
     def precision(self) -> Floats:
-        """Mean precision of the queries that get anything; NaN where none does."""
+        """Mean precision of the queries with results; NaN where none has any."""
         return _quotient(self.precision_sum, self.answered_sum)
 
     @property
@@ -127,11 +125,11 @@ class Curves:
 
     @property
     def answered(self) -> Floats:
-        """Share of the queries that get anything; NaN without queries."""
+        """Share of the queries with results; NaN without queries."""
         return _quotient(self.answered_sum, self.queries)
 
     def __add__(self, other: Curves) -> Curves:
-        """Join the curves of two sets of queries."""
+        """Return the curves of both sets of queries together."""
         return Curves(
             self.queries + other.queries,
             self.precision_sum + other.precision_sum,
@@ -142,7 +140,7 @@ class Curves:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the curves ready for JSON, rounded to six digits; null stands for NaN."""
+        """Return the curves as JSON values, rounded to six digits, None for NaN."""
         return {
             "radius": list(range(len(self.relevant))),
             **{name: _listed(getattr(self, name)) for name in ("precision", "recall", "answered")},
@@ -152,9 +150,9 @@ class Curves:
 
 
 def curves(counts: Tally) -> Curves:
-    """Return precision and recall over the Hamming radius, of the queries with anything relevant.
+    """Return precision and recall over the Hamming radius, for the queries with relevant items.
 
-    Queries are averaged, each with equal weight.
+    Every query has the same weight.
     """
     kept = counts.has_relevant
     items, relevant = counts.items[kept], counts.relevant[kept]
@@ -179,7 +177,7 @@ def _hits_at(counts: Tally, n: int) -> Floats:
 
 
 def _discounted(gain: Any, items: Any, stop: Any, discounts: Floats) -> Floats:
-    """Return the gains of groups of ties, spread evenly over their places and discounted: (q,)."""
+    """Return the discounted gains of groups of ties, spread evenly over their places: (q,)."""
     last = len(discounts) - 1
     shares = discounts[np.minimum(stop, last)] - discounts[np.minimum(stop - items, last)]
     return np.asarray((gain * shares / np.maximum(items, 1)).sum(axis=1), np.float64)
@@ -191,7 +189,7 @@ def _check_n(n: int) -> None:
 
 
 def _quotient(numerator: Any, denominator: Any) -> Floats:
-    """Return the quotient, and NaN where the denominator is 0."""
+    """Return the quotient, or NaN where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     result = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=result, where=denominator != 0)

@@ -1,4 +1,4 @@
-"""Plots of an evaluation: precision over recall, and how far relevant pairs lie apart."""
+"""Plots of an evaluation: precision over recall, and the distances of relevant pairs."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_plots"]
 
-# Okabe and Ito's colors, told apart by the color-blind too.
+# The colors of Okabe and Ito, which color-blind people can distinguish, too.
 _COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#000000")
 _LINES = ("solid", "dashed", "dotted")  # one after another where the colors do not suffice
 _RELEVANT, _IRRELEVANT = "#009E73", "#9AA3AE"
 _INK, _FAINT = "#1F2933", "#D9DEE4"
-_STRONG, _FAINTEST = 0.5, 0.05  # a curve is faint, or ends, where fewer queries get anything
+_STRONG, _FAINTEST = 0.5, 0.05  # a curve is faint, or ends, where fewer queries have results
 
 
 def draw_plots(evaluation: Evaluation, folder: str | Path, *, name: str = "") -> list[Path]:
     """Draw two PNG files into `folder` and return their paths.
 
-    `precision-recall.png`: mean precision over mean recall as the Hamming radius grows, of the
-    directions. `distances.png`: the distances of relevant and of irrelevant pairs. With the
-    strict gallery, the names end in `-strict`.
+    `precision-recall.png`: mean precision over mean recall as the Hamming radius grows, for each
+    direction. `distances.png`: the distances of relevant and of irrelevant pairs. The names for
+    the strict gallery end in `-strict`.
 
     Args:
-        evaluation: what to draw.
-        folder: made when it does not exist.
-        name: what was evaluated, for the titles.
+        evaluation: the figures.
+        folder: created if it does not exist.
+        name: name of the run, for the titles.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -115,7 +115,7 @@ def _precision_recall(evaluation: Evaluation, title: str, subtitle: str) -> Any:
     _titles(
         canvas,
         f"Precision and recall by Hamming radius: {title}",
-        f"{subtitle} · one dot a radius, faint where fewer than half of the queries get anything",
+        f"{subtitle} · one dot per radius, faint where fewer than half of the queries have results",
     )
     return canvas
 
@@ -137,7 +137,7 @@ def _distances(evaluation: Evaluation, title: str, subtitle: str) -> Any:
         axes.yaxis.set_major_formatter("{x:.0%}")
     grid[0, 0].set_ylim(bottom=0)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    if handles:  # beside the titles: inside, any corner may be full
+    if handles:  # next to the titles, because any corner inside may be occupied
         anchor = (0.995, 1 - 0.3 / canvas.get_figheight())
         canvas.legend(handles, labels, loc="upper right", bbox_to_anchor=anchor, ncols=2)
     canvas.supxlabel("Hamming distance, bits", fontsize=10)
@@ -151,7 +151,7 @@ def _distances(evaluation: Evaluation, title: str, subtitle: str) -> Any:
 
 
 def _histogram(axes: Any, direction: Direction) -> None:
-    """Draw the share of pairs at each distance, relevant ones in front."""
+    """Draw the share of pairs at each distance, relevant pairs in front."""
     for pairs, color, label in (
         (direction.curves.irrelevant, _IRRELEVANT, "irrelevant pairs"),
         (direction.curves.relevant, _RELEVANT, "relevant pairs"),
@@ -170,7 +170,7 @@ def _mean_distance(pairs: npt.NDArray[np.int64]) -> float:
 
 
 def _chance(evaluation: Evaluation) -> float | None:
-    """Return the share of relevant pairs over all directions: the precision of a random order."""
+    """Return the share of relevant pairs over all directions, the precision of a random order."""
     every = [direction.curves for direction in evaluation.directions.values()]
     relevant = sum(int(curves.relevant.sum()) for curves in every)
     total = relevant + sum(int(curves.irrelevant.sum()) for curves in every)
@@ -178,7 +178,7 @@ def _chance(evaluation: Evaluation) -> float | None:
 
 
 def _titles(canvas: Any, title: str, subtitle: str) -> None:
-    """Write two lines above the axes, which make room for them."""
+    """Write two lines above the axes."""
     height = canvas.get_figheight()
     canvas.get_layout_engine().set(
         rect=(0, 0, 1, 1 - 0.62 / height), w_pad=0.12, h_pad=0.1, hspace=0.03

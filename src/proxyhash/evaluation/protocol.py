@@ -1,4 +1,4 @@
-"""The protocol: every choice that changes a retrieval figure without changing the codes."""
+"""Evaluation protocol: every choice that changes a figure without changing the codes."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ _ALLOWED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How codes are evaluated; stored with every result.
+    """Rules of an evaluation, stored with every result.
 
-    A figure can be compared with another only where all of this is equal: on the same codes, the
-    tie rule alone can move mAP by .15 and the divisor of mAP@R by .24.
+    Two figures are comparable only under the same protocol: on the same codes, the rule for ties
+    alone can change mAP by 0.15, and the divisor mAP@R by 0.24.
 
     Attributes:
-        ties: the order of gallery items at equal distance. `expected`: the mean over all orders,
-            in closed form. `stable`: the order of the gallery, as most released code has it.
-            `optimistic` and `pessimistic`: relevant items first, or last. It decides mAP;
-            precision, recall and NDCG at N are always the mean over all orders.
-        cutoff: R of mAP@R, the number of gallery items looked at; None for the whole gallery.
-        divisor: what the sum of precisions in mAP@R is divided by. `hits`: the relevant items
-            among the first R, as most released code has it. `min`: min(R, relevant items).
-            `relevant`: all relevant items. Without a cutoff the three are one.
-        gallery: `literature`: everything that is not a query, training items included.
-            `strict`: without training and validation items.
-        empty: a query without any relevant gallery item is left out (`skip`) or counts as 0
-            (`zero`).
-        relevance: `any`: an item is relevant when it shares at least one label with the query; an
-            item without labels is relevant to nothing.
-        gain: what an item with s shared labels is worth in NDCG: `exponential`, 2^s - 1 (as in
-            Zhao et al., CVPR 2015), or `linear`, s.
+        ties: the order of gallery items at equal distance, for mAP. `expected`: the mean over all
+            orders, in closed form. `stable`: the order of the gallery, as in most released code.
+            `optimistic` and `pessimistic`: relevant items first, or last. Precision, recall and
+            NDCG at N are always the mean over all orders.
+        cutoff: R of mAP@R, the number of nearest gallery items; None for the whole gallery.
+        divisor: divisor of the sum of precisions in mAP@R. `hits`: the relevant items among the
+            first R, as in most released code. `min`: min(R, relevant items). `relevant`: all
+            relevant items. Without a cutoff all three are equal.
+        gallery: `literature`: everything except the queries, including training items. `strict`:
+            without training and validation items.
+        empty: a query without relevant gallery items is left out (`skip`) or counts as 0 (`zero`).
+        relevance: `any`: an item is relevant if it shares at least one label with the query; an
+            item without labels is never relevant.
+        gain: gain in NDCG of an item with s shared labels: `exponential`, 2^s - 1 (as in Zhao et
+            al., CVPR 2015), or `linear`, s.
 
     Raises:
-        UsageError: a value that is not one of those above.
+        UsageError: an option has an unknown value.
     """
 
     ties: Literal["expected", "stable", "optimistic", "pessimistic"] = "expected"
@@ -64,20 +63,20 @@ class Protocol:
         for name, allowed in _ALLOWED.items():
             check_option(name, getattr(self, name), allowed)
         if self.cutoff is not None and self.cutoff < 1:
-            raise UsageError(f"cutoff is {self.cutoff}; it must be at least 1, or left out")
+            raise UsageError(f"cutoff is {self.cutoff}; it must be at least 1, or None")
 
     @property
     def name(self) -> str:
-        """What the figure is called: "mAP@all", or "mAP@5000 / hits"."""
+        """Name of the figure: "mAP@all", or "mAP@5000 / hits"."""
         return "mAP@all" if self.cutoff is None else f"mAP@{self.cutoff} / {self.divisor}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the protocol ready for JSON."""
+        """Return the protocol as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Protocol:
-        """Return the protocol that `to_dict` wrote; what is absent takes its default.
+        """Return the protocol that `to_dict` wrote; missing keys take their defaults.
 
         Raises:
             DataError: "unknown key 'tie' in a protocol; did you mean 'ties'?".

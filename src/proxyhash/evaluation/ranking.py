@@ -1,8 +1,8 @@
-"""What lies at each Hamming distance from each query: the ranking, without sorting anything.
+"""Ranking of a gallery by Hamming distance, as counts per distance instead of a sorted list.
 
-Codes of K bits have K+1 distances, so a ranking is K+1 groups of ties. Every metric of this room
-follows from how many items each group has and how many labels they share with the query. Counting
-that is one pass over the gallery a query: O(n) time, and memory for the counts alone.
+Codes of K bits have K+1 distances, so a ranking is K+1 groups of ties. Every metric follows from
+the number of items in each group and the labels they share with the query. Counting takes one pass
+over the gallery per query: O(n) time, and memory for the counts only.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
 
-_QUERIES = 16  # queries that walk over one tile of the gallery together
+_QUERIES = 16  # queries that share one pass over a tile of the gallery
 _BLOCK_BYTES = 48 * 2**20
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Gallery items by Hamming distance, for each of q queries and for distances 0 to K.
+    """Counts of gallery items for each of q queries, by Hamming distance 0 to K.
 
     Attributes:
-        items: int64 (q, K+1), how many items lie at each distance.
-        relevant: int64 (q, K+1), how many of them share a label with the query.
-        shared: int64 (q, K+1), the sum of their numbers of shared labels.
-        gain: float64 (q, K+1), the sum of their gains.
-        grades: int64 (q, G+1), how many items share 0, 1, ..., G labels, at any distance.
-        gains: float64 (G+1,), what an item with that many shared labels is worth.
+        items: number of items at each distance, int64 (q, K+1).
+        relevant: number of them that share a label with the query, int64 (q, K+1).
+        shared: total number of labels they share with the query, int64 (q, K+1).
+        gain: total gain of the items, float64 (q, K+1).
+        grades: number of items that share 0, 1, ..., G labels, at any distance, int64 (q, G+1).
+        gains: gain of an item that shares 0, 1, ..., G labels, float64 (G+1,).
     """
 
     items: Counts
@@ -54,13 +54,13 @@ class Tally:
 
     @property
     def has_relevant(self) -> npt.NDArray[np.bool_]:
-        """Which queries have anything relevant in the gallery, bool (q,)."""
+        """Whether a query has relevant items in the gallery, bool (q,)."""
         return np.asarray(self.relevant.sum(axis=1) > 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Query codes and a gallery ordered by their Hamming distance to each.
+    """Queries and a gallery, to be ranked by Hamming distance to each query.
 
     Attributes:
         query: packed codes, uint8 (q, B).
@@ -68,7 +68,7 @@ class Ranking:
         query_labels: bool (q, C).
         gallery_labels: bool (n, C).
         bits: the code length K.
-        threads: how many threads count; default all cores.
+        threads: number of threads; all cores by default.
 
     Raises:
         DataError: codes or labels of the wrong type, width or length.
@@ -94,7 +94,7 @@ class Ranking:
         if self.query_labels.shape[1] != self.gallery_labels.shape[1]:
             raise DataError(
                 f"query labels have {self.query_labels.shape[1]} classes and gallery labels "
-                f"{self.gallery_labels.shape[1]}; they must be the same classes"
+                f"{self.gallery_labels.shape[1]}; both need the same classes"
             )
 
     def tally(
@@ -106,14 +106,14 @@ class Ranking:
     ) -> Tally:
         """Count the gallery by distance and number of shared labels, for some of the queries.
 
-        Beside the result it takes 12 q (K+1) (G+1) bytes, where G is the largest number of labels
-        of a query, or 1 when not graded.
+        Peak memory without the result: 12 q (K+1) (G+1) bytes, where G is the largest number of
+        labels of a query, or 1 when not graded.
 
         Args:
-            rows: which queries.
-            graded: False when only `items` and `relevant` are needed: sharing several labels then
-                counts as sharing one.
-            gain: what s shared labels are worth: 2^s - 1, or s.
+            rows: the queries.
+            graded: False if only `items` and `relevant` are needed: several shared labels then
+                count as one.
+            gain: gain of s shared labels: 2^s - 1, or s.
         """
         grades = np.arange(self._most_labels + 1 if graded else 2)
         query, sets = as_words(self.query)[rows], self._query_sets[rows]
@@ -136,7 +136,7 @@ class Ranking:
         )
 
     def blocks(self, *, graded: bool) -> Iterator[slice]:
-        """Yield ranges of queries whose tally fits in about 150 MB; one empty one for no query."""
+        """Yield ranges of queries whose tally takes about 150 MB; an empty one without queries."""
         cell = 4 * (self.bits + 1) * (self._most_labels + 1 if graded else 2)
         size = max(_QUERIES, min(1024, _BLOCK_BYTES // cell))
         for start in range(0, max(1, len(self.query)), size):
@@ -145,19 +145,19 @@ class Ranking:
     def stable_precision_sums(
         self, counts: Tally, rows: slice = slice(None), *, cutoff: int | None = None
     ) -> Floats:
-        """Return, for items ranked by (distance, gallery position), float64 (q, 2).
+        """Return sums for items ranked by (distance, gallery position), float64 (q, 2).
 
         Column 0 is the sum of the precisions at the relevant items among the first `cutoff`,
         column 1 the number of those items.
 
         Args:
             counts: the tally of the same queries.
-            rows: which queries.
-            cutoff: how much of the ranking to look at; None for all.
+            rows: the queries.
+            cutoff: number of nearest items; None for all.
         """
         query, sets = as_words(self.query)[rows], self._query_sets[rows]
         gallery = as_words(self.gallery)
-        # Where each group of ties begins, and how many relevant items come before it.
+        # The first place of each group of ties, and the number of relevant items before it.
         places = np.cumsum(counts.items, axis=1) - counts.items
         hits = np.cumsum(counts.relevant, axis=1) - counts.relevant
         limit = len(gallery) if cutoff is None else cutoff
@@ -193,7 +193,7 @@ class Ranking:
 
 
 def pack_labels(labels: Labels) -> npt.NDArray[np.uint64]:
-    """Return multi-hot labels as sets of bits, uint64 (n, at least 1), in no particular order."""
+    """Return multi-hot labels as sets of bits, uint64 (n, at least 1), in arbitrary bit order."""
     packed = np.packbits(labels, axis=1)
     width = max(1, -(-packed.shape[1] // 8)) * 8
     padded = np.zeros((len(labels), width), np.uint8)

@@ -1,4 +1,4 @@
-"""Figures in words: names of directions, tables, spread over seeds and paired differences."""
+"""Text of figures: names of directions, tables, spread over seeds and paired differences."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def direction_words(name: str) -> str:
 
 
 def figure(value: float | None, *, digits: int = 4) -> str:
-    """Return "0.6123", or "-" for what is not there (None or NaN)."""
+    """Return "0.6123", or "-" for None and NaN."""
     return "-" if value is None or value != value else f"{value:.{digits}f}"  # noqa: PLR0124
 
 
@@ -38,8 +38,8 @@ def markdown_table(
 
     Args:
         columns: headings.
-        rows: one value a column, shown with `str`; a `|` in it is escaped.
-        right: headings of the columns that are aligned to the right.
+        rows: one value per column, shown with `str`; a `|` in it is escaped.
+        right: headings of the columns to align to the right.
     """
     lines = [columns, ["--:" if column in right else "---" for column in columns], *rows]
     return "\n".join(
@@ -49,12 +49,12 @@ def markdown_table(
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several seeds.
+    """Figure over several seeds.
 
     Attributes:
-        mean: over the seeds.
-        deviation: standard deviation of the sample (divided by n - 1); 0 for one seed.
-        count: how many seeds.
+        mean: mean over the seeds.
+        deviation: sample standard deviation (divided by n - 1); 0 for one seed.
+        count: number of seeds.
     """
 
     mean: float
@@ -70,11 +70,11 @@ def spread(values: Iterable[float]) -> Spread:
     """Return mean and standard deviation of a figure over seeds.
 
     Raises:
-        UsageError: there is no value.
+        UsageError: there are no values.
     """
     listed = list(values)
     if not listed:
-        raise UsageError("a spread needs at least one value")
+        raise UsageError("there are no values; a spread needs at least one")
     count = len(listed)
     mean = sum(listed) / count
     squares = sum((value - mean) ** 2 for value in listed)
@@ -84,20 +84,19 @@ def spread(values: Iterable[float]) -> Spread:
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Spread:
     """Return the spread of `first - second` over seeds, each seed compared with itself.
 
-    Split and weights vary together with the seed, so that differences of pairs vary far less than
-    the figures do.
+    Split and weights depend on the seed, so that the differences vary much less than the figures.
 
     Args:
         first: figure by seed.
         second: figure by seed, for the same seeds.
 
     Raises:
-        UsageError: "paired figures need the same seeds: 2 is only in one of them".
+        UsageError: "seeds 2 have a figure on one side only; ...".
     """
     alone = sorted(first.keys() ^ second.keys())
     if alone:
         raise UsageError(
-            f"paired figures need the same seeds: {', '.join(map(str, alone))} "
-            f"{'is' if len(alone) == 1 else 'are'} only in one of them"
+            f"seeds {', '.join(map(str, alone))} have a figure on one side only; "
+            "paired differences need the same seeds on both"
         )
     return spread(first[seed] - second[seed] for seed in sorted(first))

@@ -1,4 +1,4 @@
-"""Evaluating a run folder: its codes, its split and its proxies, without torch."""
+"""Evaluation of a run folder with both galleries, as in its `metrics.json`; without torch."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Evaluations:
-    """The same codes with both galleries: the content of a run's `metrics.json`.
+    """Evaluations of the same codes with both galleries, the content of `metrics.json`.
 
     Attributes:
-        literature: with training and validation items in the gallery.
-        strict: without them; None when nothing else is in the gallery.
+        literature: the gallery includes training and validation items.
+        strict: the gallery excludes them; None if it would be empty.
     """
 
     literature: Evaluation
     strict: Evaluation | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the literature's evaluation ready for JSON, the other under "strict"."""
+        """Return the first evaluation as JSON values, with the other one under "strict"."""
         result = self.literature.to_dict()
         shapes = result.pop("curves")
         strict = None if self.strict is None else self.strict.to_dict()
         if strict is not None:
-            del strict["fingerprint"]  # the same: it is of the collection, split and model
+            del strict["fingerprint"]  # the same for both
         return result | {"strict": strict, "curves": shapes}
 
 
@@ -65,23 +65,23 @@ def evaluate_both_galleries(
     proxies: npt.NDArray[np.int8] | None = None,
     track: Track = silent,
 ) -> Evaluations:
-    """Return the evaluation of a run's codes with the literature's gallery and the strict one.
+    """Return the evaluations of a run's codes with both galleries.
 
     Args:
         codes: the codes of the whole collection.
         collection: the items, in the order of the codes.
         split: the run's split.
-        protocol: how to evaluate; its gallery is not used.
-        proxies: the classes' codes, -1 and +1, (C, K).
-        track: told about each block of queries.
+        protocol: rules of the evaluation; its gallery is ignored.
+        proxies: codes of the classes, -1 and +1, (C, K).
+        track: reports progress per block of queries.
 
     Raises:
-        DataError: "the codes are of other items than COLLECTION ...".
+        DataError: "the codes do not belong to the items of COLLECTION ...".
     """
     if codes.ids != collection.ids:
         raise DataError(
-            f"the codes are of other items than {collection.path} ({len(codes):,} and "
-            f"{len(collection):,} ids); write them again with `proxyhash encode`"
+            f"the codes do not belong to the items of {collection.path} ({len(codes):,} and "
+            f"{len(collection):,} ids); run `proxyhash encode` again"
         )
     protocol = protocol or Protocol()
     fingerprint = split.fingerprint(collection)
@@ -103,12 +103,12 @@ def evaluate_both_galleries(
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """What was asked of a run's evaluation.
+    """Evaluation of a run, with the galleries that were requested.
 
     Attributes:
-        evaluations: one a gallery, the literature's first.
-        metrics: all of it, ready for JSON: with both galleries the content of `metrics.json`, with
-            one that gallery's alone.
+        evaluations: one per gallery, the literature's first.
+        metrics: the same as JSON values: the content of `metrics.json` for both galleries, or the
+            evaluation of one.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -127,13 +127,13 @@ def evaluate(
 
     Args:
         run: the run folder.
-        data: where the run's collection lies now, if it was moved.
-        protocol: how to evaluate, expected mAP@all by default; its gallery is not used.
+        data: path of the run's collection, if it was moved.
+        protocol: rules of the evaluation, expected mAP@all by default; its gallery is ignored.
         gallery: "literature", "strict" or "both".
-        track: told about each block of queries.
+        track: reports progress per block of queries.
 
     Raises:
-        ModelError: the folder is no finished run, or its parts do not belong together.
+        ModelError: the folder is not a finished run, or its parts do not belong together.
         DataError: the collection, the split or the codes cannot be read.
     """
     parts = read_run(run, data=data)
@@ -146,14 +146,14 @@ def evaluate_run(
     """Return the evaluation of a run's codes; nothing is written.
 
     Args:
-        run: what `data.run_data.read_run` returned.
-        protocol: how to evaluate; its gallery is not used.
+        run: the run, as `data.run_data.read_run` returns it.
+        protocol: rules of the evaluation; its gallery is ignored.
         gallery: "literature", "strict" or "both".
-        track: told about each block of queries.
+        track: reports progress per block of queries.
 
     Raises:
-        UsageError: the strict gallery alone was asked for, and the run has none.
-        ModelError: the run's proxies are damaged or of another model.
+        UsageError: only the strict gallery was requested, and it is empty.
+        ModelError: the run's proxies are damaged or belong to another model.
     """
     check_option("gallery", gallery, ("literature", "strict", "both"))
     protocol = protocol or Protocol()
@@ -166,8 +166,8 @@ def evaluate_run(
         return RunEvaluation(tuple(each for each in there if each is not None), both.to_dict())
     if gallery == "strict" and not len(run.split.strict_gallery):
         raise UsageError(
-            f"the gallery of {run.folder} holds nothing but train and validation items, so there "
-            "is no strict gallery; use --gallery literature"
+            f"the gallery of {run.folder} has only training and validation items, so the strict "
+            "gallery is empty; use --gallery literature"
         )
     alone = evaluate_codes(
         run.codes,
@@ -182,10 +182,10 @@ def evaluate_run(
 
 
 def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:
-    """Return the classes' codes of a run's model, -1 and +1 (C, bits), or None without any.
+    """Return the proxies of a run's model, -1 and +1 (C, bits), or None if it has none.
 
     Raises:
-        ModelError: the file is damaged, or its codes are not of `bits` bits; names it.
+        ModelError: the file is damaged, or its codes do not have `bits` bits; names it.
     """
     path = Path(run) / "model" / "proxies.safetensors"
     if not path.is_file():
@@ -202,13 +202,13 @@ def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:
     if codes.dtype != np.int8 or codes.ndim != 2 or codes.shape[1] != bits:
         raise ModelError(
             f"{path} holds {codes.dtype} of shape {codes.shape}, not proxies of {bits} bits; "
-            "it belongs to another model, train the run again"
+            "they belong to another model; train the run again"
         )
     return np.asarray(codes)
 
 
 def save_metrics(run: str | Path, metrics: Mapping[str, Any]) -> Path:
-    """Write a run's `metrics.json` and return its path; what training noted there stays."""
+    """Write a run's `metrics.json` and return its path; the key "training" is kept."""
     path = Path(run) / "metrics.json"
     known = read_json(path) if path.is_file() else {}
     kept = {key: known[key] for key in ("training",) if key in known}

@@ -30,12 +30,15 @@ from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies
 
-__all__ = ["FORMAT", "MODALITY_NAME", "SavedEncoder", "SavedModel", "read_model", "write_model"]
+__all__ = ["FORMAT", "SavedEncoder", "SavedModel", "check_parts", "read_model", "write_model"]
 
 FORMAT = 1
 
 MODALITY_NAME = re.compile("[a-z][a-z0-9_]*")
 """Names of modalities that can be part of file and tensor names."""
+
+_RESERVED = ("bits", "classes", "fingerprint", "method", "pairs", "proxies")
+"""Keys beside the modalities in fingerprints, summaries and metrics."""
 
 _Name = Annotated[Modality, Field(pattern=f"^{MODALITY_NAME.pattern}$")]
 
@@ -101,9 +104,45 @@ class SavedModel:
         """
         if found != self.fingerprint:
             raise ModelError(
-                f"{folder / 'model.json'} does not have the fingerprint of the files beside it, so "
-                f"they do not belong to one model; {_AGAIN}"
+                f"{folder / 'model.json'} does not have the fingerprint of the files next to it, "
+                f"so they do not belong to one model; {_AGAIN}"
             )
+
+
+def check_parts(
+    networks: Mapping[Modality, Network],
+    encoders: Mapping[Modality, Encoder | SavedEncoder],
+    proxies: Proxies | None,
+    *,
+    bits: int,
+    classes: int,
+) -> None:
+    """Check that the parts of a model fit together.
+
+    Raises:
+        UsageError: they do not; names the two that do not fit.
+    """
+    if not networks:
+        raise UsageError("networks is empty; a model needs the network of at least one modality")
+    for modality, network in networks.items():
+        if not MODALITY_NAME.fullmatch(modality) or modality in _RESERVED:
+            raise UsageError(
+                f"networks has the key {modality!r}; the name of a modality has lower-case "
+                f"letters, digits and _, and is none of {', '.join(_RESERVED)}"
+            )
+        encoder = encoders.get(modality)
+        if network.bits != bits:
+            raise UsageError(f"the {modality} network has {network.bits} bits, the model {bits}")
+        if encoder is not None and encoder.dim != network.dim_in:
+            raise UsageError(
+                f"the {modality} encoder returns {encoder.dim} features, its network takes "
+                f"{network.dim_in}"
+            )
+    if proxies is not None and proxies.codes.shape != (classes, bits):
+        raise UsageError(
+            f"the proxies have shape {proxies.codes.shape}, but the model has {classes} classes "
+            f"and {bits} bits"
+        )
 
 
 def write_model(model: SavedModel, folder: Path) -> None:

@@ -17,9 +17,9 @@ from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collectio
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing.folder import (
-    MODALITY_NAME,
     SavedEncoder,
     SavedModel,
+    check_parts,
     read_model,
     write_model,
 )
@@ -71,7 +71,7 @@ class HashModel:
         self.networks: Mapping[Modality, Network] = dict(networks)
         self.proxies = proxies
         self._encoders: dict[Modality, Encoder | SavedEncoder] = dict(encoders)
-        self._check()
+        check_parts(self.networks, self._encoders, proxies, bits=bits, classes=len(self.classes))
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -321,35 +321,6 @@ class HashModel:
                 "encode_features instead"
             )
         return encoder
-
-    def _check(self) -> None:
-        if not self.networks:
-            raise UsageError(
-                "networks is empty; a model needs the network of at least one modality"
-            )
-        for modality, network in self.networks.items():
-            if not MODALITY_NAME.fullmatch(modality):
-                raise UsageError(
-                    f"networks has the key {modality!r}; the name of a modality has lower-case "
-                    "letters, digits and _"
-                )
-            encoder = self._encoders.get(modality)
-            if network.bits != self.bits:
-                raise UsageError(
-                    f"the {modality} network has {network.bits} bits, the model {self.bits}"
-                )
-            if encoder is not None and encoder.dim != network.dim_in:
-                raise UsageError(
-                    f"the {modality} encoder returns {encoder.dim} features, its network takes "
-                    f"{network.dim_in}"
-                )
-        proxies = self.proxies
-        expected = (len(self.classes), self.bits)
-        if proxies is not None and proxies.codes.shape != expected:
-            raise UsageError(
-                f"the proxies have shape {proxies.codes.shape}, but the model has "
-                f"{expected[0]} classes and {expected[1]} bits"
-            )
 
 
 def _plural(modality: Modality) -> str:

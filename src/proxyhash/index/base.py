@@ -2,13 +2,14 @@
 
 To write a backend, derive from `Index`, implement the methods that begin with an underscore and
 the abstract ones, add the class methods of `Backend`, and register the class for its URIs with
-`@register_index`. The contract suite (tests/index/test_index_contract.py) runs over all backends.
+`@register_index` (both in open.py). The contract suite (tests/index/test_index_contract.py) runs
+over all backends.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from proxyhash.codes import check_bits
 from proxyhash.errors import UsageError, check_option
@@ -20,11 +21,10 @@ from proxyhash.index.checks import (
     check_modalities,
     check_search,
 )
-from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
     import numpy as np
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
-__all__ = ["CAPABILITIES", "INDEXES", "Backend", "Index", "register_index"]
+__all__ = ["CAPABILITIES", "Index"]
 
 CAPABILITIES = (
     "write",
@@ -335,48 +335,3 @@ class Index(ABC):
     def _refuse(self, capability: str) -> NoReturn:
         having = ", ".join(sorted(self.capabilities))
         raise UsageError(f"a {self.kind} index does not support {capability}; it supports {having}")
-
-
-class Backend(Protocol):
-    """How `open_index` and its siblings reach the indexes of one kind: class methods of theirs.
-
-    Each takes the URI as the user wrote it, and further keyword arguments of its own.
-    """
-
-    def open(self, uri: Any, /, **options: Any) -> Index:
-        """Return an index that exists; takes `write`, `bits` and `model`."""
-        ...
-
-    def create(self, uri: Any, /, **options: Any) -> Index:
-        """Return a new index, open for writing; takes `bits`, `model` and `modalities`."""
-        ...
-
-    def exists(self, uri: Any, /, **options: Any) -> bool:
-        """Whether there is an index to open, or anything else in its place."""
-        ...
-
-
-INDEXES: Registry[Backend] = Registry(
-    "index scheme",
-    group="proxyhash.indexes",
-    modules=("proxyhash.index.memory", "proxyhash.index.store", "proxyhash.index.milvus"),
-)
-"""Backends by URI scheme ("https") or by the ending of a path (".db")."""
-
-B = TypeVar("B")
-
-
-def register_index(*schemes: str) -> Callable[[B], B]:
-    """Return a class decorator that registers a backend for URI schemes and endings of paths.
-
-    Args:
-        schemes: what stands before "://" in a URI, such as "https", or how the path of a file
-            ends, such as ".db".
-    """
-
-    def decorate(backend: B) -> B:
-        for scheme in schemes:
-            INDEXES.register(scheme)(backend)
-        return backend
-
-    return decorate

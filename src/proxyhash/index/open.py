@@ -1,20 +1,74 @@
-"""Indexes by URI, through the registry of backends."""
+"""Indexes by URI: the registry of backends, and what opens, makes and finds one."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxyhash.errors import UsageError
-from proxyhash.index.base import INDEXES
+from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from proxyhash.index.base import Backend, Index
+    from proxyhash.index.base import Index
 
-__all__ = ["create_index", "index_exists", "open_index", "option_names", "scheme_of"]
+__all__ = [
+    "INDEXES",
+    "Backend",
+    "create_index",
+    "index_exists",
+    "open_index",
+    "option_names",
+    "register_index",
+    "scheme_of",
+]
+
+
+class Backend(Protocol):
+    """How `open_index` and its siblings reach the indexes of one kind: class methods of theirs.
+
+    Each takes the URI as the user wrote it, and further keyword arguments of its own.
+    """
+
+    def open(self, uri: Any, /, **options: Any) -> Index:
+        """Return an index that exists; takes `write`, `bits` and `model`."""
+        ...
+
+    def create(self, uri: Any, /, **options: Any) -> Index:
+        """Return a new index, open for writing; takes `bits`, `model` and `modalities`."""
+        ...
+
+    def exists(self, uri: Any, /, **options: Any) -> bool:
+        """Whether there is an index to open, or anything else in its place."""
+        ...
+
+
+INDEXES: Registry[Backend] = Registry(
+    "index scheme",
+    group="proxyhash.indexes",
+    modules=("proxyhash.index.*", "proxyhash.index.store", "proxyhash.index.milvus"),
+)
+"""Backends by URI scheme ("https") or by the ending of a path (".db")."""
+
+B = TypeVar("B")
+
+
+def register_index(*schemes: str) -> Callable[[B], B]:
+    """Return a class decorator that registers a backend for URI schemes and endings of paths.
+
+    Args:
+        schemes: what stands before "://" in a URI, such as "https", or how the path of a file
+            ends, such as ".db".
+    """
+
+    def decorate(backend: B) -> B:
+        for scheme in schemes:
+            INDEXES.register(scheme)(backend)
+        return backend
+
+    return decorate
 
 
 def scheme_of(uri: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Losses as pure functions of outputs, logits, proxies and labels; one file each.
+"""Losses as pure functions of outputs, logits, proxies and labels, each in a file of its name.
 
 Notation, as in the DCHML paper (arXiv 2011.03451): K bits, C classes, outputs h in (-1, 1)^K,
 proxies p_c in {-1, +1}^K, logits o_c = h . p_c. Every loss is a mean over the items that carry
@@ -7,24 +7,24 @@ supervision, and is 0 with a graph behind it when there are none, so `backward` 
 
 from __future__ import annotations
 
-from proxyhash.losses.balance import bit_balance
+from proxyhash.losses.bit_balance import bit_balance
 from proxyhash.losses.bit_cross_entropy import bit_cross_entropy
 from proxyhash.losses.bit_uncertainty import bit_uncertainty
 from proxyhash.losses.contrastive import contrastive
-from proxyhash.losses.cosine_quantize import cosine_quantization
+from proxyhash.losses.cosine_quantization import cosine_quantization
 from proxyhash.losses.cosine_softmax import cosine_softmax
-from proxyhash.losses.cross_modal import cross_modal_softmax
+from proxyhash.losses.cross_modal_softmax import cross_modal_softmax
 from proxyhash.losses.data_softmax import data_softmax
 from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
 from proxyhash.losses.label_posterior import label_posterior
-from proxyhash.losses.log_cosh import log_cosh_quantization
-from proxyhash.losses.margin_dynamic import margin_dynamic_softmax
-from proxyhash.losses.pairwise import pairwise_likelihood
-from proxyhash.losses.partial import partial_softmax
+from proxyhash.losses.log_cosh_quantization import log_cosh_quantization
+from proxyhash.losses.margin_dynamic_softmax import margin_dynamic_softmax
+from proxyhash.losses.pairwise_likelihood import pairwise_likelihood
+from proxyhash.losses.partial_softmax import partial_softmax
 from proxyhash.losses.proxy_hinge import proxy_hinge
-from proxyhash.losses.quantize import quantization
+from proxyhash.losses.proxy_separation import proxy_separation
+from proxyhash.losses.quantization import quantization
 from proxyhash.losses.relevance import relevance, relevance_likelihood
-from proxyhash.losses.separation import proxy_separation
 
 __all__ = [
     "bit_balance",

@@ -1,4 +1,4 @@
-"""How undecided bits are that are two-way choices."""
+"""Uncertainty of bits that are two-way choices."""
 
 from __future__ import annotations
 

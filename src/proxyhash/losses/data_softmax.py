@@ -20,7 +20,7 @@ def data_softmax(
     sigma: float,
     gamma: float = 20.0,
 ) -> tuple[Scalar, Scalar]:
-    """Return the terms of the proxies with an item's very labels, and of those that share some.
+    """Return the terms of proxies with the same labels as an item, and of those that share some.
 
     With S_j the labels shared with proxy j, over all proxies that have any label,
 
@@ -34,8 +34,8 @@ def data_softmax(
 
     Args:
         logits: o, cosines of outputs and proxies, (n, p).
-        labels: labels of the items in {0, 1}, (n, c); an item without any adds nothing.
-        proxy_labels: labels of the proxies in {0, 1}, (p, c); one without any is not there.
+        labels: labels of the items in {0, 1}, (n, c); items without any are left out.
+        proxy_labels: labels of the proxies in {0, 1}, (p, c); proxies without any are left out.
         sigma: margin, on the scale of the logits.
         gamma: sharpness.
 

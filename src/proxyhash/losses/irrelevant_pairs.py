@@ -1,4 +1,4 @@
-"""The pair term of HyP²: items without a common label keep apart."""
+"""The pair term of HyP²: items without a common label are pushed apart."""
 
 from __future__ import annotations
 

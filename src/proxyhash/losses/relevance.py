@@ -1,4 +1,4 @@
-"""How likely two items are to share a label, and codes that say so."""
+"""Relevance: the probability that two items share a label, and the likelihood of codes under it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def relevance_likelihood(
     Args:
         outputs: h, relaxed codes of both modalities together.
         probability: S, how likely each pair is relevant.
-        scale: what inner products are multiplied with, a learned number.
+        scale: factor of the inner products, a learned number.
         bias: logit of the relevance of codes at a distance of K/2, a learned number.
 
     0, with a graph behind it, for fewer than two items.

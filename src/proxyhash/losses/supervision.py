@@ -1,4 +1,4 @@
-"""What the softmax losses share: which items and logits count, and sums that stay finite.
+"""Shared parts of the losses: which items and logits count, and sums that stay finite.
 
 The reference code drops a logit from a sum by multiplying it with zero, which leaves exp(0) in
 the denominator. Here it becomes minus infinity inside a log-sum-exp that always holds at least
@@ -31,7 +31,7 @@ def positives(labels: Labels) -> tuple[Bool[Tensor, "n c"], Bool[Tensor, " n"]]:
 def mean_over(values: Float[Tensor, " n"], counted: Bool[Tensor, " n"]) -> Scalar:
     """Return the mean of the counted values; 0, with a graph behind it, when none is counted.
 
-    What is not counted gets a gradient of exactly 0, even when its value is not finite.
+    Values that are not counted get a gradient of exactly 0, even when they are not finite.
     """
     total = torch.where(counted, values, 0.0).sum()
     return total / counted.sum().clamp(min=1)

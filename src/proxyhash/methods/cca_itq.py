@@ -37,10 +37,10 @@ class CcaItqSettings(Settings):
     """Settings of `cca-itq`."""
 
     regularization: float = Field(default=1.0, gt=0)
-    """What is added to each variance, as a share of the modality's mean variance. Nearly none, as
+    """Regularization of each variance, as a share of the modality's mean variance. Nearly none, as
     usual with few features, lets 2,000 words and 1,280 image features correlate by chance."""
     power: float = Field(default=4.0, ge=0)
-    """Power of the canonical correlation that scales a direction; 0: all directions count alike."""
+    """Power of the canonical correlation that scales a direction; 0: all count equally."""
     iterations: int = Field(default=50, ge=0)
     """Steps of ITQ; 50 in the paper. 0 leaves a random rotation."""
 
@@ -52,9 +52,9 @@ class CcaItq(ClosedFormObjective):
         A, B, rho = the K leading canonical directions of the pairs and their correlations
         Z = [(X - m) A diag(rho^power); (Y - m') B diag(rho^power)]         both modalities stacked
         R = ITQ(Z)                                                     one rotation for both
-        h(x) = sign((x - m) A diag(rho^power) R), and alike for texts
+        h(x) = sign((x - m) A diag(rho^power) R), and likewise for texts
 
-    Only items with both modalities teach; labels are never read. Where K exceeds the number r of
+    Only items with both modalities are used; labels are never read. Where K exceeds the number r of
     directions there are (the features of a modality, or the pairs less one), the K bits share the
     r directions, see `itq_rotation`.
 
@@ -147,7 +147,7 @@ def canonical_directions(
     Args:
         first: X, centered, one row per pair; float64, for covariances are badly conditioned.
         second: Y, centered, row i belongs to row i of X.
-        count: most directions wanted.
+        count: largest number of directions.
         regularization: added to each variance, as a share of the view's mean variance; without
             it, views with more features than pairs correlate perfectly by chance.
 
@@ -191,7 +191,7 @@ def itq_rotation(
     Args:
         projections: Z, centered; r at most K.
         bits: K.
-        seed: makes the first rotation.
+        seed: determines the initial rotation.
         iterations: repetitions; 50 in the paper.
 
     Source: Gong, Lazebnik, Gordo and Perronnin, "Iterative Quantization: A Procrustean Approach to

@@ -60,19 +60,19 @@ class DaphSettings(ScheduleSettings):
     beta: float = Field(default=0.2, ge=0)
     """Weight of the quantization in the first stage."""
     first_stage_epochs: int = Field(default=5, ge=1)
-    """Rounds of the first stage, with Adam; published 80, with SGD."""
+    """Epochs of the first stage, with Adam; published 80, with SGD."""
     data_proxies: int = Field(default=1000, ge=1)
-    """Most train items whose codes are proxies, drawn at random before training; published: all
-    items. A step costs time in proportion: with 5,000, a run takes several times as long as one of
-    `dchml`, with 1,000 about twice."""
+    """Largest number of training items whose codes are proxies, drawn at random before training;
+    published: all items. The time of a step is proportional: with 5,000, a run takes several times
+    as long as one of `dchml`, with 1,000 about twice."""
 
 
 @register_method("daph")
 class Daph(ScheduledObjective):
-    """Outputs aim at proxies of the classes and at those of the train items themselves.
+    """Outputs aim at proxies of the classes and at those of the training items themselves.
 
     A first stage learns class proxies P together with an image and a text network that see an
-    item's labels beside its features; their codes of the train items are the data proxies A, A'.
+    item's labels beside its features; their codes of the training items are the data proxies A, A'.
     Then, for each modality that learns, with cosines o = h P^T / K,
 
         L = margin_dynamic_softmax(o)                                                "classes"
@@ -240,21 +240,21 @@ def learn_data_proxies(
 ) -> DataProxies:
     """Return the codes that networks of classes and of items with their labels agree on.
 
-    The networks are thrown away: they read labels, which queries do not have. Everything drawn
+    The networks are discarded: they read labels, which queries do not have. Everything drawn
     comes from torch's own generators.
 
     Args:
-        train: The train items.
+        train: The training items.
         bits: Code length K.
         gamma: As in `first_stage_loss`, like sigma, alpha and beta.
         sigma: Margin.
         alpha: Weight of the bit balance.
         beta: Weight of the quantization.
-        epochs: Rounds over the items.
+        epochs: Number of epochs.
         learning_rate: Step size of Adam.
-        batch_size: Most items a step.
+        batch_size: Batch size.
         hidden: Units of the layers that read features or classes.
-        track: Told about every epoch.
+        track: Reports progress per epoch.
     """
     device, count = train.labels.device, train.labels.shape[1]
     class_network = _two_layers(count, hidden, bits, dropout=0.2)
@@ -269,12 +269,12 @@ def learn_data_proxies(
         [*class_network.parameters(), *networks.parameters()], lr=learning_rate
     )
     categories = torch.eye(count, device=device)
-    taught = {m: train.labeled(m) for m in train.modalities}
+    usable = {m: train.labeled(m) for m in train.modalities}
     for _ in track(range(epochs), "first stage"):
         for index in torch.split(torch.randperm(len(train)).to(device), batch_size):
             items = []
             for modality in train.modalities:
-                rows = index[taught[modality][index]]
+                rows = index[usable[modality][index]]
                 labels = train.labels[rows]
                 items.append((networks[modality](train.features[modality][rows], labels), labels))
             loss = first_stage_loss(
@@ -291,7 +291,7 @@ def learn_data_proxies(
     class_network.eval(), networks.eval()
     with torch.no_grad():
         codes = {
-            m: sign(networks[m](features, train.labels)) * taught[m][:, None]
+            m: sign(networks[m](features, train.labels)) * usable[m][:, None]
             for m, features in train.features.items()
         }
         return DataProxies(sign(class_network(categories)), codes)

@@ -31,7 +31,7 @@ __all__ = ["DchmlPlus", "DchmlPlusSettings", "PosteriorNetwork", "PosteriorPHNet
 _CERTAIN = 8.0
 """Logit of a class that is known to hold."""
 _REFIT_ITEMS = 256
-"""Items a step of the refit; half of them images."""
+"""Batch size of the refit, in equal parts of all modalities."""
 _REFIT_RATE = 2e-3
 
 
@@ -169,14 +169,14 @@ class DchmlPlus(Objective):
           + lambda (1/m) sum_i mean_k (1 - |h_ik|)^2                                 "quantization"
         theta_ij = scale h_i . h_j / K + bias,   h = tanh(PHNet(z + noise))
 
-    where i and j run over the m images and texts of a step, and the last two terms teach PHNet,
-    scale and bias alone. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images
+    where i and j run over the m images and texts of a step, and only PHNet, scale and bias learn
+    from the last two terms. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images
     lose half of their features at random. After the last epoch PHNet is fitted once more, to the
     predictions of the networks that are kept.
 
     The common budget of epochs and layers holds; `defaults` says what differs.
 
-    Source: our own; the way here and what each part brings are in docs/lab-notes.md.
+    Source: our own; its development and an ablation of its parts are in docs/lab-notes.md.
     """
 
     settings_type = DchmlPlusSettings
@@ -262,7 +262,7 @@ class DchmlPlus(Objective):
     def end_run(
         self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
-        """Fit PHNet to the predictions of the final networks for the train items."""
+        """Fit PHNet to the predictions of the final networks for the training items."""
         phnet = _predicting(next(iter(networks.values()))).phnet
         if self.settings.refit:
             self._refit(phnet, _predict(networks, train), track=track)
@@ -297,7 +297,7 @@ class DchmlPlus(Objective):
     def _code_terms(
         self, outputs: Tensor, logits: Tensor, *, scale: Tensor, bias: Tensor
     ) -> dict[str, Tensor]:
-        """Return what teaches PHNet, given its outputs for these class logits."""
+        """Return the terms that PHNet learns from, given its outputs for these class logits."""
         posteriors = torch.sigmoid(logits)
         probability = relevance(posteriors, posteriors)
         return {
@@ -338,7 +338,7 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def _predict(networks: Mapping[Modality, Network], train: Rows) -> dict[Modality, Tensor]:
-    """Return the class logits of the train items that have the modality and a label."""
+    """Return the class logits of the training items that have the modality and a label."""
     return {
         modality: _predicting(network.eval()).class_logits(
             train.features[modality][train.labeled(modality)]

@@ -25,7 +25,7 @@ class DcmhSettings(ScheduleSettings):
     """Settings of `dcmh`."""
 
     scale: float | None = Field(default=None, gt=0)
-    """What inner products are multiplied with to become theta; published 1/2. None: 8 / K, which
+    """Factor of the inner products in theta; published 1/2. None: 8 / K, which
     is 1/2 at 16 bits and keeps the range of theta at every code length."""
     gamma: float = Field(default=0.2, ge=0)
     """Weight of the quantization; published 1."""
@@ -42,7 +42,8 @@ class Dcmh(ScheduledObjective):
 
     with S_ij = 1 where image i and text j share a label, divided by the number of pairs, so that
     the loss does not grow with the data. In alternating training, as published, a batch of one
-    modality meets all train items of the other; in joint training the pairs are those of a batch.
+    modality is paired with all training items of the other; in joint training the pairs are those
+    of a batch.
 
     Source: Jiang and Li, "Deep Cross-Modal Hashing", CVPR 2017, equation 1 and algorithm 1. The
     "reference" preset has the optimizer of the released code, which learns its backbones too: SGD

@@ -28,11 +28,11 @@ class LabelCodesSettings(Settings):
 def deal_bits(labels: Tensor, bits: int) -> Tensor:
     """Return the class of each bit, (K,) int64, ascending.
 
-    Every class has floor(K / C) bits, and the K mod C most frequent ones one more; with fewer
+    Every class has floor(K / C) bits, and the K mod C most frequent ones have one more; with fewer
     bits than classes, only the most frequent classes have one.
 
     Args:
-        labels: multi-hot labels of the train items, (n, C); of equally frequent classes the
+        labels: multi-hot labels of the training items, (n, C); of equally frequent classes the
             first comes first.
         bits: code length K.
     """
@@ -71,7 +71,7 @@ class LabelCodes(Objective):
 
     @property
     def proxies(self) -> Proxies:
-        """The code of an item that has the class alone; alike for classes without a bit."""
+        """The codes of items with one class each; equal for classes without a bit."""
         alone = self._codes(torch.eye(self.classes, device=self.bit_category.device))
         return Proxies(codes=alone.to(torch.int8).cpu().numpy(), origin="labels")
 

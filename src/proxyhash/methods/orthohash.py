@@ -27,10 +27,10 @@ class OrthoHashSettings(Settings):
     """Settings of `orthohash`."""
 
     scale: float | None = Field(default=None, gt=0)
-    """What cosines are multiplied with; published 8. None: sqrt(2) log(C - 1), the fixed scale of
+    """Factor of the cosines; published 8. None: sqrt(2) log(C - 1), the fixed scale of
     AdaCos (Zhang et al., CVPR 2019), 4.5 for 25 classes: as good at 64 bits, better at 16."""
     margin: float = Field(default=0.2, ge=0)
-    """What the cosines of positive classes must be ahead by."""
+    """Margin of the cosines of positive classes."""
 
 
 @register_method("orthohash")

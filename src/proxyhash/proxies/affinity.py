@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64
 from proxyhash.errors import UsageError
 from proxyhash.networks.tensors import one_thread
 from proxyhash.proxies.assignment import cooccurrence
-from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.proxies import Proxies, check_capacity
 
 __all__ = ["affinity_proxies", "target_cosines"]
 
@@ -58,7 +58,7 @@ def affinity_proxies(
         UsageError: there are fewer codes than classes, or no distinct codes were found.
     """
     classes = labels.shape[1]
-    check_room(classes, bits)
+    check_capacity(classes, bits)
     if strength < 0:
         raise UsageError(f"strength is {strength}; it must be at least 0")
     target = bits * target_cosines(labels, strength=strength)

@@ -1,4 +1,4 @@
-"""Codebooks: proxies that lie far apart, from coding theory or a search.
+"""Codebooks: proxies at large distances, from coding theory or a search.
 
 The closest proxies of a PHNet are much closer than necessary: at 64 bits and 80 classes it reaches
 a minimum distance of about 21, a Hadamard matrix 32.
@@ -23,7 +23,7 @@ from proxyhash.proxies.known_codes import (
     search_generator,
     span,
 )
-from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.proxies import Proxies, check_capacity
 from proxyhash.proxies.word_sets import choose_words, search_words, set_energy
 
 __all__ = [
@@ -71,7 +71,7 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     Raises:
         UsageError: there are fewer codes than classes, or too many classes.
     """
-    check_room(classes, bits)
+    check_capacity(classes, bits)
     if classes > LARGEST_CODEBOOK:
         raise UsageError(
             f"a codebook for {classes} classes was requested and the largest has "
@@ -93,7 +93,7 @@ def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     Raises:
         UsageError: there are more classes than rows and their negatives.
     """
-    check_room(classes, bits)
+    check_capacity(classes, bits)
     code = _hadamard_code(classes, bits)
     if code is None:
         raise UsageError(
@@ -106,7 +106,7 @@ def hadamard_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
 @one_thread()
 def search_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
     """Return proxies found by bit-flip local search; see `search_words`."""
-    check_room(classes, bits)
+    check_capacity(classes, bits)
     return _choose(_search_code(classes, bits, seed=seed), classes, seed=seed)
 
 
@@ -150,8 +150,8 @@ def _signs(words: UInt8[np.ndarray, "words k"]) -> Int8[np.ndarray, "words k"]:
 
 def _choose(code: Code, classes: int, *, seed: int) -> Proxies:
     words = code.words
-    room = max(classes, LARGEST_POOL)
-    if len(words) > room:
-        keep = np.random.default_rng(seed).choice(len(words), size=room, replace=False)
+    limit = max(classes, LARGEST_POOL)
+    if len(words) > limit:
+        keep = np.random.default_rng(seed).choice(len(words), size=limit, replace=False)
         words = words[np.sort(keep)]
     return Proxies(codes=choose_words(words, classes, seed=seed), origin=code.origin)

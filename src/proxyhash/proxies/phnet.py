@@ -10,7 +10,7 @@ from proxyhash.errors import UsageError
 from proxyhash.losses import bit_balance, proxy_separation, quantization
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.networks.tensors import one_thread
-from proxyhash.proxies.proxies import Proxies, check_room
+from proxyhash.proxies.proxies import Proxies, check_capacity
 
 __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
 
@@ -89,7 +89,7 @@ def learn_phnet(
     Raises:
         UsageError: there are fewer codes than classes, or two classes ended with the same proxy.
     """
-    check_room(classes, bits)
+    check_capacity(classes, bits)
     if steps < 1:
         raise UsageError(f"steps is {steps}; PHNet needs at least 1 step")
     with one_thread(), torch.enable_grad():

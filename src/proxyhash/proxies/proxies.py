@@ -14,7 +14,7 @@ from jaxtyping import Int, Int8
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.networks.tensors import read_tensors, write_tensors
 
-__all__ = ["Proxies", "check_room", "pairwise_distances"]
+__all__ = ["Proxies", "check_capacity", "pairwise_distances"]
 
 
 def pairwise_distances(codes: Int8[np.ndarray, "c k"]) -> Int[np.ndarray, "c c"]:
@@ -28,7 +28,7 @@ def pairwise_distances(codes: Int8[np.ndarray, "c k"]) -> Int[np.ndarray, "c c"]
     return distances.astype(np.int32)
 
 
-def check_room(classes: int, bits: int) -> None:
+def check_capacity(classes: int, bits: int) -> None:
     """Check that `classes` different codes of `bits` bits exist.
 
     Raises:
@@ -97,7 +97,7 @@ class Proxies:
         return float(np.abs(self.codes.mean(axis=0)).mean() / 2)
 
     def distance_histogram(self) -> Int[np.ndarray, " distances"]:
-        """Return how many pairs lie at distance 0, 1, ..., K."""
+        """Return the number of pairs at distance 0, 1, ..., K."""
         return np.bincount(self.pair_distances, minlength=self.bits + 1)
 
     def tensor(self, *, device: str | torch.device = "cpu") -> torch.Tensor:

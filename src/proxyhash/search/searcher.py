@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from proxyhash.catalog.folder import IndexFolder
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
@@ -87,7 +87,7 @@ class Searcher:
         cls, index: Index, uri: str, *, model: Path | None = None, device: str = "cpu"
     ) -> Self:
         """Return a searcher of an index that is open already, with what its folder holds."""
-        folder = IndexFolder.at(uri)
+        folder = Catalog.at(uri)
         return cls(
             index,
             name=uri,
@@ -269,7 +269,7 @@ def search_many(
 
 def is_index(uri: str) -> bool:
     """Whether this names an index: a folder with a header, or one of another backend."""
-    return scheme_of(uri) != "file" or IndexFolder.at(uri) is not None
+    return scheme_of(uri) != "file" or Catalog.at(uri) is not None
 
 
 def open_searcher(

@@ -96,7 +96,7 @@ class TrainConfig(NetworkOptions):
     """Whether a row or image that cannot be read stops the run, or is skipped and counted."""
 
     query: int | None = Field(default=None, ge=1)
-    """Items held out as queries; none: a tenth of the items, at most 1,000."""
+    """Number of queries, which are held out; none: a tenth of the items, at most 1,000."""
     train: int | None = Field(default=None, ge=2)
     """Training items, whose labels may be used; none: four fifths of the rest, at most 50,000."""
     validation: int | None = Field(default=None, ge=0)
@@ -139,7 +139,7 @@ class TrainConfig(NetworkOptions):
     """Early stopping after this many epochs without a better validation score; 0: never."""
 
     device: str = "cpu"
-    """Where the networks train: cpu, cuda, cuda:1, mps."""
+    """Device for training: cpu, cuda, cuda:1, mps."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; none: the libraries' default."""
     precision: Precision = "float32"

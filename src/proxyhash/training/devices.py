@@ -58,7 +58,7 @@ def use_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def use_precision(precision: Precision) -> Iterator[None]:
-    """Let matrix products inside the block round their factors to `precision`.
+    """Run matrix products inside the block with factors of `precision`.
 
     Weights, sums and everything else stay float32. "bfloat16" is about twice as fast on processors
     with matrix instructions for it, such as AMX, and changes nothing on those without.

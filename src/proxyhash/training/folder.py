@@ -1,4 +1,4 @@
-"""What lies where in a run folder, and whether a run may write there."""
+"""Paths in a run folder, and whether a run may write there."""
 
 from __future__ import annotations
 

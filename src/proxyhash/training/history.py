@@ -117,12 +117,11 @@ def require_tensorboard() -> None:
 
 @contextmanager
 def tensorboard_log(folder: Path, *, first_epoch: int) -> Iterator[Callable[[EpochRecord], None]]:
-    """Yield a function that writes one epoch's figures as scalars, with the epoch as the step.
+    """Yield a function that writes losses and scores of an epoch as scalars, one step per epoch.
 
     Args:
         folder: Where the event files go.
-        first_epoch: What an earlier, interrupted run wrote from this epoch on is hidden by
-            TensorBoard.
+        first_epoch: TensorBoard hides what an interrupted run wrote from this epoch on.
     """
     require_tensorboard()
     from torch.utils.tensorboard import SummaryWriter

@@ -8,6 +8,7 @@ last complete epoch, with results identical to those of an uninterrupted run.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -303,5 +304,5 @@ def _diverged(what: str, epoch: int, config: TrainConfig) -> DivergedError:
 def _interrupted(epoch: int, config: TrainConfig) -> InterruptedRunError:
     return InterruptedRunError(
         f"stopped in epoch {epoch}; {epoch - 1} of {config.epochs} epochs are saved. Continue "
-        f"with: proxyhash train --resume --out {config.out}"
+        f"with: proxyhash train --resume --out {shlex.quote(config.out)}"
     )

@@ -124,8 +124,8 @@ def encode_modality(
 ) -> tuple[Encoder, Features]:
     """Return the encoder of one modality and the features of all items.
 
-    Encoders that learn from data see training and validation items alone, whose labels may be used
-    too; queries and the rest of the gallery teach nothing.
+    Encoders that learn from data see training and validation items alone, never queries or the rest
+    of the gallery.
 
     Raises:
         UsageError: no training item has the modality.

@@ -34,22 +34,25 @@ def refused(tmp_path: Path, says: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"LAll": LABELS[:4]}, "one row an item .* LAll 4x4 in a.mat, YAll 5x6 in a.mat"),
+        ({"LAll": LABELS[:4]}, "one row per item .* LAll 4x4 in a.mat, YAll 5x6 in a.mat"),
         ({"YAll": np.where(TAGS == 23, np.inf, TAGS)}, "YAll, item 4: there is NaN or infinity"),
         ({"YAll": TAGS + 1e300}, "YAll, item 1: there is NaN or infinity"),
         ({"LAll": LABELS * np.nan}, "LAll, item 1: there is NaN"),
         ({"LAll": LABELS * 7.0}, "LAll holds 7; 1 for a label and 0 or -1 for none"),
-        ({"LAll": TAGS[:, 1:2] / 4}, "LAll: categories are whole numbers"),
-        ({"IAll": images()[:4]}, "IAll 4x7x9x3 .* holds no such images.* for 5 items"),
+        ({"LAll": TAGS[:, 1:2] / 4}, "LAll: class numbers are whole numbers"),
+        ({"IAll": images()[:4]}, "IAll 4x7x9x3 .* has no such images.* for 5 items"),
         ({"IAll": images() / 255}, "values that no image has"),
         ({"IAll": images()[..., 0]}, "IAll 5x7x9 in a.mat has 3 axes"),
         ({"labels": LABELS}, "both seem to be labels of all items.*YAll 5x6"),
         ({"L_te": LABELS, "T_te": TAGS}, "of all items, and variables of query items"),
         ({"indexTest": np.array([[0.0, 5.0]])}, "index lists hold 0 to 5; for 5 items, 0 to 4"),
-        ({"indexTest": np.array([[1.5]])}, "indexTest 1x1 in a.mat holds no whole numbers"),
+        (
+            {"indexTest": np.array([[1.5]])},
+            "a.mat has values other than whole numbers",
+        ),
         ({"indexTest": np.array([[1.0, 1.0]])}, "query list has a number twice"),
         ({"idx_te": np.ones((1, 1)), "idx_tr": np.ones((1, 1))}, "1 items are query and train"),
-        ({"LAll": np.zeros((0, 4)), "YAll": np.zeros((0, 6))}, "is empty; one row an item|has no"),
+        ({"LAll": np.zeros((0, 4)), "YAll": np.zeros((0, 6))}, "is empty; one row per item|has no"),
     ],
 )
 def test_variables(
@@ -95,7 +98,7 @@ class TestDamage:
         write(path, GOOD | {"YAll": np.random.default_rng(0).random((5, 4000))})
         content = path.read_bytes()
         path.write_bytes(content[: int(left if left > 1 else left * len(content))])
-        refused(tmp_path, "a.mat cannot be read|a.mat is cut short: it has .* copy it anew")
+        refused(tmp_path, "a.mat cannot be read|a.mat is cut short: it has .* copy it again")
 
     def test_nonsense(self, tmp_path: Path) -> None:
         (tmp_path / "a.mat").write_bytes(b"words, and not a matrix" * 50)
@@ -165,16 +168,16 @@ class TestBounds:
         for _ in range(7):
             deep = [deep]
         write_v73(tmp_path / "a.mat", {"caption": [deep] * 5, "category": LABELS})
-        refused(tmp_path, "deep, is no caption")
+        refused(tmp_path, "deep, is not a caption")
         write_v73(tmp_path / "a.mat", {"caption": [TAGS] * 5, "category": LABELS})
         refused(tmp_path, "holds float64, not text; strings are expected")
         monkeypatch.setattr("proxyhash.datasets.arrays.hdf5._MAX_CELLS", 4)
-        refused(tmp_path, "caption has 5 entries; are they texts at all")
+        refused(tmp_path, "caption has 5 entries; are they texts")
 
     def test_a_folder_of_very_many(self, tmp_path: Path) -> None:
         for number in range(51):
             (tmp_path / f"{number}.mat").touch()
-        with pytest.raises(DataError, match="holds 51 array files"):
+        with pytest.raises(DataError, match="has 51 array files"):
             convert_data_set(tmp_path, tmp_path / "out")
 
 

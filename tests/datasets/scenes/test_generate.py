@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def test_files_and_columns(scenes: Collection) -> None:
     assert len(scenes) == 200
-    assert scenes.has_image.all()
-    assert scenes.has_text.all()
+    assert scenes.has("image").all()
+    assert scenes.has("text").all()
     assert read_collection(scenes.root).fingerprint == scenes.fingerprint
     assert set(scenes.items[0].payload) == {"setting", "hour"}
-    for path in scenes.image_paths[:5]:
+    for path in scenes.sources("image")[:5]:
         assert path is not None
         assert open_image(path).size == (64, 64)
 
@@ -43,8 +43,10 @@ def test_labels_are_many_and_several_an_item(scenes: Collection) -> None:
 def test_an_item_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
     few = generate_scenes(tmp_path / "few", items=3, seed=5, size=40)
     many = generate_scenes(tmp_path / "many", items=6, seed=5, size=40)
-    assert [item.text for item in few.items] == [item.text for item in many.items[:3]]
-    for one, other in zip(few.image_paths, many.image_paths[:3], strict=True):
+    assert [item.sources.get("text") for item in few.items] == [
+        item.sources.get("text") for item in many.items[:3]
+    ]
+    for one, other in zip(few.sources("image"), many.sources("image")[:3], strict=True):
         assert one is not None
         assert other is not None
         assert one.read_bytes() == other.read_bytes()
@@ -80,5 +82,5 @@ def test_size_changes_neither_plan_nor_caption() -> None:
 
 @pytest.mark.parametrize("wrong", [{"items": 0}, {"size": 31}])
 def test_too_small(wrong: dict[str, int], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="1 and 32 are the least"):
+    with pytest.raises(UsageError, match="the minimum is 1 and 32"):
         generate_scenes(tmp_path, **wrong)

@@ -81,7 +81,7 @@ def test_a_name_is_registered_once() -> None:
         def teapot(pen: object, look: object) -> None: ...
 
         assert THINGS["teapot"].colors == ("red", "blue")
-        with pytest.raises(ValueError, match="already is a drawing of 'teapot'"):
+        with pytest.raises(ValueError, match="is already a drawing of 'teapot'"):
             thing(colors="red", size=(0.1, 0.2))(teapot)
     finally:
         THINGS.clear()

@@ -149,8 +149,12 @@ def test_what_cannot_be_made_is_refused(tmp_path) -> None:
 def test_a_compaction_that_fails_at_its_end_goes_on_where_it_counts(folder, monkeypatch) -> None:
     import proxyhash.index.store.folder as module
 
+    sync = module.sync
+
     def full(path) -> None:
-        raise OSError(28, "No space left on device", str(path))
+        if path == folder:  # the last step, after the header names the new generation
+            raise OSError(28, "No space left on device", str(path))
+        sync(path)
 
     with Store.open(folder, write=True) as store:
         with monkeypatch.context() as patch:

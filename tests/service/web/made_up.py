@@ -61,7 +61,7 @@ def info() -> dict[str, Any]:
     }
 
 
-def drawn_code(seed: object, bits: int = BITS) -> str:
+def random_code(seed: object, bits: int = BITS) -> str:
     return random.Random(str(seed)).randbytes(-(-bits // 8)).hex()
 
 
@@ -72,10 +72,10 @@ def distance(one: str, other: str) -> int:
 def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None = None) -> Any:
     """An answer in the service's form; the code of a query follows from what it asks."""
     asked = body.get("text") or body.get("id") or "an image"
-    code = body.get("code") or drawn_code(asked)
+    code = body.get("code") or random_code(asked)
     kind = kind or next(name for name in ("text", "id", "code") if name in body)
     codes = sorted(
-        (drawn_code(f"{asked}{n}") for n in range(hits or body.get("k", 12))),
+        (random_code(f"{asked}{n}") for n in range(hits or body.get("k", 12))),
         key=lambda each: distance(each, code),
     )
     found = [

@@ -108,9 +108,7 @@ def shown(page: Page, site: Site, state: str) -> None:
         case "start":
             site.open()
         case "images" | "texts":
-            site.open(
-                f"?q=a+dog&for={state.removesuffix('s').replace('image', 'image')}&labels=dog"
-            )
+            site.open(f"?q=a+dog&for={state.removesuffix('s')}&labels=dog")
         case "detail":
             site.open("?q=a+dog&for=image")
             page.locator(".open").first.click()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IMAGE = {"name": "my dog.png", "mimeType": "image/png", "buffer": b"\x89PNG made up"}
 
 
-def test_a_image_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> None:
+def test_an_image_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> None:
     page = site.open()
     page.set_input_files("#file", files=[IMAGE])
     page.wait_for_selector("#hits")
@@ -32,7 +32,7 @@ def test_a_image_that_is_chosen_is_sent_and_linked_by_its_code(site: Site) -> No
     expect(page.locator(".asked h2")).to_contain_text("Code ")
 
 
-def test_words_with_the_code_of_a_image_stay_words(site: Site) -> None:
+def test_words_with_the_code_of_an_image_stay_words(site: Site) -> None:
     page = site.open()
     page.set_input_files("#file", files=[IMAGE])
     page.wait_for_url(re.compile(r"\?code="))
@@ -42,7 +42,7 @@ def test_words_with_the_code_of_a_image_stay_words(site: Site) -> None:
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_a_image_can_be_dropped_or_pasted(site: Site, way: str) -> None:
+def test_an_image_can_be_dropped_or_pasted(site: Site, way: str) -> None:
     page = site.open("?q=before&for=text")
     if way == "drop":
         page.evaluate(GIVE, "dragenter")

@@ -194,7 +194,7 @@ def test_the_histogram_counts_and_marks_the_cut(site: Site) -> None:
     expect(page.locator(".histogram .readout")).to_have_text("40 at distance 30")
 
 
-def test_the_nearest_categories_and_the_times_are_told(site: Site) -> None:
+def test_the_nearest_classes_and_the_times_are_told(site: Site) -> None:
     page = site.open("?q=a+dog&for=image")
     rows = page.locator(".proxies li")
     assert rows.all_inner_texts()[:2] == ["dog\n8", "boat\n9"]

@@ -1,4 +1,4 @@
-"""The page over a real service: every feature clicked through, on drawn and on real images."""
+"""The page over a real service: every feature clicked through, on generated and on real images."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Collection]:
-    """An index of drawn scenes, and the scenes; many where screenshots are asked for."""
-    folder = tmp_path_factory.mktemp("drawn")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Collection]:
+    """An index of generated scenes, and the scenes; many where screenshots are asked for."""
+    folder = tmp_path_factory.mktemp("generated")
     many = "PROXYHASH_SCREENSHOTS" in os.environ
     collection = generate_scenes(folder / "images", items=3000 if many else 240, seed=0)
     return build(folder / "images", folder, epochs=30 if many else 12), collection
 
 
 @pytest.fixture(scope="module")
-def service(drawn: tuple[Path, Collection]) -> Iterator[str]:
-    with serve(drawn[0]) as address:
+def service(generated: tuple[Path, Collection]) -> Iterator[str]:
+    with serve(generated[0]) as address:
         yield address
 
 
@@ -125,10 +125,10 @@ def ask(page: Page, body: dict[str, Any]) -> Any:
     return answer.json()
 
 
-def test_everything_works_on_drawn_images(
-    tab: Page, service: str, drawn: tuple[Path, Collection]
+def test_everything_works_on_generated_images(
+    tab: Page, service: str, generated: tuple[Path, Collection]
 ) -> None:
-    image = drawn[1].image_paths[0]
+    image = generated[1].sources("image")[0]
     assert image is not None
     click_through(tab, service, "a boat on the sea", "boat", image)
 
@@ -160,7 +160,7 @@ def test_the_policy_of_the_service_lets_nothing_else_run(chromium: Browser, serv
 
 
 def test_a_service_that_needs_a_key_gets_it_from_the_page(
-    chromium: Browser, drawn: tuple[Path, Collection], tmp_path: Path
+    chromium: Browser, generated: tuple[Path, Collection], tmp_path: Path
 ) -> None:
     from typer.testing import CliRunner
 
@@ -170,7 +170,7 @@ def test_a_service_that_needs_a_key_gets_it_from_the_page(
     key = json.loads(made.stdout)["key"]
     options = ("--keys", str(tmp_path / "keys.json"), "--host", "0.0.0.0")
     with (
-        serve(drawn[0], *options) as address,
+        serve(generated[0], *options) as address,
         open_tab(chromium) as (page, _),
     ):
         page.goto(address.replace("0.0.0.0", "127.0.0.1") + "/?q=a+boat&for=image")
@@ -181,10 +181,10 @@ def test_a_service_that_needs_a_key_gets_it_from_the_page(
 
 
 def test_screenshots_show_every_size(
-    chromium: Browser, service: str, drawn: tuple[Path, Collection], tmp_path: Path
+    chromium: Browser, service: str, generated: tuple[Path, Collection], tmp_path: Path
 ) -> None:
     """`PROXYHASH_SCREENSHOTS=docs/images pytest -k screenshots` renews those of the docs."""
-    image = drawn[1].image_paths[7]
+    image = generated[1].sources("image")[7]
     assert image is not None
     folder = Path(os.environ.get("PROXYHASH_SCREENSHOTS", tmp_path))
     for path in take_screenshots(chromium, service, folder, image=image):
@@ -202,7 +202,7 @@ def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
         name = json.loads(line)["image"]
         shutil.copy(shared / name, data / name)
     index = build(data, tmp_path, image_encoder="descriptor")
-    image = read_collection(data).image_paths[3]
+    image = read_collection(data).sources("image")[3]
     assert image is not None
     with serve(index) as address, open_tab(chromium) as (page, complaints):
         page.goto(address)

@@ -45,7 +45,7 @@ def test_what_is_asked_before_the_service_has_said_what_it_offers_is_done_then(s
     assert site.address == "?q=early&for=text"
 
 
-def test_a_image_given_before_the_service_has_said_what_it_offers_is_searched_with(
+def test_an_image_given_before_the_service_has_said_what_it_offers_is_searched_with(
     site: Site,
 ) -> None:
     site.info_answer = site.hold
@@ -177,7 +177,7 @@ def test_an_error_shows_the_services_sentence_and_a_way_to_retry(
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_a_image_that_fails_is_sent_again(site: Site) -> None:
+def test_an_image_that_fails_is_sent_again(site: Site) -> None:
     site.search = failure(500, "it broke")
     page = site.open()
     page.set_input_files(
@@ -250,7 +250,7 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_only(site: Site) -> None:
     assert all(each.headers["authorization"] == "Bearer s3cret" for each in sent)
 
 
-def test_a_image_that_is_missing_leaves_its_place(site: Site) -> None:
+def test_an_image_that_is_missing_leaves_its_place(site: Site) -> None:
     site.thumbnails = False
     page = site.open("?q=a+dog&for=image&k=6")
     expect(page.locator(".hit .missing")).to_have_count(6)

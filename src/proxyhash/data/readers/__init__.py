@@ -1,4 +1,4 @@
-"""Manifest readers, one format per file; a new file beside these is found by itself."""
+"""Manifest readers, one format per file; a new file beside these is found automatically."""
 
 from proxyhash.data.readers.base import READERS, Problem, Reader, Record, Records, register_reader
 

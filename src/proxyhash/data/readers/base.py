@@ -1,8 +1,8 @@
-"""Base of the manifest readers: records, the registry, and lines of files that a stranger wrote.
+"""Base of the manifest readers: records, the registry, and lines of untrusted text files.
 
 A reader is a function from a manifest's path to its records, in order, decorated with
-`register_reader`. Those of this package are the modules beside this one; another package names the
-module of its own under the entry-point group `proxyhash.readers`.
+`register_reader`. Those of this package are the modules beside this one; another package lists its
+module in the entry-point group `proxyhash.readers`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of a manifest: the keys and values of an item, not yet checked."""
+    """One row of a manifest: unchecked keys and values of an item."""
 
     row: int
     values: Mapping[str, object]
@@ -40,7 +40,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row that cannot be used, and why."""
+    """One row that cannot be used, and the reason."""
 
     row: int
     message: str
@@ -54,14 +54,14 @@ Records: TypeAlias = Iterator[Record | Problem]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A way to read manifests.
+    """Reader of one manifest format.
 
     Attributes:
         name: what `format=` calls it.
         read: path of a manifest -> its rows; raises ManifestError when the file as a whole is bad.
-        names: file names that are always read this way, and looked for in a folder.
-        suffixes: file suffixes that are read this way otherwise, in lower case.
-        example: one or two lines that show what is expected.
+        names: file names that it always reads, also searched for in a folder.
+        suffixes: file suffixes that it reads otherwise, in lower case.
+        example: one or two lines that show the format.
     """
 
     name: str
@@ -97,9 +97,9 @@ MAX_LINE_BYTES = 1 << 20
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str] | Problem]:
-    """Yield each line's number (from 1) and text with its line end, or what is wrong with it.
+    """Yield each line's number (from 1) and its UTF-8 text with line end, or its problem.
 
-    After a line longer than `MAX_LINE_BYTES` nothing more is read.
+    A byte-order mark is removed. Nothing is read after a line longer than `MAX_LINE_BYTES`.
 
     Raises:
         ManifestError: the file cannot be opened or read.
@@ -110,7 +110,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str] | Problem]:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 row += 1
                 if len(line) > MAX_LINE_BYTES:
-                    yield Problem(row, f"longer than {MAX_LINE_BYTES:,} bytes; nothing read after")
+                    yield Problem(row, f"longer than {MAX_LINE_BYTES:,} bytes; the rest is ignored")
                     return
                 if row == 1:
                     line = line.removeprefix(codecs.BOM_UTF8)

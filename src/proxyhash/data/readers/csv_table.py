@@ -1,4 +1,4 @@
-"""Comma- or tab-separated tables with a header line."""
+"""Reader of comma- or tab-separated tables with a header line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["parse_labels", "read_csv"]
     example='id,image,text,labels\n7,images/7.jpg,"a dog on a beach",dog|beach',
 )
 def read_csv(path: Path) -> Records:
-    """Yield one record for each line below the header; its row is the line on which it starts.
+    """Yield one record per line below the header; its row is the line on which it starts.
 
     An empty cell is a missing value. The cell `labels` is read by `parse_labels`. A file that ends
     in `.tsv` is separated by tabs, any other by commas.
 
     Raises:
-        ManifestError: the header names a column twice or not at all, or a line is not CSV.
+        ManifestError: a column of the header is repeated or blank, or a line is not CSV.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     table = csv.reader(_text_lines(path), delimiter=delimiter, strict=True)
@@ -48,8 +48,8 @@ def read_csv(path: Path) -> Records:
 def parse_labels(cell: str) -> object:
     """Return the names in one cell.
 
-    A cell that begins with `[` is a JSON list. Any other is split at `|`, or at `;` where it has no
-    `|`; blanks around a name are dropped, and so are empty names.
+    A cell that begins with `[` is a JSON list. Any other is split at `|`, or at `;` if it has no
+    `|`; blanks around names and empty names are dropped.
     """
     if cell.lstrip().startswith("["):
         try:
@@ -78,7 +78,7 @@ def _check_header(path: Path, cells: list[str]) -> list[str]:
 
 def _record(row: int, header: list[str], cells: list[str]) -> Record | Problem:
     if len(cells) != len(header):
-        return Problem(row, f"{len(cells)} cells under a header of {len(header)}")
+        return Problem(row, f"{len(cells)} cells, but the header has {len(header)}")
     values: dict[str, object] = {
         name: cell for name, cell in zip(header, cells, strict=True) if cell
     }

@@ -1,4 +1,4 @@
-"""The `metadata.*` file of a Hugging Face image folder."""
+"""Reader of the `metadata.*` file of a Hugging Face image folder."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _TABLES: Mapping[str, Callable[[Path], Records]] = {
     example='{"file_name": "7.jpg", "text": "a dog on a beach", "labels": ["dog", "beach"]}',
 )
 def read_imagefolder(path: Path) -> Records:
-    """Yield the records of the table, with the names that `datasets` users give their columns.
+    """Yield the records of the table, with columns named as users of `datasets` name them.
 
-    `file_name` is the image, and the id where there is no `id`. The text is the first of `text`,
+    `file_name` is the image, and the id if there is no `id`. The text is the first of `text`,
     `caption`, `prompt`, `description` that the row has; the labels are the first of `labels`,
-    `label`, `tags`, `categories`, `category`, and a single name there stands for a list of one.
+    `label`, `tags`, `categories`, `category`, and a single name counts as a list of one.
     """
     read = _TABLES.get(path.suffix.lower(), read_jsonl)
     for record in read(path):
@@ -46,7 +46,7 @@ def _rename(record: Record) -> Record | Problem:
     _take(values, "image", ("image", "file_name"))
     if values.get("id") is None:
         if values.get("image") is None:
-            return Problem(record.row, "there is no file_name, which names the image, and no id")
+            return Problem(record.row, "file_name and id are both missing; give at least one")
         values["id"] = values["image"]
     _take(values, "text", _TEXT_COLUMNS)
     _take(values, "labels", _LABEL_COLUMNS)

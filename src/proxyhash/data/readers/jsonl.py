@@ -1,4 +1,4 @@
-"""One JSON object a line: the project's own format, `items.jsonl`."""
+"""Reader of JSON lines, one object per line: the native format, `items.jsonl`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["read_jsonl"]
     '"labels": ["dog", "beach"]}',
 )
 def read_jsonl(path: Path) -> Records:
-    """Yield one record for each line that is not blank; its row is the line's number."""
+    """Yield one record per line that is not blank; its row is the line number."""
     for line in read_lines(path):
         if isinstance(line, Problem):
             yield line
@@ -43,7 +43,7 @@ def _parse(row: int, text: str) -> Record | Problem:
 
 
 def _refuse(name: str) -> object:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _finite(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Parquet tables, through pyarrow."""
+"""Reader of Parquet tables, through pyarrow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_parquet"]
 
-_BATCH_ROWS = 1024  # rows that are Python objects at one time
+_BATCH_ROWS = 1024  # rows converted to Python objects at a time
 
 
 @register_reader(
@@ -23,9 +23,9 @@ _BATCH_ROWS = 1024  # rows that are Python objects at one time
     example="columns id (string or integer), image (string), text (string), labels (list<string>)",
 )
 def read_parquet(path: Path) -> Records:
-    """Yield one record for each row, counted from 1; nulls are missing values.
+    """Yield one record per row, counted from 1; nulls are missing values.
 
-    Payload keeps what JSON can hold; dates and the like become strings, binary values are left out.
+    The payload keeps JSON values; dates and the like become strings, binary values are dropped.
 
     Raises:
         ManifestError: the file is not Parquet.

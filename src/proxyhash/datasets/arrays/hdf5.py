@@ -111,7 +111,7 @@ def _sentences(h5py: Any, path: Path, name: str) -> list[list[str]]:
         cells = h5py.check_ref_dtype(node.dtype) is not None
         many = node.size > _MAX_CELLS if cells else node.nbytes > _MAX_TEXT_BYTES
         if many:
-            raise DataError(f"{path}: {name} has {node.size:,} entries; are they texts at all?")
+            raise DataError(f"{path}: {name} has {node.size:,} entries; are they texts?")
         if node.dtype.kind in "ui":
             return [_cleaned([text]) for text in _texts(path, name, node)]
         values = node[()].T if cells else node[()]
@@ -133,7 +133,7 @@ def _cell(h5py: Any, path: Path, file: Any, reference: Any, depth: int) -> list[
         return []
     leaf = h5py.check_ref_dtype(node.dtype) is None
     if depth > _MAX_DEPTH or node.size > (_MAX_CHARACTERS if leaf else _MAX_SENTENCES):
-        raise DataError(f"{path}: a cell of {node.size:,} entries, {depth} deep, is no caption")
+        raise DataError(f"{path}: a cell of {node.size:,} entries, {depth} deep, is not a caption")
     if leaf:
         return _texts(path, node.name, node)
     return [

@@ -27,7 +27,7 @@ class Items:
 
     Attributes:
         labels: the numbers of each item's classes.
-        columns: how many columns the labels had; 1 means category numbers.
+        columns: how many columns the labels had; 1 means class numbers.
         features: float32 (n, d) by modality.
         texts: sentences of each item, None where the files have none.
         names: an image's file of each item, None where the files have none.
@@ -78,7 +78,7 @@ def read_items(part: str, slots: Mapping[str, Variable]) -> Items:
     source = slots["labels"]
     items, axis = item_axis(source, list(tables.values()), lengths)
     if not items:
-        raise DataError(f"{source.path}: {source} is empty; one row an item is expected")
+        raise DataError(f"{source.path}: {source} is empty; one row per item is expected")
     features = {
         modality: read_table(each, axis=axis, items=items) for modality, each in tables.items()
     }
@@ -127,7 +127,7 @@ _ORDER: tuple[Part, ...] = ("database", "train", "validation", "query")  # the l
 
 @dataclass(frozen=True)
 class Parted:
-    """Which items a protocol uses, and as what.
+    """The items that a protocol uses, and their parts.
 
     Attributes:
         kept: bool (n), false for items that are in no list.

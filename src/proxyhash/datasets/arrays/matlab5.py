@@ -31,7 +31,7 @@ def read_matlab5(path: Path) -> list[Variable]:
     """Return the file's variables; reads headers, and structs, whose fields become variables.
 
     Raises:
-        DataError: the file is no MATLAB file, is damaged, or unpacks to more than memory holds.
+        DataError: it is not a MATLAB file, is damaged, or unpacks to more than fits in memory.
     """
     from scipy.io import whosmat
 
@@ -120,12 +120,12 @@ def _check_whole(path: Path) -> None:
     for _, _, end in _elements(path):
         if end > size:
             raise DataError(
-                f"{path} is cut short: it has {size:,} bytes, not {end:,}; copy it anew"
+                f"{path} is cut short: it has {size:,} bytes, not {end:,}; copy it again"
             )
 
 
 def _check_unpacked(path: Path) -> None:
-    """Refuse a file that grows beyond bounds: what is in cells, no header of the file tells."""
+    """Refuse a file that unpacks beyond bounds: no header tells the size of cells."""
     total = path.stat().st_size
     for file, kind, end in _elements(path):
         unpacker = zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""From items in arrays to the records of a manifest."""
+"""Records of a manifest from items in arrays."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def _files(
     found = find_images(names, folders)
     if found is None and (needed or images is not None):
         raise DataError(
-            f"{folders[0]} has none of the images such as {names[0]!r}, whatever is left out in "
-            "front; say with --images which folder they are in"
+            f"{folders[0]} has no image {names[0]!r}, with or without its leading folders; give "
+            "the folder of the images with --images"
         )
     return found
 
@@ -122,7 +122,7 @@ def _files(
 def _describe(
     form: str, features: dict[str, NDArray[np.float32]], notes: Sequence[str], *, images: bool
 ) -> str:
-    """What was found, which tells the versions of a data set apart."""
+    """Return the contents in words, by which versions of a data set can be told apart."""
     told = ["images"] if images else []
     told += [f"{values.shape[1]:,} {modality} features" for modality, values in features.items()]
     return "; ".join([f"{form} with {' and '.join(told)}" if told else form, *notes])

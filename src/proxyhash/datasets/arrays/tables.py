@@ -1,4 +1,4 @@
-"""What a part's variables hold, read within bounds: feature tables, numbers, labels and images."""
+"""Variables of one part, read within bounds: feature tables, numbers, labels and images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def item_axis(
     That axis is the first, save in HDF5 files without MATLAB's marks, which may have it last.
 
     Args:
-        labels: a matrix, or a vector of category numbers, which may lie or stand.
+        labels: a matrix, or a row or column of class numbers.
         tables: matrices of features.
         others: how many items strings of the part belong to.
 
@@ -63,7 +63,7 @@ def item_axis(
         if len(counts) == 1 and counts <= own:
             return counts.pop(), axis
     raise DataError(
-        f"{labels.path.parent}: one row an item is expected of each, found were "
+        f"{labels.path.parent}: one row per item is expected; found: "
         f"{listed([labels, *tables])}{''.join(f', {count:,} strings' for count in others)}; "
         "are they of one version of the data set?"
     )
@@ -104,18 +104,18 @@ def read_numbers(variable: Variable) -> NDArray[np.int64]:
     """Return the whole numbers of a vector.
 
     Raises:
-        DataError: there are others in it.
+        DataError: there are other values.
     """
     values = variable.block(0, variable.shape[0], axis=0).ravel()
     with np.errstate(invalid="ignore"):  # NaN, which differs from itself
         numbers = values.astype(np.int64)
     if not np.array_equal(numbers, values):
-        raise DataError(f"{variable.path}: {variable} holds no whole numbers; they number items")
+        raise DataError(f"{variable.path}: {variable} has values other than whole numbers")
     return np.asarray(numbers)
 
 
 NAMES_FILE = "label_names.txt"
-"""A file beside the data set's, with the name of one class a line, in the columns' order."""
+"""File beside the data set's, with one class name per line, in the columns' order."""
 
 
 def labels_of(where: str, values: NDArray[np.float32]) -> list[tuple[int, ...]]:
@@ -124,14 +124,14 @@ def labels_of(where: str, values: NDArray[np.float32]) -> list[tuple[int, ...]]:
     Args:
         where: file and variable, for messages.
         values: (n, C), 1 where an item has a label, 0 or -1 where it has not; or (n, 1), the
-            number of its one category.
+            number of its one class.
 
     Raises:
-        DataError: the values are no labels.
+        DataError: the values are not labels.
     """
     if values.shape[1] == 1:
         if (values < 0).any() or (values % 1).any():
-            raise DataError(f"{where}: categories are whole numbers, not such as {values.min()}")
+            raise DataError(f"{where}: class numbers are whole numbers, not such as {values.min()}")
         return [(int(value),) for value in values[:, 0]]
     strange = values[~np.isin(values, (-1, 0, 1))]
     if strange.size:
@@ -152,7 +152,7 @@ def label_names(
     Args:
         folder: where the file may lie.
         labels: numbers, as from `labels_of`.
-        columns: C of the matrix, 1 for category numbers, which may count from 0 or 1.
+        columns: C of the matrix, 1 for class numbers, which may count from 0 or 1.
 
     Raises:
         DataError: the file names another number of classes.
@@ -168,7 +168,7 @@ def label_names(
     if len(names) != classes or len(set(names)) < len(names):
         raise DataError(
             f"{file} has {len(set(names))} names, but there are {classes} classes; give each class "
-            "a line with a name of its own, in the order of the label columns"
+            "a line with a unique name, in the order of the label columns"
         )
     return [[names[number - base] for number in each] for each in labels]
 
@@ -201,7 +201,7 @@ class ImageArray:
             if variable.shape[layout.index("N")] == items and variable.shape[layout.index("3")] == 3
         ]
         if len(found) != 1:
-            how = "may be read in several ways" if found else "holds no such images"
+            how = "may be read in several ways" if found else "has no such images"
             raise DataError(
                 f"{variable.path}: {variable} {how}; expected for {items:,} items is {expected}"
             )

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 MAX_BYTES = 8 << 30
-"""What one variable may take in memory; checked by its header, before it is read."""
+"""Memory limit of one variable; checked by its header, before it is read."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ ROLES: dict[Role, tuple[str, ...]] = {
     "labels": ("l", "lab", "labs", "label", "labels", "category", "categories"),
     "index": ("index", "indices", "idx", "ind"),
 }
-"""What a variable holds; `index` numbers the items of a part, or, as strings, names images."""
+"""Contents of a variable; `index` numbers the items of a part, or, as strings, names images."""
 
 PARTS: dict[Part, tuple[str, ...]] = {
     "all": ("all",),
@@ -123,7 +123,7 @@ PARTS: dict[Part, tuple[str, ...]] = {
     "database": ("database", "db", "dataset", "retrieval", "ret", "gallery"),
     "validation": ("validation", "valid", "val", "verify"),
 }
-"""Which items it is about; a role alone stands for all of them."""
+"""Part of the items; a role alone stands for all of them."""
 
 _ALONE = {"img", "imgs", "image", "images", "text", "texts", "txt", "tags", "caption", "captions"}
 _ALONE |= {"labels", "label", "category", "categories", "index"}

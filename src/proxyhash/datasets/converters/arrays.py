@@ -123,7 +123,7 @@ def _listed_parts(path: Path, items: Items, lists: dict[Part, Variable], notes: 
 
 
 _SUFFIXES = (".mat", ".h5", ".hdf5")
-_CAPTIONS = ("caption.txt", "captions.txt")  # a line an item, in place of `caption.mat`
+_CAPTIONS = ("caption.txt", "captions.txt")  # one line per item, in place of `caption.mat`
 _MAX_FILES = 50
 
 
@@ -147,7 +147,7 @@ def array_files(path: Path) -> list[Path]:
     )
     if len(found) > _MAX_FILES:
         raise DataError(
-            f"{path} holds {len(found)} array files, more than one data set; name the folder or "
+            f"{path} has {len(found)} array files, more than one data set; give the folder or "
             "the file of one"
         )
     return found
@@ -156,7 +156,7 @@ def array_files(path: Path) -> list[Path]:
 def read_variables(file: Path) -> list[Variable]:
     """Return the variables of a MATLAB or HDF5 file; reads headers only.
 
-    A text file is one variable, of a caption a line.
+    A text file is one variable with one caption per line.
 
     Raises:
         DataError: the file is damaged, or neither of them.
@@ -190,7 +190,7 @@ def sort_variables(variables: list[Variable]) -> dict[Part, dict[str, Variable]]
         if slot in slots:
             raise DataError(
                 f"{variable.path}: {variable} and {slots[slot]} both seem to be {slot} of "
-                f"{found[1]} items; keep one file of them in a folder of its own. Found were "
+                f"{found[1]} items; keep one of them in a separate folder. Found: "
                 f"{listed(variables)}"
             )
         slots[slot] = variable

@@ -1,8 +1,8 @@
-"""MS COCO as downloaded: 123,287 images of 2014 or 2017, five captions each, 80 categories.
+"""MS COCO as downloaded: 123,287 images of 2014 or 2017, five captions each, 80 classes.
 
 Lin, Maire, Belongie, Bourdev, Girshick, Hays, Perona, Ramanan, Zitnick and Dollar, "Microsoft COCO:
 Common Objects in Context", ECCV 2014; Chen et al., "Microsoft COCO Captions", 2015. The 2014 and
-2017 releases are the same images in other parts. Labels are the categories of an image's
+2017 releases are the same images in other parts. Labels are the classes of an image's
 objects; the literature leaves out the images without any, and takes both parts as one collection.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COCO"]
 
 _VERSIONS = {
-    "labeled": "images with an object of a category: 122,218",
+    "labeled": "images with a labeled object: 122,218",
     "all": "every image: 123,287",
 }
 _YEARS = ("2017", "2014")
@@ -42,7 +42,7 @@ def _read(folder: Path, options: ConvertOptions) -> Source:
     """Return the images of both parts, train first, each part by image id.
 
     An item's id is the stem of its image's name, its text all captions with a space between, or
-    the first one. `part` (such as train2017) is payload: the literature draws splits of its own.
+    the first one. `part` (such as train2017) is payload: the literature draws its own splits.
 
     Raises:
         DataError: a file is missing or malformed, or an annotation names an unknown image.
@@ -81,7 +81,7 @@ def _images(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[str,
             texts.setdefault(_get(path, each, "image_id", int), []).append(words)
     unknown = next((id_ for id_ in texts if id_ not in names), None)
     if unknown is not None:
-        raise DataError(f"{path}: a caption is of image {unknown}, which is not listed there")
+        raise DataError(f"{path}: a caption refers to image {unknown}, which is not listed")
     root = (find_below(folder, part) or path.parent.parent / part).resolve()
     return {
         id_: {
@@ -96,7 +96,7 @@ def _images(folder: Path, part: str, *, first_only: bool) -> dict[int, dict[str,
 
 
 def _add_labels(path: Path, images: dict[int, dict[str, Any]]) -> None:
-    """Add the names of the categories, in their own order, to the images that show them."""
+    """Add the names of the classes, in the file's order, to the images that show them."""
     names: dict[int, str] = {}
     found: dict[int, set[int]] = {}
     for key, each in array_elements(path, ("categories", "annotations")):
@@ -109,7 +109,7 @@ def _add_labels(path: Path, images: dict[int, dict[str, Any]]) -> None:
         unknown = categories.difference(names)
         if image not in images or unknown:
             raise DataError(
-                f"{path}: an object is of image {image} and categories {sorted(categories)}; "
+                f"{path}: an object refers to image {image} and classes {sorted(categories)}; "
                 "both must be listed in the files"
             )
         images[image]["labels"] = [names[category] for category in sorted(categories)]

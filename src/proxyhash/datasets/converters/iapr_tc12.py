@@ -40,7 +40,7 @@ def _recognizes(folder: Path) -> bool:
 def _read(folder: Path, options: ConvertOptions) -> Source:
     """Return the images by number; title and location are payload.
 
-    An image that has labels and no description is an item without a text.
+    An image with labels and without a description is an item without a text.
 
     Raises:
         DataError: a part is missing, or an entry or line is malformed.
@@ -84,8 +84,8 @@ def _labels(folder: Path) -> dict[int, tuple[str, list[str]]]:
     regions = find_below(folder, _REGIONS)
     if regions is None:
         raise DataError(
-            f"{folder} has no {_REGIONS} (the region labels), nor have the folders in it; unpack "
-            "it there, or convert without labels with --version unlabeled"
+            f"{folder} has no {_REGIONS} (the region labels), and neither have the folders in it; "
+            "unpack it there, or convert without labels with --version unlabeled"
         )
     names = _names(folder)
     found: dict[int, tuple[str, list[str]]] = {}

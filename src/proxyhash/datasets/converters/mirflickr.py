@@ -1,8 +1,8 @@
 """MIRFLICKR-25K as downloaded: 25,000 images, a file of tags each, 24 lists of annotations.
 
 Huiskes and Lew, "The MIR Flickr Retrieval Evaluation", ACM MIR 2008. `mirflickr25k.zip` holds
-`im1.jpg` ..., `meta/tags/tags1.txt` ... (a tag a line) and `doc/common_tags.txt` (the tags of at
-least 20 images, each with its count); `mirflickr25k_annotations_v080.zip` holds a list of image
+`im1.jpg` ..., `meta/tags/tags1.txt` ... (one tag per line) and `doc/common_tags.txt` (the tags of
+at least 20 images, each with its count); `mirflickr25k_annotations_v080.zip` holds a list of image
 numbers for each of 24 concepts. Fourteen of these have a stricter list besides, such as
 `baby_r1.txt`, whose images the wide list has too; the hashing literature leaves these lists out.
 """
@@ -88,7 +88,7 @@ def _labels(folder: Path, tags: Mapping[int, list[str]]) -> dict[int, list[str]]
                 continue
             if not line.isdecimal() or int(line) not in labels:
                 raise DataError(
-                    f"{path}, line {row}: {line[:40]!r} is the number of no image with tags; "
+                    f"{path}, line {row}: {line[:40]!r} is not the number of an image with tags; "
                     f"there are {len(tags):,}"
                 )
             if path.stem not in labels[int(line)]:

@@ -1,10 +1,10 @@
 """NUS-WIDE as downloaded: 269,648 images of Flickr, 1,000 tags, 81 concepts.
 
 Chua, Tang, Hong, Li, Luo and Zheng, "NUS-WIDE: A Real-World Web Image Database from National
-University of Singapore", CIVR 2009. `Imagelist.txt` names the images, which lie in the folder
+University of Singapore", CIVR 2009. `Imagelist.txt` names the images, which are in the folder
 `Flickr` (as `actor/0001_2124494179.jpg`, with either slash). `AllTags1k.txt` has a row of 0 and 1
 for each of them, with a column for each line of `TagList1k.txt`; `AllLabels/Labels_*.txt` has a 0
-or 1 a line. TC-21 and TC-10 are the pairs with one of the 21 or 10 concepts most images have.
+or 1 per line. TC-21 and TC-10 are the pairs with one of the 21 or 10 concepts most images have.
 
 Rows of tags are read one at a time; the labels of all images take 81 bytes each.
 """

@@ -84,7 +84,7 @@ def _read(path: Path, options: ConvertOptions) -> Source:
 def _check_rows(path: Path, rows: int, expected: int) -> None:
     if rows != expected:
         raise DataError(
-            f"{path} has {rows:,} lines, but {_LABELS} has {expected:,}; one an item is expected "
+            f"{path} has {rows:,} lines, but {_LABELS} has {expected:,}; one per item is expected "
             "of each: are they of one version of the data set?"
         )
 
@@ -109,7 +109,7 @@ def _numbers(path: Path) -> NDArray[np.int64]:
     for row, line in enumerate(text_lines(path), start=1):
         for word in line.split():
             if not word.isdecimal() or len(word) > 15:
-                raise DataError(f"{path}, line {row}: {word[:20]!r} is no number of an item")
+                raise DataError(f"{path}, line {row}: {word[:20]!r} is not the number of an item")
             numbers.append(int(word))
     if not numbers:
         raise DataError(f"{path} is empty; it should number the items of its part")
@@ -117,10 +117,10 @@ def _numbers(path: Path) -> NDArray[np.int64]:
 
 
 def read_text_matrix(path: Path) -> NDArray[np.float32]:
-    """Return the numbers of a file, float32, one row a line, blanks or commas in between.
+    """Return the numbers of a file, float32, one row per line, separated by blanks or commas.
 
     Raises:
-        DataError: a line has another number of columns than the first, or no numbers.
+        DataError: a line has other than the first line's number of columns, or is not numbers.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

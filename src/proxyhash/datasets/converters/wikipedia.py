@@ -1,4 +1,4 @@
-"""The Wikipedia featured-articles set: 2,866 pairs, ten categories, features instead of files.
+"""The Wikipedia featured-articles set: 2,866 pairs, ten classes, features instead of files.
 
 Rasiwasia, Costa Pereira, Coviello, Doyle, Lanckriet, Levy and Vasconcelos, "A New Approach to
 Cross-Modal Multimedia Retrieval", ACM Multimedia 2010. An image is a histogram of 128 SIFT words,
@@ -38,7 +38,7 @@ def _recognizes(folder: Path) -> bool:
 def _read(folder: Path, options: ConvertOptions) -> Source:  # noqa: ARG001  (has no options)
     """Return the pairs of both lists, train first, with the rows of the matrices that are theirs.
 
-    A list has one pair a line: text id, image id and category, counted from 1, between tabs. Row i
+    A list has one pair per line: text id, image id and class, counted from 1, between tabs. Row i
     of `T_tr` and `I_tr` belongs to line i of the train list, as in the released files. The text id
     becomes the item's id; test pairs become queries.
 

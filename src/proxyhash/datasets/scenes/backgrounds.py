@@ -1,4 +1,4 @@
-"""Where scenes take place: each setting is painted from the horizon to the foreground."""
+"""Backgrounds of the settings, painted from the horizon to the foreground."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ __all__ = ["COLOR_WORDS", "HOUR_WORDS", "PLACE_WORDS", "WORDS", "Words", "plural
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What one category is called.
+    """Words for one class.
 
     Attributes:
-        nouns: names that say exactly this category; the first is the most common.
+        nouns: names of exactly this class; the first is the most common.
         vague: names that would do for others too.
-        doing: what it may be said to do or be.
+        doing: what it may do or be.
         colored: whether its color is ever mentioned.
     """
 
@@ -70,7 +70,7 @@ WORDS: Mapping[str, Words] = {
     "tree": _words("tree, leafy tree", "plant", "standing there, in leaf"),
     "umbrella": _words("umbrella, parasol, sunshade", "", "opened wide, standing there"),
 }
-"""Each category's words."""
+"""The words of each class."""
 
 PLACE_WORDS: Mapping[str, tuple[str, ...]] = {
     "meadow": ("in a meadow", "on the grass", "in a green field", "in the countryside", "outside"),
@@ -82,14 +82,14 @@ PLACE_WORDS: Mapping[str, tuple[str, ...]] = {
     "room": ("in a room", "on the floor", "in the living room", "indoors", "at home"),
     "table": ("on a table", "in the kitchen", "on the table top", "indoors", "at home"),
 }
-"""How each setting is told."""
+"""Phrases for each setting."""
 
 HOUR_WORDS: Mapping[str, tuple[str, ...]] = {
     "day": ("in daylight", "in the daytime"),
     "dusk": ("at sunset", "in the evening", "under a red sky"),
     "night": ("at night", "in the dark", "late at night"),
 }
-"""How each tone is told."""
+"""Phrases for each tone."""
 
 COLOR_WORDS: Mapping[str, tuple[str, ...]] = {
     "red": ("red", "red", "bright red", "scarlet"),
@@ -133,7 +133,7 @@ _SMALL, _LARGE = 0.2, 0.44
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """All actors of one category, told as one."""
+    """All actors of one class."""
 
     name: str
     actors: tuple[Actor, ...]
@@ -144,7 +144,7 @@ class _Subject:
 
 
 def write_caption(scene: Scene, dice: Dice) -> str:
-    """Return a sentence on the scene; at least one of its categories is in it."""
+    """Return a sentence on the scene; at least one of its classes is in it."""
     subjects = dice.shuffled(_subjects(scene))
     told = [subject for subject in subjects if dice.chance(0.82)] or subjects[:1]
     where = _where(scene, dice)

@@ -31,28 +31,28 @@ _QUALITY = 90
 def generate_scenes(
     folder: Path | str, *, items: int = 3000, seed: int = 0, size: int = 128, track: Track = silent
 ) -> Collection:
-    """Draw images into `folder/images`, write `folder/items.jsonl`, and return what it reads as.
+    """Generate images in `folder/images`, write `folder/items.jsonl`, and return the collection.
 
     Item i depends on `seed` and i alone, so a larger set begins with the smaller one. Records and
     drawings are the same on every machine; the bytes of a JPEG may differ between versions of its
     encoder.
 
     Args:
-        folder: made where it is missing; files of the same names are written over.
-        items: how many images.
-        seed: of the whole set.
+        folder: created if missing; files of the same names are overwritten.
+        items: number of images.
+        seed: random seed of the set.
         size: width and height in pixels, 32 or more.
-        track: is told of each image.
+        track: progress callback.
 
     Raises:
         UsageError: `items` or `size` is too small.
     """
     if items < 1 or size < 32:
-        raise UsageError(f"items is {items} and size is {size}; 1 and 32 are the least")
+        raise UsageError(f"items is {items} and size is {size}; the minimum is 1 and 32")
     folder = Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     records = []
-    for index in track(range(items), "draw images", items):
+    for index in track(range(items), "generating images", items):
         image, record = draw_item(index, seed=seed, size=size)
         target = folder / str(record["image"])
         with naming_full_disk(target):

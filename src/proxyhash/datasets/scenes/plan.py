@@ -20,13 +20,13 @@ __all__ = ["SETTINGS", "Actor", "Scene", "Setting", "plan_scene"]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a scene may take place, and who may appear in which part of it.
+    """A place for scenes, and which classes may appear in which part of it.
 
     Attributes:
         weight: how often it is chosen, relative to the others.
         horizon: range of heights, from -0.5 at the top of the image to 0.5 at its bottom.
         tones: how often it is day, dusk and night, relative to one another.
-        cast: categories by zone: `sky` floats above the horizon, `back` stands on it, `front`
+        cast: classes by zone: `sky` floats above the horizon, `back` stands on it, `front`
             stands on the ground, `surface` swims on the horizon, `deep` swims below it.
     """
 
@@ -139,7 +139,7 @@ class Actor:
     """One thing to draw.
 
     Attributes:
-        thing: its category.
+        thing: its class.
         zone: where it stands, floats or swims; see `Setting`.
         x, y: center of its frame, from -0.5 to 0.5.
         size: width of its frame as a share of the image's.
@@ -159,7 +159,7 @@ class Actor:
     accent: str
 
     def hides(self, other: Actor) -> float:
-        """Which share of the other's frame lies under this one's, taking their cores as squares."""
+        """Return the share of the other's frame under this one's, taking their cores as squares."""
         reach = 0.4 * (self.size + other.size)
         wide, high = reach - abs(self.x - other.x), reach - abs(self.y - other.y)
         return max(0.0, wide) * max(0.0, high) / other.size**2
@@ -167,7 +167,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is to be drawn and told: the actors from the farthest to the nearest."""
+    """A scene to draw and describe: the actors from the farthest to the nearest."""
 
     setting: str
     tone: str
@@ -176,37 +176,37 @@ class Scene:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The categories that can be seen, each once, sorted."""
+        """The visible classes, each once, sorted."""
         return tuple(sorted({actor.thing.name for actor in self.actors}))
 
 
 def plan_scene(dice: Dice) -> Scene:
-    """Return a scene of one to four categories, some of them in flocks."""
+    """Return a scene of one to four classes, some of them in flocks."""
     name = dice.weighted({name: setting.weight for name, setting in SETTINGS.items()})
     setting = SETTINGS[name]
     tone = dice.weighted(setting.tones)
     horizon = dice.between(*setting.horizon)
     placed: list[Actor] = []
-    for category, zone in _choose_cast(setting, tone, dice):
-        placed.extend(_flock(THINGS[category], zone, horizon, placed, dice))
+    for label, zone in _choose_cast(setting, tone, dice):
+        placed.extend(_flock(THINGS[label], zone, horizon, placed, dice))
     placed.sort(key=lambda actor: (_ZONES.index(actor.zone), actor.y + actor.size / 2))
     return Scene(name, tone, horizon, tuple(placed))
 
 
 def _choose_cast(setting: Setting, tone: str, dice: Dice) -> list[tuple[str, str]]:
-    """Distinct categories with their zones, at most two of them in the sky."""
+    """Return distinct classes with their zones, at most two of them in the sky."""
     pool = [
-        (category, zone)
+        (label, zone)
         for zone, cast in setting.cast.items()
-        for category in cast
-        if category not in _NOT_AT[tone]
+        for label in cast
+        if label not in _NOT_AT[tone]
     ]
     wanted = dice.weighted(_COUNTS)
     chosen: dict[str, str] = {}
-    for category, zone in dice.shuffled(pool):
+    for label, zone in dice.shuffled(pool):
         crowded = zone == "sky" and list(chosen.values()).count("sky") >= 2
-        if len(chosen) < wanted and not crowded and _NEVER_WITH.get(category) not in chosen:
-            chosen.setdefault(category, zone)
+        if len(chosen) < wanted and not crowded and _NEVER_WITH.get(label) not in chosen:
+            chosen.setdefault(label, zone)
     return list(chosen.items())
 
 
@@ -260,7 +260,7 @@ def _somewhere(model: Actor, horizon: float, dice: Dice) -> Actor:
 
 
 def _height(zone: str, size: float, *, horizon: float, near: float) -> float:
-    """Where the center of a frame is; `near` goes from 0, far from the viewer, to 1."""
+    """Return the height of a frame's center; `near` goes from 0, far from the viewer, to 1."""
     if zone == "sky":
         return (0.42 * size - 0.5) * (1 - near) - 0.12 * near
     if zone == "back":

@@ -1,4 +1,4 @@
-"""What can be drawn: each category is a function and a line of facts about it."""
+"""Things that can be drawn: each class is a function and a line of facts about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["THINGS", "Look", "Thing", "thing"]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one thing looks in one image.
+    """Look of one thing in one image.
 
     Attributes:
         color: the main color, that a caption may name.
@@ -36,7 +36,7 @@ Drawing: TypeAlias = "Callable[[Pen, Look], None]"
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One category.
+    """One class.
 
     Attributes:
         name: the label.
@@ -58,7 +58,7 @@ class Thing:
 
 
 THINGS: dict[str, Thing] = {}
-"""Every category by its label."""
+"""Every class by its label."""
 
 
 def thing(
@@ -69,7 +69,7 @@ def thing(
     flock: int = 1,
     turns: bool = True,
 ) -> Callable[[Drawing], Drawing]:
-    """Make the decorated function the drawing of the category that it is named after.
+    """Register the decorated function as the drawing of the class it is named after.
 
     Raises:
         ValueError: there is one of that name.
@@ -78,7 +78,7 @@ def thing(
     def register(draw: Drawing) -> Drawing:
         name = draw.__name__
         if name in THINGS:
-            raise ValueError(f"there already is a drawing of {name!r}")
+            raise ValueError(f"there is already a drawing of {name!r}")
         THINGS[name] = Thing(name, draw, tuple(colors.split()), size, tilt, flock, turns)
         return draw
 

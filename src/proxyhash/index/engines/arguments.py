@@ -15,7 +15,7 @@ from proxyhash.errors import DataError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Rows", "SearchArguments", "check_known", "frozen", "read_search"]
+__all__ = ["CodeRows", "SearchArguments", "check_known", "frozen", "read_search"]
 
 NO_MASK: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
 NO_ORDER: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
@@ -30,7 +30,7 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-class Rows:
+class CodeRows:
     """The codes and the order of an engine's rows.
 
     Args:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from proxyhash.errors import DataError, UsageError, require_extra
-from proxyhash.index.engines.arguments import Rows, check_known, read_search
+from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
 from proxyhash.index.engines.base import Matches, register_engine
 from proxyhash.index.engines.header import read_header, write_header
 
@@ -99,7 +99,7 @@ class FaissEngine(ABC):
     exact: ClassVar[bool]
     defaults: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, rows: Rows, index: Any) -> None:
+    def __init__(self, rows: CodeRows, index: Any) -> None:
         self._rows = rows
         self._index = index
         self.bits = rows.bits
@@ -107,7 +107,7 @@ class FaissEngine(ABC):
 
     @classmethod
     @abstractmethod
-    def _make(cls, rows: Rows, options: dict[str, int]) -> Any:
+    def _make(cls, rows: CodeRows, options: dict[str, int]) -> Any:
         """Return FAISS's index over the rows."""
 
     def _find(self, given: SearchArguments, query: Codes) -> Pairs:
@@ -148,7 +148,7 @@ class FaissEngine(ABC):
         for name, value in options.items():
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        rows = Rows(codes, bits=bits, order=order)
+        rows = CodeRows(codes, bits=bits, order=order)
         return cls(rows, cls._make(rows, {**cls.defaults, **options}))
 
     def search(
@@ -187,7 +187,7 @@ class FaissEngine(ABC):
             DataError: a file is missing, damaged or about other codes.
         """
         header = read_header(folder, engine=cls.name, codes=codes)
-        rows, path = Rows(codes, bits=header["bits"], order=order), folder / _FILE
+        rows, path = CodeRows(codes, bits=header["bits"], order=order), folder / _FILE
         try:
             index = _faiss().read_index_binary(str(path))
         except RuntimeError as error:
@@ -205,7 +205,7 @@ class FaissFlatEngine(FaissEngine):
     exact: ClassVar[bool] = True
 
     @classmethod
-    def _make(cls, rows: Rows, options: dict[str, int]) -> Any:  # noqa: ARG003
+    def _make(cls, rows: CodeRows, options: dict[str, int]) -> Any:  # noqa: ARG003
         index = _faiss().IndexBinaryFlat(8 * rows.codes.shape[1])
         index.add(np.ascontiguousarray(rows.codes))
         return index
@@ -248,7 +248,7 @@ class FaissHnswEngine(FaissEngine):
     defaults: ClassVar[dict[str, int]] = {"links": 32, "build_effort": 80, "effort": 64}
 
     @classmethod
-    def _make(cls, rows: Rows, options: dict[str, int]) -> Any:
+    def _make(cls, rows: CodeRows, options: dict[str, int]) -> Any:
         index = _faiss().IndexBinaryHNSW(8 * rows.codes.shape[1], options["links"])
         index.hnsw.efConstruction = options["build_effort"]
         index.hnsw.efSearch = options["effort"]
@@ -268,7 +268,7 @@ class FaissIvfEngine(FaissEngine):
     defaults: ClassVar[dict[str, int]] = {"lists": 4096, "probes": 16}
 
     @classmethod
-    def _make(cls, rows: Rows, options: dict[str, int]) -> Any:
+    def _make(cls, rows: CodeRows, options: dict[str, int]) -> Any:
         faiss, width = _faiss(), 8 * rows.codes.shape[1]
         lists = max(1, min(options["lists"], rows.count // 40))
         centers = faiss.IndexBinaryFlat(width)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.codes import check_bits
 from proxyhash.errors import DataError, ProxyhashError, UsageError, check_option
-from proxyhash.index.base import Index, register_index
+from proxyhash.index.base import Index
 from proxyhash.index.checks import check_codes_of, check_modalities
 from proxyhash.index.hit import Hit
 from proxyhash.index.milvus.collection import Collection
@@ -23,6 +23,7 @@ from proxyhash.index.milvus.description import (
 )
 from proxyhash.index.milvus.keys import from_key, to_key
 from proxyhash.index.milvus.rows import by_key, to_item, to_rows
+from proxyhash.index.open import register_index
 from proxyhash.index.server_ties import search_nearest
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from proxyhash.index.store.disk import WriterLock
     from proxyhash.index.store.generation import Generation
     from proxyhash.index.store.header import Header
-    from proxyhash.index.store.locking import WriterLock
 
 __all__ = ["Access", "Mode"]
 

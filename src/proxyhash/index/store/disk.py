@@ -1,4 +1,4 @@
-"""What every file of an index folder shares: errors as sentences, and being on the disk."""
+"""Files of an index folder: errors as sentences, flushed to the disk, one writer at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import ProxyhashError
+from proxyhash.errors import MissingExtraError, ProxyhashError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["disk_errors", "sync"]
+__all__ = ["WriterLock", "disk_errors", "sync"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -43,3 +43,49 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class WriterLock:
+    """Held by the one process that writes an index folder; the kernel drops it when that ends.
+
+    The file `lock` says which process that is. It stays when the lock is dropped, since another
+    process may have it open already.
+
+    Args:
+        folder: the index folder.
+
+    Raises:
+        ProxyhashError: "FOLDER is being written by process 123; ...".
+        OSError: the lock file cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import fcntl
+        except ModuleNotFoundError as error:  # pragma: no cover -- Windows
+            raise MissingExtraError(
+                "writing an index folder needs file locks of a POSIX system; "
+                "use one, or an index on a Milvus server"
+            ) from error
+        path = folder / "lock"
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise ProxyhashError(
+                f"{folder} is being written by process {owner}; an index has one writer at a "
+                "time: wait until it is done, or open the index for reading"
+            ) from error
+        except BaseException:
+            os.close(self._file)
+            raise
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let others write; releasing twice does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1

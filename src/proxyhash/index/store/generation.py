@@ -13,9 +13,9 @@ from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.store import database
 from proxyhash.index.store.columns import Columns
+from proxyhash.index.store.modality_engine import ModalityEngine
 from proxyhash.index.store.row_log import RowLog
-from proxyhash.index.store.rows import Rows
-from proxyhash.index.store.searcher import Searcher
+from proxyhash.index.store.row_table import RowTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +73,12 @@ class Generation:
                     "CREATE TEMP TABLE batch (place INTEGER PRIMARY KEY, id TEXT)"
                 )
             self._files = files.pop_all()
-        self.rows = Rows(header.modalities, self.order)
+        self.rows = RowTable(header.modalities, self.order)
         self.columns = Columns()
-        self.searchers = {
-            name: Searcher(log, bits=header.bits, folder=folder / "engines" / name, engine=engine)
+        self.engines = {
+            name: ModalityEngine(
+                log, bits=header.bits, folder=folder / "engines" / name, engine=engine
+            )
             for name, log in self.codes.items()
         }
 
@@ -136,7 +138,7 @@ class Generation:
             "items": rows.items,
             "modalities": {name: rows.have(name) for name in rows.modalities},
             "deleted_rows": rows.count - rows.items,
-            "engines": {name: searcher.info() for name, searcher in self.searchers.items()},
+            "engines": {name: engine.info() for name, engine in self.engines.items()},
             "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
             "generation": self.header.generation,
             "created": self.header.created,
@@ -191,7 +193,7 @@ class Generation:
         mask = self._mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
-        found = self.searchers[modality].search(query, rows, k=k, radius=radius, mask=mask)
+        found = self.engines[modality].search(query, rows, k=k, radius=radius, mask=mask)
         return self._hits(found)
 
     def count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002

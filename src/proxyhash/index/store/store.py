@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
 from proxyhash.errors import UsageError
-from proxyhash.index.base import CAPABILITIES, Index, register_index
+from proxyhash.index.base import CAPABILITIES, Index
 from proxyhash.index.checks import check_modalities
+from proxyhash.index.open import register_index
 from proxyhash.index.store.access import Access, Mode
-from proxyhash.index.store.disk import disk_errors
+from proxyhash.index.store.disk import WriterLock, disk_errors
 from proxyhash.index.store.folder import make_folder, read_header
 from proxyhash.index.store.header import Header
-from proxyhash.index.store.locking import WriterLock
 from proxyhash.index.store.verify import find_header_problems, find_problems
 from proxyhash.index.store.writing import delete_items, put_items
 

@@ -1,4 +1,4 @@
-"""Reading everything an index holds and comparing it with the checksums."""
+"""Verify an index against its checksums, and read a damaged one without what is lost."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.errors import DataError
+from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.header import Header
+from proxyhash.index.store.modality_engine import find_damaged
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
-from proxyhash.index.store.salvage import damaged_blocks
-from proxyhash.index.store.saved import find_damaged
 from proxyhash.index.store.writing import item_checksum
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.index.store.generation import Generation
+    from proxyhash.index.store.row_log import RowLog
 
-__all__ = ["find_header_problems", "find_problems"]
+__all__ = ["find_header_problems", "find_problems", "hide_damage"]
 
 MAX_NAMED = 20
 
@@ -59,7 +60,7 @@ def _database_problems(generation: Generation) -> Iterator[str]:
 
 def _log_problems(generation: Generation) -> Iterator[str]:
     for log in generation.logs:
-        for block in damaged_blocks(generation, log):
+        for block in _damaged_blocks(generation, log):
             first = block * BLOCK_ROWS
             last = min(first + BLOCK_ROWS, generation.rows.count) - 1
             yield f"{log.path}, rows {first} to {last}: the checksum does not fit; {NEXT_STEP}"
@@ -101,3 +102,36 @@ def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterat
     unsorted = np.flatnonzero(labels[1:] <= labels[:-1])
     if len(unsorted):
         yield f"{generation.order.path}, row {rows[unsorted[0]]}: labels are not in the ids' order"
+
+
+def hide_damage(generation: Generation) -> None:
+    """Take in what was committed, without the codes that are damaged; in a transaction.
+
+    Labels are made anew from the ids. An item that loses its codes in all modalities is gone.
+    """
+    database = generation.database
+    generation.salvaged = True
+    (count,) = database.execute("SELECT rows FROM state").fetchone()
+    damage = {
+        name: list(_damaged_blocks(generation, log)) for name, log in generation.codes.items()
+    }
+    for log in generation.logs:
+        log.salvage(count)
+    generation.refresh()
+    for name, blocks in damage.items():
+        for block in blocks:
+            generation.rows.hide(name, block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS)
+    by_id = rows_by_id(database)
+    generation.rows.order[by_id] = np.arange(1, len(by_id) + 1, dtype=np.uint64)
+
+
+def _damaged_blocks(generation: Generation, log: RowLog) -> Iterator[int]:
+    """Return the numbers of blocks that are not what was written, or not there."""
+    (count,) = generation.database.execute("SELECT rows FROM state").fetchone()
+    stored = dict(
+        generation.database.execute("SELECT block, crc32 FROM blocks WHERE log = ?", (log.name,))
+    )
+    found = dict(log.blocks(count))
+    for block in range(-(-count // BLOCK_ROWS)):
+        if block not in found or found[block] != stored.get(block):
+            yield block

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from proxyhash.errors import DataError
 from proxyhash.index.store.id_order import Labels
 from proxyhash.index.store.row_log import BLOCK_ROWS, checksums
-from proxyhash.index.store.rows import flags_of
+from proxyhash.index.store.row_table import flags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

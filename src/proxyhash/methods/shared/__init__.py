@@ -1,1 +1,1 @@
-"""What several methods share: the objective, its settings, schedules and proxies."""
+"""Shared parts of the methods: the objective, its settings, schedules and proxies."""

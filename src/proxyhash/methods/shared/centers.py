@@ -1,4 +1,4 @@
-"""What the methods with fixed hash centers share: the centers, and which items teach."""
+"""Base of the methods with fixed hash centers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["CenterObjective", "hash_centers"]
 def hash_centers(classes: int, bits: int, *, seed: int) -> Proxies:
     """Return one center per class: rows of a Hadamard matrix and their negatives.
 
-    Where there are more classes than those, the code of `make_codebook` with the largest minimum
-    distance; the papers draw random words there, which lie no further apart.
+    With more classes than those, the code of `make_codebook` with the largest minimum distance; the
+    papers draw random codes there, whose distances are no larger.
     """
     room = 2 * next_hadamard_order(bits)
     make = hadamard_codebook if classes <= room else make_codebook

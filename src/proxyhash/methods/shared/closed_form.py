@@ -51,7 +51,7 @@ class ClosedFormObjective(Objective):
         """Return the projection of each modality.
 
         Args:
-            train: The train items on the CPU, float64, standardized where the networks do that.
+            train: The training items on the CPU, float64, standardized if the networks do so.
         """
 
     @torch.no_grad()
@@ -87,5 +87,5 @@ class ClosedFormObjective(Objective):
             layer.bias.copy_(-mean @ weights)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return no term: there is no pass to ask for one."""
+        """Return no terms, as there are no passes."""
         return {}

@@ -45,7 +45,7 @@ def alternating(modalities: tuple[Modality, ...]) -> Passes:
 
 @dataclass(frozen=True)
 class Context:
-    """What an objective may know before training starts."""
+    """Everything an objective may know before training starts."""
 
     labels: Tensor
     """(n, C) float32 in {0, 1}: the labels of the training items."""
@@ -67,13 +67,13 @@ class MethodCard:
     """One row of the table in docs/methods.md, as Markdown."""
 
     idea: str
-    """What is new about the method, in a few words."""
+    """The idea of the method, in a few words."""
     loss: str
     """The loss in one line."""
     source: str
     """Paper and year."""
     differs: str = ""
-    """What differs from the common budget of networks, epochs and batches."""
+    """Differences from the common budget of networks, epochs and batches."""
 
 
 class Objective(nn.Module, ABC):
@@ -107,7 +107,7 @@ class Objective(nn.Module, ABC):
 
     @property
     def passes(self) -> Passes:
-        """Which networks learn together, pass by pass."""
+        """The networks that learn together, pass by pass."""
         return joint(self.modalities)
 
     @property

@@ -1,4 +1,4 @@
-"""What the proxy-based methods share: proxies from their settings, and logits against them."""
+"""Base of the proxy-based methods: proxies from their settings, and logits against them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class ProxySettings(ScheduleSettings):
     "affinity": distances follow how often classes occur together; better at 16 bits, and at 64
     where items have several labels of equal standing."""
     assignment: Literal["none", "cooccurrence"] = "cooccurrence"
-    """Which proxy goes to which class: as drawn, or near ones to classes that co-occur. For
-    "affinity" there is nothing to choose."""
+    """Assignment of proxies to classes: "none" keeps the order of the proxies, "cooccurrence" gives
+    near ones to classes that co-occur. "affinity" proxies ignore it."""
     gamma: float | None = Field(default=None, gt=0)
     """Sharpness of the softmax; published 0.3. None: 1.2 / sqrt(K), which is 0.3 at 16 bits and
     follows how the spread of unrelated logits grows with the code."""

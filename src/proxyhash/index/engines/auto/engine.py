@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
-from proxyhash.index.engines.arguments import Rows, check_known
+from proxyhash.index.engines.arguments import CodeRows, check_known
 from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
 from proxyhash.index.engines.base import ENGINES, register_engine
 from proxyhash.index.engines.header import read_header, write_header
@@ -188,7 +188,7 @@ class PlannedEngine:
     ) -> Self:
         """Return the engine over the same codes and order, nothing measured anew."""
         header = read_header(folder, engine=cls.name, codes=codes)
-        Rows(codes, bits=header["bits"], order=order)
+        CodeRows(codes, bits=header["bits"], order=order)
         plan = read_json(folder / "plan.json")
         try:
             costs = [Cost(**cost) for cost in plan["costs"]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from proxyhash.codes.kernels import run_blocks
-from proxyhash.index.engines.arguments import Rows, check_known, read_search
+from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
 from proxyhash.index.engines.base import Matches, join_queries, register_engine
 from proxyhash.index.engines.clustered.candidates import Goal
 from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centers
@@ -92,7 +92,7 @@ class ClusteredEngine:
             options: none.
         """
         check_known(cls.name, options)
-        rows = Rows(codes, bits=bits, order=order)
+        rows = CodeRows(codes, bits=bits, order=order)
         if centers is None:
             centers = min(MAX_CENTERS, isqrt(2 * len(codes)))
         middle = choose_centers(codes, count=max(1, centers), seed=seed, threads=threads)
@@ -133,7 +133,7 @@ class ClusteredEngine:
     ) -> Self:
         """Return the engine over the same codes and order; see `Engine.load`."""
         header = read_header(folder, engine=cls.name, codes=codes)
-        rows = Rows(codes, bits=header["bits"], order=order)
+        rows = CodeRows(codes, bits=header["bits"], order=order)
         return cls(load_lists(folder, rows=rows.count), bits=rows.bits, order=rows.order)
 
     def _search(

@@ -14,7 +14,7 @@ import numpy as np
 
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.errors import UsageError
-from proxyhash.index.engines.arguments import Rows, SearchArguments, check_known, read_search
+from proxyhash.index.engines.arguments import CodeRows, SearchArguments, check_known, read_search
 from proxyhash.index.engines.base import join_queries, register_engine
 from proxyhash.index.engines.bounded_heap import as_matches, heaps_as_matches
 from proxyhash.index.engines.header import read_header, write_header
@@ -59,7 +59,7 @@ class MultiIndexEngine:
     name: ClassVar[str] = "multi_index"
     exact: ClassVar[bool] = True
 
-    def __init__(self, rows: Rows, tables: Tables) -> None:
+    def __init__(self, rows: CodeRows, tables: Tables) -> None:
         self._rows = rows
         self._tables = tables
         self.bits = rows.bits
@@ -97,7 +97,7 @@ class MultiIndexEngine:
             DataError: the codes or the order do not fit.
         """
         check_known(cls.name, options)
-        rows = Rows(codes, bits=bits, order=order)
+        rows = CodeRows(codes, bits=bits, order=order)
         if rows.count > _MAX_ROWS:
             raise UsageError(f"{rows.count:,} rows are more than a multi-index holds; split them")
         return cls(rows, build_tables(rows, beside=not economy, threads=threads))
@@ -185,5 +185,5 @@ class MultiIndexEngine:
     ) -> Self:
         """Return the engine that `save` wrote; see `Engine.load`."""
         header = read_header(folder, engine=cls.name, codes=codes)
-        rows = Rows(codes, bits=header["bits"], order=order)
+        rows = CodeRows(codes, bits=header["bits"], order=order)
         return cls(rows, load_tables(folder, rows))

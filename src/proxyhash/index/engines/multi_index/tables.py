@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from proxyhash.index.engines.arguments import Rows
+    from proxyhash.index.engines.arguments import CodeRows
 
 __all__ = ["Tables", "build_tables", "load_tables", "save_tables", "substring_of"]
 
@@ -52,7 +52,7 @@ class Tables(NamedTuple):
         return sum(part.nbytes for part in self)
 
 
-def build_tables(rows: Rows, *, beside: bool, threads: int | None = None) -> Tables:
+def build_tables(rows: CodeRows, *, beside: bool, threads: int | None = None) -> Tables:
     """Return the tables over at most 2**32 - 1 rows, by counting sort; one thread a table.
 
     Args:
@@ -81,7 +81,7 @@ def build_tables(rows: Rows, *, beside: bool, threads: int | None = None) -> Tab
     return Tables(*[frozen(part) for part in tables])
 
 
-def _fill_table(rows: Rows, tables: Tables, table: int) -> None:
+def _fill_table(rows: CodeRows, tables: Tables, table: int) -> None:
     units = range(0, rows.count, _UNIT_ROWS)
     starts = tables.starts[table]
     for first in units:
@@ -100,7 +100,7 @@ def save_tables(tables: Tables, folder: Path) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def load_tables(folder: Path, rows: Rows) -> Tables:
+def load_tables(folder: Path, rows: CodeRows) -> Tables:
     """Return the tables that `save_tables` wrote, memory-mapped.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.index.engines.arguments import (
     NO_MASK,
-    Rows,
+    CodeRows,
     SearchArguments,
     check_known,
     read_search,
@@ -60,7 +60,7 @@ class ScanEngine:
     name: ClassVar[str] = "scan"
     exact: ClassVar[bool] = True
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: CodeRows) -> None:
         self._rows = rows
         self.bits = rows.bits
         self.count = rows.count
@@ -76,7 +76,7 @@ class ScanEngine:
     ) -> Self:
         """Return the engine over codes uint8 (n, ceil(bits/8)); see `Engine.build`."""
         check_known(cls.name, options)
-        return cls(Rows(codes, bits=bits, order=order))
+        return cls(CodeRows(codes, bits=bits, order=order))
 
     def search(
         self,
@@ -103,10 +103,10 @@ class ScanEngine:
     ) -> Self:
         """Return the engine over the same codes and order; see `Engine.load`."""
         header = read_header(folder, engine=cls.name, codes=codes)
-        return cls(Rows(codes, bits=header["bits"], order=order))
+        return cls(CodeRows(codes, bits=header["bits"], order=order))
 
 
-def scan(rows: Rows, arguments: SearchArguments) -> Matches:
+def scan(rows: CodeRows, arguments: SearchArguments) -> Matches:
     """Return the nearest rows of each query by comparing all of them."""
     if _MASKED_PART * arguments.allowed < rows.count:
         return _scan_allowed(rows, arguments)
@@ -124,11 +124,11 @@ def fits_heap(arguments: SearchArguments) -> bool:
     return k < allowed and (k <= _LARGE_K or k * _LARGE_PART <= allowed)
 
 
-def _scan_allowed(rows: Rows, arguments: SearchArguments) -> Matches:
+def _scan_allowed(rows: CodeRows, arguments: SearchArguments) -> Matches:
     """Scan a copy of the few rows that the mask allows."""
     kept = np.flatnonzero(arguments.mask)
     order = rows.order[kept] if rows.order.size else None
-    few = Rows(rows.codes[kept], bits=rows.bits, order=order)
+    few = CodeRows(rows.codes[kept], bits=rows.bits, order=order)
     found = scan(few, replace(arguments, mask=NO_MASK))
     return Matches(found.offsets, kept[found.rows], found.distances)
 
@@ -139,7 +139,7 @@ class _Scan:
     Many queries are split among the threads, the rows of few queries are.
     """
 
-    def __init__(self, rows: Rows, arguments: SearchArguments) -> None:
+    def __init__(self, rows: CodeRows, arguments: SearchArguments) -> None:
         self._rows = rows
         self._arguments = arguments
         queries, words, threads = len(arguments.query), rows.words.size, arguments.threads

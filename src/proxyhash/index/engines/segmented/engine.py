@@ -10,7 +10,7 @@ import numpy as np
 
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
-from proxyhash.index.engines.arguments import Rows, check_known, read_search
+from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
 from proxyhash.index.engines.base import ENGINES, Matches, register_engine
 from proxyhash.index.engines.header import HEADER, read_header, write_header
 from proxyhash.index.engines.segmented.segments import (
@@ -106,7 +106,7 @@ class SegmentedEngine:
             options: none.
         """
         check_known(cls.name, options)
-        state = State.of(Rows(codes, bits=bits, order=order), ())
+        state = State.of(CodeRows(codes, bits=bits, order=order), ())
         kind = ENGINES[engine].name
         self = cls(
             state, engine=kind, tail_rows=tail_rows, background=background, settings=settings or {}
@@ -129,7 +129,7 @@ class SegmentedEngine:
         """
         with self._changing:
             old = self._state
-            rows = Rows(codes, bits=self.bits, order=order)
+            rows = CodeRows(codes, bits=self.bits, order=order)
             if rows.count < old.rows.count:
                 raise DataError(
                     f"{rows.count:,} rows were given and there are {old.rows.count:,} already; "
@@ -214,7 +214,7 @@ class SegmentedEngine:
         header = read_header(
             folder, engine=cls.name, codes=codes[:count] if isinstance(count, int) else codes
         )
-        rows = Rows(codes, bits=header["bits"], order=order)
+        rows = CodeRows(codes, bits=header["bits"], order=order)
         saved = read_json(folder / _SEGMENTS)
         try:
             stops, engine = saved["stops"], ENGINES[saved["engine"]]
@@ -242,7 +242,7 @@ class SegmentedEngine:
             rows = state.rows
             if self._background:  # the order may be renumbered in place while the thread reads it
                 order = rows.order.copy() if rows.order.size else None
-                rows = Rows(rows.codes, bits=self.bits, order=order)
+                rows = CodeRows(rows.codes, bits=self.bits, order=order)
         except BaseException:
             self._merging.release()
             raise
@@ -254,7 +254,7 @@ class SegmentedEngine:
         else:
             self._replace(rows, kept, start)
 
-    def _replace(self, rows: Rows, kept: int, start: int) -> None:
+    def _replace(self, rows: CodeRows, kept: int, start: int) -> None:
         """Put one segment over rows from `start` on behind the first `kept` segments."""
         try:
             engine = build_over(self.engine, rows, start, **self._settings)

@@ -13,7 +13,7 @@ from proxyhash.codes.kernels import kernel
 from proxyhash.index.engines.base import ENGINES, Matches
 
 if TYPE_CHECKING:
-    from proxyhash.index.engines.arguments import Rows
+    from proxyhash.index.engines.arguments import CodeRows
     from proxyhash.index.engines.base import Engine
 
 __all__ = ["Segment", "State", "build_over", "kept_segments", "merge_matches"]
@@ -37,18 +37,18 @@ class Segment:
 class State:
     """All rows at one time; the segments cover the first of them, the tail's scan the rest."""
 
-    rows: Rows
+    rows: CodeRows
     segments: tuple[Segment, ...]
     tail: Segment
 
     @classmethod
-    def of(cls, rows: Rows, segments: tuple[Segment, ...]) -> State:
+    def of(cls, rows: CodeRows, segments: tuple[Segment, ...]) -> State:
         """Return the state of rows of which the first are in the segments."""
         start = segments[-1].stop if segments else 0
         return cls(rows, segments, Segment(start, rows.count, build_over("scan", rows, start)))
 
 
-def build_over(name: str, rows: Rows, start: int, **options: Any) -> Engine:
+def build_over(name: str, rows: CodeRows, start: int, **options: Any) -> Engine:
     """Return an engine over the rows from `start` on."""
     order = rows.order[start:] if rows.order.size else None
     return ENGINES[name].build(rows.codes[start:], bits=rows.bits, order=order, **options)

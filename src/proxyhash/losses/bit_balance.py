@@ -1,4 +1,4 @@
-"""How far the bits are from being +1 for half of the items."""
+"""Bit balance: zero where each bit is +1 for half of the items."""
 
 from __future__ import annotations
 

@@ -41,13 +41,15 @@ def published(tmp_path: Path) -> Path:
 
 def convert(folder: Path, out: Path, version: str | None = None) -> list[tuple[object, ...]]:
     conversion = convert_data_set(folder, out, options=ConvertOptions(version=version))
-    return [(item.id, item.text, item.labels) for item in conversion.collection.items]
+    return [
+        (item.id, item.sources.get("text"), item.labels) for item in conversion.collection.items
+    ]
 
 
 def test_every_pair(published: Path, tmp_path: Path) -> None:
     assert recognized_by(published) == ["nus-wide"]
     rows = convert(published, tmp_path / "out", "all")
-    assert scan_manifest(tmp_path / "out").empty_texts == ()
+    assert scan_manifest(tmp_path / "out").blank["text"] == ()
     assert len(rows) == COUNT
     assert rows[0] == ("actor/0000_90", "nature sky", tuple(CONCEPTS))
     assert rows[1] == ("actor/0001_91", "café", tuple(CONCEPTS[:22]))
@@ -75,14 +77,14 @@ def test_pairs_of_rare_concepts_alone_are_left_out(published: Path, tmp_path: Pa
 
 def test_images(published: Path, tmp_path: Path) -> None:
     collection = convert_data_set(published, tmp_path / "out").collection
-    assert collection.items[3].image == "../NUS-WIDE/Flickr/actor/0003_93.jpg"
+    assert collection.items[3].sources.get("image") == "../NUS-WIDE/Flickr/actor/0003_93.jpg"
     (published / "Flickr" / "actor").rmdir()
     (published / "Flickr").rmdir()
-    with pytest.raises(DataError, match=r"has no Flickr \(images; else --images FOLDER"):
+    with pytest.raises(DataError, match=r"have no Flickr \(images; else --images FOLDER"):
         convert_data_set(published, tmp_path / "other")
     options = ConvertOptions(images=tmp_path / "big")
     collection = convert_data_set(published, tmp_path / "out", options=options).collection
-    assert collection.items[3].image == "../big/actor/0003_93.jpg"
+    assert collection.items[3].sources.get("image") == "../big/actor/0003_93.jpg"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_parts_that_are_missing(published: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"AllLabels has no Labels_\*\.txt"):
         convert_data_set(published, tmp_path / "out")
     (published / "ImageList" / "Imagelist.txt").unlink()
-    with pytest.raises(DataError, match=r"has no Imagelist\.txt \(the names of the images\)"):
+    with pytest.raises(DataError, match=r"have no Imagelist\.txt \(the names of the images\)"):
         convert_data_set(published, tmp_path / "out")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from proxyhash.index.store.row_log import RowLog
 
-__all__ = ["Growing", "Rows"]
+__all__ = ["Growing", "RowTable"]
 
 
 class Growing:
@@ -43,7 +43,7 @@ class Growing:
         self.count = count
 
 
-class Rows:
+class RowTable:
     """The rows of a store at one committed change.
 
     A row is an item's place in the code files. Rows are only ever appended; an item that is

@@ -49,7 +49,9 @@ def published(tmp_path: Path) -> Path:
 
 def rows(folder: Path, out: Path, version: str | None = None) -> list[tuple[object, ...]]:
     conversion = convert_data_set(folder, out, options=ConvertOptions(version=version))
-    return [(item.id, item.text, item.labels) for item in conversion.collection.items]
+    return [
+        (item.id, item.sources.get("text"), item.labels) for item in conversion.collection.items
+    ]
 
 
 def test_versions(published: Path, tmp_path: Path) -> None:
@@ -74,11 +76,11 @@ def test_versions(published: Path, tmp_path: Path) -> None:
 
 def test_images_are_named_from_the_manifest(published: Path, tmp_path: Path) -> None:
     collection = convert_data_set(published, tmp_path / "deep" / "out").collection
-    assert collection.items[0].image == "../../downloads/mirflickr/im1.jpg"
-    assert all(path is not None and path.is_file() for path in collection.image_paths)
+    assert collection.items[0].sources.get("image") == "../../downloads/mirflickr/im1.jpg"
+    assert all(path is not None and path.is_file() for path in collection.sources("image"))
     elsewhere = ConvertOptions(images=tmp_path / "images")
     collection = convert_data_set(published, tmp_path / "out", options=elsewhere).collection
-    assert collection.items[0].image == "../images/im1.jpg"
+    assert collection.items[0].sources.get("image") == "../images/im1.jpg"
 
 
 def test_links_and_drives(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,15 +88,17 @@ def test_links_and_drives(published: Path, tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
     (tmp_path / "flickr").symlink_to(published)
     collection = convert_data_set(tmp_path / "flickr", tmp_path / "link" / "out").collection
-    assert collection.items[0].image == "../../../downloads/mirflickr/im1.jpg"
-    assert all(path is not None and path.is_file() for path in collection.image_paths)
+    assert collection.items[0].sources.get("image") == "../../../downloads/mirflickr/im1.jpg"
+    assert all(path is not None and path.is_file() for path in collection.sources("image"))
 
     def other_drive(path: object, start: object) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr("os.path.relpath", other_drive)
     collection = convert_data_set(published, tmp_path / "out").collection
-    assert collection.items[0].image == (published / "mirflickr" / "im1.jpg").as_posix()
+    assert (
+        collection.items[0].sources.get("image") == (published / "mirflickr" / "im1.jpg").as_posix()
+    )
 
 
 def test_common_tags_are_those_of_twenty_images(published: Path, tmp_path: Path) -> None:
@@ -111,12 +115,13 @@ def test_common_tags_are_those_of_twenty_images(published: Path, tmp_path: Path)
 @pytest.mark.parametrize("line", ["11", "x", "-1", "1.jpg"])
 def test_numbers_of_no_image(line: str, published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "sky.txt").write_text(f"1\n{line}\n")
-    with pytest.raises(DataError, match=rf"sky\.txt, line 2: '{line}' is the number of no image"):
+    says = rf"sky\.txt, line 2: '{line}' is not the number of an image"
+    with pytest.raises(DataError, match=says):
         convert_data_set(published, tmp_path / "out")
 
 
 def test_a_part_is_missing(published: Path, tmp_path: Path) -> None:
     (published / "mirflickr25k_annotations_v080" / "plant_life.txt").unlink()
     assert not CONVERTERS["mirflickr"].recognizes(published)
-    with pytest.raises(DataError, match=r"has no plant_life\.txt \(one of the lists"):
+    with pytest.raises(DataError, match=r"have no plant_life\.txt \(one of the lists"):
         convert_data_set(published, tmp_path / "out", kind="mirflickr")

@@ -47,7 +47,7 @@ def test_all_items(folder: Path) -> None:
     conversion = convert(folder)
     collection = conversion.collection
     assert collection.ids == ("a", "b", "c", "d", "e")
-    assert collection.items[2].image == "../NUS-WIDE/images/0002/c.jpg"
+    assert collection.items[2].sources.get("image") == "../NUS-WIDE/images/0002/c.jpg"
     expected = [("label 0",), ("label 1",), ("label 2",), ("label 0", "label 1"), ()]
     assert [item.labels for item in collection.items] == expected
     assert texts(conversion) == [[0, 1.5], [2, 0], [0, 0], [1, 1], [3, 4]]
@@ -100,10 +100,10 @@ def test_texts_or_images_alone(folder: Path) -> None:
 
 def test_images_elsewhere(folder: Path) -> None:
     (folder / "images").rename(folder.parent / "Flickr")
-    with pytest.raises(DataError, match=r"has none of the images such as '0001/a\.jpg'"):
+    with pytest.raises(DataError, match=r"has no image '0001/a\.jpg'"):
         convert(folder)
     items = convert(folder, images=folder.parent / "Flickr").collection.items
-    assert items[0].image == "../Flickr/0001/a.jpg"
+    assert items[0].sources.get("image") == "../Flickr/0001/a.jpg"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_images_elsewhere(folder: Path) -> None:
         ("y_vector.txt", "", "y_vector.txt is empty"),
         ("label_hot.txt", LABEL_ROWS.replace("1", "2"), "label_hot.txt holds 2; 1 for a label"),
         ("test_ind.txt", "6\n", "index lists hold 6 to 6; for 5 items"),
-        ("test_ind.txt", "1\nfoo\n", "test_ind.txt, line 2: 'foo' is no number of an item"),
+        ("test_ind.txt", "1\nfoo\n", "test_ind.txt, line 2: 'foo' is not the number of an item"),
         ("test_ind.txt", "\n", "test_ind.txt is empty"),
     ],
 )

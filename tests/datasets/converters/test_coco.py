@@ -71,7 +71,13 @@ def publish(folder: Path, year: str = "2017") -> Path:
 def convert(folder: Path, out: Path, **options: str) -> list[tuple[object, ...]]:
     conversion = convert_data_set(folder, out, options=ConvertOptions(**options))
     return [
-        (item.id, item.image, item.text, item.labels, item.payload["part"])
+        (
+            item.id,
+            item.sources.get("image"),
+            item.sources.get("text"),
+            item.labels,
+            item.payload["part"],
+        )
         for item in conversion.collection.items
     ]
 
@@ -123,10 +129,18 @@ def test_a_file_is_missing(name: str, tmp_path: Path) -> None:
     ("kind", "content", "says"),
     [
         ("captions", {"images": [{"id": "9", "file_name": "a"}]}, "id is '9'; int is expected"),
-        ("captions", {"images": [], "annotations": CAPTIONS["train"]}, "caption is of image 9"),
+        ("captions", {"images": [], "annotations": CAPTIONS["train"]}, "caption refers to image 9"),
         ("captions", {"annotations": [7]}, "caption is None; str is expected"),
-        ("instances", {"annotations": [{"image_id": 3, "category_id": 18}]}, "of image 3 and"),
-        ("instances", {"annotations": OBJECTS["train"]}, r"of image 9 and categories \[1, 18\]"),
+        (
+            "instances",
+            {"annotations": [{"image_id": 3, "category_id": 18}]},
+            "to image 3 and",
+        ),
+        (
+            "instances",
+            {"annotations": OBJECTS["train"]},
+            r"to image 9 and classes \[1, 18\]",
+        ),
     ],
 )
 def test_damage_is_named(kind: str, content: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -55,10 +55,13 @@ def published(tmp_path: Path) -> Path:
 def test_pairs_with_regions(published: Path, tmp_path: Path) -> None:
     assert recognized_by(published) == ["iapr-tc12"]
     conversion = convert_data_set(published, tmp_path / "out")
-    assert scan_manifest(tmp_path / "out").empty_texts == ()
+    assert scan_manifest(tmp_path / "out").blank["text"] == ()
     items = conversion.collection.items
     image = "../downloads/iaprtc12/images/{}.jpg"
-    assert [(item.id, item.image, item.text, item.labels) for item in items] == [
+    assert [
+        (item.id, item.sources.get("image"), item.sources.get("text"), item.labels)
+        for item in items
+    ] == [
         ("10", image.format("02/10"), None, ("200",)),  # a number that has no name
         ("11", image.format("02/11"), None, ("lake",)),  # no description
         ("25", image.format("00/25"), "a lake & a bald mountain;", ("lake", "sky-blue")),

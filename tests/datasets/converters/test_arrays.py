@@ -49,7 +49,9 @@ def read_back(conversion: Conversion, modality: Any) -> NDArray[np.float32]:
 
 def stored_images(collection: Collection) -> list[NDArray[np.uint8]]:
     root = collection.path.parent
-    return [np.asarray(Image.open(root / str(item.image))) for item in collection.items]
+    return [
+        np.asarray(Image.open(root / str(item.sources.get("image")))) for item in collection.items
+    ]
 
 
 def plain_hdf5(path: Path, variables: dict[str, Any]) -> Path:
@@ -82,7 +84,7 @@ class TestOneFile:
         collection = conversion.collection
         assert labels(collection) == NAMES
         assert collection.ids == ("1", "2", "3", "4", "5")
-        assert not collection.has_image.any()
+        assert not collection.has("image").any()
         np.testing.assert_array_equal(read_back(conversion, "text"), TAGS.astype(np.float32))
         np.testing.assert_array_equal(read_back(conversion, "image"), FEATURES.astype(np.float32))
         assert "arrays with 3 image features and 6 text features" in conversion.source
@@ -104,7 +106,7 @@ class TestOneFile:
         WRITERS[writer](tmp_path / "raw.mat", {"images": values, "YAll": TAGS, "LAll": LABELS})
         conversion = convert(tmp_path)
         assert set(conversion.features) == {"text"}
-        assert conversion.collection.items[1].image == "images/2.png"
+        assert conversion.collection.items[1].sources.get("image") == "images/2.png"
         for found, image in zip(stored_images(conversion.collection), expected, strict=True):
             np.testing.assert_array_equal(found, image)
 
@@ -174,8 +176,10 @@ class TestFileNames:
         assert conversion.collection.ids == ("im0", "im1", "im2", "im3", "im4")
         root = conversion.collection.path.parent
         for i, item in enumerate(conversion.collection.items):
-            assert (root / str(item.image)).resolve() == (elsewhere / f"im{i}.jpg").resolve()
-        with pytest.raises(DataError, match=r"none of the images such as 'im0\.jpg'.*--images"):
+            assert (root / str(item.sources.get("image"))).resolve() == (
+                elsewhere / f"im{i}.jpg"
+            ).resolve()
+        with pytest.raises(DataError, match=r"no image 'im0\.jpg'.*--images"):
             convert(tmp_path / "set")
 
     def test_paths_that_are_true(self, tmp_path: Path) -> None:
@@ -185,7 +189,9 @@ class TestFileNames:
         paths[0].touch()
         save5(tmp_path / "set" / "a.mat", {"index": [str(each) for each in paths], "LAll": LABELS})
         items = convert(tmp_path / "set").collection.items
-        assert [item.image for item in items] == [f"../../shots/{i}.jpg" for i in range(5)]
+        assert [item.sources.get("image") for item in items] == [
+            f"../../shots/{i}.jpg" for i in range(5)
+        ]
 
     def test_with_features_beside_them_names_are_kept(self, tmp_path: Path) -> None:
         names = np.array(["d/a.jpg", "d/b.jpg", "e/a.jpg", "c.jpg", "x.jpg"], dtype=object)
@@ -204,7 +210,7 @@ def test_a_sentence_a_column(tmp_path: Path) -> None:
     """Cells (n, 2): both captions of an item in its row."""
     cells = np.array([[f"a{i}", f"b {i}"] for i in range(5)], dtype=object)
     savemat(tmp_path / "a.mat", {"caption": cells, "category": LABELS, "XAll": FEATURES})
-    texts = [item.text for item in convert(tmp_path).collection.items]
+    texts = [item.sources.get("text") for item in convert(tmp_path).collection.items]
     assert texts == [f"a{i} b {i}" for i in range(5)]
 
 
@@ -220,11 +226,17 @@ class TestIndexCaptionLabel:
 
     def check(self, folder: Path) -> None:
         collection = convert(folder).collection
-        assert [item.text for item in collection.items] == TEXTS
+        assert [item.sources.get("text") for item in collection.items] == TEXTS
         first = convert(folder, captions="first").collection
-        assert [item.text for item in first.items] == ["a dog", "one cat", None, "tr\u00e9e", "sea"]
+        assert [item.sources.get("text") for item in first.items] == [
+            "a dog",
+            "one cat",
+            None,
+            "tr\u00e9e",
+            "sea",
+        ]
         root = collection.path.parent
-        assert [(root / str(item.image)).resolve() for item in collection.items] == [
+        assert [(root / str(item.sources.get("image"))).resolve() for item in collection.items] == [
             (folder / "dataset" / "shots" / f"{i}.jpg").resolve() for i in range(5)
         ]
         assert labels(collection) == NAMES
@@ -250,7 +262,13 @@ class TestIndexCaptionLabel:
         write_v73(folder / "index.mat", {"index": tuple(PATHS)})
         savemat(folder / "label.mat", {"category": LABELS})
         collection = convert(folder).collection
-        assert [item.text for item in collection.items] == ["a dog", "a cat sat", "x", "y", "z"]
+        assert [item.sources.get("text") for item in collection.items] == [
+            "a dog",
+            "a cat sat",
+            "x",
+            "y",
+            "z",
+        ]
 
     def test_strings_of_hdf5(self, folder: Path) -> None:
         plain_hdf5(
@@ -262,13 +280,19 @@ class TestIndexCaptionLabel:
             },
         )
         collection = convert(folder).collection
-        assert [item.text for item in collection.items] == ["a", "b c", None, "d", "e"]
+        assert [item.sources.get("text") for item in collection.items] == [
+            "a",
+            "b c",
+            None,
+            "d",
+            "e",
+        ]
 
     def test_captions_in_a_text_file(self, folder: Path) -> None:
         (folder / "caption.txt").write_text("a dog\n\ntr\u00e9e\nx\ny\n", encoding="utf-8")
         savemat(folder / "index.mat", {"index": PATHS})
         savemat(folder / "label.mat", {"category": LABELS})
-        texts = [item.text for item in convert(folder).collection.items]
+        texts = [item.sources.get("text") for item in convert(folder).collection.items]
         assert texts == ["a dog", None, "tr\u00e9e", "x", "y"]
         (folder / "caption.txt").write_text("a dog\n")
         with pytest.raises(DataError, match=r"category 5x4 in label\.mat, 1 strings, 5 strings"):
@@ -280,13 +304,13 @@ class TestIndexCaptionLabel:
             references = np.empty(5, dtype=h5py.ref_dtype)
             references[0] = file["words"].ref
             file["caption"], file["label"], file["index"] = references, LABELS, PATHS
-        texts = [item.text for item in convert(folder).collection.items]
+        texts = [item.sources.get("text") for item in convert(folder).collection.items]
         assert texts == ["a dog runs", None, None, None, None]
 
     def test_windows_paths(self, folder: Path) -> None:
         paths = [each.replace("/", "\\") for each in PATHS]
         plain_hdf5(folder / "all.h5", {"index": paths, "label": LABELS})
-        assert convert(folder).collection.items[0].image == "../dataset/shots/0.jpg"
+        assert convert(folder).collection.items[0].sources.get("image") == "../dataset/shots/0.jpg"
 
 
 class TestParts:
@@ -347,7 +371,7 @@ class TestParts:
                 file[f"{part}/label"] = LABELS[[0] * len(each)]
         (tmp_path / "same.jpg").touch()
         items = convert(tmp_path).collection.items
-        found = [(item.text, item.split) for item in items]
+        found = [(item.sources.get("text"), item.split) for item in items]
         assert found == [("a", "query"), ("d", "database"), ("c", "train"), ("b", "train")]
 
     def test_train_items_beside_the_database_stay(self, tmp_path: Path) -> None:

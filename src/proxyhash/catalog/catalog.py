@@ -1,11 +1,11 @@
-"""What an index folder holds beside the items: a copy of the model, and thumbnails.
+"""An index folder as a catalog: with a copy of its model and with thumbnails.
 
     header.json, generation-*/   the items, see `proxyhash.index.store`
     model/                       the model that made the codes, so that texts and images can ask
     thumbnails.sqlite3           see `ThumbnailStore`
 
 With its model, an index is one folder that can be moved, served and searched when the run that it
-was built from is gone or trained anew.
+was built from is gone or retrained.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from proxyhash.errors import ModelError
 if TYPE_CHECKING:
     from proxyhash.index import Index
 
-__all__ = ["IndexFolder"]
+__all__ = ["Catalog"]
 
 
 @dataclass(frozen=True)
-class IndexFolder:
-    """The model and the thumbnails of an index.
+class Catalog:
+    """Index folder with a copy of its model and thumbnails, either of which may be missing.
 
     Attributes:
         path: the index folder.
@@ -36,13 +36,13 @@ class IndexFolder:
     path: Path
 
     @classmethod
-    def at(cls, uri: str) -> IndexFolder | None:
+    def at(cls, uri: str) -> Catalog | None:
         """Return the folder that an index URI names, or None where the index is elsewhere."""
         return cls(Path(uri)) if (Path(uri) / "header.json").is_file() else None
 
     @property
     def model(self) -> Path | None:
-        """The folder of the model, or None where the index carries none."""
+        """The folder of the model, or None if the index has none."""
         folder = self.path / "model"
         return folder if (folder / "model.json").is_file() else None
 
@@ -75,12 +75,12 @@ class IndexFolder:
     def copy_to(self, target: Path) -> None:
         """Copy model and thumbnails into another index folder."""
         if self.model is not None:
-            IndexFolder(target).put_model(self.model)
+            Catalog(target).put_model(self.model)
         if self.thumbnails is not None:
             self.thumbnails.copy_to(target / "thumbnails.sqlite3")
 
     def check(self, index: Index) -> list[str]:
-        """Return what is wrong with model and thumbnails, a sentence each."""
+        """Return the problems with model and thumbnails, one sentence each."""
         problems: list[str] = []
         if self.model is not None:
             from proxyhash.hashing import HashModel

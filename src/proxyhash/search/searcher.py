@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +20,7 @@ from proxyhash.search.query import (
 from proxyhash.search.steps import Search, encode, find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from proxyhash.catalog.thumbnails import StoredThumbnails, ThumbnailStore
     from proxyhash.data import Modality
@@ -255,11 +254,11 @@ def search_many(
     encoded = encode(source, list(queries))
     each = options_of_each(options, len(encoded))
     searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]
+    groups: dict[Hashable, list[int]] = {}
+    for row, search in enumerate(searches):
+        groups.setdefault(search.kind, []).append(row)
     answers: dict[int, Answer] = {}
-    kinds = [search.kind for search in searches]
-    rows = sorted(range(len(searches)), key=lambda row: kinds.index(kinds[row]))
-    for _, group in groupby(rows, key=kinds.__getitem__):
-        alike = list(group)
+    for alike in groups.values():
         for row, found in zip(alike, find(source, [searches[row] for row in alike]), strict=True):
             if isinstance(found, UsageError):
                 raise found

@@ -69,9 +69,9 @@ GIVE = """(way) => {
     [
         (
             {"mimeType": "text/plain", "name": "notes.txt"},
-            "notes.txt is not an image; choose a JPEG, PNG or WebP file",
+            "The file notes.txt is not an image; choose a JPEG, PNG or WebP file",
         ),
-        ({"buffer": b"x" * 6000}, "my dog.png has 6 KB; the service accepts at most 5 KB"),
+        ({"buffer": b"x" * 6000}, "The file my dog.png has 6 KB; the service accepts at most 5 KB"),
     ],
 )
 def test_what_cannot_be_searched_with_is_not_sent(

@@ -132,13 +132,13 @@ def search(
         raise UsageError(
             "give exactly one of --text, --image, --id, --code, --vector and --input to search with"
         )
+    query = _query(given, modality=modality)
     options = SearchOptions(
         target=_target(target),
         k=DEFAULT_K if count is None and radius is None else count,
         radius=radius,
         filter=_filter(condition),
     )
-    query = _query(given, modality=modality)
     with open_searcher(where, data=data, model=model, device=device) as searcher:
         (answer,) = search_many(searcher, [query], options)
     if html is not None:

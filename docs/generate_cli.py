@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from what the command line declares: `python docs/generate_cli.py`.
+"""Write docs/cli.md from what the command line declares: `python docs/generate_cli.py`.
 
 The text is built from names, help and defaults, not from the printed help, so that it does not
 change with the width of a terminal or the release of typer. A test compares the file with `render`.
@@ -56,7 +56,11 @@ def _sections(command: Any, name: str) -> Iterator[str]:
             yield from _sections(child, f"{name} {key}")
         return
     arguments = [each for each in command.params if each.param_type_name == "argument"]
-    options = [each for each in command.params if each.param_type_name == "option"]
+    options = [
+        each
+        for each in command.params
+        if each.param_type_name == "option" and not each.hidden  # former names
+    ]
     usage = " ".join([name, *map(_argument_name, arguments), *(["[OPTIONS]"] if options else [])])
     yield f"## {name}\n\n```text\n{usage}\n```\n\n{command.help}\n"
     if arguments:

@@ -98,3 +98,16 @@ def test_the_order_of_registration_can_be_kept() -> None:
         kinds.add(name, number)
     assert list(kinds) == ["zebra", "ant"]
     assert kinds.items() == [("zebra", 0), ("ant", 1)]
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+def test_an_entry_point_may_name_the_member_itself(
+    adopts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: Registry[object] = Registry("kind", group="proxyhash.test", adopts=adopts)
+    (tmp_path / "adopted.py").write_text("found = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("two", "adopted:found", "proxyhash.test")
+    monkeypatch.setattr(module, "entry_points", lambda *, group: [entry])
+    assert kinds.items() == ([("two", 2)] if adopts else [])
+    monkeypatch.delitem(sys.modules, "adopted", raising=False)

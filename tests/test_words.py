@@ -68,7 +68,7 @@ WORDS = [
     Word(r"no such thing|of another kind\b", "not found, unsupported"),
     Word(r"too much waits|not fit for work", "overloaded, problems found"),
     Word(r"everything that is (?:no|not a) query", "everything except the queries"),
-    Word(rf"\b(?:{_MANY}) an? (?:{_THING})\b(?! (?:has|is|was|took|at)\b)", "per item"),
+    Word(rf"\b(?:{_MANY}) an? (?:{_THING})\b(?! (?:has|is|was|took|at|sees)\b)", "per item"),
 ]
 
 READ = {".py", ".md", ".js", ".css", ".html", ".toml", ".sh", ".yaml", ".yml", ".cff", ""}
@@ -82,11 +82,31 @@ ALLOWED = {
     "src/proxyhash/index/store": [r"relabelled"],  # a value in databases of version 0.1.0
     "tests/index/store": [r"relabelled"],  # the same
     "src/proxyhash/networks": [r'"categories"'],  # a key of model.json since version 0.1.0
-    "src/proxyhash/service/web/index.html": [r"labelledby"],  # an attribute of HTML
+    "src/proxyhash/methods/dchml_plus.py": [r'"categories"'],  # the same
+    "src/proxyhash/data/manifest.py": [
+        r'"categor'
+    ],  # what columns of other people's tables are called
+    "src/proxyhash/data/readers/imagefolder.py": [r"categor"],  # the same
+    "src/proxyhash/datasets/scenes/captions.py": [r"a picture of"],  # a word of captions
+    "src/proxyhash/datasets/scenes/generate.py": [
+        r"} picture"
+    ],  # part of a seed: images depend on it
+    "src/proxyhash/service/web/index.html": [r"aria-labelledby"],  # a word of HTML
     "src/proxyhash/methods/label_codes.py": [r"bit_category"],  # a tensor of stored checkpoints
 }
 
-PENDING: tuple[str, ...] = ("src/proxyhash/", "docs/cli.md")
+PENDING: tuple[str, ...] = (
+    "docs/cli.md",
+    "src/proxyhash/cli/keys.py",
+    "src/proxyhash/cli/serve.py",
+    "src/proxyhash/client.py",
+    "src/proxyhash/codes/",
+    "src/proxyhash/data/",
+    "src/proxyhash/encoders/",
+    "src/proxyhash/index/",
+    "src/proxyhash/search/",
+    "src/proxyhash/service/",
+)
 """Places whose words have not been brought in line yet."""
 
 
@@ -128,7 +148,7 @@ def found_in(name: str, text: str) -> list[str]:
 
 def test_plain_words_are_used():
     names = tracked()
-    assert len(names) > 700 or PENDING
+    assert len(names) > (300 if PENDING else 500)
     found = [
         each
         for name in names

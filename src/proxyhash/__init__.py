@@ -3,8 +3,9 @@
     import proxyhash as ph
 
     model = ph.train(images=paths, texts=captions, labels=tags, bits=64)
-    index = ph.open_index("photos.index")
-    index.search(model.encode_texts(["two dogs in the snow"]), k=5, modality="image")
+    model.encode_texts(["two dogs in the snow"])
+    with ph.open_searcher("photos.index") as searcher:
+        searcher.search_text("two dogs in the snow", k=5)
 
 Every public name below is loaded when it is first used: importing `proxyhash` loads neither torch
 nor numpy. Errors derive from `ProxyhashError`; see `proxyhash.errors`.
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from proxyhash.index.engines import register_engine
     from proxyhash.methods import register_method
     from proxyhash.proxies.make_proxies import make_proxies
-    from proxyhash.search import Answer, Query
+    from proxyhash.search import Answer, Query, Searcher, SearchOptions, open_searcher, search_many
     from proxyhash.training.arrays import train
     from proxyhash.training.estimator import CrossModalHasher
 
@@ -53,6 +54,8 @@ __all__ = [
     "Protocol",
     "ProxyhashError",
     "Query",
+    "SearchOptions",
+    "Searcher",
     "Split",
     "__version__",
     "binarize",
@@ -61,6 +64,7 @@ __all__ = [
     "make_proxies",
     "mean_average_precision",
     "open_index",
+    "open_searcher",
     "pack",
     "parse_filter_text",
     "read_collection",
@@ -70,6 +74,7 @@ __all__ = [
     "register_method",
     "register_modality",
     "register_reader",
+    "search_many",
     "top_k",
     "train",
     "unpack",
@@ -90,6 +95,8 @@ _HOMES = {
     "Protocol": "evaluation",
     "ProxyhashError": "errors",
     "Query": "search",
+    "SearchOptions": "search",
+    "Searcher": "search",
     "Split": "data",
     "binarize": "codes",
     "create_index": "index",
@@ -97,6 +104,7 @@ _HOMES = {
     "make_proxies": "proxies.make_proxies",
     "mean_average_precision": "evaluation",
     "open_index": "index",
+    "open_searcher": "search",
     "pack": "codes",
     "parse_filter_text": "index",
     "read_collection": "data",
@@ -106,6 +114,7 @@ _HOMES = {
     "register_method": "methods",
     "register_modality": "data",
     "register_reader": "data.readers",
+    "search_many": "search",
     "top_k": "codes",
     "train": "training.arrays",
     "unpack": "codes",

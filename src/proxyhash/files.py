@@ -1,4 +1,4 @@
-"""Reading and writing files so that a crash leaves the old state readable."""
+"""Read and write files so that a crash leaves the old content readable."""
 
 from __future__ import annotations
 

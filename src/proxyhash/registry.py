@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         return member
 
     def remove(self, name: str) -> None:
-        """Remove a member, as tests do with their own."""
+        """Remove a member, such as one of a test."""
         del self._members[name]
 
     def __getitem__(self, name: str) -> T:
@@ -91,8 +91,9 @@ class Registry(Generic[T]):
         Raises:
             UsageError: "method is 'dchm'; it must be one of ... (did you mean 'dchml'?)".
         """
-        if name not in self._members:  # found without loading the rest where it is there already
-            self.load()
+        if name in self._members:  # no need to load the others
+            return self._members[name]
+        self.load()
         return self._members[check_option(self.noun, name, self._members)]
 
     def __contains__(self, name: object) -> bool:
@@ -117,16 +118,20 @@ class Registry(Generic[T]):
 
     def load(self) -> None:
         """Import every module that may hold members, once."""
-        with self._lock:
-            if self._loaded:
-                return
-            for name in self._modules:
-                _import(name)
-            for entry in entry_points(group=self.group):
-                found = entry.load()
-                if self._adopts and entry.name not in self._members:
-                    self._members[entry.name] = found
-            self._loaded = True
+        if not self._loaded:
+            with self._lock:
+                self._load()
+
+    def _load(self) -> None:
+        if self._loaded:  # by another thread meanwhile
+            return
+        for name in self._modules:
+            _import(name)
+        for entry in entry_points(group=self.group):
+            found = entry.load()
+            if self._adopts and entry.name not in self._members:
+                self._members[entry.name] = found
+        self._loaded = True
 
 
 def _import(name: str) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data import Modality
 
 
 class Counting(ImageDescriptor):

@@ -185,6 +185,7 @@ def test_a_bad_image_is_named(mobilenet: Path, tmp_path: Path) -> None:
         encoder.encode([Image.new("RGB", (9, 9)), bad])
 
 
+@pytest.mark.shared
 def test_minilm_follows_its_documented_recipe() -> None:
     folder = shared_path("models/all-MiniLM-L6-v2")
     texts = ("a dog runs", "Two dogs run through the snow.", "sea")
@@ -197,6 +198,7 @@ def test_minilm_follows_its_documented_recipe() -> None:
     assert found[0] @ found[1] > found[0] @ found[2]
 
 
+@pytest.mark.shared
 def test_mobilenet_knows_a_dog_from_a_boat() -> None:
     encoder = TransformersImageEncoder.from_source(shared_path("models/mobilenet_v2_1.0_224"))
     root = shared_path("data/flickr8k")

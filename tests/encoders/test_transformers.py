@@ -105,6 +105,7 @@ def test_images_that_come_out_in_different_sizes_are_refused(
         processor.pixels([processor.prepare(image) for image in images])
 
 
+@pytest.mark.shared
 def test_mobilenet_processor_gives_the_same_pixels_on_photos() -> None:
     photos = sorted(shared_path("data/flickr8k/images").iterdir())[:6]
     folder = shared_path("models/mobilenet_v2_1.0_224")

@@ -27,7 +27,7 @@ _BASE = 0.75 * GIB
 """A worker with torch, numba and the readers imported, before any data; measured 0.6 GiB."""
 
 _COPIES = 4
-"""Features of all items, of the train items, of one block, and what the allocator keeps."""
+"""Features of all items, of the training items, of one block, and what the allocator keeps."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def share_machine(
     while they are saved).
 
     Args:
-        processes: how many were asked for; None: one a core.
+        processes: how many were asked for; None: one per core.
         memory: GiB that all may take; None: three quarters of what is available now.
         features: bytes of the largest data set's features.
         parameters: bytes of the largest networks.

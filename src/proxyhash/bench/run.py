@@ -58,7 +58,7 @@ def fill_suite(
     Args:
         suite: what to measure.
         out: where the cells lie.
-        processes: workers side by side; None: one a core, as far as the memory goes.
+        processes: workers side by side; None: one per core, as far as the memory goes.
         memory: GiB that everything may take; None: three quarters of what is available.
         keep_models: keep the model folders of new cells (tens of MB each).
         rerun_changed: rerun finished cells whose configuration the suite changed.

@@ -113,7 +113,7 @@ def main() -> None:
     when the reader of the output has gone away.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is no failure
+        if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is not a failure
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

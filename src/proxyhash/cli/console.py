@@ -100,7 +100,7 @@ def table(
 T = TypeVar("T")
 
 PLAIN_SECONDS = 3.0
-"""Seconds between two progress lines where stderr is no terminal."""
+"""Seconds between two progress lines where stderr is not a terminal."""
 
 
 def track(steps: Iterable[T], description: str, total: int | None = None, /) -> Iterator[T]:
@@ -179,7 +179,7 @@ class _Bars:
             self._progress.advance(task)
 
     def remove(self, task: "TaskID") -> None:
-        """Take one bar away; a bar that was closed meanwhile is no fault."""
+        """Take one bar away; a bar that was closed meanwhile is not a fault."""
         if self._progress is None or task not in self._tasks:
             return
         self._tasks.discard(task)

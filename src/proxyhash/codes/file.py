@@ -47,7 +47,7 @@ class CodeFile:
     `has_{modality}`.
 
     Attributes:
-        ids: the items' ids, all different.
+        ids: the items' ids, unique.
         codes: packed codes by modality, uint8 (n, ceil(bits/8)); zero where `present` is False.
         present: bool (n,) by modality: which items have it; the same keys as `codes`.
         bits: the code length.
@@ -76,7 +76,7 @@ class CodeFile:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities there are codes of."""
+        """The modalities with codes, in the file's order."""
         return tuple(self.codes)
 
     def of(self, modality: str) -> Codes:
@@ -143,7 +143,7 @@ class CodeFile:
     def _check_ids(self) -> None:
         if len(set(self.ids)) != len(self.ids):
             twice = Counter(self.ids).most_common(1)[0][0]
-            raise DataError(f"field 'ids' holds {twice!r} twice; ids must be different")
+            raise DataError(f"field 'ids' holds {twice!r} twice; ids must be unique")
         try:
             "".join(self.ids).encode("utf-8")
         except UnicodeEncodeError:
@@ -198,7 +198,7 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
 
 
 def _modalities(names: Iterable[str]) -> list[str]:
-    """The modalities that the file has codes of or says who has them, in the file's order."""
+    """Return the modalities named by the fields of a file, in its order."""
     found = []
     for name in names:
         field = name.removesuffix(".npy")

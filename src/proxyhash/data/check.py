@@ -264,7 +264,7 @@ def _exists(path: Path) -> bool:
 
 
 def _alike(labels: Iterable[str]) -> Iterator[str]:
-    """Sentences on labels that are probably the same."""
+    """Yield a sentence for each group of labels that are probably the same."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for name in labels:
         groups[" ".join(name.casefold().split())].append(name)

@@ -50,7 +50,7 @@ class Collection:
 
     @property
     def root(self) -> Path:
-        """The folder that image paths start from."""
+        """The folder that relative paths start from."""
         return self.path.parent
 
     @cached_property
@@ -60,7 +60,7 @@ class Collection:
 
     @cached_property
     def positions(self) -> Mapping[str, int]:
-        """Each id's place among the items."""
+        """The position of each id among the items."""
         return {id_: position for position, id_ in enumerate(self.ids)}
 
     @cached_property
@@ -135,8 +135,9 @@ def _content(item: Item) -> str:
         item.sources.get("text"),
         sorted(item.labels),
     ]
-    others = {name: item.sources[name] for name in sorted(item.sources.keys() - _FIRST)}
-    return json.dumps([*content, others] if others else content)
+    if not item.sources.keys() <= _FIRST:
+        content.append({name: item.sources[name] for name in sorted(item.sources.keys() - _FIRST)})
+    return json.dumps(content)
 
 
 def _frozen(array: NDArray[np.bool_]) -> NDArray[np.bool_]:

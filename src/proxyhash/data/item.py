@@ -1,4 +1,4 @@
-"""One item, and how a record of a manifest becomes one."""
+"""Item: one record of a manifest, checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 
-__all__ = ["Item", "ItemError", "Modality", "item_from_record", "item_keys"]
+__all__ = ["Item", "ItemError", "item_from_record", "item_keys"]
 
 _MAX_ID = 512  # arrays of ids are as wide as the longest one
 
@@ -76,7 +76,8 @@ def _id(value: object) -> str:
 def _sources(record: Mapping[str, object]) -> dict[Modality, str]:
     sources = {}
     for name, kind in MODALITIES.items():
-        value = record.get(name)
+        if (value := record.get(name)) is None:
+            continue
         source = _path(kind, value) if kind.is_file else _optional_string(name, value)
         if source is not None:
             sources[name] = source

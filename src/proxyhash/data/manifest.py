@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
         name: [] for name, kind in MODALITIES.items() if not kind.is_file
     }
     strange_keys: Counter[tuple[str, str]] = Counter()
+    misspelt = lru_cache(1024)(_misspelt)  # most rows have the same keys
     for entry in reader.read(manifest):
         item = entry if isinstance(entry, Problem) else _item(entry)
         if isinstance(item, Problem):
@@ -126,7 +128,7 @@ def scan_manifest(path: Path | str, *, format: str | None = None) -> Scan:  # no
             continue
         items[item.id] = item
         assert isinstance(entry, Record)
-        strange_keys.update(_misspelt(entry.values.keys()))
+        strange_keys.update(misspelt(frozenset(entry.values)))
         for name, rows in blank.items():
             if name not in item.sources and entry.values.get(name) is not None:
                 rows.append(item.row)
@@ -166,7 +168,7 @@ def find_manifest(
         [READERS[check_option("format", format, READERS)]] if format else list(_by_precedence())
     )
     if not path.exists():
-        raise ManifestError(f"{path} does not exist; give a manifest file or the folder of one")
+        raise ManifestError(f"{path} does not exist; give a manifest file or its folder")
     manifest = _manifest_in(path, candidates) if path.is_dir() else path
     if format:
         return manifest, candidates[0]
@@ -183,7 +185,7 @@ def find_manifest(
 
 
 def _by_precedence() -> Iterable[Reader]:
-    """All readers, the project's own format first."""
+    """Return all readers, the native format first."""
     return [READERS["jsonl"], *(reader for name, reader in READERS.items() if name != "jsonl")]
 
 
@@ -218,15 +220,16 @@ def _item(record: Record) -> Item | Problem:
         return Problem(record.row, str(error))
 
 
-def _misspelt(keys: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Yield each unknown key with the missing key that it resembles."""
-    present, known = set(keys), item_keys()
+def _misspelt(present: frozenset[str]) -> list[tuple[str, str]]:
+    """Return each unknown key with the missing key that it resembles."""
+    known, found = item_keys(), []
     missing = [key for key in known if key not in present]
     for key in present.difference(known):
         meant = _OTHER_NAMES.get(key.lower())
         close = [meant] if meant else get_close_matches(key.lower(), missing, n=1, cutoff=0.8)
         if close and close[0] in missing:
-            yield key, close[0]
+            found.append((key, close[0]))
+    return found
 
 
 def _summary(scan: Scan) -> str:

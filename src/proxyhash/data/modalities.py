@@ -1,4 +1,4 @@
-"""The modalities that items may have: image and text here, others by registration."""
+"""Registry of the modalities that items may have: image, text, and others by registration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Modality: TypeAlias = str
 
 @dataclass(frozen=True, slots=True)
 class ModalityKind:
-    """One modality, by its words and by what a manifest holds for it.
+    """Modality: its names, and what a manifest holds for it.
 
     Attributes:
-        name: one of it, "image"; the manifest's key.
-        plural: several of it, "images".
+        name: the singular, "image"; also the manifest's key.
+        plural: the plural, "images".
         is_file: whether the manifest holds the path of a file, else the content itself.
     """
 
@@ -43,11 +43,11 @@ MODALITIES: Registry[ModalityKind] = Registry(
 def register_modality(
     name: Modality, *, plural: str | None = None, is_file: bool = False
 ) -> ModalityKind:
-    """Register a modality, so that manifests may have a key of that name; return it.
+    """Register a modality, so that manifests may have a key of that name, and return it.
 
     Args:
         name: lower-case letters, digits and _; it becomes part of keys such as "audio_codes".
-        plural: what several are called; by default the name with an "s".
+        plural: the plural; by default the name with an "s".
         is_file: whether the manifest holds the path of a file, else the content itself.
 
     Raises:

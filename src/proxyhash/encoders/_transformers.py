@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import Modality
 
 __all__ = [
     "Backbone",

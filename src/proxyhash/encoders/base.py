@@ -51,7 +51,7 @@ class Features:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns items of one modality into feature vectors; frozen: encoding changes nothing about it.
+    """Encoder of one modality into feature vectors; frozen: encoding does not change it.
 
     Attributes:
         kind: the name it is registered under and `load_encoder` finds it by.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import Modality
 
 __all__ = ["WEIGHTINGS", "BagOfWords"]
 

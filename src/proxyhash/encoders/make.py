@@ -104,9 +104,13 @@ def _of_modality(encoder: BatchEncoder, spec: str, kind: ModalityKind) -> BatchE
 
 
 def _fitting(modality: Modality) -> str:
-    """The encoders of a modality, as the end of a sentence."""
-    names = [name for name, encoder in ENCODERS.items() if modality in encoder.modalities]
+    """Return the encoders of a modality, as the end of a sentence."""
+    names = _names(modality)
     return f"{', '.join(names)} do{'es' if len(names) == 1 else ''}"
+
+
+def _names(modality: Modality) -> list[str]:
+    return [name for name, encoder in ENCODERS.items() if modality in encoder.modalities]
 
 
 def _check_spelling(spec: str, folder: Path, modality: Modality) -> None:
@@ -119,5 +123,5 @@ def _check_spelling(spec: str, folder: Path, modality: Modality) -> None:
     if spec.startswith((".", "/", "~")) or "\\" in spec or spec.count("/") > 1 or not spec.strip():
         raise UsageError(
             f"{modality} encoder {spec!r}: no such folder; give a folder with a transformers "
-            f"model, a hub id, or one of {', '.join(ENCODERS)}"
+            f"model, a hub id, or one of {', '.join(_names(modality))}"
         )

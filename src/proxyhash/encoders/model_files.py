@@ -13,7 +13,7 @@ from proxyhash.files import write_atomic
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import Modality
 
 __all__ = ["ModelFiles", "TextRecipe", "find_model"]
 

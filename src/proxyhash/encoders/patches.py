@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import Modality
 
 __all__ = ["CONTRAST", "PatchFeatures", "PatchVocabulary", "learn_vocabulary", "normalized"]
 

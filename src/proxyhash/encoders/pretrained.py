@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from proxyhash.data.item import Modality
+    from proxyhash.data.modalities import Modality
     from proxyhash.encoders._transformers import Backbone
 
 __all__ = ["CPU_BATCH", "ImageNetwork", "TransformersImageEncoder", "TransformersTextEncoder"]

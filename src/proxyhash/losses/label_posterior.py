@@ -17,7 +17,7 @@ def label_posterior(logits: Float[Tensor, "n c"], labels: Float[Tensor, "n c"]) 
         L = (1/n) sum_i sum_c softplus(z_ic) - y_ic z_ic
 
     Args:
-        logits: z, one a class.
+        logits: z, one per class.
         labels: y, in [0, 1]; mixed items have shares of labels. Items without any are left out.
 
     0, with a graph behind it, without items that have labels.

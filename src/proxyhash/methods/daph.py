@@ -268,7 +268,7 @@ def learn_data_proxies(
     optimizer = torch.optim.Adam(
         [*class_network.parameters(), *networks.parameters()], lr=learning_rate
     )
-    categories = torch.eye(count, device=device)
+    classes = torch.eye(count, device=device)
     usable = {m: train.labeled(m) for m in train.modalities}
     for _ in track(range(epochs), "first stage"):
         for index in torch.split(torch.randperm(len(train)).to(device), batch_size):
@@ -278,7 +278,7 @@ def learn_data_proxies(
                 labels = train.labels[rows]
                 items.append((networks[modality](train.features[modality][rows], labels), labels))
             loss = first_stage_loss(
-                normalize(class_network(categories)),
+                normalize(class_network(classes)),
                 items,
                 gamma=gamma,
                 sigma=sigma,
@@ -294,7 +294,7 @@ def learn_data_proxies(
             m: sign(networks[m](features, train.labels)) * usable[m][:, None]
             for m, features in train.features.items()
         }
-        return DataProxies(sign(class_network(categories)), codes)
+        return DataProxies(sign(class_network(classes)), codes)
 
 
 def _two_layers(dim_in: int, hidden: int, dim_out: int, *, dropout: float) -> nn.Sequential:

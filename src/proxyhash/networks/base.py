@@ -98,7 +98,7 @@ class Network(nn.Module, ABC):
         """The `config` as a model stores it, with the kind under "kind".
 
         The two kinds of version 0.1.0 have no such key, so that their models keep their
-        fingerprints; the number of categories in the config tells them apart.
+        fingerprints; the number under "categories" in the config tells them apart.
         """
         named = {} if self.kind in _UNNAMED_KINDS else {"kind": self.kind}
         return named | self.config

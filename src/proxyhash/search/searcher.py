@@ -121,7 +121,7 @@ class Searcher:
         Raises:
             NoEncoderError: it has none.
         """
-        found = self.encoders.get(modality)
+        found = self.model.encoder(modality)
         if found is None:
             has = " and ".join(self.encoders) or "none"
             raise NoEncoderError(

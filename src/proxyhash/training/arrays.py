@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from proxyhash.data import MODALITIES
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_atomic, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.progress import Track, silent
-from proxyhash.training.config import read_config
+from proxyhash.training.config import current_keys, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.run import train as train_run
 
@@ -48,6 +49,7 @@ def train(
     *,
     images: Sequence[str | os.PathLike[str] | None] | ArrayLike | None = None,
     texts: Sequence[str | None] | ArrayLike | None = None,
+    sources: Mapping[Modality, Any] | None = None,
     labels: ArrayLike | Sequence[Sequence[str | int]] | None = None,
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
@@ -71,6 +73,7 @@ def train(
         images: paths of image files (None for an item without an image), or features, float
             (n, d), where a row of NaN stands for an item without an image.
         texts: strings (None for an item without a text), or features, float (n, d).
+        sources: the same for other registered modalities, by name.
         labels: multi-hot, 0/1 or bool (n, C); or the class of each item, as numbers or names (n,);
             or a list of the classes of each item, as numbers or names.
         ids: one distinct name per item; the row numbers by default.
@@ -85,8 +88,8 @@ def train(
         track: wraps what takes long, to draw a bar: called with an iterable, what it does, and
             how many steps it has or None; yields the steps.
         cache: where features are kept between runs; by default the user's cache.
-        options: further keys of `proxyhash.training.TrainConfig`, such as `epochs`, `seed`,
-            `image_encoder` and `text_encoder`.
+        options: further keys of `proxyhash.training.TrainConfig`, such as `epochs`, `seed` and
+            `encoders={"image": "patches"}`; `image_encoder` and `text_encoder` work as well.
 
     Raises:
         UsageError: "images has 100 items and labels 99; ...", an option cannot be used, or `out`
@@ -104,7 +107,10 @@ def train(
         >>> model.encode_texts(["a red thing"]).shape
         (1, 2)
     """
-    given = {"images": images, "texts": texts, "labels": labels, "ids": ids, "classes": classes}
+    given = {
+        "images": images, "texts": texts, "sources": sources,
+        "labels": labels, "ids": ids, "classes": classes,
+    }  # fmt: skip
     arrays = [name for name, value in given.items() if value is not None]
     if (data is None) == (not arrays):
         both = f"data and {', '.join(arrays)} were" if arrays else "neither was"
@@ -121,17 +127,24 @@ def train(
         if data is None:
             if not (resume and folder.config.exists()):
                 folder.check(overwrite=overwrite)
-            sources: dict[Modality, Any] = {"image": images, "text": texts}
-            encoders = _write_inputs(
-                folder.inputs, sources, labels=labels, ids=ids, classes=classes
+            by_name = {"image": images, "text": texts, **(sources or {})}
+            files = _write_inputs(
+                folder.inputs,
+                {modality: source for modality, source in by_name.items() if source is not None},
+                labels=labels,
+                ids=ids,
+                classes=classes,
             )
-            clashing = [key for key in encoders if key in options]
+            absent = {modality: "none" for modality, source in by_name.items() if source is None}
+            encoders = dict(current_keys(options).get("encoders", {}))
+            clashing = [modality for modality in files if modality in encoders]
             if clashing:
                 raise UsageError(
-                    f"{clashing[0]} was given, but the features are at hand; leave it out, or "
-                    "pass paths or strings to be encoded"
+                    f"an encoder of {clashing[0]}s was given, but so are their features; leave it "
+                    "out, or pass what is to be encoded"
                 )
-            data, options = folder.inputs, {**options, **encoders}
+            options = {**current_keys(options), "encoders": {**absent, **encoders, **files}}
+            data = folder.inputs
         config = read_config(
             {"data": str(data), "out": str(out), "bits": bits, "method": method, **options}
         )
@@ -159,8 +172,7 @@ def _write_inputs(
     ids: Sequence[str] | None,
     classes: Sequence[str] | None,
 ) -> dict[str, str]:
-    """Write manifest and feature files; return the encoders that read the latter, by option."""
-    sources = {modality: source for modality, source in sources.items() if source is not None}
+    """Write manifest and feature files; return the encoders that read the latter, by modality."""
     if labels is None:
         raise UsageError(
             "labels are missing; pass a multi-hot array (n, classes), or the classes of each item "
@@ -168,9 +180,10 @@ def _write_inputs(
         )
     for modality, source in sources.items():
         if isinstance(source, (str, bytes)):
-            raise UsageError(f"{modality}s is a single string; pass a list with one entry per item")
+            name = MODALITIES[modality].plural
+            raise UsageError(f"{name} is a single string; pass a list with one entry per item")
     names = _label_names(labels, classes)
-    lengths = {f"{modality}s": len(source) for modality, source in sources.items()}
+    lengths = {MODALITIES[modality].plural: len(source) for modality, source in sources.items()}
     lengths["labels"] = len(names)
     if ids is not None:
         lengths["ids"] = len(ids)
@@ -186,7 +199,7 @@ def _write_inputs(
     features: dict[Modality, NDArray[np.float32]] = {}
     for modality, source in sources.items():
         if _are_features(source):
-            features[modality] = _feature_array(source, f"{modality}s")
+            features[modality] = _feature_array(source, MODALITIES[modality].plural)
             continue
         for row, value in enumerate(source):
             if value is not None:
@@ -200,7 +213,7 @@ def _write_inputs(
         name = f"proxyhash_{made}_features.npy"
         with write_atomic(folder / name) as path:
             np.save(path, values)
-        encoders[f"{made}_encoder"] = f"features:{name}"
+        encoders[made] = f"features:{name}"
     return encoders
 
 
@@ -226,13 +239,18 @@ def _feature_array(source: Any, name: str) -> NDArray[np.float32]:
 
 
 def _written(value: Any, modality: Modality, row: int) -> str:
-    """Return a path or text as the manifest has it; paths from here become absolute."""
-    if modality == "text" and isinstance(value, str):
-        return value
-    if modality != "text" and isinstance(value, (str, os.PathLike)):
-        return str(Path(value).expanduser().absolute())
-    expected = "a string" if modality == "text" else "a path"
-    raise DataError(f"{modality} {row} is a {type(value).__name__}; {expected} or None is expected")
+    """Return a source as the manifest has it; paths from here become absolute."""
+    if MODALITIES[modality].is_file:
+        if isinstance(value, (str, os.PathLike)):
+            return str(Path(value).expanduser().absolute())
+        expected = "a path"
+    else:
+        if isinstance(value, str):
+            return value
+        expected = "a string"
+    raise DataError(
+        f"{modality} {row} has the type {type(value).__name__}; {expected} or None is expected"
+    )
 
 
 def _label_names(labels: Any, classes: Sequence[str] | None) -> list[list[str]]:

@@ -18,7 +18,7 @@ from proxyhash.index.store import Store
 from .crash_writer import operations
 from .model import BITS, Model, stored
 
-KILLS = 100
+KILLS = 40
 
 
 def apply(model: Model, operation) -> None:

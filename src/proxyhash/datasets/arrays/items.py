@@ -97,8 +97,8 @@ def read_items(part: str, slots: Mapping[str, Variable]) -> Items:
 def same_items(part: Items, database: Items) -> list[int] | None:
     """Return where in the database each item of a part is, None unless all of them are in it.
 
-    Many files have the train items twice, for the database holds them too. Items are the same where
-    all that is known of them is; each is found once.
+    Many files have the training items twice, for the database holds them too. Items are the same
+    where all that is known of them is; each is found once.
     """
     places: dict[bytes, list[int]] = {}
     for position, key in reversed(list(enumerate(_keys(database)))):
@@ -144,11 +144,11 @@ def part_items(where: str, lists: Mapping[Part, NDArray[np.int64]], items: int) 
     """Return the parts that index lists name.
 
     Lists count from 0 where a 0 is in one of them, else from 1, as the loaders of the literature
-    do. Train items are mostly database items as well, and are called train. Where there is a
+    do. Training items are mostly database items as well, and are called train. Where there is a
     database list, items that are in no list are left out: they are not part of that protocol.
 
     Raises:
-        DataError: a number is out of range, is listed twice, or queries are train items too.
+        DataError: a number is out of range, is listed twice, or queries are training items too.
     """
     every = np.concatenate([np.zeros(0, np.int64), *lists.values()])
     base = 0 if every.size and every.min() == 0 else 1

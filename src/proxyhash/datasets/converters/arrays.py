@@ -53,7 +53,7 @@ def _read(path: Path, options: ConvertOptions) -> Source:
     """Return the items of all parts: queries, train, validation and database, or all in one.
 
     Images are in an array, or are files that strings name, looked for in `options.images`, in the
-    data set's folder and in the folder `images` there. Train items that the database has too are
+    data set's folder and in the folder `images` there. Training items that the database has too are
     taken once, and called train.
 
     Raises:

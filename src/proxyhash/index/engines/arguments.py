@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeRows", "SearchArguments", "check_known", "frozen", "read_search"]
 
-NO_MASK: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
-NO_ORDER: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
-
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a read-only view: kernels are compiled once for it, mapped from a file or not."""
@@ -28,6 +25,10 @@ def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = (array if whole else np.require(array, requirements=["C", "A"])).view(np.ndarray)
     view.setflags(write=False)
     return view
+
+
+NO_MASK: npt.NDArray[np.bool_] = frozen(np.empty(0, np.bool_))
+NO_ORDER: npt.NDArray[np.uint64] = frozen(np.empty(0, np.uint64))
 
 
 class CodeRows:
@@ -94,6 +95,10 @@ class SearchArguments:
     def limited(self) -> bool:
         """Whether k may cut anything off."""
         return self.k < self.allowed
+
+    def of(self, queries: npt.NDArray[np.int64]) -> SearchArguments:
+        """Return the same search for some of its queries, given by their places."""
+        return replace(self, query=frozen(self.query[queries]))
 
 
 def read_search(

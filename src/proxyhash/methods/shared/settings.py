@@ -37,7 +37,7 @@ def read_settings(kind: type[S], values: Mapping[str, Any], *, owner: str = "") 
     Raises:
         UsageError: "unknown setting 'learning_rat'; did you mean 'learning_rate'?" or
             "setting bits is 0: input should be greater than or equal to 1"; every wrong
-            setting is named, one a line.
+            setting is named, one per line.
     """
     try:
         return kind.model_validate(dict(values))

@@ -7,7 +7,6 @@ that has it, and a query whose buckets would take longer than a scan is answered
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -136,11 +135,9 @@ class MultiIndexEngine:
         parts = [(np.flatnonzero(kept), found)]
         given_up, cut = np.flatnonzero(sizes == GAVE_UP), np.flatnonzero(sizes > size)
         if given_up.size:
-            parts.append((given_up, scan(self._rows, replace(given, query=given.query[given_up]))))
+            parts.append((given_up, scan(self._rows, given.of(given_up))))
         if cut.size:
-            parts.append(
-                (cut, self._within(replace(given, query=given.query[cut]), probe, sizes[cut]))
-            )
+            parts.append((cut, self._within(given.of(cut), probe, sizes[cut])))
         return join_queries(parts)
 
     def _probe(

@@ -34,7 +34,7 @@ BLOCK = 1 << 18
 
 @dataclass(frozen=True)
 class LogitGroups:
-    """Where learned codes are drawn: the mean of each image's group, and the noise around it.
+    """Distribution of learned codes: the mean of each image's group, and the noise around it.
 
     Attributes:
         means: (G, K).

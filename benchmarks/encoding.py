@@ -1,19 +1,19 @@
-"""How fast images are encoded from files, beside the bare model on tensors that lie ready.
+"""Images encoded per second from files, compared with the bare model on tensors in memory.
 
     python benchmarks/encoding.py ../shared
     python benchmarks/encoding.py ../shared --images 128 --repeats 3 --json
 
-Three ways through the same MobileNetV2 on the same cores, taken in turn so that whatever else the
-machine does meets all of them:
+Three ways through the same MobileNetV2 on the same cores, alternating, so that other load on the
+machine affects all of them:
 
 * *bare, one batch over all cores*: `module(pixels)` with torch's own threads, the usual way;
 * *bare, two images per core*: the same on two images at a time, a stream for each core;
 * *from files*: `encoder.encode(paths)`: reading, decoding, resizing, and the model as before, but
   recorded, so that the streams do not wait for each other in the interpreter.
 
-The ratios are medians over the repeats; each is taken within a repeat. Processor time is given too,
-because on a machine that others use as well it says more than the clock. Decoding alone is what one
-core takes to open and resize an image.
+The ratios are medians over the repeats; each is taken within a repeat. Processor time is reported
+too, which is more reliable than the clock on a shared machine. Decoding alone is the time of one
+core to open and resize an image.
 """
 
 from __future__ import annotations

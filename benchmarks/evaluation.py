@@ -1,11 +1,11 @@
-"""How fast mAP@all is, beside a plain numpy loop, and how much memory it takes.
+"""Time and memory of mAP@all, compared with a plain numpy loop.
 
     python benchmarks/evaluation.py                      # 5,000 queries x 118,000 items x 64 bits
     python benchmarks/evaluation.py --queries 500 --loop-queries 50 --json
 
-Random codes and labels of 80 classes (2.9 an item, as in MS COCO). Each figure is measured in a
-process of its own, after a warm-up that loads the compiled kernels, and its peak memory is what the
-process took at most beyond its inputs (Linux only). The loop sorts each query's distances with a
+Random codes and labels of 80 classes (2.9 per item, as in MS COCO). Each figure is measured in a
+separate process, after a warm-up that loads the compiled kernels, and its peak memory is what
+the process needs beyond its inputs (Linux only). The loop sorts each query's distances with a
 stable argsort, as released code does; it is timed on some of the queries and scaled to all of them,
 and must give the same mAP as this package's stable ties.
 """

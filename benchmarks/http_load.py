@@ -1,4 +1,4 @@
-"""A small HTTP client that costs next to nothing, so that the service is what is measured."""
+"""A minimal HTTP client for load tests, cheap enough that the service is what is measured."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BOUNDARY = b"8f3a0c55e1"
 
 @dataclass
 class Load:
-    """What came back.
+    """Answers to a load.
 
     Attributes:
-        seconds: how long the load lasted.
+        seconds: duration of the load.
         times: of the answers, in seconds.
-        statuses: how many answers of each status; 0 for connections that broke.
+        statuses: number of answers by status; 0 for broken connections.
     """
 
     seconds: float = 0.0

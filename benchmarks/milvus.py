@@ -1,4 +1,4 @@
-"""How fast a Milvus index takes items and answers, beside a scan of the same codes in this process.
+"""Speed of a Milvus index, written and searched, beside a scan of the same codes in this process.
 
     python benchmarks/milvus.py codes.db --items 200000
     python benchmarks/milvus.py http://127.0.0.1:19530 --items 1000000 --engine BIN_IVF_FLAT --json

@@ -1,4 +1,4 @@
-"""How fast exact search is beside FAISS, on random, clustered and learned codes.
+"""Speed of exact search beside FAISS, on random, clustered and learned codes.
 
     python benchmarks/search.py --run RUN                          # every table of performance.md
     python benchmarks/search.py --run RUN --curve docs/images/search.png   # and the plot

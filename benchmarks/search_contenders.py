@@ -1,4 +1,4 @@
-"""Who takes part in benchmarks/search.py: this package's engines, and FAISS's binary indexes.
+"""Contenders of benchmarks/search.py: this package's engines, and FAISS's binary indexes.
 
 FAISS is called directly, without this package's own classes around it. `recall` is the share of
 answers that are as near as the true k-th neighbor, so that ties count for it.
@@ -47,7 +47,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be searched: codes, queries, k and the threads."""
+    """A task for a contender: codes, queries, k and the threads."""
 
     codes: Codes
     queries: Codes

@@ -1,17 +1,17 @@
-"""How fast a service answers, asked over loopback by another process.
+"""Latency and throughput of a service, measured over loopback by another process.
 
-    python benchmarks/serving.py RUN                       # a look in some two minutes
+    python benchmarks/serving.py RUN                       # quick, about two minutes
     python benchmarks/serving.py RUN --mixed 600 --json    # the record: ten minutes of mixed load
 
 RUN is a run folder of `proxyhash train` with a bag of words and an image encoder: its model
 encodes, and its collection gives texts and images. The index has `--items` random codes.
 
-Text search comes at a fixed rate whether or not earlier answers are there, and its time counts
-from when a request was due, so that a service that stalls cannot hide it. The others ask as fast
-as answers come, from several clients at once. The image search is held against the encoder's own
-rate: the same images through `encode_images` in a process of its own, in turn with the service,
-`--rounds` times; the share is the median over the rounds. Server and clients share the machine: the
-load average stands beside the figures.
+Text searches are sent at a fixed rate whether or not earlier answers have arrived, and latency is
+measured from when a request was due, so that a stall of the service counts. The other requests are
+sent as fast as answers arrive, by several clients. Image search is compared with the encoder's own
+rate: the same images through `encode_images` in a separate process, alternating with the service,
+`--rounds` times; the share is the median over the rounds. Server and clients share the machine; the
+load average is reported too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast the durable store is written, opened, searched and changed.
+"""Speed of the durable store: written, opened, searched and changed.
 
     python benchmarks/store.py                      # 1,000,000 items, images and texts of 64 bits
     python benchmarks/store.py --items 10000000 --json

@@ -1,14 +1,14 @@
 r"""Seconds per training run from cached features: the epochs alone, and the whole run.
 
-    python benchmarks/training.py                                # drawn features, sizes of flickr8k
+    python benchmarks/training.py                               # random features, sizes of flickr8k
     python benchmarks/training.py ../shared/data/flickr8k --bits 16 64 --threads 1 2 \
         --image-encoder ../shared/models/mobilenet_v2_1.0_224
 
-Without a collection, features and labels are drawn at random: 7,957 items, 1,280 image and 2,000
+Without a collection, features and labels are random: 7,957 items, 1,280 image and 2,000
 text features, 25 classes, two labels per item. With one, features are encoded (or found in the
 cache) before the clock starts. The whole run counts reading, the features from the cache, training
 with validation and a checkpoint after every epoch, and writing and evaluating the codes. Each run
-is a process of its own, so that threads and compiled kernels start fresh.
+is a separate process, so that threads and compiled kernels start fresh.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def time_run(values: dict[str, Any]) -> dict[str, float]:
 def main() -> None:
     """Time every combination and print a table, or JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", nargs="?", help="collection; drawn at random by default")
+    parser.add_argument("data", nargs="?", help="collection; random features by default")
     parser.add_argument("--image-encoder", default="descriptor")
     parser.add_argument("--text-encoder", default="bow")
     parser.add_argument("--methods", nargs="+", default=["dchml", "psldh", "dcmh"])

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
+import proxyhash as ph
 from proxyhash.codes import CodeFile
 from proxyhash.data import MODALITIES, read_collection, register_modality
 from proxyhash.encoders import ENCODERS, BatchEncoder, EncoderRequest, register_encoder
 from proxyhash.encoders.folder import write_settings
+from proxyhash.errors import UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.search import Query, open_searcher
 from proxyhash.training import read_config
 from proxyhash.training.history import read_history
+from proxyhash.training.prepare import prepare
 from tests.training.runs import rewrite
 
 if TYPE_CHECKING:
@@ -101,6 +104,15 @@ def test_the_manifest_names_the_modality(data: Path) -> None:
     assert set(collection.sources("melody")[0] or "") <= {*NOTES, " "}
 
 
+def test_a_modality_without_an_encoder_is_not_skipped_silently(data: Path, tmp_path: Path) -> None:
+    config = read_config({"data": str(data), "out": str(tmp_path / "run"), "query": 30})
+    with pytest.raises(UsageError, match=r"items of .* have a melody.*--encoder melody=none"):
+        prepare(config)
+    short = {"data": "d", "out": "o", "melody_encoder": "none", "melody_learning_rate": 0.1}
+    assert read_config(short).modalities == ("image", "text")
+    assert read_config(short).learning_rates == {"melody": 0.1}
+
+
 def test_training_validates_and_evaluates_every_direction(run: Path, data: Path) -> None:
     names = ("image", "text", "melody")
     metrics = json.loads((run / "metrics.json").read_text())
@@ -181,3 +193,20 @@ def test_the_command_line_evaluates_encodes_and_indexes_and_a_melody_asks(
         assert sum(bool(wanted & set(rows[hit.id].labels)) for hit in answer.hits) >= 3
         back = searcher.search("a boat", target="melody", k=180)
         assert all(rows[hit.id].sources.get("melody") for hit in back.hits)
+
+
+def test_it_trains_on_arrays(scenes: Collection) -> None:
+    labels = [sorted(item.labels) for item in scenes.items]
+    melodies = [" ".join(NOTES[scenes.classes.index(each) % 14] for each in row) for row in labels]
+    model = ph.train(
+        images=np.random.default_rng(0).normal(size=(len(labels), 4)),
+        sources={"melody": melodies},
+        labels=labels,
+        encoders={"melody": NoteCounts.kind},
+        bits=16,
+        epochs=1,
+        hidden=[4],
+        threads=1,
+    )
+    assert model.modalities == ("image", "melody")
+    assert model.encode(["C D"], modality="melody").shape == (1, 2)

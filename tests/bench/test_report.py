@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,25 @@ def test_table_figures_are_those_of_the_metrics(filled):
                 assert float(rows[name][f"{key}_mean"]) == pytest.approx(sum(values) / 2)
                 spread = statistics.stdev(values)
                 assert float(rows[name][f"{key}_deviation"]) == pytest.approx(spread)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown", "heading"),
+    [
+        (["image_to_text", "image_to_image"], ["image_to_text"], "literature I→T"),
+        (["audio_to_image", "audio_to_audio"], ["audio_to_image"], "literature audio → image"),
+        (["audio_to_audio"], ["audio_to_audio"], "literature audio → audio"),
+    ],
+)
+def test_directions_are_those_that_were_measured(filled, names, shown, heading):
+    path, out, _ = filled
+    suite = read_suite(path)
+    results = read_results(suite, cells_of(suite, out))
+    maps = {"map": dict.fromkeys(names, 0.5)}
+    measured = [replace(each, metrics={**each.metrics, **maps}) for each in results.measured]
+    results = replace(results, measured=tuple(measured))
+    assert results.directions("scenes") == shown
+    assert heading in table_markdown(results, "scenes").splitlines()[0]
 
 
 def test_the_best_of_each_column_is_bold(filled):

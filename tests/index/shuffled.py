@@ -89,7 +89,7 @@ class ShuffledIndex(Index):
         cls, uri: str, *, write: bool = False, bits: int | None = None, model: str | None = None
     ) -> ShuffledIndex:
         if not cls.exists(uri):
-            raise UsageError(f"there is no index at {uri}; make one first")
+            raise UsageError(f"there is no index at {uri}; create one first")
         index = cls(uri)
         check_codes_of(
             uri, bits=index.bits, model=index.model, wanted_bits=bits, wanted_model=model

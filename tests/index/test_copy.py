@@ -183,7 +183,10 @@ def test_the_uri_says_what_an_index_is(tmp_path) -> None:
     with pytest.raises(UsageError, match=r"index scheme is 'ftp'; it must be one of \.db, file"):
         open_index("ftp://host/index")
     assert not index_exists(str(tmp_path / "new"))
-    with pytest.raises(UsageError, match=r"token: no such option of .*new \(file\); there is"):
+    with pytest.raises(
+        UsageError,
+        match=r"token: no such option.*are engine, salvage",
+    ):
         open_index(str(tmp_path / "new"), token="x")
     with pytest.raises(UsageError, match="engine is 'BIN_FLAT'; it must be one of"):
         create_index(str(tmp_path / "new"), bits=8, modalities=("image",), engine="BIN_FLAT")

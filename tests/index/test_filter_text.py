@@ -148,7 +148,7 @@ def test_depth_and_length_are_limited() -> None:
 
 @pytest.mark.parametrize("text", ["{", "{'a': 1}", '{"a": 1} x', '{"a":' * 100_000])
 def test_json_that_is_none(text: str) -> None:
-    with pytest.raises(UsageError, match="the filter starts as JSON, but is none"):
+    with pytest.raises(UsageError, match="the filter starts like JSON, but is not JSON"):
         parse_filter_text(text)
 
 

@@ -78,7 +78,7 @@ def test_a_text_without_a_code_is_encoded(writer: TestClient, built: Built) -> N
         ({"id": "x", "text": "xyzzy"}, "knows no word"),
         ({"id": "x", "text": ""}, "the text is empty"),
         ({"id": "", "codes": {"text": "00ff"}}, "id"),
-        ({"id": "x\0", "codes": {"text": "00ff"}}, "zero character"),
+        ({"id": "x\0", "codes": {"text": "00ff"}}, "null character"),
         ({"id": "x" * 513, "codes": {"text": "00ff"}}, "id"),
         ({"id": "x", "codes": {"sound": "00ff"}}, "'sound'; the index has"),
         ({"id": "x", "codes": {"text": "00"}}, "codes of this index have 16"),

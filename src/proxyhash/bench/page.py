@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
-from proxyhash.bench.tables import COLUMNS, heading, table_rows
+from proxyhash.bench.tables import columns_of, heading, table_rows
 from proxyhash.evaluation.report import direction_words
 from proxyhash.search.page import render_document
 
@@ -128,7 +128,7 @@ def _facts(first: Measured, classes: Sequence[str]) -> str:
 
 
 def _figures_table(results: Results, name: str) -> str:
-    columns = [heading(*column) for column in COLUMNS]
+    columns = [heading(*column) for column in columns_of(results, name)]
     lines, bits = [], None
     for row in table_rows(results, name):
         cells = [_number(row["bits"]), f'<td class="name">{escape(row["method"])}</td>']

@@ -196,12 +196,12 @@ def _finish(canvas: Any, axes: Any, results: Results, data: str, title: str) -> 
 
 
 def _ranked(results: Results, data: str) -> list[str]:
-    """The methods by their mean mAP over both directions and all code lengths, best first."""
+    """The methods by their mean mAP over all directions and code lengths, best first."""
 
     def score(name: str) -> float:
         found = [
             results.spread("literature", direction, data=data, method=name, bits=bits)
-            for direction in ("image_to_text", "text_to_image")
+            for direction in results.directions(data)
             for bits in results.suite.bits
         ]
         return float(np.mean([each.mean if each else 0.0 for each in found]))

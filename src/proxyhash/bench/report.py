@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from proxyhash.bench.page import render_report
 from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, png_bytes
-from proxyhash.bench.results import CROSS_MODAL
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
@@ -79,7 +78,7 @@ def _draw(
 ) -> list[tuple[str, str]]:
     """Write the plots of a data set as PNG; return them as SVG with their captions."""
     drawn = []
-    for direction in CROSS_MODAL:
+    for direction in results.directions(name):
         for stem, draw, caption in (
             ("bits", bits_figure, "mAP@all by code length; bars: one deviation over the seeds."),
             (

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from proxyhash.bench.cell import Cell
     from proxyhash.bench.suite import Suite
 
-__all__ = ["CROSS_MODAL", "GALLERIES", "Measured", "Results", "read_results"]
+__all__ = ["GALLERIES", "Measured", "Results", "read_results"]
 
 GALLERIES = ("literature", "strict")
-CROSS_MODAL = ("image_to_text", "text_to_image")
-"""The directions that the tables show; the cells have all four."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Measured:
     def map(self, gallery: str, direction: str) -> float | None:
         """Return the mAP; None where the gallery is empty or no query counts."""
         part = self.metrics if gallery == "literature" else self.metrics["strict"]
-        value: float | None = part["map"][direction] if part else None
+        value: float | None = part["map"].get(direction) if part else None
         return value
 
     def average_precision(self, gallery: str, direction: str) -> npt.NDArray[np.float32] | None:
@@ -86,6 +84,13 @@ class Results:
     suite: Suite
     measured: tuple[Measured, ...]
     expected: int
+
+    def directions(self, data: str) -> list[str]:
+        """Return the directions that the tables show: between modalities, if there are several."""
+        measured = [each for each in self.measured if each.cell.data == data]
+        names = dict.fromkeys(name for each in measured for name in each.metrics["map"])
+        across = [name for name in names if len(set(name.split("_to_"))) > 1]
+        return across or list(names)
 
     def of(self, *, data: str, method: str, bits: int) -> list[Measured]:
         """Return the seeds of one row of a table, in order."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.bench.results import CROSS_MODAL, GALLERIES
+from proxyhash.bench.results import GALLERIES
 from proxyhash.evaluation.report import Spread, paired_difference
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Comparison:
         data: the data set.
         bits: the code length.
         gallery: "literature" or "strict".
-        direction: "image_to_text" or "text_to_image".
+        direction: such as "image_to_text".
         method: ours.
         baseline: the other method with the largest mean mAP over the seeds.
         seeds: mean and deviation of the differences in mAP, each seed with itself.
@@ -56,7 +56,7 @@ def compare(results: Results, data: str) -> list[Comparison]:
     found = []
     for bits in results.suite.bits:
         for gallery in GALLERIES:
-            for direction in CROSS_MODAL:
+            for direction in results.directions(data):
                 baseline = results.leader(
                     gallery, direction, data=data, bits=bits, among=results.baselines
                 )

@@ -6,8 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.results import CROSS_MODAL, GALLERIES
-from proxyhash.evaluation.report import markdown_table, spread
+from proxyhash.bench.results import GALLERIES
+from proxyhash.evaluation.report import direction_words, markdown_table, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,39 +19,42 @@ __all__ = ["Row", "cells_csv", "significance_csv", "table_csv", "table_markdown"
 
 _SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
 
-COLUMNS = tuple((gallery, direction) for gallery in GALLERIES for direction in CROSS_MODAL)
-"""The metrics of a row, as (gallery, direction)."""
-
 Row = dict[str, Any]
 """bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds, "best": set."""
 
 
+def columns_of(results: Results, data: str) -> list[tuple[str, str]]:
+    """Return the metrics of a row, as (gallery, direction)."""
+    return [(gallery, direction) for gallery in GALLERIES for direction in results.directions(data)]
+
+
 def heading(gallery: str, direction: str) -> str:
     """Return "literature I→T"."""
-    return f"{gallery} {_SHORT[direction]}"
+    return f"{gallery} {_SHORT.get(direction) or direction_words(direction)}"
 
 
 def table_rows(results: Results, data: str) -> list[Row]:
     """Return one row for each bits and method of a data set that has a finished cell."""
+    columns = columns_of(results, data)
     rows = []
     for bits in results.suite.bits:
-        best = {column: results.best(*column, data=data, bits=bits) for column in COLUMNS}
+        best = {column: results.best(*column, data=data, bits=bits) for column in columns}
         for method in (each.name for each in results.suite.variants):
             seeds = results.of(data=data, method=method, bits=bits)
             if not seeds:
                 continue
             row: Row = {"bits": bits, "method": method, "seeds": len(seeds)}
-            for column in COLUMNS:
+            for column in columns:
                 row[heading(*column)] = results.spread(*column, data=data, method=method, bits=bits)
             row["seconds"] = spread(each.metrics["training"]["seconds"] for each in seeds).mean
-            row["best"] = {heading(*column) for column in COLUMNS if best[column] == method}
+            row["best"] = {heading(*column) for column in columns if best[column] == method}
             rows.append(row)
     return rows
 
 
 def table_markdown(results: Results, data: str) -> str:
     """Return the table of a data set; the best figure of each code length is bold."""
-    figures = [heading(*column) for column in COLUMNS]
+    figures = [heading(*column) for column in columns_of(results, data)]
     lines = []
     for row in table_rows(results, data):
         cells = []
@@ -68,7 +71,7 @@ def table_csv(results: Results, data: str) -> str:
     lines = []
     for row in table_rows(results, data):
         line = {key: row[key] for key in ("bits", "method", "seeds")}
-        for gallery, direction in COLUMNS:
+        for gallery, direction in columns_of(results, data):
             found = row[heading(gallery, direction)]
             line[f"{gallery}_{direction}_mean"] = found and found.mean
             line[f"{gallery}_{direction}_deviation"] = found and found.deviation

@@ -163,13 +163,13 @@ def _list(cells: "list[Cell]", *, as_json: bool) -> None:
 
 
 def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
-    from proxyhash.bench.tables import COLUMNS, heading, table_rows
+    from proxyhash.bench.tables import columns_of, heading, table_rows
 
-    figures = [heading(*column) for column in COLUMNS]
     for data in part.data:
         rows = table_rows(results, data.name)
         if not rows:
             continue
+        figures = [heading(*column) for column in columns_of(results, data.name)]
         console.table(
             ["bits", "method", *figures, "seconds"],
             [
@@ -189,9 +189,8 @@ def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
 
 
 def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:
-    from proxyhash.bench.tables import COLUMNS, heading, table_rows
+    from proxyhash.bench.tables import columns_of, heading, table_rows
 
-    figures = [heading(*column) for column in COLUMNS]
     return {
         "suite": results.suite.name,
         "cells": results.expected,
@@ -204,7 +203,7 @@ def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict
                     **{
                         name: row[name]
                         and {"mean": row[name].mean, "deviation": row[name].deviation}
-                        for name in figures
+                        for name in (heading(*each) for each in columns_of(results, data.name))
                     },
                 }
                 for row in table_rows(results, data.name)

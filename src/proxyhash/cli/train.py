@@ -23,6 +23,7 @@ __all__ = ["register"]
 
 T = TypeVar("T")
 
+_NOT_IN_CONFIG = ("preset", "config_file", "resume", "overwrite", "as_json")
 _ASSIGNED = {
     "settings": "--set",
     "encoders": "--encoder",
@@ -105,7 +106,6 @@ def train(
     results identical to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
-    from proxyhash.training.config import FORMER_KEYS, TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments
 
@@ -114,7 +114,7 @@ def train(
     given: dict[str, Any] = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in named.items()
-        if key in {*TrainConfig.model_fields, *FORMER_KEYS, "posterior"} and value is not None
+        if key not in _NOT_IN_CONFIG and value is not None
     }
     for key, option in _ASSIGNED.items():
         if key in given:

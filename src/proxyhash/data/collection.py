@@ -96,7 +96,7 @@ class Collection:
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
-        """Which item has which label, shape (n, C), columns as in `classes`; read-only."""
+        """The multi-hot labels of the items, shape (n, C), columns as in `classes`; read-only."""
         columns = {name: column for column, name in enumerate(self.classes)}
         labels = np.zeros((len(self.items), len(self.classes)), dtype=np.bool_)
         for row, item in enumerate(self.items):

@@ -41,8 +41,8 @@ def draw_split(
 
     The draw is over positions: it depends on the number and order of the items, and on which are
     eligible, but not on their content. Queries have a label and every modality that the manifest
-    has. Train items have a label; the validation items among them are complete like queries. With
-    the same seed, a larger `train` keeps the queries.
+    has. Training items have a label; the validation items among them are complete like queries.
+    With the same seed, a larger `train` keeps the queries.
 
     Args:
         collection: what to split.
@@ -94,13 +94,13 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
     items without a label cannot be learned from and are only in the gallery.
 
     Args:
-        collection: what to split; it must assign queries and train items.
-        validation: how many train items to hold out if the manifest assigns no validation items.
+        collection: what to split; it must assign queries and training items.
+        validation: how many training items to hold out if the manifest assigns no validation items.
         seed: of the draw of validation items.
 
     Raises:
         ManifestError: an item's split is none of these names; says which row.
-        UsageError: the manifest assigns no queries or no labeled train items, or too few of them.
+        UsageError: the manifest assigns no queries or no labeled training items, or too few.
     """
     _check_counts(query=0, train=None, validation=validation, seed=seed)
     members: dict[str, list[int]] = {part: [] for part in PARTS}

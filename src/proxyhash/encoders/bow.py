@@ -114,7 +114,7 @@ class BagOfWords(BatchEncoder):
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Fit on the texts of the train items; options: words, weighting, normalize, stop_words."""
+        """Fit on texts of the training items; options: words, weighting, normalize, stop_words."""
         defaults = {
             "words": request.bow_words,
             "weighting": "binary",

@@ -91,7 +91,7 @@ class PatchFeatures(BatchEncoder):
         """Return the encoder learned from up to 600 of the images; unreadable ones are ignored.
 
         Args:
-            images: paths, bytes or opened images of the train items.
+            images: paths, bytes or opened images of the training items.
             count: number of k-means centers; each gives nine features.
             seed: of the choice of images and patches, and of k-means.
             device: where it encodes.
@@ -123,7 +123,7 @@ class PatchFeatures(BatchEncoder):
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Fit on the images of the train items; options: count, seed."""
+        """Fit on the images of the training items; options: count, seed."""
         options = read_options(cls.kind, request.argument, {"count": 256, "seed": 0})
         collection, train = request.training_inputs(cls.kind)
         paths = collection.sources(cls.modality)

@@ -1,4 +1,4 @@
-"""The interface that every index has, whether it lives in memory, in a folder or on a server.
+"""Base class of every index, in memory, in a folder or on a server.
 
 To write a backend, derive from `Index`, implement the methods that begin with an underscore and
 the abstract ones, add the class methods of `Backend`, and register the class for its URIs with
@@ -46,7 +46,7 @@ CAPABILITIES = (
     "snapshot",
     "drop",
 )
-"""What `Index.supports` can be asked: "write" is `add`, `upsert` and `delete`, the others are the
+"""Names that `Index.supports` takes: "write" is `add`, `upsert` and `delete`, the others are the
 methods of these names."""
 
 
@@ -125,7 +125,7 @@ class Index(ABC):
         return self._delete(as_ids(ids))
 
     def get(self, id: str, /) -> IndexItem:  # noqa: A002
-        """Return what is stored under an id.
+        """Return the item stored under an id.
 
         Raises:
             UsageError: "no item 'x' in the index".
@@ -222,7 +222,7 @@ class Index(ABC):
 
     @abstractmethod
     def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read: JSON values only.
+        """Return kind, counts and settings, for people to read: JSON values only.
 
         The keys "kind", "bits", "model", "items" and "modalities" (items by modality) are always
         there.

@@ -88,7 +88,7 @@ def check_modalities(modalities: Sequence[str]) -> tuple[str, ...]:
     """Return the names of modalities when an index can have them.
 
     Raises:
-        UsageError: there is none, or one is no name, or there twice.
+        UsageError: there are none, or one is not a name or is repeated.
     """
     names = tuple(modalities)
     if isinstance(modalities, str) or not names or len(set(names)) != len(names):
@@ -98,9 +98,7 @@ def check_modalities(modalities: Sequence[str]) -> tuple[str, ...]:
         )
     for name in names:
         if not isinstance(name, str) or not name.isidentifier() or len(name) > 32:
-            raise UsageError(
-                f"{name!r} is no name of a modality; it has up to 32 letters, digits and _"
-            )
+            raise UsageError(f"{name!r} is not a modality name; use up to 32 letters, digits and _")
     return names
 
 
@@ -122,7 +120,7 @@ def check_items(
         modalities: what the index can hold codes of.
 
     Raises:
-        DataError: something is of another kind, width or number; says which item.
+        DataError: something has the wrong type, width or number; says which item.
     """
     if isinstance(ids, str):
         raise DataError(f"ids is the string {ids!r:.60}; give a list of ids")
@@ -139,7 +137,7 @@ def check_items(
             )
         codes = {modalities[0]: codes}
     if not codes:
-        raise DataError("there are no codes; an item has one in one modality at least")
+        raise DataError("no codes are given; an item has one in at least one modality")
     for name, rows in codes.items():
         if name not in modalities:
             raise DataError(
@@ -200,7 +198,7 @@ def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> o
         return _checked_string(value, place)
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise DataError(f"{place} holds a whole number of more than 64 bits; use a float")
+            raise DataError(f"{place} holds an integer of more than 64 bits; use a float")
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
@@ -210,7 +208,7 @@ def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> o
         return [copy_json(one, place=place, depth=depth + 1) for one in value]
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise DataError(f"{place} has a key that is no string, which is not JSON")
+            raise DataError(f"{place} has a key that is not a string, which is not JSON")
         return {
             _checked_string(key, place): copy_json(one, place=place, depth=depth + 1)
             for key, one in value.items()
@@ -220,11 +218,11 @@ def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> o
 
 def _checked_id(id_: object) -> str:
     if not isinstance(id_, str):
-        raise DataError(f"id {id_!r:.60} is no string")
+        raise DataError(f"id {id_!r:.60} is not a string")
     if not 1 <= len(id_) <= MAX_ID:
         raise DataError(f"id {id_[:20]!r} has {len(id_)} characters; 1 to {MAX_ID} are expected")
     if "\0" in id_:
-        raise DataError(f"id {id_!r} has a zero character in it")
+        raise DataError(f"id {id_!r} contains a null character")
     return _checked_string(id_, "an id")
 
 

@@ -26,7 +26,7 @@ __all__ = ["Checksum", "CopyReport", "checksum", "copy_between", "copy_index"]
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What an index holds, as a number and a digest that do not depend on where it is.
+    """Number of items and digest of an index, the same wherever it is.
 
     Attributes:
         items: how many items.
@@ -39,7 +39,7 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What a copy did.
+    """Report of a copy.
 
     Attributes:
         items: how many items both indexes hold now.
@@ -128,7 +128,7 @@ def copy_between(
     source_options: dict[str, Any] | None = None,
     target_options: dict[str, Any] | None = None,
 ) -> CopyReport:
-    """Copy an index by URI; the target is made when it is not there yet.
+    """Copy an index by URI; the target is created where it does not exist.
 
     A copy that was interrupted goes on when it is called again with the same URIs.
 
@@ -167,7 +167,7 @@ def copy_between(
 
 
 class _Progress:
-    """How far a copy is, kept in a file when there is one."""
+    """Progress of a copy, kept in a file when there is one."""
 
     def __init__(self, path: Path | None, source: Index) -> None:
         self.last: str | None = None

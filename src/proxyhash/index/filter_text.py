@@ -73,7 +73,7 @@ def parse_filter_text(text: str) -> Filter:
         try:
             return parse_filter(json.loads(text))
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"the filter starts as JSON, but is none: {error}") from None
+            raise UsageError(f"the filter starts like JSON, but is not JSON: {error}") from None
     return _Parser(text).parse()
 
 

@@ -1,4 +1,4 @@
-"""Conditions on payloads: what they are, how they are written in JSON, and what they mean.
+"""Conditions on payloads: their classes, their JSON form, and their meaning.
 
 `matches` is the meaning; a backend that translates a filter into its own language (SQL, Milvus
 expressions) must let through exactly the same items.

@@ -1,4 +1,4 @@
-"""What an index gives back."""
+"""Results of an index: hits of a search, and stored items."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexItem:
-    """What is stored under one id.
+    """The item stored under one id.
 
     Attributes:
         id: the item's id.

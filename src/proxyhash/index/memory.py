@@ -37,7 +37,7 @@ class MemoryIndex(Index):
 
     Every change makes a new state beside the old one and then takes its place, so searches in
     other threads meet all of a change or none of it. That, and building the engine again at the
-    next search, costs time in the number of items: change many items a call. An index that grows
+    next search, costs time in the number of items: change many items per call. An index that grows
     for good is a `Store`.
 
     Args:
@@ -129,7 +129,7 @@ class MemoryIndex(Index):
         return [(value, count) for (_, value), count in counts.items()]
 
     def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read."""
+        """Return kind, counts and settings, for people to read."""
         state = self._state
         return {
             "kind": self.kind,

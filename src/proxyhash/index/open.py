@@ -1,4 +1,4 @@
-"""Indexes by URI: the registry of backends, and what opens, makes and finds one."""
+"""Indexes by URI: the registry of backends; open, create and find an index."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Backend(Protocol):
-    """How `open_index` and its siblings reach the indexes of one kind: class methods of theirs.
+    """Class methods through which `open_index` and its siblings reach the indexes of one kind.
 
     Each takes the URI as the user wrote it, and further keyword arguments of its own.
     """
@@ -172,7 +172,7 @@ def _backend(uri: str | None, verb: str, options: dict[str, Any]) -> Backend:
     scheme, names = scheme_of(uri), option_names(uri, verb)
     if unknown := ", ".join(sorted(options.keys() - names)):
         raise UsageError(
-            f"{unknown}: no such option of {uri} ({scheme}); "
-            f"there is {', '.join(sorted(names)) or 'none'}"
+            f"{unknown}: no such option to {verb} an index by {scheme!r}; "
+            f"the options are {', '.join(sorted(names)) or 'none'}"
         )
     return INDEXES[scheme]

@@ -1,4 +1,4 @@
-"""The exact nearest items in the order (distance, id), from a server that orders ties by chance.
+"""Exact nearest items in the order (distance, id), from a server that orders ties by chance.
 
 A server gives the nearest rows up to a limit, of which the farthest may be only some of those at
 their distance. So what lies nearer than the farthest row is complete, and the rows at its very
@@ -44,7 +44,7 @@ class Candidate:
 
 
 class Request(NamedTuple):
-    """What a server is asked for, beside the queries.
+    """Request to a server, apart from the queries.
 
     Attributes:
         limit: at most this many rows per query, at least 1.

@@ -15,7 +15,6 @@ from proxyhash.methods import Settings, get_method, read_settings
 
 __all__ = [
     "BY_MODALITY",
-    "FORMER_KEYS",
     "NetworkOptions",
     "Precision",
     "TrainConfig",
@@ -29,13 +28,8 @@ Precision = Literal["float32", "bfloat16"]
 BY_MODALITY = ("encoders", "networks", "learning_rates")
 """Keys that hold one value per modality."""
 
-FORMER_KEYS = {
-    "image_encoder": "encoders",
-    "text_encoder": "encoders",
-    "text_network": "networks",
-    "text_learning_rate": "learning_rates",
-}
-"""Keys of version 0.1 for one modality, and the keys that replaced them."""
+_SHORT_FORMS = {"encoder": "encoders", "network": "networks", "learning_rate": "learning_rates"}
+"""Endings of keys for one modality, such as `image_encoder`, and the keys they go into."""
 
 _NO_ENCODER = "none"
 """The encoder of a modality that a run leaves out."""
@@ -205,8 +199,8 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """Return the checked configuration, with paths made absolute so that it holds anywhere.
 
     A key that is not given has the method's default if there is one, else that of `TrainConfig`;
-    keys that hold one value per modality are filled up modality by modality. Keys of earlier
-    versions are understood, see `current_keys`.
+    keys that hold one value per modality are filled up modality by modality. Short forms and
+    keys of earlier versions are understood, see `current_keys`.
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
@@ -242,22 +236,21 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def current_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with keys of version 0.1 replaced by today's.
+    """Return a configuration with the keys of `TrainConfig`.
 
-    `image_encoder` and `text_encoder` are now in `encoders`, `text_network` is in `networks`,
-    `text_learning_rate` in `learning_rates`, and `posterior` is a `network_kind`.
+    Short forms for one modality, such as `image_encoder`, `text_network` and `text_learning_rate`,
+    go into `encoders`, `networks` and `learning_rates`, and `posterior`, a key of version 0.1, is a
+    `network_kind`.
     """
     current = dict(values)
     posterior = current.pop("posterior", None)
     if isinstance(posterior, bool):
         current.setdefault("network_kind", "posterior" if posterior else "hashing")
-    for old, key in FORMER_KEYS.items():
-        if old not in current:
-            continue
-        modality, value = old.partition("_")[0], current.pop(old)
-        others = current.get(key, {})
-        if value is not None and isinstance(others, Mapping):
-            current[key] = {modality: value, **others}
+    for modality in MODALITIES:
+        for ending, key in _SHORT_FORMS.items():
+            value, others = current.pop(f"{modality}_{ending}", None), current.get(key, {})
+            if value is not None and isinstance(others, Mapping):
+                current[key] = {modality: value, **others}
     return current
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from proxyhash.data import Collection, Split, draw_split, manifest_split, read_collection
+from proxyhash.data import (
+    MODALITIES,
+    Collection,
+    Split,
+    draw_split,
+    manifest_split,
+    read_collection,
+)
 from proxyhash.data.protocols import get_protocol
 from proxyhash.encoders import Encoder, Features, encode_collection, make_encoder
 from proxyhash.errors import UsageError
@@ -92,11 +99,18 @@ def prepare(
         track: Reports progress per encoded item.
 
     Raises:
-        UsageError: there are too few items for what was asked, or no training item has one of the
-            modalities.
+        UsageError: there are too few items for what was asked, no training item has one of the
+            modalities, or no encoder is named for one.
         DataError: the collection, an image or a feature file cannot be used.
     """
     collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+    for modality in collection.modalities:
+        if modality not in config.encoders:
+            raise UsageError(
+                f"items of {collection.path} have {MODALITIES[modality].one}, and no encoder is "
+                f"named for it; give --encoder {modality}=NAME, or --encoder {modality}=none to "
+                "leave the modality out"
+            )
     if split_file is None:
         split = choose_split(config, collection)
     else:

@@ -92,7 +92,7 @@ def parse_assignments(texts: Iterable[str], *, option: str) -> dict[str, Any]:
 def merge_values(*levels: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of all levels, later ones first; nested tables are merged key by key.
 
-    Keys of version 0.1 are replaced by today's, see `current_keys`.
+    Short forms are replaced, see `current_keys`.
     """
     values: dict[str, Any] = {}
     for level in map(current_keys, levels):

@@ -80,16 +80,16 @@ def test_saved_and_loaded(kind: type[FaissEngine], tmp_path: Path) -> None:
     other.mkdir()
     kind.build(codes[:400], bits=64).save(other)
     (other / "index.faiss").replace(tmp_path / "index.faiss")
-    with pytest.raises(DataError, match="about other codes"):
+    with pytest.raises(DataError, match="built for other codes"):
         kind.load(tmp_path, codes)
     (tmp_path / "index.faiss").write_bytes(b"not an index")
-    with pytest.raises(DataError, match=r"index\.faiss cannot be read; build the engine again"):
+    with pytest.raises(DataError, match=r"index\.faiss cannot be read; rebuild the engine"):
         kind.load(tmp_path, codes)
 
 
 def test_options_are_checked() -> None:
     codes = draw_codes(10, 16, 0)
-    with pytest.raises(UsageError, match="probes is 0; it must be a whole number of at least 1"):
+    with pytest.raises(UsageError, match="probes is 0; it must be an integer of at least 1"):
         FaissIvfEngine.build(codes, bits=16, probes=0)
     with pytest.raises(UsageError, match="engine faiss_hnsw has no option 'probes'"):
         FaissHnswEngine.build(codes, bits=16, probes=3)

@@ -132,7 +132,7 @@ def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     starts = tmp_path / "starts.npy"
     content = starts.read_bytes()
     starts.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"starts\.npy cannot be read: .*; build the engine again"):
+    with pytest.raises(DataError, match=r"starts\.npy cannot be read: .*; rebuild the engine"):
         MultiIndexEngine.load(tmp_path, codes)
     np.save(starts, np.zeros((3, 5), np.uint32))
     with pytest.raises(DataError, match="tables of other codes"):

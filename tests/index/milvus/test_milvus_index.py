@@ -45,7 +45,7 @@ def test_an_index_is_found_by_its_name_and_refused_for_other_codes(lite_uri, ind
         MilvusIndex.open(lite_uri, collection="own", model="m2")
     with pytest.raises(UsageError, match="has an index 'own' already"):
         MilvusIndex.create(lite_uri, collection="own", bits=16, modalities=("sound",))
-    with pytest.raises(UsageError, match="has no index 'other'; make one first"):
+    with pytest.raises(UsageError, match="has no index 'other'; create one first"):
         MilvusIndex.open(lite_uri, collection="other")
 
 
@@ -60,11 +60,11 @@ def test_options_are_checked(lite_uri, tmp_path) -> None:
         MilvusIndex.create(lite_uri, bits=0)
     with pytest.raises(UsageError, match="patience is 0"):
         MilvusIndex.create(lite_uri, bits=8, patience=0)
-    with pytest.raises(UsageError, match="is no Milvus URI"):
+    with pytest.raises(UsageError, match="is not a Milvus URI"):
         MilvusIndex.create("ftp://somewhere/x.db", bits=8)
     with pytest.raises(UsageError, match="there is no file"):
         MilvusIndex.open(str(tmp_path / "none.db"))
-    with pytest.raises(DataError, match="is missing; make it first"):
+    with pytest.raises(DataError, match="is missing; create it first"):
         MilvusIndex.create(str(tmp_path / "none" / "x.db"), bits=8)
     assert not MilvusIndex.exists(str(tmp_path / "none.db"))
     assert list(tmp_path.iterdir()) == []

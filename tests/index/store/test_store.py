@@ -114,7 +114,7 @@ def test_refuses_another_width_or_model(small, tmp_path) -> None:
     with pytest.raises(DataError, match="holds codes of model abc, not xyz"):
         Store.open(small, model="xyz")
     Store.open(small, bits=8, model="abc").close()
-    with pytest.raises(DataError, match=r"is no index folder.*proxyhash index build"):
+    with pytest.raises(DataError, match=r"is not an index folder.*proxyhash index build"):
         Store.open(tmp_path)
     with pytest.raises(UsageError, match="exists already and is not empty"):
         Store.create(small, bits=8)

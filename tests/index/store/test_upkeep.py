@@ -79,8 +79,8 @@ def test_a_damaged_saved_engine_is_built_again(folder, caplog, damage) -> None:
         Store.open(folder, write=True, engine="multi_index") as store,
     ):
         assert store.search(QUERY, k=50) == expected
-        assert "the search structure is built again" in caplog.text
-        assert any("`proxyhash index compact` makes it again" in one for one in store.verify())
+        assert "rebuilding the search structure" in caplog.text
+        assert any("`proxyhash index compact` rebuilds it" in one for one in store.verify())
 
 
 def test_a_flipped_byte_of_a_saved_engine_is_found(folder) -> None:
@@ -89,7 +89,7 @@ def test_a_flipped_byte_of_a_saved_engine_is_found(folder) -> None:
     largest(folder).write_bytes(content)
     with Store.open(folder) as store:
         (problem,) = store.verify()
-        assert f"{largest(folder).name}: the checksum does not fit" in problem
+        assert f"{largest(folder).name}: the checksum does not match" in problem
 
 
 def test_readers_follow_labels_that_move(tmp_path) -> None:
@@ -119,10 +119,10 @@ def test_readers_follow_labels_that_move(tmp_path) -> None:
         ("UPDATE state SET items = 7", "holds 9000 items, but counts 7"),
         ("DELETE FROM items WHERE row = 5", "row 5: the list of changes and the items differ"),
         ("UPDATE items SET row = 9999 WHERE row = 5", "an item in row 9999, but counts 9000 rows"),
-        ("UPDATE items SET id = 'x' WHERE row = 5", "item 'x': the checksum does not fit"),
-        ("UPDATE items SET crc32 = 0", "8980 more items whose checksums do not fit"),
-        ("UPDATE items SET id = 'z' || id WHERE row < 9", "labels are not in the ids' order"),
-        ("DELETE FROM blocks WHERE block = 1", "rows 4096 to 8191: the checksum does not fit"),
+        ("UPDATE items SET id = 'x' WHERE row = 5", "item 'x': the checksum does not match"),
+        ("UPDATE items SET crc32 = 0", "8980 more items whose checksums do not match"),
+        ("UPDATE items SET id = 'z' || id WHERE row < 9", "ranks are not in the ids' order"),
+        ("DELETE FROM blocks WHERE block = 1", "rows 4096 to 8191: the checksum does not match"),
     ],
 )
 def test_verify_compares_what_must_fit(folder, statement, message) -> None:
@@ -159,7 +159,7 @@ def test_a_compaction_that_fails_at_its_end_goes_on_where_it_counts(folder, monk
     with Store.open(folder, write=True) as store:
         with monkeypatch.context() as patch:
             patch.setattr(module, "sync", full)
-            with pytest.raises(ProxyhashError, match=r"No space left on device.*make room"):
+            with pytest.raises(ProxyhashError, match=r"No space left on device.*free disk space"):
                 store.compact()
         store.add(["later"], QUERY[:1])
         assert store.verify() == []

@@ -1,4 +1,4 @@
-"""What every engine checks before it works, and the form in which kernels take it."""
+"""Checked arguments of every engine, in the form in which kernels take them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CodeRows:
 
     Attributes:
         count: n.
-        width: words a code.
+        width: words per code.
         words: the codes as words, read-only, (n * width,).
         order: read-only uint64 (n,), or empty for the order of the rows.
 
@@ -77,7 +77,7 @@ class SearchArguments:
 
     Attributes:
         query: the queries as words, read-only, (q, width).
-        k: at most this many rows a query, and at most as many as may be returned.
+        k: at most this many rows per query, and at most as many as may be returned.
         radius: no row farther than this, between 0 and bits.
         mask: read-only bool (n,), or empty where every row may be returned.
         allowed: how many rows may be returned.
@@ -115,7 +115,7 @@ def read_search(
 
     Raises:
         UsageError: "k is 0; it must be at least 1", and the like.
-        DataError: the queries are no codes of `bits` bits, or the mask does not fit.
+        DataError: the queries are not codes of `bits` bits, or the mask does not fit.
     """
     check_codes(query, bits=bits, name="query codes")
     if k is None and radius is None:

@@ -7,22 +7,33 @@ do, so that an engine can order equal distances by id without seeing one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from proxyhash.errors import DataError
+from proxyhash.files import read_json, write_json
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Any, Self
+    from typing import Self
 
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
 
-__all__ = ["ENGINES", "Engine", "Matches", "join_queries", "register_engine"]
+__all__ = [
+    "ENGINES",
+    "HEADER",
+    "Engine",
+    "Matches",
+    "join_queries",
+    "read_header",
+    "register_engine",
+    "write_header",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +117,7 @@ class Engine(Protocol):
 
         Args:
             query: packed codes (q, B).
-            k: at most this many rows a query; None for all within `radius`.
+            k: at most this many rows per query; None for all within `radius`.
             radius: no row farther than this; None for no limit. One of k and radius is given.
             mask: bool (n,); rows where it is False are never returned.
             threads: how many threads to use; default all cores.
@@ -123,6 +134,37 @@ class Engine(Protocol):
     ) -> Self:
         """Return the engine that `save` wrote, memory-mapped, over the same codes and order."""
         ...
+
+
+HEADER = "engine.json"
+"""The header of a saved engine's folder."""
+_VERSION = 1
+
+
+def write_header(folder: Path, *, engine: str, bits: int, count: int, **settings: int) -> None:
+    """Write which engine was saved, over how many codes, and its own settings."""
+    header = {"version": _VERSION, "engine": engine, "bits": bits, "count": count}
+    write_json(folder / HEADER, {**header, **settings})
+
+
+def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
+    """Return what `write_header` wrote, if it was about these codes.
+
+    Raises:
+        DataError: it is missing or damaged, of another engine, or of other codes.
+    """
+    path = folder / HEADER
+    header = read_json(path)
+    if not isinstance(header, dict) or header.get("version") != _VERSION:
+        raise DataError(f"{path} has another version; rebuild the engine")
+    if header.get("engine") != engine:
+        raise DataError(f"{path} is of the engine {header.get('engine')!r}, not of {engine!r}")
+    if header.get("count") != len(codes):
+        raise DataError(
+            f"{path} is about {header.get('count')} codes and there are {len(codes)}; "
+            "rebuild the engine"
+        )
+    return header
 
 
 ENGINES: Registry[type[Engine]] = Registry(

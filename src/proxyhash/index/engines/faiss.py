@@ -16,8 +16,12 @@ import numpy as np
 
 from proxyhash.errors import DataError, UsageError, require_extra
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
-from proxyhash.index.engines.base import Matches, register_engine
-from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.base import (
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +92,7 @@ class Pairs(NamedTuple):
 
 
 class FaissEngine(ABC):
-    """What the three have in common.
+    """Common base of the three FAISS engines.
 
     Attributes:
         bits: the code length.
@@ -147,7 +151,7 @@ class FaissEngine(ABC):
         check_known(cls.name, options.keys() - cls.defaults)
         for name, value in options.items():
             if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} is {value!r}; it must be a whole number of at least 1")
+                raise UsageError(f"{name} is {value!r}; it must be an integer of at least 1")
         rows = CodeRows(codes, bits=bits, order=order)
         return cls(rows, cls._make(rows, {**cls.defaults, **options}))
 
@@ -191,9 +195,9 @@ class FaissEngine(ABC):
         try:
             index = _faiss().read_index_binary(str(path))
         except RuntimeError as error:
-            raise DataError(f"{path} cannot be read; build the engine again") from error
+            raise DataError(f"{path} cannot be read; rebuild the engine") from error
         if index.d != 8 * codes.shape[1] or index.ntotal != rows.count:
-            raise DataError(f"{path} is about other codes; build the engine again")
+            raise DataError(f"{path} was built for other codes; rebuild the engine")
         return cls(rows, index)
 
 

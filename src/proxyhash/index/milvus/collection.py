@@ -22,7 +22,7 @@ __all__ = ["INDEX_TYPES", "MAX_LIMIT", "Collection"]
 
 INDEX_TYPES = ("BIN_FLAT", "BIN_IVF_FLAT")
 MAX_LIMIT = 16_384
-"""The most rows that Milvus gives back for one query."""
+"""The most rows that Milvus returns for one query."""
 
 _ALL = 'id >= ""'
 
@@ -37,7 +37,7 @@ class Collection:
         nprobe: how many clusters a search looks at, for BIN_IVF_FLAT.
 
     Attributes:
-        max_limit: the most rows that a search gives back for a query.
+        max_limit: the most rows that a search returns for a query.
     """
 
     max_limit = MAX_LIMIT
@@ -49,7 +49,7 @@ class Collection:
         self._nprobe = nprobe
 
     def create(self, description: Description, *, engine: str, nlist: int, shards: int) -> None:
-        """Make the collection and load it, ready to search."""
+        """Create the collection and load it, ready to search."""
         check_option("engine", engine, INDEX_TYPES)
         types = self._connection.types
         schema = self._connection.new_schema(description=description.to_json())

@@ -41,12 +41,12 @@ def shown_uri(uri: str) -> str:
 
 
 class Connection:
-    """A Milvus client that tries again while the server is away or busy.
+    """A Milvus client that retries while the server is away or busy.
 
     Args:
         uri: "http(s)://host:19530", or the path of a file that ends in .db, for Milvus Lite.
         token: "user:password" or an API key; default `$PROXYHASH_MILVUS_TOKEN`. Never logged.
-        patience: for how many seconds a call is tried again, with waits that double from 0.1 to
+        patience: for how many seconds a call is retried, with waits that double from 0.1 to
             5 seconds; the longest that one call may take, too.
 
     Raises:
@@ -95,7 +95,7 @@ class Connection:
         return params
 
     def close(self) -> None:
-        """Let go of the server; Milvus Lite stops with its last connection."""
+        """Close the connection; Milvus Lite stops with its last one."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -172,8 +172,8 @@ def _checked_file(uri: str) -> str:
     path = Path(uri).expanduser().absolute()
     if "://" in uri or path.suffix != ".db":
         raise UsageError(
-            f"{uri!r} is no Milvus URI; give http://host:19530, or a file that ends in .db"
+            f"{uri!r} is not a Milvus URI; give http://host:19530, or a file that ends in .db"
         )
     if not path.parent.is_dir():
-        raise DataError(f"the folder {path.parent} is missing; make it first")
+        raise DataError(f"the folder {path.parent} is missing; create it first")
     return str(path.resolve())

@@ -1,4 +1,4 @@
-"""What the codes in a Milvus collection are, as it stands in the collection's description."""
+"""Header of an index in Milvus: the description of each of its collections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORMAT, _VERSION = "proxyhash-index", 1
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the codes of an index are; kept as the description of each of its collections."""
+    """Code length, model and modalities of an index, kept as its collections' description."""
 
     bits: int
     model: str
@@ -77,7 +77,7 @@ def find_description(connection: Connection, collection: str) -> Description | N
 
 
 def check_free(connection: Connection, collection: str) -> None:
-    """Refuse to make an index where there is one.
+    """Refuse to create an index where there is one.
 
     Raises:
         UsageError: "URI has an index 'proxyhash' already; open it, or choose another name ...".
@@ -99,7 +99,7 @@ def found_description(connection: Connection, collection: str) -> Description:
     found = find_description(connection, collection)
     if found is None:
         raise UsageError(
-            f"{connection.shown} has no index {collection!r}; make one first, "
+            f"{connection.shown} has no index {collection!r}; create one first, "
             "or choose another name with collection="
         )
     return found

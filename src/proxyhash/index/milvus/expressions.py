@@ -1,4 +1,4 @@
-"""Filters as Milvus expressions that let through all that matches, and little else.
+"""Filters as Milvus expressions that everything matching meets, and little else.
 
 What a Milvus expression says of a missing field, of null and of `not` differs between versions
 (Milvus Lite 2.5 has no `not` and no null at all), so only conditions whose meaning is the same
@@ -35,7 +35,7 @@ def expression(filter: Filter) -> str:  # noqa: A002 -- the interface's word
         case Equals(field, value):
             return _condition("{} == {}", field, value)
         case Contains(field, value):
-            # For 5, Milvus passes over 5.0 in the list; for 5.0 it finds both.
+            # For 5, Milvus does not find 5.0 in the list; for 5.0 it finds both.
             if type(value) is int and abs(value) < _EXACT:
                 value = float(value)
             return _condition("json_contains({}, {})", field, value)

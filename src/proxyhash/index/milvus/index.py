@@ -98,7 +98,7 @@ class MilvusIndex(Index):
         token: str | None = None,
         patience: float = 60.0,
     ) -> Self:
-        """Make an empty index.
+        """Create an empty index.
 
         Args:
             uri: see `Connection`; may end with "#" and the collection's name.
@@ -166,7 +166,7 @@ class MilvusIndex(Index):
         uri, collection = _split(uri, collection)
         check_option("consistency", consistency, CONSISTENCIES)
         if not is_address(uri) and not Path(uri).exists():
-            raise UsageError(f"there is no file {uri}; make an index there first")
+            raise UsageError(f"there is no file {uri}; create an index there first")
         connection = Connection(uri, token=token, patience=patience)
         try:
             description = found_description(connection, collection)
@@ -205,7 +205,7 @@ class MilvusIndex(Index):
             connection.close()
 
     def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read."""
+        """Return kind, counts and settings, for people to read."""
         engine = self._collections[self.modalities[0]].engine()
         return {
             "kind": self.kind,
@@ -227,7 +227,7 @@ class MilvusIndex(Index):
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection; Milvus Lite stops with its last one."""
+        """Close the connection; Milvus Lite stops with its last one."""
         self._connection.close()
 
     def __len__(self) -> int:

@@ -37,7 +37,7 @@ _BATCH_BYTES = 4 << 20  # far below the 64 MiB that a server takes in one messag
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a collection holds under one key.
+    """One row of a collection.
 
     Attributes:
         key: the item's primary key.
@@ -77,15 +77,15 @@ def batches(rows: Iterable[Row]) -> Iterator[list[dict[str, object]]]:
 
 
 def check_payload(id_: str, payload: dict[str, object]) -> None:
-    """Refuse a payload that Milvus has no room for.
+    """Refuse a payload that is too long for Milvus.
 
     Raises:
-        DataError: "the payload of 'x' has 70008 bytes; Milvus takes up to 65536 an item".
+        DataError: "the payload of 'x' has 70008 bytes; Milvus takes up to 65536 per item".
     """
     size = len(json.dumps(payload, ensure_ascii=False).encode())
     if size > MAX_PAYLOAD:
         raise DataError(
-            f"the payload of {id_!r} has {size} bytes; Milvus takes up to {MAX_PAYLOAD} an item"
+            f"the payload of {id_!r} has {size} bytes; Milvus takes up to {MAX_PAYLOAD} per item"
         )
 
 

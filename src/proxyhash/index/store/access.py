@@ -1,4 +1,4 @@
-"""An index folder held open, for reading or for writing, whatever its writer does to it."""
+"""Access to an index folder, for reading or writing, while its writer changes it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ __all__ = ["Access", "Mode"]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How a folder is opened.
+    """Options with which a folder is opened.
 
     Attributes:
         engine: name of the engine that searches.
-        salvage: whether damaged rows are passed over instead of refused.
+        salvage: whether damaged rows are skipped instead of refused.
 
     Raises:
         UsageError: there is no such engine.
@@ -48,7 +48,7 @@ class Mode:
 
 
 class Access:
-    """The generation of an index that counts, opened; threads take turns.
+    """The current generation of an index, opened; threads take turns.
 
     Args:
         folder: the index folder.
@@ -101,7 +101,7 @@ class Access:
             yield self._opened()
 
     def compact(self) -> None:
-        """Write the generation anew and open that."""
+        """Rewrite the generation without dead rows and open that."""
         with self._lock:
             self._check_writer()
             try:
@@ -132,7 +132,7 @@ class Access:
         )
 
     def _catch_up(self) -> None:
-        """Open the generation that counts where it is not the one that is open."""
+        """Open the current generation where another one is open."""
         stamp = header_stamp(self.folder)
         header = read_header(self.folder, salvage=self.mode.salvage)
         opened = self._opened()

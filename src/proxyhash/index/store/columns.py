@@ -1,4 +1,4 @@
-"""Which rows have a payload that meets a filter, without reading the payloads at every search.
+"""Columns of payload fields, which tell the rows that meet a filter without reading payloads.
 
 The first filter on a field reads the payloads once and notes a number for every row: the place of
 its value among the different values of the field. A condition is then asked of those only.
@@ -39,7 +39,7 @@ class Values:
     def __init__(self, first: list[object]) -> None:
         self._values: list[object] = []
         self._numbers: dict[object, int] = {}
-        # Each value as a float; NaN where it is no number.
+        # Each value as a float; NaN where it is not a number.
         self._floats = Growing(np.empty(0, np.float64))
         for value in first:
             self.number(value)
@@ -123,11 +123,11 @@ class Column:
 
     @property
     def count(self) -> int:
-        """How many rows the column covers."""
+        """Number of rows that the column covers."""
         return self._rows.count
 
     def extend(self, found: list[tuple[int, str | None]], *, rows: int) -> None:
-        """Take in the JSON of values by row; the column then covers `rows` rows."""
+        """Add the JSON of values by row; the column then covers `rows` rows."""
         places = self._places
         known, covered = len(places), self.count
         numbers = np.zeros(rows - covered, np.uint32)
@@ -175,7 +175,7 @@ class Column:
 class Columns:
     """The fields that filters asked for so far.
 
-    Memory: 4 bytes a row and field, and the different values.
+    Memory: 4 bytes per row and field, and the different values.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The SQLite file of an index: what is committed, the ids and the payloads."""
+"""SQLite file of an index: committed changes, ids and payloads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CREATE TABLE blocks (
 INSERT INTO state VALUES (0, 0, 0);
 """
 """`state` is one row. `runs`: from row `first` on, rows have these modalities, as bits.
-`changes`: rows deleted (int64), or relabeled (pairs of int64 row and uint64 label)."""
+`changes`: rows deleted (int64), or given another rank (pairs of int64 row and uint64 rank)."""
 
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
@@ -56,7 +56,7 @@ _SETTINGS = (
 
 
 def create(path: Path) -> None:
-    """Make an empty database.
+    """Create an empty database.
 
     Raises:
         OSError, ProxyhashError: the file cannot be written.
@@ -78,10 +78,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     in a folder that cannot be written, nobody writes, and it does without.
 
     Raises:
-        DataError: the file is missing, or is no database.
+        DataError: the file is missing, or is not a database.
     """
     if not path.is_file():
-        raise DataError(f"{path} is missing; put back a snapshot of the index")
+        raise DataError(f"{path} is missing; restore a snapshot of the index")
     uri = path.absolute().as_uri()
     if write or _writable(path):
         uri += "?mode=rw"
@@ -145,7 +145,7 @@ def transaction(connection: sqlite3.Connection, path: Path, *, write: bool) -> I
 
 @contextmanager
 def database_errors(path: Path) -> Iterator[None]:
-    """Say in a sentence what SQLite could not do.
+    """Turn errors of SQLite into errors that name the file and the next step.
 
     Raises:
         DataError: the file is damaged.
@@ -158,10 +158,10 @@ def database_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         name: Any = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR")):
-            raise DataError(f"{path} is damaged ({error}); put back a snapshot") from error
+            raise DataError(f"{path} is damaged ({error}); restore a snapshot") from error
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             raise ProxyhashError(
-                f"{path} cannot be written ({error}): make room on the disk and run again; "
+                f"{path} cannot be written ({error}): free disk space and run again; "
                 "what was acknowledged before is kept"
             ) from error
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):

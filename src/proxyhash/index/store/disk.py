@@ -20,7 +20,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Say in a sentence why a file or folder cannot be written.
+    """Turn errors of the system into errors that name the file and the next step.
 
     Raises:
         ProxyhashError: names the file and the next step.
@@ -30,7 +30,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         step = "check the permissions and the disk"
         if error.errno in _NO_ROOM:
-            step = "make room and run again; what was acknowledged before is kept"
+            step = "free disk space and run again; what was acknowledged before is kept"
         raise ProxyhashError(
             f"{error.filename or path} cannot be written ({error.strerror}): {step}"
         ) from error

@@ -1,12 +1,12 @@
-"""The files of an index folder: which generation counts, and how one takes another's place.
+"""The files of an index folder: which generation is current, and how another one replaces it.
 
-header.json              what the index is, and which generation counts
+header.json              what the index is, and which generation is current
 lock                     held by the process that writes
 generation-000001/
     items.sqlite         what is committed; ids and payloads
-    image.codes          a code a row, and so on for every modality
-    order.rows           a label a row; labels compare as ids do
-    engines/             search structures, made again where they are missing
+    image.codes          one code per row, and so on for every modality
+    order.rows           one rank per row; ranks compare as ids do
+    engines/             search engines, rebuilt where they are missing
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _BATCH = 65_536
 
 
 def make_folder(folder: Path, header: Header, *, source: Generation | None = None) -> WriterLock:
-    """Make an index folder, empty or with the items of another index, and lock it for writing.
+    """Create an index folder, empty or with the items of another index, and lock it for writing.
 
     Raises:
         UsageError: there is something in the folder already.
         ProxyhashError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already and is not empty; name a folder that is new")
+        raise UsageError(f"{folder} exists already and is not empty; choose a new folder")
     there = folder.exists()
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def read_header(folder: Path, *, salvage: bool) -> Header:
     """Read the header of an index; to salvage one, from its database where need be.
 
     Raises:
-        DataError: the folder is no index, or damaged.
+        DataError: the folder is not an index, or damaged.
     """
     try:
         return Header.load(folder)
@@ -89,10 +89,10 @@ def read_header(folder: Path, *, salvage: bool) -> Header:
 
 
 def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) -> Generation:
-    """Open the generation that counts.
+    """Open the current generation.
 
     Raises:
-        DataError: the folder is no index, or damaged.
+        DataError: the folder is not an index, or damaged.
     """
     attempts = 0
     while True:
@@ -125,7 +125,7 @@ def _take_in(generation: Generation, *, write: bool, salvage: bool) -> None:
 
 
 def switch_generation(folder: Path, old: Generation) -> Header:
-    """Write a compacted copy of the open generation and let it take its place."""
+    """Write a compacted copy of the open generation and make that the current one."""
     header = old.header.with_(generation=old.header.generation + 1)
     with disk_errors(folder):
         target = header.generation_folder(folder)
@@ -141,7 +141,7 @@ def switch_generation(folder: Path, old: Generation) -> Header:
 
 
 def sweep(folder: Path) -> None:
-    """Remove generations that do not count; only the writer may."""
+    """Remove generations other than the current one; only the writer may."""
     current = Header.load(folder).generation_folder(folder)
     for path in folder.glob("generation-*"):
         if path != current:
@@ -149,7 +149,7 @@ def sweep(folder: Path) -> None:
 
 
 def header_stamp(folder: Path) -> tuple[int, int] | None:
-    """Return what changes whenever `header.json` does, None where it cannot be read."""
+    """Return a stamp that changes whenever `header.json` does, None where it cannot be read."""
     try:
         stat = (folder / "header.json").stat()
     except OSError:
@@ -211,8 +211,8 @@ def _copy_rows(source: Generation, target: Generation) -> None:
     by_id = database.rows_by_id(source.database)
     by_id = by_id[flags[by_id] > 0]
     first, step = spread(len(by_id), low=None, high=None)
-    labels = np.zeros(rows.count, np.uint64)
-    labels[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
+    ranks = np.zeros(rows.count, np.uint64)
+    ranks[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
     at = 0
     for kind in np.unique(flags[by_id]).tolist():
         target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
@@ -220,7 +220,7 @@ def _copy_rows(source: Generation, target: Generation) -> None:
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)
-            append_rows(target, target.order, labels[taken, None], at=at)
+            append_rows(target, target.order, ranks[taken, None], at=at)
             target.database.executemany(
                 "INSERT INTO items VALUES (?, ?, ?, ?)",
                 ((at + place, *fields) for place, (_, *fields) in enumerate(batch)),

@@ -31,7 +31,7 @@ __all__ = ["Generation", "database_path"]
 
 
 def database_path(folder: Path) -> Path:
-    """Return where the database of a generation is."""
+    """Return the path of a generation's database."""
     return folder / "items.sqlite"
 
 
@@ -45,7 +45,7 @@ class Generation:
         engine: name of the engine that searches.
 
     Attributes:
-        salvaged: whether damaged rows are passed over.
+        salvaged: whether damaged rows are skipped.
 
     Raises:
         DataError: a file is missing, damaged or too short.
@@ -84,7 +84,7 @@ class Generation:
 
     @classmethod
     def create(cls, folder: Path, header: Header) -> None:
-        """Make the files of an empty generation."""
+        """Create the files of an empty generation."""
         folder.mkdir()
         database.create(database_path(folder))
         generation = cls(folder, header, write=True)
@@ -95,7 +95,7 @@ class Generation:
 
     @property
     def logs(self) -> list[RowLog]:
-        """The row logs: one of codes for every modality, and the labels'."""
+        """The row logs: one of codes for every modality, and the ranks'."""
         return [*self.codes.values(), self.order]
 
     def close(self) -> None:
@@ -107,11 +107,11 @@ class Generation:
         return database.transaction(self.database, self.path, write=write)
 
     def refresh(self) -> None:
-        """Take in what was committed."""
+        """Load what was committed."""
         self.rows.refresh(self.database)
 
     def check(self) -> None:
-        """Take in what was committed, and refuse files that hold less.
+        """Load what was committed, and refuse files that hold less.
 
         Raises:
             DataError: "FILE ends after row 7 of 9; ...".
@@ -132,7 +132,7 @@ class Generation:
         return found.fetchone() is not None
 
     def info(self) -> dict[str, object]:
-        """Return what there is, for people to read."""
+        """Return counts, engines and sizes, for people to read."""
         rows = self.rows
         return {
             "items": rows.items,

@@ -1,4 +1,4 @@
-"""What an index folder is: a small JSON file that is read before anything else."""
+"""Header of an index folder: a small JSON file that is read before anything else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Header:
         modalities: what an item may have a code of; bit i of a row's flags is modality i.
         model: fingerprint of the model that made the codes, "" when unknown.
         created: when the index was made, ISO 8601 in UTC.
-        generation: which `generation-*` folder holds the data.
+        generation: which `generation-*` folder is current.
         counts: how many items and rows there were when a writer last closed; for people to read.
     """
 
@@ -68,7 +68,7 @@ class Header:
         write_json(folder / "header.json", self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `header.json` holds, its checksum included."""
+        """Return the content of `header.json`, its checksum included."""
         content = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
@@ -84,7 +84,7 @@ class Header:
         """Read and check the header of an index folder.
 
         Raises:
-            DataError: the folder is no index, its header is damaged or of a newer format.
+            DataError: the folder is not an index, its header is damaged or of a newer format.
         """
         path = folder / "header.json"
         try:
@@ -95,8 +95,8 @@ class Header:
             ) from error
         if not known:
             raise DataError(
-                f"{folder} is no index folder: it has no header.json; "
-                "`proxyhash index build` makes an index"
+                f"{folder} is not an index folder: it has no header.json; "
+                "`proxyhash index build` creates one"
             )
         try:
             content = read_json(path)
@@ -150,6 +150,6 @@ def _checksum(content: dict[str, Any]) -> str:
 
 def _damaged(path: Path, why: str) -> DataError:
     return DataError(
-        f"{path} is damaged: {why}; put back a snapshot, or save what is readable with "
+        f"{path} is damaged: {why}; restore a snapshot, or save what is readable with "
         "`proxyhash index snapshot INDEX ANOTHER --salvage`"
     )

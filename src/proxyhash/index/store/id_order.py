@@ -1,11 +1,11 @@
-"""Numbers that compare as ids do, kept so while ids come and go.
+"""Ranks: numbers that compare as ids do, kept in order as ids are added and deleted.
 
 Order maintenance as in Bender, Cole, Demaine, Farach-Colton and Zito (ESA 2002), "Two simplified
-algorithms for maintaining order in a list": labels have gaps, a new id takes one between its
-neighbors', and where a gap is used up, the labels of a surrounding range are spread again. The
+algorithms for maintaining order in a list": ranks have gaps, a new id takes one between its
+neighbors', and where a gap is used up, the ranks of a surrounding range are spread again. The
 wider the range, the emptier it has to be, which keeps the work small on average.
 
-`Labels` works inside one transaction: the new ids are in the database already, their labels are
+`Ranks` works inside one transaction: the new ids are in the database already, their ranks are
 not, and nothing counts before the transaction commits.
 """
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
     Order = npt.NDArray[np.uint64]
 
-__all__ = ["Labels", "spread"]
+__all__ = ["Ranks", "spread"]
 
 LAST = 2**64 - 1
-FIRST_LABEL = 2**60  # most ids come in ascending order, so most of the room is behind the first
-OPEN_END = 2**24  # at an end, a label takes the 16-millionth part of the room that is left
+FIRST_RANK = 2**60  # most ids come in ascending order, so most of the room is behind the first
+OPEN_END = 2**24  # at an end, a rank takes the 16-millionth part of the room that is left
 NARROW, WIDEN = 32, 4
 LEAST_GAP, GAP_GROWTH = 2**12, 1.3
 
 
 def spread(count: int, *, low: int | None, high: int | None) -> tuple[int, int]:
-    """Return the first of `count` labels between two others, and the step to the next one.
+    """Return the first of `count` ranks between two others, and the step to the next one.
 
     Args:
-        count: how many labels are wanted.
-        low: the label before them, None where they come first of all.
-        high: the label after them, None where they come last of all.
+        count: how many ranks are wanted.
+        low: the rank before them, None where they come first of all.
+        high: the rank after them, None where they come last of all.
 
     Returns:
         (first, step); a step of 0 says that the gap is used up.
     """
     if low is None and high is None:
-        low = FIRST_LABEL
+        low = FIRST_RANK
     if high is None:
         assert low is not None
         step = (LAST - low) // (count + OPEN_END)
@@ -56,12 +56,12 @@ def spread(count: int, *, low: int | None, high: int | None) -> tuple[int, int]:
 
 
 @dataclass
-class Labels:
-    """The labels that a transaction gives to new rows, and the old rows it had to label anew.
+class Ranks:
+    """The ranks that a transaction gives to new rows, and the old rows it had to move.
 
     Args:
         database: within a transaction that has the new rows in `items`.
-        old: uint64 (n,), the labels of the rows there were.
+        old: uint64 (n,), the ranks of the rows there were.
         count: how many rows are new; they are n, n + 1, ...
     """
 
@@ -75,7 +75,7 @@ class Labels:
         self.new = np.zeros(self.count, np.uint64)
 
     def of(self, row: int) -> int:
-        """Return the label of a row, 0 while it has none."""
+        """Return the rank of a row, 0 while it has none."""
         if row >= len(self.old):
             return int(self.new[row - len(self.old)])
         return self.moved.get(row) or int(self.old[row])
@@ -86,7 +86,7 @@ class Labels:
         before: npt.NDArray[np.int64],
         after: npt.NDArray[np.int64],
     ) -> None:
-        """Give labels to new rows.
+        """Give ranks to new rows.
 
         Args:
             rows: int64 (m,), new rows in the order of their ids.
@@ -100,8 +100,8 @@ class Labels:
         high = np.where(inner, self.old[after[starts]], 0) if len(self.old) else starts * 0
         steps = (high - low).astype(np.uint64) // (sizes + 1).astype(np.uint64)
         places = (np.arange(len(rows)) - np.repeat(starts, sizes) + 1).astype(np.uint64)
-        labels = np.repeat(low.astype(np.uint64), sizes) + np.repeat(steps, sizes) * places
-        self.new[rows - len(self.old)] = np.where(np.repeat(steps > 0, sizes), labels, 0)
+        ranks = np.repeat(low.astype(np.uint64), sizes) + np.repeat(steps, sizes) * places
+        self.new[rows - len(self.old)] = np.where(np.repeat(steps > 0, sizes), ranks, 0)
         for start, size in zip(starts[steps == 0].tolist(), sizes[steps == 0], strict=True):
             gap = int(before[start]), int(after[start])
             if not self.of(int(rows[start])) and not self._fill(rows[start : start + size], *gap):
@@ -111,10 +111,10 @@ class Labels:
         first, step = self._spread(len(rows), before, after)
         if step < 1:
             return False
-        labels = np.uint64(first) + np.arange(len(rows), dtype=np.uint64) * np.uint64(step)
+        ranks = np.uint64(first) + np.arange(len(rows), dtype=np.uint64) * np.uint64(step)
         fresh = rows >= len(self.old)
-        self.new[rows[fresh] - len(self.old)] = labels[fresh]
-        self.moved.update(zip(rows[~fresh].tolist(), labels[~fresh].tolist(), strict=True))
+        self.new[rows[fresh] - len(self.old)] = ranks[fresh]
+        self.moved.update(zip(rows[~fresh].tolist(), ranks[~fresh].tolist(), strict=True))
         return True
 
     def _spread(self, count: int, before: int, after: int) -> tuple[int, int]:
@@ -123,7 +123,7 @@ class Labels:
         return spread(count, low=low, high=high)
 
     def _spread_around(self, before: int, after: int) -> None:
-        """Label anew the smallest range around a gap that is empty enough, and what fills it."""
+        """Spread ranks in the smallest range around a gap that is empty enough, new rows too."""
         width, gap = NARROW, float(LEAST_GAP)
         while True:
             low, high = self._walk(before, width, down=True), self._walk(after, width, down=False)

@@ -73,7 +73,7 @@ class ModalityEngine:
         _note_files(self._folder)
 
     def info(self) -> dict[str, object]:
-        """Return what searches, for people to read."""
+        """Return the engine's name and segments, for people to read."""
         engine = self._engine
         return {
             "engine": self._name,
@@ -96,7 +96,7 @@ class ModalityEngine:
             codes = self._codes.map(rows.count)
             engine = SegmentedEngine.load(self._folder, codes, order=rows.order)
         except DataError as error:
-            _log.warning("%s; the search structure is built again", error)
+            _log.warning("%s; rebuilding the search structure", error)
             return None
         return engine if engine.engine == self._name else None
 
@@ -128,12 +128,12 @@ def find_damaged(folder: Path) -> list[str]:
     try:
         _check_sizes(folder)
         return [
-            f"{path}: the checksum does not fit; `proxyhash index compact` makes it again"
+            f"{path}: the checksum does not match; `proxyhash index compact` rebuilds it"
             for path, _, checksum in _noted(folder)
             if _checksum(path) != checksum
         ]
     except DataError as error:
-        return [f"{error}; `proxyhash index compact` makes it again"]
+        return [f"{error}; `proxyhash index compact` rebuilds it"]
 
 
 def _noted(folder: Path) -> Iterator[tuple[Path, int, int]]:

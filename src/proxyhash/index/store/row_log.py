@@ -118,7 +118,7 @@ class RowLog:
         return self._mapped[:rows]
 
     def salvage(self, rows: int) -> None:
-        """Read what there is into memory, with zeros for what is lost; the file is left alone."""
+        """Read what is left into memory, with zeros for what is lost; the file is left alone."""
         content = np.zeros((rows, self._width), self._dtype)
         there = min(rows, self.whole_rows())
         content[:there] = self.read(0, there)
@@ -161,6 +161,6 @@ def _bytes(rows: npt.NDArray[Any]) -> memoryview:
 
 
 NEXT_STEP = (
-    "put back a snapshot, or save what is readable with "
+    "restore a snapshot, or save what is readable with "
     "`proxyhash index snapshot INDEX ANOTHER --salvage`"
 )

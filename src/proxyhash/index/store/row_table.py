@@ -1,4 +1,4 @@
-"""What a store knows of its rows at one committed change, and how it catches up with the next."""
+"""Table of a store's rows at one committed change, which catches up with the next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Growing:
 
     @property
     def values(self) -> npt.NDArray[Any]:
-        """What it holds, as a view: its elements may be changed."""
+        """Its content, as a view whose elements may be changed."""
         return self._room[: self.count]
 
     def extend(self, more: npt.NDArray[Any]) -> None:
@@ -51,7 +51,7 @@ class RowTable:
 
     Args:
         modalities: names of the modalities; bit i of a run's flags is modality i.
-        order: the log of the labels that rows were given when they were appended.
+        order: the log of the ranks that rows were given when they were appended.
 
     Attributes:
         change: the number of the last change that was taken in.
@@ -83,7 +83,7 @@ class RowTable:
         return self.count - self._hidden[modality]
 
     def refresh(self, database: sqlite3.Connection) -> bool:
-        """Take in what was committed since; the connection is within a transaction.
+        """Load what was committed since; the connection is within a transaction.
 
         Returns:
             whether there was anything new.
@@ -121,8 +121,8 @@ class RowTable:
         firsts = np.array([max(first, start) for first, _ in runs], np.int64)
         sizes = np.diff(np.r_[firsts, count])
         flags = np.repeat(np.array([bits for _, bits in runs], np.uint8), sizes)
-        labels = self._log.read(start, count)[:, 0]
-        self._order.extend(labels)
+        ranks = self._log.read(start, count)[:, 0]
+        self._order.extend(ranks)
         for place, name in enumerate(self.modalities):
             has = (flags >> place & 1).astype(np.bool_)
             self._visible[name].extend(has)

@@ -73,7 +73,7 @@ class Store(Index):
         modalities: Sequence[str] = ("image", "text"),
         engine: str = "auto",
     ) -> Self:
-        """Make an index without items, and open it for writing.
+        """Create an empty index, and open it for writing.
 
         Args:
             folder: does not exist yet, or is empty.
@@ -111,11 +111,11 @@ class Store(Index):
             write: also for changing it; one process at a time can.
             bits: refuse an index with another code length.
             model: refuse an index of another model, by its fingerprint.
-            salvage: read what is readable of a damaged index, and pass over the rest.
+            salvage: read what is readable of a damaged index, and skip the rest.
             engine: name of the engine that searches; "auto" measures which is fastest.
 
         Raises:
-            DataError: the folder is no index, is damaged, or holds codes of something else.
+            DataError: the folder is not an index, is damaged, or holds codes of something else.
             ProxyhashError: another process is writing it.
         """
         folder = _path(folder)
@@ -152,7 +152,7 @@ class Store(Index):
             return generation.header.generation, generation.rows.change
 
     def info(self) -> dict[str, object]:
-        """Return what the index is and holds, for people to read."""
+        """Return kind, counts and settings, for people to read."""
         with self._access.reading() as generation:
             return {
                 "kind": self.kind,
@@ -163,15 +163,15 @@ class Store(Index):
             }
 
     def verify(self) -> list[str]:
-        """Read everything and return what is wrong, a sentence each; nothing when all is well."""
+        """Read everything and return the problems found, one sentence each."""
         with self._access.reading() as generation:
             return [*find_header_problems(self.folder), *find_problems(generation)]
 
     def compact(self) -> None:
-        """Write the index anew without what was deleted, and save its search structures.
+        """Rewrite the index without deleted items, which reclaims disk space, and save its engines.
 
-        Others read on meanwhile and change over by themselves. Takes the room of the index once
-        more on the disk until it is done.
+        Readers carry on and switch over by themselves. Until it is done, it needs as much disk
+        space again as the index takes.
 
         Raises:
             DataError: something is damaged; nothing is changed.
@@ -185,7 +185,7 @@ class Store(Index):
 
         Raises:
             UsageError: there is something in the other folder already.
-            DataError: something is damaged; open the index with `salvage=True` to pass over it.
+            DataError: something is damaged; open the index with `salvage=True` to skip it.
         """
         reader = Access(self.folder, self._access.mode, writer=None)
         try:

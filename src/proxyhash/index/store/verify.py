@@ -30,7 +30,7 @@ MAX_NAMED = 20
 
 
 def find_problems(generation: Generation) -> list[str]:
-    """Return what is wrong with a generation, a sentence each; called in a transaction."""
+    """Return the problems found in a generation, one sentence each; called in a transaction."""
     problems: list[str] = []
     try:
         problems += _database_problems(generation)
@@ -39,12 +39,12 @@ def find_problems(generation: Generation) -> list[str]:
         for folder in sorted((generation.folder / "engines").glob("*")):
             problems += find_damaged(folder)
     except sqlite3.DatabaseError as error:
-        problems.append(f"{generation.path} is damaged ({error}); put back a snapshot")
+        problems.append(f"{generation.path} is damaged ({error}); restore a snapshot")
     return problems
 
 
 def find_header_problems(folder: Path) -> list[str]:
-    """Return what is wrong with the header of an index folder."""
+    """Return the problems found in the header of an index folder."""
     try:
         Header.load(folder)
     except DataError as error:
@@ -55,7 +55,7 @@ def find_header_problems(folder: Path) -> list[str]:
 def _database_problems(generation: Generation) -> Iterator[str]:
     for (found,) in generation.database.execute(f"PRAGMA integrity_check({MAX_NAMED})"):
         if found != "ok":
-            yield f"{generation.path} is damaged ({found}); put back a snapshot"
+            yield f"{generation.path} is damaged ({found}); restore a snapshot"
 
 
 def _log_problems(generation: Generation) -> Iterator[str]:
@@ -63,7 +63,7 @@ def _log_problems(generation: Generation) -> Iterator[str]:
         for block in _damaged_blocks(generation, log):
             first = block * BLOCK_ROWS
             last = min(first + BLOCK_ROWS, generation.rows.count) - 1
-            yield f"{log.path}, rows {first} to {last}: the checksum does not fit; {NEXT_STEP}"
+            yield f"{log.path}, rows {first} to {last}: the checksum does not match; {NEXT_STEP}"
 
 
 def _item_problems(generation: Generation) -> Iterator[str]:
@@ -76,9 +76,9 @@ def _item_problems(generation: Generation) -> Iterator[str]:
         if item_checksum(id_, payload) != stored:
             damaged += 1
             if damaged <= MAX_NAMED:
-                yield f"{generation.path}, item {id_!r}: the checksum does not fit"
+                yield f"{generation.path}, item {id_!r}: the checksum does not match"
     if damaged > MAX_NAMED:
-        yield f"{generation.path}: {damaged - MAX_NAMED} more items whose checksums do not fit"
+        yield f"{generation.path}: {damaged - MAX_NAMED} more items whose checksums do not match"
     yield from _row_problems(generation, np.frombuffer(rows, np.int64))
 
 
@@ -98,16 +98,16 @@ def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterat
     wrong = np.flatnonzero(alive != expected)
     if len(wrong):
         yield f"{path}, row {wrong[0]}: the list of changes and the items differ"
-    labels = known.order[rows]
-    unsorted = np.flatnonzero(labels[1:] <= labels[:-1])
+    ranks = known.order[rows]
+    unsorted = np.flatnonzero(ranks[1:] <= ranks[:-1])
     if len(unsorted):
-        yield f"{generation.order.path}, row {rows[unsorted[0]]}: labels are not in the ids' order"
+        yield f"{generation.order.path}, row {rows[unsorted[0]]}: ranks are not in the ids' order"
 
 
 def hide_damage(generation: Generation) -> None:
-    """Take in what was committed, without the codes that are damaged; in a transaction.
+    """Load what was committed, without the codes that are damaged; in a transaction.
 
-    Labels are made anew from the ids. An item that loses its codes in all modalities is gone.
+    Ranks are rebuilt from the ids. An item that loses its codes in all modalities is gone.
     """
     database = generation.database
     generation.salvaged = True

@@ -1,6 +1,6 @@
-"""How items get into a generation and out of it: all of a call, or nothing.
+"""Write items into a generation and delete them: all of a call, or nothing.
 
-Codes and labels are appended to the row logs and flushed to the disk first. Then the database
+Codes and ranks are appended to the row logs and flushed to the disk first. Then the database
 commits, and with that the call has happened: a process that dies before leaves rows behind that
 nobody counts.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import DataError
-from proxyhash.index.store.id_order import Labels
+from proxyhash.index.store.id_order import Ranks
 from proxyhash.index.store.row_log import BLOCK_ROWS, checksums
 from proxyhash.index.store.row_table import flags_of
 
@@ -57,7 +57,7 @@ def put_items(
         if replaced and new:
             known = ids[min(replaced)]
             raise DataError(f"id {known!r} is already in the index; ids must be unique")
-        labels = Labels(database, rows.order, len(ids))
+        ranks = Ranks(database, rows.order, len(ids))
         neighbors = _neighbors(generation, replaced)
         fields = [
             (rows.count + place, id_, text, item_checksum(id_, text))
@@ -67,21 +67,21 @@ def put_items(
             "INSERT INTO items VALUES (?, ?, ?, ?)",
             (one for place, one in enumerate(fields) if place not in replaced),
         )
-        labels.place(*neighbors)
+        ranks.place(*neighbors)
         for place, old in replaced.items():
             row, _, text, checksum = fields[place]
             database.execute(
                 "UPDATE items SET row = ?, payload = ?, crc32 = ? WHERE row = ?",
                 (row, text, checksum, old),
             )
-            labels.new[place] = labels.of(old)
-        _append(generation, codes, labels)
+            ranks.new[place] = ranks.of(old)
+        _append(generation, codes, ranks)
         _commit(
             generation,
             rows=rows.count + len(ids),
             items=rows.items + len(ids) - len(replaced),
             deleted=np.array(list(replaced.values()), "<i8"),
-            relabeled=np.array(list(labels.moved.items()), "<u8"),
+            moved=np.array(list(ranks.moved.items()), "<u8"),
         )
 
 
@@ -100,7 +100,7 @@ def delete_items(generation: Generation, ids: Sequence[str]) -> int:
                 rows=generation.rows.count,
                 items=generation.rows.items - len(found),
                 deleted=np.array(found, "<i8"),
-                relabeled=np.empty(0, "<u8"),
+                moved=np.empty(0, "<u8"),
             )
     return len(found)
 
@@ -140,15 +140,15 @@ def _neighbors(
     return rows, before, after
 
 
-def _append(generation: Generation, codes: Mapping[str, Codes], labels: Labels) -> None:
-    """Append codes and labels to their logs, with the new checksums in the database."""
+def _append(generation: Generation, codes: Mapping[str, Codes], ranks: Ranks) -> None:
+    """Append codes and ranks to their logs, with the new checksums in the database."""
     # Where items lack a modality their rows hold another code, which no search is shown: a crowd
     # of equal codes, such as zeros, would slow the engines down.
     any_codes = next(iter(codes.values()))
     at = generation.rows.count
     for name, log in generation.codes.items():
         append_rows(generation, log, codes.get(name, any_codes), at=at)
-    append_rows(generation, generation.order, labels.new[:, None], at=at)
+    append_rows(generation, generation.order, ranks.new[:, None], at=at)
     flags, database = flags_of(codes, generation.rows.modalities), generation.database
     last = database.execute("SELECT modalities FROM runs ORDER BY first DESC LIMIT 1").fetchone()
     if last is None or last[0] != flags:
@@ -175,10 +175,10 @@ def _commit(
     rows: int,
     items: int,
     deleted: npt.NDArray[np.int64],
-    relabeled: npt.NDArray[np.uint64],
+    moved: npt.NDArray[np.uint64],
 ) -> None:
     database, change = generation.database, generation.rows.change + 1
-    for kind, content in (("deleted", deleted), ("relabelled", relabeled)):
+    for kind, content in (("deleted", deleted), ("relabelled", moved)):
         if len(content):
             database.execute(
                 "INSERT INTO changes VALUES (?, ?, ?)", (change, kind, content.tobytes())

@@ -1,4 +1,4 @@
-"""What searches cost, measured on queries drawn from the codes themselves."""
+"""Measured costs of searches, on queries drawn from the codes themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUDGET = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one kind of search was measured to cost.
+    """Measured cost of one kind of search.
 
     Attributes:
         engine: its name.
@@ -60,7 +60,7 @@ def draw_queries(codes: Codes, *, seed: int = 0) -> Codes:
 def measure(
     engine: Engine, queries: Codes, *, give_up: float = inf, threads: int | None = None
 ) -> list[Cost]:
-    """Return what searches for k neighbors and within a radius cost, one by one and in batches.
+    """Return the costs of searches for k neighbors and within a radius, one by one and in batches.
 
     Args:
         engine: what to measure.
@@ -114,12 +114,12 @@ def compare(engines: Sequence[Engine], queries: Codes, *, threads: int | None = 
 def expected_cost(
     costs: Sequence[Cost], *, queries: int, k: int | None, radius: int | None, share: float = 1.0
 ) -> float:
-    """Return the expected seconds a query of one engine, from what was measured of it.
+    """Return the expected seconds per query of one engine, from what was measured of it.
 
     Args:
         costs: of one engine.
         queries: how many are searched at once.
-        k: at most this many rows a query, or None.
+        k: at most this many rows per query, or None.
         radius: no row farther than this, or None.
         share: of the rows, those that a mask allows. To find k of them, an engine that goes from
             near to far passes about k / share rows.

@@ -11,8 +11,12 @@ from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known
 from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
-from proxyhash.index.engines.base import ENGINES, register_engine
-from proxyhash.index.engines.header import read_header, write_header
+from proxyhash.index.engines.base import (
+    ENGINES,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ class Choice:
     Attributes:
         engine: its name.
         reason: one sentence with the numbers.
-        seconds: the expected seconds a query, by engine.
+        seconds: the expected seconds per query, by engine.
     """
 
     engine: str
@@ -155,7 +159,7 @@ class PlannedEngine:
 
         Args:
             queries: how many are searched at once.
-            k: at most this many rows a query, or None.
+            k: at most this many rows per query, or None.
             radius: no row farther than this, or None.
             share: of the rows, those that the mask allows.
         """
@@ -186,7 +190,7 @@ class PlannedEngine:
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine over the same codes and order, nothing measured anew."""
+        """Return the engine over the same codes and order, without measuring again."""
         header = read_header(folder, engine=cls.name, codes=codes)
         CodeRows(codes, bits=header["bits"], order=order)
         plan = read_json(folder / "plan.json")
@@ -194,13 +198,13 @@ class PlannedEngine:
             costs = [Cost(**cost) for cost in plan["costs"]]
             names, reason = list(plan["engines"]), str(plan["reason"])
         except (KeyError, TypeError) as error:
-            raise DataError(f"{folder / 'plan.json'} is no plan; build the engine again") from error
+            raise DataError(f"{folder / 'plan.json'} is not a plan; rebuild the engine") from error
         engines = [ENGINES[name].load(folder / name, codes, order=order) for name in names]
         return cls(engines, costs, reason)
 
 
 class _Kind(NamedTuple):
-    """What the choice of an engine depends on."""
+    """The kind of a search, on which the choice of an engine depends."""
 
     batch: bool
     k: int | None
@@ -237,7 +241,7 @@ def _expected(names: Sequence[str], costs: Sequence[Cost], kind: _Kind) -> dict[
 
 
 def _merit(costs: Sequence[Cost], name: str, bits: int) -> tuple[float, float]:
-    """Return what is to be small in the engine kept beside the scan.
+    """Return the key by which the engine kept beside the scan is the smallest.
 
     That is the time for 10 neighbors, unless the scan takes no longer; then for near duplicates.
     """
@@ -249,7 +253,7 @@ def _merit(costs: Sequence[Cost], name: str, bits: int) -> tuple[float, float]:
 def _typical(
     costs: Sequence[Cost], name: str, *, k: int | None = None, radius: int | None = None
 ) -> float:
-    """Return an engine's seconds a query: the geometric mean of alone and in a batch."""
+    """Return an engine's seconds per query: the geometric mean of alone and in a batch."""
     own = [cost for cost in costs if cost.engine == name]
     seconds = [expected_cost(own, queries=queries, k=k, radius=radius) for queries in (1, 2)]
     return sqrt(seconds[0] * seconds[1])

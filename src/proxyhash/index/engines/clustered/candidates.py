@@ -45,7 +45,7 @@ FEW = 48
 
 
 class Goal(NamedTuple):
-    """What is searched for; the same for all queries.
+    """Arguments of a search that are the same for all queries.
 
     Attributes:
         lists: the codes.

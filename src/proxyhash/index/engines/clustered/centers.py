@@ -120,7 +120,7 @@ def _assign(
 def _spread(sample: Words, draws: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return rows of the sample, each drawn in proportion to its squared distance to those before.
 
-    `draws` are numbers in [0, 1), one a row to be drawn. Ends early when nothing is left out.
+    `draws` are numbers in [0, 1), one per row to be drawn. Ends early when nothing is left out.
     """
     size, width = sample.shape
     chosen = np.empty(draws.size, np.int64)

@@ -9,12 +9,17 @@ import numpy as np
 
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
-from proxyhash.index.engines.base import Matches, join_queries, register_engine
+from proxyhash.index.engines.base import (
+    Matches,
+    join_queries,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.clustered.candidates import Goal
 from proxyhash.index.engines.clustered.centers import as_long_words, assign, choose_centers
 from proxyhash.index.engines.clustered.lists import Lists, load_lists, make_lists, save_lists
 from proxyhash.index.engines.clustered.search import ROOM, search_lists
-from proxyhash.index.engines.header import read_header, write_header
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the clustered engine lays codes out: by list, then by distance from the list's center."""
+"""Layout of the codes in the clustered engine: by list, then by distance from its center."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ def load_lists(folder: Path, *, rows: int) -> Lists:
         try:
             arrays.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read; build the engine again: {error}") from error
+            raise DataError(f"{path} cannot be read; rebuild the engine: {error}") from error
     lists = Lists(*arrays)
     codes = len(lists.starts) - 1 if len(lists.starts) else rows
     if len(lists.rows) != rows or len(lists.words) != codes:
-        raise DataError(f"{folder} is not of one piece; build the engine again")
+        raise DataError(f"{folder} is inconsistent; rebuild the engine")
     return lists
 
 
@@ -173,7 +173,7 @@ def _sort_shells(
             for place in range(width):
                 for item in range(stop - start):
                     # FNV's prime: equal codes get equal keys. Where different ones do too, a code
-                    # may be stored more than once, which is no harm.
+                    # may be stored more than once, which does no harm.
                     keys[item] = keys[item] * np.uint64(0x100000001B3) ^ words[start + item, place]
             sequence = np.argsort(keys, kind="mergesort")
             old_rows = rows[start:stop].copy()

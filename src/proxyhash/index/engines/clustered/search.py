@@ -82,11 +82,11 @@ def search_lists(
 ) -> tuple[
     npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.int64], npt.NDArray[np.int64]
 ]:
-    """Return what each query finds.
+    """Return the rows found for each query.
 
-    That is rows int64 (m,) and distances uint16 (m,), query after query, each by (distance, order);
-    how many rows each query found, int64 (q,); and how many codes and centers each was compared
-    with, int64 (q,).
+    Rows int64 (m,) and distances uint16 (m,), query after query, each by (distance, order); the
+    number of rows of each query, int64 (q,); and the number of codes and centers that each was
+    compared with, int64 (q,).
 
     Args:
         queries: uint64 (q, W).

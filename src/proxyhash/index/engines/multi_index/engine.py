@@ -14,9 +14,13 @@ import numpy as np
 from proxyhash.codes.kernels import run_blocks
 from proxyhash.errors import UsageError
 from proxyhash.index.engines.arguments import CodeRows, SearchArguments, check_known, read_search
-from proxyhash.index.engines.base import join_queries, register_engine
+from proxyhash.index.engines.base import (
+    join_queries,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.bounded_heap import as_matches, heaps_as_matches
-from proxyhash.index.engines.header import read_header, write_header
 from proxyhash.index.engines.multi_index.kernels import GAVE_UP, Probe, probe_tables
 from proxyhash.index.engines.multi_index.tables import (
     Tables,
@@ -48,7 +52,7 @@ _FEW_ROWS = 256
 
 @register_engine
 class MultiIndexEngine:
-    """Finds rows by substrings of their codes, in one hash table a substring.
+    """Finds rows by substrings of their codes, in one hash table per substring.
 
     Attributes:
         bits: the code length.

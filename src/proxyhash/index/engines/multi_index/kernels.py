@@ -38,7 +38,7 @@ _BLOCK_ROWS, _FEW_ROWS = 256, 16
 
 
 class Probe(NamedTuple):
-    """What stays the same in a search.
+    """Arguments that stay the same during a search.
 
     Attributes:
         codes: words (n * W,).

@@ -1,4 +1,4 @@
-"""The tables of multi-index hashing: every row in one bucket a table, by a substring of its code.
+"""The tables of multi-index hashing: every row in one bucket per table, by a substring of its code.
 
 A substring is some consecutive bits of one word of the code. Substrings need not cover the code:
 rows that differ from a query in at most r bits differ from it in at most r // m bits of one of m
@@ -53,7 +53,7 @@ class Tables(NamedTuple):
 
 
 def build_tables(rows: CodeRows, *, beside: bool, threads: int | None = None) -> Tables:
-    """Return the tables over at most 2**32 - 1 rows, by counting sort; one thread a table.
+    """Return the tables over at most 2**32 - 1 rows, by counting sort; one thread per table.
 
     Args:
         rows: codes to sort into buckets.
@@ -112,7 +112,7 @@ def load_tables(folder: Path, rows: CodeRows) -> Tables:
         try:
             parts.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {error}; build the engine again") from error
+            raise DataError(f"{path} cannot be read: {error}; rebuild the engine") from error
     tables = Tables(*parts)
     count, kinds = len(tables.words), [part.dtype for part in tables]
     fitting = (
@@ -124,7 +124,7 @@ def load_tables(folder: Path, rows: CodeRows) -> Tables:
         and tables.beside.shape in {(count, 0), (count, rows.count)}
     )
     if not fitting:
-        raise DataError(f"{folder} holds tables of other codes; build the engine again")
+        raise DataError(f"{folder} holds tables of other codes; rebuild the engine")
     return tables
 
 

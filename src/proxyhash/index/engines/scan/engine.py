@@ -15,14 +15,18 @@ from proxyhash.index.engines.arguments import (
     check_known,
     read_search,
 )
-from proxyhash.index.engines.base import Matches, register_engine
+from proxyhash.index.engines.base import (
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.bounded_heap import (
     as_matches,
     heaps_as_matches,
     merge_heaps,
     sort_queries,
 )
-from proxyhash.index.engines.header import read_header, write_header
 from proxyhash.index.engines.scan.kernels import collect_within, count_within, scan_nearest
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ class ScanEngine:
         return scan(self._rows, arguments)
 
     def save(self, folder: Path) -> None:
-        """Write what the engine is; see `Engine.save`."""
+        """Write the engine's header; see `Engine.save`."""
         write_header(folder, engine=self.name, bits=self.bits, count=self.count)
 
     @classmethod

@@ -83,7 +83,7 @@ def scan_nearest(
     heaps: Entries,
     sizes: Integers,
 ) -> None:
-    """Gather the nearest of the rows from `first` to `last` in a heap a query.
+    """Gather the nearest of the rows from `first` to `last` in one heap per query.
 
     Queries are (q, W), codes (n * W,), heaps (q, k) with `sizes` (q,) entries in use before and
     after; mask and order are empty where there is none.

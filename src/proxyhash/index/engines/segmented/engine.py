@@ -11,8 +11,14 @@ import numpy as np
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
-from proxyhash.index.engines.base import ENGINES, Matches, register_engine
-from proxyhash.index.engines.header import HEADER, read_header, write_header
+from proxyhash.index.engines.base import (
+    ENGINES,
+    HEADER,
+    Matches,
+    read_header,
+    register_engine,
+    write_header,
+)
 from proxyhash.index.engines.segmented.segments import (
     Segment,
     State,
@@ -116,7 +122,7 @@ class SegmentedEngine:
         return self
 
     def extend(self, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None) -> None:
-        """Take in rows behind those it holds.
+        """Add rows behind those it holds.
 
         Args:
             codes: uint8 (m, B), m at least `count`: the rows it holds, and the new ones behind
@@ -220,7 +226,7 @@ class SegmentedEngine:
             stops, engine = saved["stops"], ENGINES[saved["engine"]]
             others = {name: saved[name] for name in ("tail_rows", "background", "settings")}
         except (KeyError, TypeError) as error:
-            raise DataError(f"{folder / _SEGMENTS} is damaged; build the engine again") from error
+            raise DataError(f"{folder / _SEGMENTS} is damaged; rebuild the engine") from error
         segments = []
         for number, (start, stop) in enumerate(zip([0, *stops], stops, strict=False)):
             part = engine.load(

@@ -74,7 +74,7 @@ def merge_matches(
         first: ordered answers.
         second: ordered answers to the same queries, of other rows.
         order: uint64 (n,), or empty for the order of the rows.
-        k: at most this many rows a query.
+        k: at most this many rows per query.
     """
     room = np.minimum(np.diff(first.offsets) + np.diff(second.offsets), k)
     offsets = np.concatenate([[0], np.cumsum(room)])

@@ -103,7 +103,6 @@ PENDING: tuple[str, ...] = (
     "src/proxyhash/cli/keys.py",
     "src/proxyhash/cli/serve.py",
     "src/proxyhash/client.py",
-    "src/proxyhash/index/",
     "src/proxyhash/search/",
     "src/proxyhash/service/",
 )

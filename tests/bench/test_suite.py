@@ -97,3 +97,10 @@ def test_a_suite_can_be_narrowed(tmp_path):
 def test_the_demo_suite_can_be_read():
     suite = read_suite(RUNS / "demo.toml")
     assert len(cells_of(suite, Path("out"))) == 24
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_suites_of_the_repository_can_be_read(path: Path):
+    suite = read_suite(path)
+    assert suite.name == path.stem
+    assert cells_of(suite, Path("out"))

@@ -46,7 +46,7 @@ _COPIED = 8  # the scan copies the allowed rows first where fewer than one in so
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which engine a search goes to, and why.
+    """The engine that a search goes to, and the reason.
 
     Attributes:
         engine: its name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from proxyhash.data import manifest_split
-from proxyhash.datasets import CONVERTERS, ConvertOptions
+from proxyhash.datasets import CONVERTERS, Converter, ConvertOptions, register_converter
 from proxyhash.datasets.convert import convert_data_set
 from proxyhash.datasets.converter import Source
 from proxyhash.errors import DataError, UsageError
@@ -151,3 +152,31 @@ def test_the_released_files(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.load(conversion.features[modality]), rows, rtol=1e-6)
     split = manifest_split(collection, validation=0, seed=0)
     assert (len(split.train), len(split.query)) == (2173, 693)
+
+
+def test_a_converter_of_another_package_comes_before_the_general_forms(tmp_path: Path) -> None:
+    def read(path: Path, options: ConvertOptions) -> Source:
+        assert options.version == "short"
+        return Source("toy", ({"id": "a", "text": (path / "toy.txt").read_text(), "labels": []},))
+
+    toy = Converter(
+        name="toy",
+        recognizes=lambda path: (path / "toy.txt").is_file(),
+        read=read,
+        expects="toy.txt",
+        versions={"short": "one item"},
+    )
+    (tmp_path / "toy.txt").write_text("hello")
+    savemat(tmp_path / "arrays.mat", {"LAll": np.eye(3), "YAll": np.ones((3, 2))})
+    assert convert_data_set(tmp_path, tmp_path / "first").source.startswith("arrays")
+    assert register_converter(toy) is toy
+    try:
+        assert register_converter(toy) is toy  # the same one twice is fine
+        options = ConvertOptions(version="short")
+        conversion = convert_data_set(tmp_path, tmp_path / "second", options=options)
+        with pytest.raises(ValueError, match="another kind is already named 'toy'"):
+            register_converter(replace(toy, expects="other"))
+    finally:
+        CONVERTERS.remove("toy")
+    assert conversion.source == "toy"
+    assert conversion.collection.items[0].sources == {"text": "hello"}

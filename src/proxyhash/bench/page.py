@@ -262,7 +262,7 @@ _PUBLISHED_FIGURES: dict[str, tuple[tuple[float, float, float], ...]] = {
     "DDBH (2025)": ((0.8450, 0.8534, 0.8610), (0.7041, 0.7145, 0.7229), (0.7165, 0.7454, 0.7681)),
     "KDPH (2026)": ((0.8770, 0.8639, 0.8639), (0.7430, 0.7365, 0.7392), (0.7636, 0.7761, 0.7843)),
 }
-"""Method to one row a data set of one figure a code length."""
+"""By method: one row per data set, one figure per code length."""
 
 
 _APART = ("data", "out", "method", "settings", "bits", "seed", "threads", "tensorboard")

@@ -19,7 +19,7 @@ __all__ = ["bits_figure", "curve_figure", "figure_svg", "png_bytes"]
 INK, FAINT = "#1F2933", "#D9DEE4"
 
 # Of Okabe and Ito's colors those that are seen on white and on black; with line styles and markers
-# fourteen methods are told apart, by the color-blind too.
+# fourteen methods are distinguishable, with color blindness too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8F98")
 _ANSWERED = 0.05  # a curve begins where this share of the queries gets anything
 _MARKERS = "os^Dv<>PXph*d8"
@@ -196,7 +196,7 @@ def _finish(canvas: Any, axes: Any, results: Results, data: str, title: str) -> 
 
 
 def _ranked(results: Results, data: str) -> list[str]:
-    """The methods by their mean mAP over all directions and code lengths, best first."""
+    """Return the methods by mean mAP over all directions and code lengths, best first."""
 
     def score(name: str) -> float:
         found = [

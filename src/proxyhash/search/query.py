@@ -14,7 +14,7 @@ from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float32
 
@@ -31,6 +31,7 @@ __all__ = [
     "RefusedError",
     "SearchOptions",
     "TooManyHitsError",
+    "options_of_each",
     "plural",
 ]
 
@@ -282,12 +283,24 @@ class SearchOptions:
             raise UsageError(f"radius is {self.radius}; it must be at least 0 bits")
 
 
+def options_of_each(
+    options: SearchOptions | Sequence[SearchOptions], count: int
+) -> list[SearchOptions]:
+    """Return the options of each of `count` queries, which may all have the same.
+
+    Raises:
+        UsageError: "2 options are given for 3 queries".
+    """
+    each = [options] * count if isinstance(options, SearchOptions) else list(options)
+    if len(each) != count:
+        raise UsageError(f"{len(each)} options are given for {count} queries")
+    return each
+
+
 def plural(count: int | None, modality: Modality) -> str:
     """Return "1 image", "6,957 images", or "the images" where their number is unknown."""
-    kind = MODALITIES[modality]
-    if count is None:
-        return f"the {kind.plural}"
-    return f"{count:,} {kind.name if count == 1 else kind.plural}"
+    many = MODALITIES[modality].plural if modality in MODALITIES else f"{modality}s"
+    return f"the {many}" if count is None else f"{count:,} {modality if count == 1 else many}"
 
 
 def _checked_vector(vector: Any) -> Float32[np.ndarray, " d"]:

@@ -181,7 +181,7 @@ def _find(
         for id_, item in index.get_many(ids).items()
         if target in item.codes
     )
-    shared.pictured.update(source.pictured(ids))
+    shared.with_thumbnail.update(source.with_thumbnail(ids))
     return [_answer(search, hits, shared) for search, hits in zip(searches, found, strict=True)]
 
 
@@ -194,14 +194,14 @@ class _Shared:
         bits: the code length.
         compared: number of items that the filter passes, None where it is unknown.
         codes: of all hits, by id; what was deleted meanwhile has none.
-        pictured: ids of hits with a thumbnail.
+        with_thumbnail: ids of hits with a thumbnail.
     """
 
     target: Modality
     bits: int
     compared: int | None
     codes: dict[str, Codes] = field(default_factory=dict)
-    pictured: set[str] = field(default_factory=set)
+    with_thumbnail: set[str] = field(default_factory=set)
 
 
 def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageError:
@@ -222,5 +222,5 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         codes=np.array(rows, np.uint8).reshape(len(rows), len(query.code)),
         searched=compared,
         bits=shared.bits,
-        pictured=frozenset(shared.pictured),
+        with_thumbnail=frozenset(shared.with_thumbnail),
     )

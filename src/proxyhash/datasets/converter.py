@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.registry import Registry
 
@@ -17,9 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "Source", "register_converter"]
+__all__ = [
+    "CONVERTERS",
+    "ConvertOptions",
+    "Converter",
+    "Source",
+    "converter_names",
+    "register_converter",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,8 @@ class Source:
     images: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
 
     def __post_init__(self) -> None:
+        import numpy as np  # here, so that the help can name the converters without it
+
         for modality, values in self.features.items():
             if values.ndim != 2 or len(values) != len(self.records):
                 raise DataError(

@@ -1,4 +1,4 @@
-"""What a search gives back, ready to print, to show on a page or to send as JSON."""
+"""The answer of a search, ready to print, to show on a page or to send as JSON."""
 
 from __future__ import annotations
 

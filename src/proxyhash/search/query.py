@@ -124,12 +124,12 @@ class Query:
 
     @property
     def kind(self) -> str:
-        """Which of the attributes is given: "text", "image", "item", "code", "vector", "input"."""
+        """The name of the attribute that is given: "text", "image", "item", "code", "vector", "input"."""
         return next(name for name in _KINDS if getattr(self, name) is not None)
 
     @property
     def content(self) -> Any:
-        """What the encoder of `modality` gets; None for items, codes and vectors."""
+        """The input for the encoder of `modality`; None for items, codes and vectors."""
         if self.text is not None:
             return self.text
         if isinstance(self.image, str):
@@ -196,7 +196,7 @@ class EncodedQuery:
 
     @property
     def modality(self) -> Modality | None:
-        """Which network made the code; None where that is unknown."""
+        """The modality of the network that made the code; None where that is unknown."""
         return self.query.modality
 
     @property
@@ -256,7 +256,7 @@ class EncodedQuery:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How much of what is searched for.
+    """The target, number, distance and filter of the hits wanted.
 
     Attributes:
         target: modality whose codes are searched; default one other than the query's, where the

@@ -139,7 +139,7 @@ class Searcher:
 
     @property
     def stored_images(self) -> StoredThumbnails | None:
-        """Where a page takes the images of items from; None for the paths that items name."""
+        """The thumbnails that a page shows; None for the paths that items name."""
         return {} if self.thumbnails is None else self.thumbnails
 
     def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word

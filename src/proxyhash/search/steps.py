@@ -187,7 +187,7 @@ def _find(
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What answers that were found together share.
+    """The parts that answers found together share.
 
     Attributes:
         target: modality searched.

@@ -222,7 +222,7 @@ class MicroBatcher(Generic[Input, Output]):
 
     @property
     def waiting(self) -> int:
-        """How many inputs are in the queue."""
+        """The number of inputs in the queue."""
         return len(self._queue)
 
     async def submit(self, input_: Input) -> Output:

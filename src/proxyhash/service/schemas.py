@@ -51,7 +51,7 @@ class _Request(BaseModel):
 
 
 class SearchParameters(_Request):
-    """How much of what is searched for; `proxyhash.search.SearchOptions` checks the values."""
+    """The target, number, distance and filter of the hits; `proxyhash.search.SearchOptions` checks the values."""
 
     target: Modality | None = Field(None, description="Modality whose codes are searched.")
     k: int | None = Field(

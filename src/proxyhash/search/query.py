@@ -124,7 +124,7 @@ class Query:
 
     @property
     def kind(self) -> str:
-        """The name of the attribute that is given: "text", "image", "item", "code", "vector", "input"."""
+        """The attribute given: "text", "image", "item", "code", "vector" or "input"."""
         return next(name for name in _KINDS if getattr(self, name) is not None)
 
     @property

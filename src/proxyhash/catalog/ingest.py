@@ -181,6 +181,7 @@ class _Work:
 
 
 def _payload(item: Item, collection: Collection) -> dict[str, object]:
+    """Return what hits of an index have of an item; `search/run.py` has its like for runs."""
     value: dict[str, Any] = {
         **item.payload,
         **dict.fromkeys(_ALWAYS),

@@ -82,6 +82,10 @@ class RunSearcher(Searcher):
         return id in self.index
 
     def _payload(self, row: int) -> dict[str, object]:
+        """Return what hits have of an item: sources, files by absolute path, and labels.
+
+        Other keys of the manifest are in hits of an index alone; see `catalog/ingest.py`.
+        """
         collection = self.run.collection
         sources = {name: collection.sources(name)[row] for name in self.run.codes.modalities}
         return {

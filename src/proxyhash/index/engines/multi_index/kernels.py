@@ -7,7 +7,7 @@ a row farther than that in all tables would differ in more bits altogether.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -84,9 +84,10 @@ def _probe_one(
 ) -> int:
     """Return how many rows were found, or `GAVE_UP`."""
     # As integers of 64 bits, not literals, for which numba would compile the callees once more.
-    count, size, left = len(crowding), np.int64(0), probe.patience
+    size: Any = np.int64(0)
+    distance: Any = np.int64(0)
+    count, left, buckets = len(crowding), probe.patience, 1.0
     length = np.int64(popcount(np.uint64(probe.tables.starts.shape[1] - 2)))
-    buckets, distance = 1.0, np.int64(0)
     crowding[:] = 0
     while distance <= length:
         for table in range(count):

@@ -7,7 +7,7 @@ a row farther than that in all tables would differ in more bits altogether.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -84,8 +84,8 @@ def _probe_one(
 ) -> int:
     """Return how many rows were found, or `GAVE_UP`."""
     # As integers of 64 bits, not literals, for which numba would compile the callees once more.
-    size: Any = np.int64(0)
-    distance: Any = np.int64(0)
+    size: int = np.int64(0)  # type: ignore[assignment]
+    distance: int = np.int64(0)  # type: ignore[assignment]
     count, left, buckets = len(crowding), probe.patience, 1.0
     length = np.int64(popcount(np.uint64(probe.tables.starts.shape[1] - 2)))
     crowding[:] = 0

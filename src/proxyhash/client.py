@@ -13,15 +13,20 @@ from urllib.parse import quote
 import numpy as np
 
 from proxyhash.codes import code_bytes
-from proxyhash.errors import DataError, ImageError, ProxyhashError, UsageError, require_extra
+from proxyhash.errors import ImageError, ProxyhashError, UsageError, require_extra
 from proxyhash.index.checks import check_items, check_search
 from proxyhash.index.filters import filter_to_json
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.search import Answer, EncodedQuery, Query, SearchOptions
-from proxyhash.search.query import NoEncoderError, NotFoundError, TooManyHitsError
+from proxyhash.search.query import (
+    NoEncoderError,
+    NotFoundError,
+    TooManyHitsError,
+    options_of_each,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
@@ -50,7 +55,7 @@ class Client:
         url: of the service, such as "http://127.0.0.1:8080".
         key: what `proxyhash keys add` printed, where the service asks for one.
         timeout: seconds that an answer may take.
-        retries: how often a request is sent again when the service has no room (503), each time
+        retries: how often a request is sent again when the service is overloaded (503), each time
             after as long as the service says.
 
     Example:
@@ -76,7 +81,7 @@ class Client:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What an item may have a code of."""
+        """Modalities that an item may have a code of."""
         return tuple(self._facts["modalities"])
 
     def search(
@@ -115,24 +120,17 @@ class Client:
             DataError: an image cannot be read.
         """
         queries = list(queries)
-        each = [options] * len(queries) if isinstance(options, SearchOptions) else list(options)
-        if len(each) != len(queries):
-            raise UsageError(f"{len(each)} options are given for {len(queries)} queries")
+        each = options_of_each(options, len(queries))
         found: dict[int, Any] = {}
-        others: list[int] = []
         for row, query in enumerate(queries):
-            if query.image is None:
-                others.append(row)
-            else:
-                found[row] = self._send(
-                    "POST",
-                    "/v1/search/image",
-                    files={"image": ("image", _content(query.image))},
-                    data={"options": json.dumps(_body(each[row]))},
-                )
+            if query.image is not None:
+                form = {"options": json.dumps(_body(each[row]))}
+                files = {"image": ("image", _content(query.image))}
+                found[row] = self._send("POST", "/v1/search/image", files=files, data=form)
+        others = [row for row in range(len(queries)) if row not in found]
         bodies = [_body(each[row]) | _question(queries[row]) for row in others]
         if len(bodies) == 1:
-            found[others[0]] = self._post("/v1/search", bodies[0])
+            found[others[0]] = self._send("POST", "/v1/search", json=bodies[0])
         else:
             found |= dict(zip(others, self._batch(bodies), strict=True))
         return [self._answer(query, found[row]) for row, query in enumerate(queries)]
@@ -155,12 +153,8 @@ class Client:
 
     def encode_texts(self, texts: Sequence[str]) -> Codes:
         """Return packed codes of texts, uint8 (n, ceil(bits/8))."""
-        most = self._facts["limits"]["batch"]
-        found: list[str] = []
-        for start in range(0, len(texts), most):
-            some = list(texts[start : start + most])
-            found += self._post("/v1/encode", {"texts": some})["codes"]
-        return self._codes(found)
+        answers = self._in_parts("/v1/encode", "texts", list(texts))
+        return self._codes(code for answer in answers for code in answer["codes"])
 
     def encode_image(self, image: str | Path | bytes) -> Codes:
         """Return the packed code of an image file, uint8 (1, ceil(bits/8))."""
@@ -168,7 +162,7 @@ class Client:
         return self._codes(self._send("POST", "/v1/encode/image", files=files)["codes"])
 
     def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the index's word
-        """Return what is stored under an id; see `Index.get`."""
+        """Return a stored item; see `Index.get`."""
         answer = self._send("GET", _item(id))
         codes = {name: self._codes([code])[0] for name, code in answer["codes"].items()}
         return IndexItem(answer["id"], codes, answer["payload"])
@@ -180,7 +174,7 @@ class Client:
         *,
         payloads: Sequence[Mapping[str, object]] | None = None,
     ) -> None:
-        """Store items in place of whatever was stored under their ids; see `Index.upsert`.
+        """Store items, replacing those with the same ids; see `Index.upsert`.
 
         More items than the service takes at once go in several requests, each all or nothing.
         """
@@ -195,21 +189,16 @@ class Client:
             }
             for row, id_ in enumerate(ids)
         ]
-        most = self._facts["limits"]["batch"]
-        for start in range(0, len(items), most):
-            self._post("/v1/items", {"items": items[start : start + most]})
+        for _ in self._in_parts("/v1/items", "items", items):
+            pass
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove items and return how many there were of them; see `Index.delete`."""
+        """Delete items and return how many of them there were; see `Index.delete`."""
         wanted = list(dict.fromkeys(ids))
-        most = self._facts["limits"]["batch"]
-        return sum(
-            self._post("/v1/items/delete", {"ids": wanted[start : start + most]})["deleted"]
-            for start in range(0, len(wanted), most)
-        )
+        return sum(each["deleted"] for each in self._in_parts("/v1/items/delete", "ids", wanted))
 
     def info(self) -> dict[str, Any]:
-        """Return what the service is and holds."""
+        """Return what GET /v1/info answers: version, index, model and limits."""
         return dict(self._send("GET", "/v1/info"))
 
     def close(self) -> None:
@@ -239,18 +228,15 @@ class Client:
     def _send(self, method: str, path: str, **body: Any) -> Any:
         return self._connection.send(method, path, **body)
 
-    def _post(self, path: str, body: Any) -> Any:
-        return self._send("POST", path, json=body)
+    def _in_parts(self, path: str, name: str, values: list[Any]) -> Iterator[Any]:
+        """Post values under a name, as many at once as the service takes, and yield the answers."""
+        most = self._facts["limits"]["batch"]
+        for start in range(0, len(values), most):
+            yield self._send("POST", path, json={name: values[start : start + most]})
 
     def _batch(self, bodies: list[dict[str, Any]]) -> list[Any]:
-        most = self._facts["limits"]["batch"]
-        return [
-            answer
-            for start in range(0, len(bodies), most)
-            for answer in self._post("/v1/search/batch", {"queries": bodies[start:][:most]})[
-                "results"
-            ]
-        ]
+        answers = self._in_parts("/v1/search/batch", "queries", bodies)
+        return [result for answer in answers for result in answer["results"]]
 
     def _hits(self, query: Query, options: Mapping[str, Any]) -> list[Hit]:
         return list(self.search_many([query], SearchOptions(**options))[0].hits)
@@ -266,7 +252,7 @@ class Client:
             codes=self._codes(hit["code"] for hit in found["hits"]),
             searched=found["searched"],
             bits=found["bits"],
-            pictured=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
+            with_thumbnail=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
         )
 
     def _codes(self, texts: Iterable[str]) -> Codes:
@@ -287,14 +273,15 @@ def _question(query: Query) -> dict[str, Any]:
     """Return a query as the service takes it."""
     if query.text is not None:
         return {"text": query.text}
+    modality = {} if query.modality is None else {"modality": query.modality}
     if query.item is not None:
-        return {"id": query.item, "modality": query.modality}
+        return {"id": query.item} | modality
     if query.code is not None:
         code = query.code if isinstance(query.code, str) else query.code.tobytes().hex()
-        return {"code": code, "modality": query.modality}
+        return {"code": code} | modality
     if query.vector is None:
         raise UsageError(f"the service takes no {query.modality}; encode it here, send its code")
-    return {"vector": query.vector.tolist(), "modality": query.modality}
+    return {"vector": query.vector.tolist()} | modality
 
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
@@ -308,14 +295,17 @@ def _item(id_: str) -> str:
 def _content(image: str | Path | bytes) -> bytes:
     if isinstance(image, bytes):
         return image
+    path = Path(image)
+    if not path.is_file():  # the sentence of a search here
+        raise ImageError(f"{image}: {'not a file' if path.exists() else 'no such file'}")
     try:
-        return Path(image).read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{image} cannot be read: {error.strerror}") from error
+        raise ImageError(f"{image}: cannot be read ({error.strerror})") from error
 
 
 class _Connection:
-    """Sends requests and turns answers into values or errors of this package.
+    """HTTP connections to the service; turns answers into values or errors of this package.
 
     Args:
         url: of the service.
@@ -337,7 +327,7 @@ class _Connection:
 
         Raises:
             UsageError: the service refuses it, with the service's sentence.
-            ProxyhashError: the service cannot be reached, has no room or failed.
+            ProxyhashError: the service cannot be reached, is overloaded or failed.
         """
         answer = self.request(method, path, **body)
         if answer.status_code < 300:
@@ -357,7 +347,7 @@ class _Connection:
         raise kind(f"{message} ({note})")
 
     def request(self, method: str, path: str, **body: Any) -> Any:
-        """Return the answer to a request, whatever it is, once the service has room for it.
+        """Return the answer to a request, whatever it is; waits while the service is overloaded.
 
         Raises:
             ProxyhashError: the service cannot be reached.

@@ -150,6 +150,6 @@ def test_work_goes_in_batches_and_every_item_is_reported(tmp_path: Path) -> None
 
 def test_a_payload_that_is_no_json_is_named(tmp_path: Path) -> None:
     collection = manifest(tmp_path / "d", [ITEMS[0], {"id": "x", "text": "t", "n": 2**70}])
-    message = r"row 2, item 'x': the payload holds a whole number .* leave its key out"
+    message = r"row 2, item 'x': the payload holds an integer .* leave its key out"
     with pytest.raises(DataError, match=message):
         ingest_collection(index_of_two(), StubModel(), collection)

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from proxyhash.data import Split, draw_split, read_collection
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
-from proxyhash.datasets import CONVERTERS
+from proxyhash.datasets import CONVERTERS, converter_names
 from tests.data.builders import write_jsonl
 
 if TYPE_CHECKING:
@@ -200,6 +200,7 @@ class TestConvert:
         shown = " ".join(proxyhash_command("data", "convert", "--help").out.split())
         assert all(name in shown for name in CONVERTERS)
         assert len(CONVERTERS) >= 7
+        assert converter_names() == list(CONVERTERS)
 
 
 class TestGenerate:

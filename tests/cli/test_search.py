@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from proxyhash.files import read_json
+from proxyhash.hashing import HashModel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ONE = "give exactly one of --text, --image, --id, --code and --vector"
+ONE = "give exactly one of --text, --image, --id, --code, --vector and --input"
 
 
 def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
@@ -59,6 +61,25 @@ def test_the_codes_of_an_item_are_those_of_its_image(proxyhash_command, small_ru
     assert by_id["hits"] == by_image["hits"]
 
 
+def test_codes_vectors_and_named_modalities_ask_too(
+    proxyhash_command, small_run, scenes, tmp_path: Path
+) -> None:
+    image = scenes.sources("image")[3]
+    by_image = proxyhash_command("search", small_run, "--image", image, "--json").json
+    code = by_image["query"]["code"]
+    by_code = proxyhash_command("search", small_run, "--code", code, "--for", "texts", "--json")
+    named = proxyhash_command("search", small_run, "--input", f"image={image}", "--json").json
+    model = HashModel.load(small_run / "model")
+    np.save(tmp_path / "row.npy", model.encoder("image").encode([image]))
+    vector = ["--vector", tmp_path / "row.npy", "--modality", "image"]
+    by_vector = proxyhash_command("search", small_run, *vector, "--json").json
+    for answer in (by_code.json, named, by_vector):
+        assert answer["hits"] == by_image["hits"]
+        assert answer["codes"] == by_image["codes"]
+    assert by_code.json["query"]["modality"] is None
+    assert by_vector["query"]["kind"] == "vector"
+
+
 def test_a_page_is_written_beside_the_table(proxyhash_command, small_run, tmp_path: Path) -> None:
     page = tmp_path / "deep" / "hits.html"
     result = proxyhash_command("search", small_run, "--id", "000003", "--html", page, "--json")
@@ -90,6 +111,9 @@ def test_only_the_gallery_is_searched(proxyhash_command, small_run: Path) -> Non
         (["--text", "a car", "-k", "0"], 2, "k is 0; it must be at least 1"),
         (["--image", "nowhere.jpg"], 3, "nowhere.jpg: no such file"),
         (["--id", "nope"], 2, "has no item 'nope'"),
+        (["--code", "00f"], 2, "must be hex digits"),
+        (["--vector", "nowhere.npy", "--modality", "text"], 3, "nowhere.npy cannot be read"),
+        (["--input", "sound=a.wav"], 2, "modality is 'sound'"),
         (["--id", "000003", "--data", "/nowhere"], 3, "/nowhere"),
     ],
 )

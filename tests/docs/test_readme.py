@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import proxyhash as ph
 from tests.docs.pages import ROOT, code_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from proxyhash.data import Collection
 
 README = ROOT / "README.md"
 
@@ -25,3 +36,31 @@ def test_python_takes_ten_lines():
 
 def test_there_is_one_table_of_results():
     assert README.read_text(encoding="utf-8").count("| `dchml` |") == 1
+
+
+@pytest.mark.slow
+def test_its_python_runs(
+    scenes: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    proxyhash_command: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    options = {"bits": 16, "epochs": 1, "hidden": [8], "threads": 1}
+    ph.train(scenes.path, out="run", **options)
+    built = proxyhash_command("index", "build", "run", scenes.path, "--out", "photos.index")
+    assert built.code == 0, built.err
+    capsys.readouterr()
+    (code,) = code_blocks(README, "python")
+    scope = {
+        "paths": scenes.sources("image")[:24],
+        "captions": scenes.sources("text")[:24],
+        "tags": [item.labels for item in scenes.items[:24]],
+    }
+    exec(code, scope)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(line.split()[0].isdigit() for line in lines)
+    codes: Any = scope["codes"]
+    assert codes.shape == (1, 8)

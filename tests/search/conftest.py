@@ -24,7 +24,7 @@ ITEMS: list[dict[str, Any]] = [
     {"id": "q", "image": "q.png", "text": "a red query", "labels": ["red"]},
     {"id": "b", "image": "b.png", "text": "red b", "labels": ["red"]},
     {"id": "a", "image": "a.png", "text": "red a", "labels": ["red", "green"]},
-    {"id": "c", "image": "c.png", "text": "green c", "labels": ["green"]},
+    {"id": "c", "image": "c.png", "text": "green c", "labels": ["green"], "price": 3},
     {"id": "only-text", "text": "blue <b>bold</b> & more", "labels": ["blue"]},
     {"id": "only-image", "image": "i.png", "labels": []},
     {"id": "gone", "image": "gone.png", "text": "blue gone", "labels": ["blue"]},

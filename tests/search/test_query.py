@@ -19,9 +19,17 @@ def index() -> ph.Index:
 
 
 @pytest.mark.parametrize("code", [[3], b"\x03", 3])
-def test_a_code_is_an_array_or_hex_digits(index: ph.Index, code: Any):
+def test_a_code_is_an_array_or_hex_digits(code: Any):
     with pytest.raises(UsageError, match="hex digits, are expected"):
-        ph.search_many(index, [ph.Query(code=code)])
+        ph.Query(code=code)
+
+
+def test_a_code_is_of_a_known_modality(index: ph.Index):
+    for modality in ("code", "image"):
+        (answer,) = ph.search_many(index, [ph.Query(code="03", modality=modality)])
+        assert [hit.id for hit in answer.hits] == ["a"]
+    with pytest.raises(UsageError, match="modality is 'imge'"):
+        ph.search_many(index, [ph.Query(code="03", modality="imge")])
 
 
 def test_a_text_is_a_string():

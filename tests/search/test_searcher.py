@@ -13,6 +13,7 @@ import pytest
 from proxyhash.data.run_data import read_run_collection
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_json
+from proxyhash.index.filters import Range
 from proxyhash.search import RunSearcher
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ def test_hits_carry_text_image_and_labels(searcher: RunSearcher, run: Path) -> N
     assert hit.payload["text"] == "red a"
     assert hit.payload["labels"] == ["red", "green"]
     assert hit.payload["image"] == str(run.parent / "data" / "a.png")
+
+
+def test_hits_keep_further_keys_and_filters_read_them(searcher: RunSearcher) -> None:
+    answer = searcher.search_text("red", k=10, filter=Range("price", lt=4))
+    assert [(hit.id, hit.payload["price"]) for hit in answer.hits] == [("c", 3)]
+    assert answer.searched == 1
+
+
+def test_a_key_that_cannot_be_stored_costs_the_other_items_nothing(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = run.parent / "data" / "items.jsonl"
+    manifest.write_text(manifest.read_text().replace('"price": 3', f'"price": {2**70}'))
+    searcher = RunSearcher.open(run)
+    assert len(searcher.search_id("b", k=50).hits) == 6
+    assert "item 'c': the payload holds an integer of more than 64 bits" in caplog.text
 
 
 def test_a_text_finds_texts(searcher: RunSearcher) -> None:

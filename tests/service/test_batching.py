@@ -159,7 +159,7 @@ def test_a_full_queue_refuses_until_somebody_leaves() -> None:
         await until_it_works(work)
         rest = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
         await asyncio.sleep(0)
-        with pytest.raises(ApiError, match="too many numbers wait") as refused:
+        with pytest.raises(ApiError, match="overloaded: too many numbers are waiting") as refused:
             await batcher.submit(3)
         assert refused.value.status_code == 503
         assert refused.value.headers == {"Retry-After": "1"}

@@ -51,7 +51,7 @@ def test_names_and_scopes_are_checked(tmp_path: Path) -> None:
     file, _ = KeyFile(tmp_path / "keys.json").add("page")
     with pytest.raises(UsageError, match="has a key 'page' already"):
         file.add("page")
-    with pytest.raises(UsageError, match="is no name of a key"):
+    with pytest.raises(UsageError, match="is not a valid key name"):
         file.add("../page")
     with pytest.raises(UsageError, match="scope is 'admin'"):
         file.add("b", scope="admin")

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
-__all__ = ["BATCH", "THUMBNAIL_EDGE", "IndexReport", "Put", "ingest_collection", "put_codes"]
+__all__ = [
+    "BATCH",
+    "THUMBNAIL_EDGE",
+    "IndexReport",
+    "Put",
+    "ingest_collection",
+    "item_payload",
+    "put_codes",
+]
 
 BATCH = 512
 """Items that are encoded and stored together; Ctrl-C loses at most as many."""
@@ -135,7 +143,7 @@ class _Work:
         codes = self.model.encode_collection(
             collection, cache=self.cache, on_bad_item=self.on_bad_item
         )
-        payloads = [_payload(item, collection) for item in collection.items]
+        payloads = [item_payload(item, collection) for item in collection.items]
         coded = np.asarray(_presence(codes).any(axis=1))
         there = np.array([id_ in self.index for id_ in codes.ids], np.bool_)
         same = np.zeros(len(codes), np.bool_)
@@ -180,7 +188,12 @@ class _Work:
         return len(made)
 
 
-def _payload(item: Item, collection: Collection) -> dict[str, object]:
+def item_payload(item: Item, collection: Collection) -> dict[str, object]:
+    """Return what hits have of an item: further keys, sources as in the manifest, and labels.
+
+    Raises:
+        DataError: a further key has a value that JSON cannot hold; names file, row and item.
+    """
     value: dict[str, Any] = {
         **item.payload,
         **dict.fromkeys(_ALWAYS),

@@ -219,10 +219,10 @@ class _ConvertCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Fill in the names and print the help."""
-        from proxyhash.datasets import CONVERTERS
+        from proxyhash.datasets import converter_names
 
         kind: Any = next(each for each in self.params if each.name == "kind")
-        kind.help = f"Which data set it is: {', '.join(CONVERTERS)}. Default: auto-detected."
+        kind.help = f"Which data set it is: {', '.join(converter_names())}. Default: auto-detected."
         super().format_help(ctx, formatter)
 
 

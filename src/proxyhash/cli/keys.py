@@ -1,4 +1,4 @@
-"""`proxyhash keys`: who may use a service."""
+"""`proxyhash keys`: the API keys of a service."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,14 +10,16 @@ from proxyhash.cli.shared import JsonOption, examples
 
 __all__ = ["register"]
 
-FileArgument = Annotated[Path, typer.Argument(help="File of keys.", show_default=False)]
-NameArgument = Annotated[str, typer.Argument(help="Who has the key.", show_default=False)]
+FileArgument = Annotated[Path, typer.Argument(help="Key file.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name of the key, as logs show it.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     group = typer.Typer(
-        help="Make, list and remove keys of a service; it keeps their hashes only.",
+        help="Add, list and revoke the API keys of a service; only their hashes are stored.",
         no_args_is_help=True,
     )
     group.command(
@@ -33,12 +35,12 @@ def register(app: typer.Typer) -> None:
 def add(
     file: FileArgument,
     name: NameArgument,
-    write: Annotated[bool, typer.Option("--write", help="May change items, too.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Also allow changing items.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it; it cannot be shown again.
+    """Generate a key and print it; it cannot be shown again.
 
-    A service takes it in at the next reload (SIGHUP).
+    A service accepts it from its next reload (SIGHUP) on.
     """
     from proxyhash.service.keys import KeyFile
 
@@ -48,12 +50,12 @@ def add(
     if as_json:
         console.emit_json({"name": name, "scope": scope, "key": secret})
     else:
-        console.note(f"{name} may {scope}; keep this key, it cannot be shown again:")
+        console.note(f"key of {name}, scope {scope}; store it now, it cannot be shown again:")
         console.out(secret)
 
 
 def list_keys(file: FileArgument, as_json: JsonOption = False) -> None:
-    """Print who has a key and what it allows."""
+    """Print the names and scopes of all keys."""
     from proxyhash.service.keys import KeyFile
 
     keys = KeyFile.read(file).keys
@@ -65,8 +67,8 @@ def list_keys(file: FileArgument, as_json: JsonOption = False) -> None:
 
 
 def remove(file: FileArgument, name: NameArgument) -> None:
-    """Take a key away; a service refuses it from the next reload (SIGHUP) on."""
+    """Revoke a key; a service refuses it from its next reload (SIGHUP) on."""
     from proxyhash.service.keys import KeyFile
 
     KeyFile.read(file).remove(name)
-    console.note(f"{name} has no key any more")
+    console.note(f"revoked the key of {name}")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "show_answer"]
 
-TARGETS: "dict[str, Modality]" = {"images": "image", "texts": "text"}
 DEFAULT_K = 12
 
 
@@ -62,10 +61,19 @@ def search(
             metavar="FILE",
         ),
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="Search with another modality that the model encodes, as MODALITY=FILE (or the "
+            "content itself, where that is not a file).",
+            metavar="MODALITY=...",
+        ),
+    ] = None,
     modality: Annotated[
         str | None,
         typer.Option(
-            help="Which code of the item asks, or which network encodes the vector: image or text.",
+            help="Which code of the item asks, or which network encodes the vector, such as image.",
             metavar="MODALITY",
         ),
     ] = None,
@@ -112,21 +120,21 @@ def search(
 ) -> None:
     """Find the items of a run's gallery or of an index that are nearest to a query.
 
-    Give exactly one of --text, --image, --id, --code and --vector. Distances are Hamming distances
-    in bits; equal ones are ordered by id.
+    Give exactly one of --text, --image, --id, --code, --vector and --input. Distances are Hamming
+    distances in bits; equal ones are ordered by id.
     """
     from proxyhash.search import SearchOptions, open_searcher, search_many
 
-    given = {"text": text, "image": image, "item": id, "code": code, "vector": vector}
+    given = {
+        "text": text, "image": image, "item": id, "code": code, "vector": vector, "input": other
+    }  # fmt: skip
     if sum(value is not None for value in given.values()) != 1:
         raise UsageError(
-            "give exactly one of --text, --image, --id, --code and --vector to search with"
+            "give exactly one of --text, --image, --id, --code, --vector and --input to search with"
         )
-    if target is not None:
-        check_option("--for", target, TARGETS)
     query = _query(given, modality=modality)
     options = SearchOptions(
-        target=TARGETS[target] if target else None,
+        target=_target(target),
         k=DEFAULT_K if count is None and radius is None else count,
         radius=radius,
         filter=_filter(condition),
@@ -175,9 +183,22 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
     )
 
 
+def _target(plural: str | None) -> "Modality | None":
+    if plural is None:
+        return None
+    from proxyhash.data import MODALITIES
+
+    names = {kind.plural: name for name, kind in MODALITIES.items()}
+    return names[check_option("--for", plural, names)]
+
+
 def _query(given: dict[str, Any], *, modality: "Modality | None") -> "Query":
+    from proxyhash.data import MODALITIES
     from proxyhash.search import Query
 
+    if given["input"] is not None:
+        name, _, content = given["input"].partition("=")
+        return Query.of(name, Path(content) if MODALITIES[name].is_file else content)
     if given["vector"] is not None:
         given = given | {"vector": _vector(given["vector"])}
     return Query(**given, modality=modality)

@@ -1,4 +1,4 @@
-"""`proxyhash serve`: an index over HTTP, with a page to search in."""
+"""`proxyhash serve`: an index over HTTP, with a search page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     index: Annotated[
         str,
-        typer.Argument(help="Index folder, or address of an index elsewhere.", show_default=False),
+        typer.Argument(
+            help="Index folder, Milvus Lite file or address of a Milvus server.", show_default=False
+        ),
     ],
     model: Annotated[
         Path | None,
@@ -39,50 +41,50 @@ def serve(
     ] = None,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on. Other than this machine's own, it needs --keys."),
+        typer.Option(
+            help="Address to listen on. Any but this machine's own (loopback) needs --keys."
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65535)
+        int, typer.Option(help="Port to listen on; 0 for any free one.", min=0, max=65535)
     ] = 8080,
     keys: Annotated[
         Path | None,
         typer.Option(
-            help="File of keys, made by `proxyhash keys add`. With it, reading needs one, too.",
+            help="Key file made by `proxyhash keys add`. With it, reading needs a key, too.",
             metavar="FILE",
         ),
     ] = None,
     open_reads: Annotated[
         bool,
-        typer.Option(
-            "--open-reads", help="On this machine's own address, let reading go without a key."
-        ),
+        typer.Option("--open-reads", help="Do not ask for a key to read on a loopback address."),
     ] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Let keys of scope write change items.")
+        bool, typer.Option("--write", help="Allow keys of scope write to change items.")
     ] = False,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="A name that requests may call the service by, such as behind a proxy. "
+            help="Host name that requests may use, such as behind a proxy. "
             "Can be given several times.",
             metavar="NAME",
         ),
     ] = None,
     log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Log what is searched for, too.")
+        bool, typer.Option("--log-queries", help="Also log what is searched for.")
     ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     upload_mb: Annotated[
-        float, typer.Option(help="Largest image that can be uploaded, in MB.", min=0.001)
+        float, typer.Option(help="Size limit of an uploaded image, in MB.", min=0.001)
     ] = 10.0,
     seconds: Annotated[
-        float, typer.Option(help="Longest that a request may take.", min=0.1)
+        float, typer.Option(help="Time limit of a request, in seconds.", min=0.1)
     ] = 30.0,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Serve an index over HTTP: search, encode, change items, and a page to try it in.
+    """Serve an index over HTTP: search, encode, change items, and a search page.
 
-    Listens on this machine only unless told otherwise. SIGHUP opens index, model and keys anew
+    Listens on this machine only unless told otherwise. SIGHUP reopens index, model and keys
     without dropping a request; SIGTERM and Ctrl-C finish what is under way.
     """
     from proxyhash.service import Limits, Settings
@@ -103,7 +105,7 @@ def serve(
 
 
 def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
-    """Open what the settings name and serve it until a signal comes."""
+    """Open the index of the settings and serve it until a signal arrives."""
     from proxyhash.service import Service
     from proxyhash.service.monitoring import log_as_json
     from proxyhash.service.server import serve as serve_http

@@ -39,7 +39,11 @@ class Item:
 
 
 def item_keys() -> tuple[str, ...]:
-    """Return the manifest keys with a meaning; every other key of a record is payload."""
+    """Return the manifest keys with a meaning; every other key of a record is payload.
+
+    A key that is added here is no longer payload, so hits lose it; `catalog/ingest.py` and
+    `search/run.py` put such keys (the sources and the labels, not `split`) into what hits have.
+    """
     return ("id", *MODALITIES, "labels", "split")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.registry import Registry
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["CONVERTERS", "ConvertOptions", "Converter", "Source", "register_converter"]
+__all__ = [
+    "CONVERTERS",
+    "ConvertOptions",
+    "Converter",
+    "Source",
+    "converter_names",
+    "register_converter",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Source:
     images: Callable[[], Iterator[NDArray[np.uint8]]] | None = None
 
     def __post_init__(self) -> None:
+        import numpy as np  # here, so that the help can name the converters without it
+
         for modality, values in self.features.items():
             if values.ndim != 2 or len(values) != len(self.records):
                 raise DataError(
@@ -114,3 +125,14 @@ def register_converter(converter: Converter) -> Converter:
         ValueError: another converter has that name.
     """
     return CONVERTERS.add(converter.name, converter)
+
+
+def converter_names() -> list[str]:
+    """Return the names of all converters, sorted, without importing any.
+
+    A converter's name is that of its file, with hyphens for underscores, or of its entry point.
+    """
+    package = find_spec("proxyhash.datasets.converters")
+    folders = package.submodule_search_locations if package is not None else None
+    files = [found.name.replace("_", "-") for found in iter_modules(folders)]
+    return sorted({*files, *(entry.name for entry in entry_points(group=CONVERTERS.group))})

@@ -1,4 +1,4 @@
-"""What a search gives back, ready to print, to show on a page or to send as JSON."""
+"""The answer of a search, ready to print, to show on a page or to send as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer:
         searched: number of items compared, those that the filter passes, without the item that
             asks; None where the index cannot tell.
         bits: the code length.
-        pictured: ids that have a stored thumbnail; those of the hits are among them.
+        with_thumbnail: ids that have a stored thumbnail; those of the hits are among them.
     """
 
     query: EncodedQuery
@@ -38,7 +38,7 @@ class Answer:
     codes: Codes
     searched: int | None
     bits: int
-    pictured: frozenset[str] = frozenset()
+    with_thumbnail: frozenset[str] = frozenset()
 
     @property
     def amount(self) -> str:

@@ -88,7 +88,7 @@ def render_page(
 
     Args:
         answers: the searches to show.
-        title: what the page is about.
+        title: plain-text title.
         figures: large numbers above the answers, by what they measure.
         footer: small print.
         stored: thumbnails of the items; without it they are made from the paths that items name.
@@ -126,7 +126,9 @@ def _section(answer: Answer, thumbnails: Thumbnails) -> str:
 
 
 def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
-    kind = f"Searching with {MODALITIES[query.modality].one if query.modality else 'a code'}"
+    modality = query.modality
+    known = modality is not None and modality in MODALITIES
+    kind = f"Searching with {MODALITIES[modality].one if known and modality else 'a code'}"
     if query.id is not None:
         kind += f" of the collection, item {query.id}"
     file = query.image.name if query.image else None

@@ -15,7 +15,7 @@ from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_filter, check_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float32
 
@@ -32,6 +32,7 @@ __all__ = [
     "RefusedError",
     "SearchOptions",
     "TooManyHitsError",
+    "options_of_each",
     "plural",
 ]
 
@@ -114,6 +115,11 @@ class Query:
             object.__setattr__(self, "text", " ".join(self.text.split()))
             if not self.text:
                 raise UsageError("the text is empty; write some words")
+        if self.code is not None and not isinstance(self.code, (str, np.ndarray)):
+            raise UsageError(
+                f"the code is a {type(self.code).__name__}; packed uint8 bytes in an array, or hex "
+                "digits, are expected"
+            )
         if self.vector is not None:
             object.__setattr__(self, "vector", _checked_vector(self.vector))
 
@@ -126,12 +132,12 @@ class Query:
 
     @property
     def kind(self) -> str:
-        """Which of the attributes is given: "text", "image", "item", "code", "vector", "input"."""
+        """The attribute given: "text", "image", "item", "code", "vector" or "input"."""
         return next(name for name in _KINDS if getattr(self, name) is not None)
 
     @property
     def content(self) -> Any:
-        """What the encoder of `modality` gets; None for items, codes and vectors."""
+        """The input for the encoder of `modality`; None for items, codes and vectors."""
         if self.text is not None:
             return self.text
         if isinstance(self.image, str):
@@ -152,11 +158,7 @@ class Query:
                     f"the code is {code!r:.40}; it must be hex digits, two for each eight bits"
                 )
             code = np.frombuffer(bytes.fromhex(code), np.uint8)
-        if not isinstance(code, np.ndarray):
-            raise UsageError(
-                f"the code is a {type(code).__name__}; packed uint8 bytes in an array, or hex "
-                "digits, are expected"
-            )
+        assert code is not None
         if code.shape != (code_bytes(bits),):
             raise UsageError(f"the code has {8 * code.size} bits; codes of this index have {bits}")
         check_codes(code[None], bits=bits, name="the code")
@@ -202,7 +204,7 @@ class EncodedQuery:
 
     @property
     def modality(self) -> Modality | None:
-        """Which network made the code; None where that is unknown."""
+        """The modality of the network that made the code; None where that is unknown."""
         return self.query.modality
 
     @property
@@ -262,7 +264,7 @@ class EncodedQuery:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How much of what is searched for.
+    """The target, number, distance and filter of the hits wanted.
 
     Attributes:
         target: modality whose codes are searched; default one other than the query's, where the
@@ -285,12 +287,24 @@ class SearchOptions:
         check_filter(self.filter)
 
 
+def options_of_each(
+    options: SearchOptions | Sequence[SearchOptions], count: int
+) -> list[SearchOptions]:
+    """Return the options of each of `count` queries, which may all have the same.
+
+    Raises:
+        UsageError: "2 options are given for 3 queries".
+    """
+    each = [options] * count if isinstance(options, SearchOptions) else list(options)
+    if len(each) != count:
+        raise UsageError(f"{len(each)} options are given for {count} queries")
+    return each
+
+
 def plural(count: int | None, modality: Modality) -> str:
     """Return "1 image", "6,957 images", or "the images" where their number is unknown."""
-    kind = MODALITIES[modality]
-    if count is None:
-        return f"the {kind.plural}"
-    return f"{count:,} {kind.name if count == 1 else kind.plural}"
+    many = MODALITIES[modality].plural if modality in MODALITIES else f"{modality}s"
+    return f"the {many}" if count is None else f"{count:,} {modality if count == 1 else many}"
 
 
 def _checked_vector(vector: Any) -> Float32[np.ndarray, " d"]:

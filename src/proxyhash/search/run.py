@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.catalog.ingest import put_codes
+from proxyhash.catalog.ingest import item_payload, put_codes
 from proxyhash.data.run_data import read_run
-from proxyhash.errors import ModelError
+from proxyhash.errors import DataError, ModelError
 from proxyhash.hashing import model_folder
 from proxyhash.index import IndexItem, MemoryIndex
 from proxyhash.search.query import NotFoundError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
 
 __all__ = ["RunSearcher"]
+
+logger = logging.getLogger(__name__)
 
 
 class RunSearcher(Searcher):
@@ -82,12 +86,19 @@ class RunSearcher(Searcher):
         return id in self.index
 
     def _payload(self, row: int) -> dict[str, object]:
+        """Return what hits have of an item: as in an index, but files by absolute path."""
         collection = self.run.collection
-        sources = {name: collection.sources(name)[row] for name in self.run.codes.modalities}
-        return {
-            **{name: str(one) if isinstance(one, Path) else one for name, one in sources.items()},
-            "labels": list(collection.items[row].labels),
+        files = {
+            name: str(path)
+            for name in collection.modalities
+            if isinstance(path := collection.sources(name)[row], Path)
         }
+        item = collection.items[row]
+        try:
+            return item_payload(item, collection) | files
+        except DataError as error:  # training took it, so it must be found
+            logger.warning("%s; its further keys are left out", error)
+            return item_payload(replace(item, payload={}), collection) | files
 
     def _load(self, given: HashModel | Path | str) -> HashModel:
         from proxyhash.hashing import HashModel

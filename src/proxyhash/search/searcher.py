@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,11 +10,17 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
-from proxyhash.search.query import NoEncoderError, NotFoundError, Query, SearchOptions
+from proxyhash.search.query import (
+    NoEncoderError,
+    NotFoundError,
+    Query,
+    SearchOptions,
+    options_of_each,
+)
 from proxyhash.search.steps import Search, encode, find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from proxyhash.catalog.thumbnails import StoredThumbnails, ThumbnailStore
     from proxyhash.data import Modality
@@ -116,7 +121,7 @@ class Searcher:
         Raises:
             NoEncoderError: it has none.
         """
-        found = self.encoders.get(modality)
+        found = self.model.encoder(modality)
         if found is None:
             has = " and ".join(self.encoders) or "none"
             raise NoEncoderError(
@@ -134,7 +139,7 @@ class Searcher:
 
     @property
     def stored_images(self) -> StoredThumbnails | None:
-        """Where a page takes the images of items from; None for the paths that items name."""
+        """The thumbnails that a page shows; None for the paths that items name."""
         return {} if self.thumbnails is None else self.thumbnails
 
     def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
@@ -153,7 +158,7 @@ class Searcher:
         del id
         return True
 
-    def pictured(self, ids: Sequence[str]) -> frozenset[str]:
+    def with_thumbnail(self, ids: Sequence[str]) -> frozenset[str]:
         """Return those of the ids that have a stored thumbnail."""
         if self.thumbnails is None or not ids:
             return frozenset()
@@ -254,15 +259,13 @@ def search_many(
                 'Query(text="two dogs")'
             )
     encoded = encode(source, asked)
-    each = [options] * len(encoded) if isinstance(options, SearchOptions) else list(options)
-    if len(each) != len(encoded):
-        raise UsageError(f"{len(each)} options are given for {len(encoded)} queries")
+    each = options_of_each(options, len(encoded))
     searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]
+    groups: dict[Hashable, list[int]] = {}
+    for row, search in enumerate(searches):
+        groups.setdefault(search.kind, []).append(row)
     answers: dict[int, Answer] = {}
-    kinds = [search.kind for search in searches]
-    rows = sorted(range(len(searches)), key=lambda row: kinds.index(kinds[row]))
-    for _, group in groupby(rows, key=kinds.__getitem__):
-        alike = list(group)
+    for alike in groups.values():
         for row, found in zip(alike, find(source, [searches[row] for row in alike]), strict=True):
             if isinstance(found, UsageError):
                 raise found

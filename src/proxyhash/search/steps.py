@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.search.answer import Answer
@@ -48,6 +49,8 @@ def encode(source: Searcher, queries: Sequence[Query]) -> list[EncodedQuery]:
         if query.item is not None:
             done[row] = encode_item(source, query, source.item(query.item))
         elif query.code is not None:
+            if query.modality is not None:
+                check_option("modality", query.modality, {*MODALITIES, *source.index.modalities})
             done[row] = EncodedQuery(query, query.packed_code(bits=source.index.bits))
         else:
             assert query.modality is not None
@@ -181,27 +184,27 @@ def _find(
         for id_, item in index.get_many(ids).items()
         if target in item.codes
     )
-    shared.pictured.update(source.pictured(ids))
+    shared.with_thumbnail.update(source.with_thumbnail(ids))
     return [_answer(search, hits, shared) for search, hits in zip(searches, found, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What answers that were found together share.
+    """The parts that answers found together share.
 
     Attributes:
         target: modality searched.
         bits: the code length.
         compared: number of items that the filter passes, None where it is unknown.
         codes: of all hits, by id; what was deleted meanwhile has none.
-        pictured: ids of hits with a thumbnail.
+        with_thumbnail: ids of hits with a thumbnail.
     """
 
     target: Modality
     bits: int
     compared: int | None
     codes: dict[str, Codes] = field(default_factory=dict)
-    pictured: set[str] = field(default_factory=set)
+    with_thumbnail: set[str] = field(default_factory=set)
 
 
 def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageError:
@@ -222,5 +225,5 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         codes=np.array(rows, np.uint8).reshape(len(rows), len(query.code)),
         searched=compared,
         bits=shared.bits,
-        pictured=frozenset(shared.pictured),
+        with_thumbnail=frozenset(shared.with_thumbnail),
     )

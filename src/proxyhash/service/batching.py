@@ -139,7 +139,9 @@ class Queues:
             ApiError: 503, too many requests wait already.
         """
         if self._waiting >= self._limits.waiting:
-            raise busy("too many requests are waiting for the index; try again in a second")
+            raise busy(
+                "overloaded: too many requests are waiting for the index; try again in a second"
+            )
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -180,7 +182,7 @@ class MicroBatcher(Generic[Input, Output]):
         work: gets inputs and returns as many outputs, or errors in their place; runs in a worker.
             Where it raises an error of this package for several inputs, they are tried one by one,
             so that a bad one does not spoil the others.
-        name: what messages and metrics call it.
+        name: used in messages and metrics.
         most: inputs that go through together.
         waiting: inputs in the queue; more are refused.
         workers: threads that take batches.
@@ -220,7 +222,7 @@ class MicroBatcher(Generic[Input, Output]):
 
     @property
     def waiting(self) -> int:
-        """How many inputs are in the queue."""
+        """The number of inputs in the queue."""
         return len(self._queue)
 
     async def submit(self, input_: Input) -> Output:
@@ -238,7 +240,9 @@ class MicroBatcher(Generic[Input, Output]):
             if len(self._queue) >= self._limit:
                 self._forget_cancelled()
                 if len(self._queue) >= self._limit:
-                    raise busy(f"too many {self.name} wait; try again in a second")
+                    raise busy(
+                        f"overloaded: too many {self.name} are waiting; try again in a second"
+                    )
             self._queue.append((input_, future))
         if not self._calling:  # those who come at the same moment are let in before a worker looks
             self._calling = True

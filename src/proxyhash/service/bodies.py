@@ -77,7 +77,7 @@ class BoundedBody:
         return message
 
     def stop(self) -> None:
-        """Watch no longer: the answer is out."""
+        """Stop watching: the answer has been sent."""
         self._stopped = True
         if self._watch is not None:
             self._watch.cancel()
@@ -139,7 +139,8 @@ class _BoundedRequest(Request):
             # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
             # can be hidden.
             value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-            # A lone surrogate, written as "\ud800", is no text; nothing behind this could store it.
+            # A lone surrogate, written as "\ud800", is not text; nothing after this could store
+            # it.
             json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ApiError(
@@ -149,7 +150,7 @@ class _BoundedRequest(Request):
 
 
 class BoundedRoute(APIRoute):
-    """A route whose JSON body is decoded with care."""
+    """A route whose JSON body is refused where it nests too deep or is not plain JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of the route."""
@@ -167,7 +168,7 @@ def _refuse_constant(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Upload:
-    """An image file's bytes and how to search with it."""
+    """An uploaded image file and the search parameters beside it."""
 
     image: bytes
     parameters: SearchParameters
@@ -177,7 +178,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**31  # the body is bounded already; nothing goes to the disk
 
     def close(self) -> None:
-        """Let go of all files, that of a part without an end among them."""
+        """Release all files, including that of a part without an end."""
         for file in self._files_to_close_on_error:
             file.close()
 
@@ -186,17 +187,21 @@ async def read_upload(request: Request) -> Upload:
     """Return the image and the options of a multipart body.
 
     Raises:
-        ApiError: 415, it is no multipart body; 400 or 422, a part is missing, unknown or bad; 413,
-            the image is too large.
+        ApiError: 415, it is not a multipart body; 400 or 422, a part is missing, unknown or bad;
+            413, the image is too large.
     """
     kind, parameters = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         raise ApiError(
-            415, "unsupported_media", "send multipart/form-data with the image as `image`"
+            415,
+            "unsupported_media",
+            "unsupported media type; send multipart/form-data with the image as `image`",
         )
-    # Python knows codecs that take long, or that make what is no text.
+    # Python has codecs that take long, or whose output is not text.
     if parameters.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        raise ApiError(415, "unsupported_media", "send the form's texts as UTF-8")
+        raise ApiError(
+            415, "unsupported_media", "unsupported charset; send the form's texts as UTF-8"
+        )
     parser = _InMemory(
         request.headers, request.stream(), max_files=1, max_fields=1, max_part_size=_OPTIONS_BYTES
     )
@@ -245,8 +250,8 @@ async def _parts(form: FormData) -> tuple[bytes, str]:
         raise ApiError(
             422,
             "invalid_request",
-            "the form has a file `image` and, if need be, a field `options` with JSON, and "
-            "nothing else",
+            "the form takes a file `image` and optionally a field `options` with JSON, and nothing "
+            "else",
         )
     return await image.read(), options
 

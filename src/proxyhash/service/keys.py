@@ -1,4 +1,4 @@
-"""API keys: made here, kept as hashes, compared in constant time.
+"""API keys: generated here, stored as hashes, compared in constant time.
 
 A key is 256 random bits, so a plain SHA-256 of it cannot be turned back by guessing, unlike that of
 a password. The file is JSON: {"keys": [{"name", "scope", "sha256", "created"}]}.
@@ -31,7 +31,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key.
+    """One key as the file has it: its hash, never the key.
 
     Attributes:
         name: who has it; logs show it.
@@ -46,7 +46,7 @@ class Key:
     created: str
 
     def allows(self, scope: str) -> bool:
-        """Whether the key may do this."""
+        """Whether the key has a scope."""
         return scope == "read" or self.scope == "write"
 
 
@@ -73,7 +73,9 @@ class KeyFile:
         content = read_json(path)
         rows = content.get("keys") if isinstance(content, dict) else None
         if not isinstance(rows, list):
-            raise DataError(f"{path} holds no keys; make one with `proxyhash keys add {path} NAME`")
+            raise DataError(
+                f"{path} has no list of keys; make one with `proxyhash keys add {path} NAME`"
+            )
         return cls(path, tuple(_key(row, path) for row in rows))
 
     def add(self, name: str, *, scope: str = "read") -> tuple[KeyFile, str]:
@@ -84,16 +86,16 @@ class KeyFile:
             nowhere.
 
         Raises:
-            UsageError: the name is taken or no name; the scope is unknown.
+            UsageError: the name is taken or invalid; the scope is unknown.
         """
         check_option("scope", scope, SCOPES)
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} is no name of a key; it has up to 64 letters, digits and . _ -"
+                f"{name!r} is not a valid key name; use up to 64 letters, digits and . _ -"
             )
         if any(key.name == name for key in self.keys):
             raise UsageError(
-                f"{self.path} has a key {name!r} already; remove it with "
+                f"{self.path} has a key {name!r} already; revoke it with "
                 f"`proxyhash keys remove {self.path} {name}`, or choose another name"
             )
         secret = _PREFIX + secrets.token_urlsafe(32)
@@ -139,11 +141,11 @@ def _key(row: Any, path: Path) -> Key:
     try:
         key = Key(**row)
     except TypeError:
-        raise DataError(f"{path} holds {row!r:.60}, which is no key; make the file anew") from None
+        raise DataError(f"{path} holds {row!r:.60}, which is not a key; make a new file") from None
     fits = all(isinstance(value, str) for value in asdict(key).values())
     if not fits or key.scope not in SCOPES or not _HASH.fullmatch(key.sha256):
         raise DataError(
             f"{path}: the key {str(key.name)!r:.60} needs a scope (read or write) and a sha256; "
-            "make it anew"
+            "add it again"
         )
     return key

@@ -1,4 +1,4 @@
-"""Which labels the items have, to choose filters from."""
+"""The most frequent labels of an index, to choose filters from."""
 
 from __future__ import annotations
 

@@ -117,10 +117,10 @@ class _Exchange:
             await self._fail(error.status_code, error.code, str(error.detail), error.headers)
         except TimeoutError:
             if self.body.complete:
-                message = f"no answer within {limit:g} s; ask for less or try again"
+                message = f"timed out after {limit:g} s; ask for less or try again"
                 await self._fail(504, "timeout", message)
             else:
-                message = f"the body did not arrive within {limit:g} s; send less"
+                message = f"the body did not arrive within {limit:g} s; send less or faster"
                 await self._fail(408, "timeout", message, {"Connection": "close"})
         except asyncio.CancelledError:
             if not self.body.gone:
@@ -132,7 +132,7 @@ class _Exchange:
         except Exception:
             _LOG.exception("unexpected error", extra={"request_id": self.id})
             await self._fail(
-                500, "internal", "something unexpected went wrong; the log has it under this id"
+                500, "internal", "internal error; the service's log has it under this request id"
             )
 
     async def send(self, message: Message) -> None:
@@ -216,7 +216,9 @@ def check_access(service: Service, scope: Scope, headers: Headers) -> Key | None
             headers={"WWW-Authenticate": "Bearer"},
         )
     if not key.allows(needed):
-        raise ApiError(403, "forbidden", f"this key may {key.scope}, and this needs {needed}")
+        raise ApiError(
+            403, "forbidden", f"this key has scope {key.scope}; scope {needed} is needed"
+        )
     return key
 
 
@@ -230,8 +232,8 @@ def _check_host(service: Service, headers: Headers) -> None:
         raise ApiError(
             421,
             "wrong_host",
-            "the service does not go by this name; add it with --allow-host, or use the address "
-            "that it printed",
+            "the Host header is not a name of this service; add it with --allow-host, or use the "
+            "address that the service printed",
         )
 
 

@@ -51,7 +51,7 @@ class _Request(BaseModel):
 
 
 class SearchParameters(_Request):
-    """How much of what is searched for; `proxyhash.search.SearchOptions` checks the values."""
+    """Options of a search; `proxyhash.search.SearchOptions` checks their values."""
 
     target: Modality | None = Field(None, description="Modality whose codes are searched.")
     k: int | None = Field(

@@ -1,4 +1,4 @@
-"""Running the app: one process, one event loop, signals."""
+"""Server process of a service: one event loop, and signals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve(
         started: told the address once requests can come.
 
     Raises:
-        UsageError: the port is taken, or the host is none of this machine.
+        UsageError: the port is taken, or the host is not an address of this machine.
     """
     host = service.settings.host
     listener = _listen(host, port)

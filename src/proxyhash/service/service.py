@@ -1,4 +1,4 @@
-"""The running service: which snapshot is served, who may do what, and how one succeeds another."""
+"""The running service: its settings, keys, metrics and current snapshot, and reloading."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LOG = logging.getLogger("proxyhash.service")
 
 
 class Service:
-    """Everything that requests share.
+    """State that all requests share.
 
     Args:
         settings: how the service is run.
-        snapshot: what is served first; default what the settings name.
+        snapshot: served first; default what the settings name.
 
     Raises:
         ModelError: the model is not the one that made the codes of the index.
@@ -48,7 +48,7 @@ class Service:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is served now; take a `lease` to work on it."""
+        """The snapshot that is served now; take a `lease` to work on it."""
         return self._snapshot
 
     @asynccontextmanager
@@ -64,7 +64,7 @@ class Service:
             snapshot.users -= 1
 
     async def reload(self) -> None:
-        """Open keys, index and model anew and serve them; where that fails, nothing changes.
+        """Reopen keys, index and model and serve them; if that fails, nothing changes.
 
         Requests that are under way finish on what they began with.
 
@@ -84,7 +84,7 @@ class Service:
                 raise ApiError(
                     409,
                     "reload_failed",
-                    "the index or model cannot be served; the service goes on with what it has, "
+                    "the index or model cannot be served; the service keeps serving what it has, "
                     "and its log says what is wrong",
                 ) from error
             self.keys = keys
@@ -110,7 +110,7 @@ async def _retire(snapshot: Snapshot) -> None:
 
 
 def settle() -> None:
-    """Leave all objects that are alive now out of later collections.
+    """Exclude all objects that are alive now from later garbage collections.
 
     Models and libraries are half a million objects; looking through them again and again takes a
     twentieth of the time in which images are encoded. What went out of use since the last call is

@@ -1,4 +1,4 @@
-"""What a service allows and how it is reached: limits, keys, names."""
+"""Settings of a service: limits, keys, host names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Limits", "Settings", "is_loopback"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may ask for; beyond, it is refused before work begins.
+    """Limits of one request; beyond them it is refused before work begins.
 
     Attributes:
         k: hits of one search.
-        text: characters of a text to search for or to encode.
+        text: characters of a text to search for or encode.
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a service is run.
+    """Settings that a service is started with.
 
     Attributes:
         index: folder or address of the index, as `open_index` takes it.
@@ -94,7 +94,7 @@ class Settings:
         if self.open_reads and not is_loopback(self.host):
             raise UsageError(
                 f"{self.host} can be reached from other machines, so reading cannot be open; leave "
-                "--open-reads out, or listen on 127.0.0.1 behind a proxy that lets people in"
+                "--open-reads out, or listen on 127.0.0.1 behind a proxy that authenticates people"
             )
         if self.write and self.keys is None:
             raise UsageError(

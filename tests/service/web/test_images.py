@@ -67,8 +67,11 @@ GIVE = """(way) => {
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"mimeType": "text/plain", "name": "notes.txt"}, "The file notes.txt is no image"),
-        ({"buffer": b"x" * 6000}, "The file my dog.png has 6 KB; the service takes at most 5 KB"),
+        (
+            {"mimeType": "text/plain", "name": "notes.txt"},
+            "The file notes.txt is not an image; choose a JPEG, PNG or WebP file",
+        ),
+        ({"buffer": b"x" * 6000}, "The file my dog.png has 6 KB; the service accepts at most 5 KB"),
     ],
 )
 def test_what_cannot_be_searched_with_is_not_sent(

@@ -155,7 +155,11 @@ def test_an_index_that_does_not_count_is_shown_without_numbers(
 
 @pytest.mark.parametrize(
     ("status", "title"),
-    [(422, "That cannot be searched"), (500, "Something broke"), (413, "That cannot be searched")],
+    [
+        (422, "Cannot search for that"),
+        (500, "Something went wrong"),
+        (413, "Cannot search for that"),
+    ],
 )
 def test_an_error_shows_the_services_sentence_and_a_way_to_retry(
     site: Site, status: int, title: str
@@ -213,9 +217,9 @@ def test_a_busy_service_says_when_to_try_again(site: Site) -> None:
     site.search = failure(503, "too many searches are waiting", **{"Retry-After": "3"})
     page = site.open("?q=a+dog")
     expect(page.get_by_role("alert")).to_contain_text("Too busy right now")
-    expect(page.locator(".wait")).to_have_text("The service asks to wait 3 seconds.")
-    expect(page.locator(".wait")).to_have_text("The service asks to wait 1 second.")
-    expect(page.locator(".wait")).to_have_text("Now is a good time.")
+    expect(page.locator(".wait")).to_have_text("Wait 3 seconds, as the service asks.")
+    expect(page.locator(".wait")).to_have_text("Wait 1 second, as the service asks.")
+    expect(page.locator(".wait")).to_have_text("You can try again now.")
     site.search = None
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#hits > li")).to_have_count(12)

@@ -24,8 +24,8 @@ __all__ = ["parse_labels", "read_csv"]
 def read_csv(path: Path) -> Records:
     """Yield one record per line below the header; its row is the line on which it starts.
 
-    An empty cell is a missing value. The cell `labels` is read by `parse_labels`. A file that ends
-    in `.tsv` is separated by tabs, any other by commas.
+    An empty cell is a missing value. The cell `labels` is read by `parse_labels`, any other is kept
+    as a string, numbers too. A file that ends in `.tsv` is separated by tabs, any other by commas.
 
     Raises:
         ManifestError: a column of the header is repeated or blank, or a line is not CSV.

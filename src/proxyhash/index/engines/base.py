@@ -177,6 +177,8 @@ ENGINES: Registry[type[Engine]] = Registry(
 To add one, put a class with the `Engine` interface under `@register_engine` into a new file here,
 or into the file `engine.py` of a new folder; another package names its module under the entry-point
 group. The contract suite (tests/index/engines/test_contract.py) runs over every exact engine.
+An index searches with it where it is named, as in `create_index(..., engine=)`. An index in a
+folder searches with `auto` otherwise, which measures those in `CANDIDATES` of its module.
 """
 
 E = TypeVar("E", bound=type[Engine])

@@ -23,7 +23,7 @@ admin = make_router("admin")
 
 @router.get("/info", response_model=Info, responses=errors())
 async def info(request: Request) -> FastJson:
-    """Say what the index holds, which model made it, and what a request may ask for."""
+    """Return what the index holds, its model, and the limits of a request."""
     service = service_of(request)
     limits = service.settings.limits
     async with service.lease() as snapshot:
@@ -55,13 +55,13 @@ async def info(request: Request) -> FastJson:
 
 @probes.get("/healthz", response_model=Status)
 async def healthz() -> FastJson:
-    """Say that the process is alive."""
+    """Return that the process is alive."""
     return FastJson({"status": "ok"})
 
 
 @probes.get("/readyz", response_model=Status, responses=errors())
 async def readyz(request: Request) -> FastJson:
-    """Say whether requests can come."""
+    """Return whether the service takes requests."""
     service = service_of(request)
     if not service.ready:
         raise busy("the service is shutting down", seconds=5)
@@ -70,7 +70,7 @@ async def readyz(request: Request) -> FastJson:
 
 @probes.get("/metrics", response_class=PlainTextResponse, responses=errors(json=False))
 async def metrics(request: Request) -> Response:
-    """Give the counters in the text format of Prometheus."""
+    """Return the metrics in the text format of Prometheus."""
     service = service_of(request)
     async with service.lease() as snapshot:
         text = await snapshot.queues.run(service.metrics.text)
@@ -79,7 +79,7 @@ async def metrics(request: Request) -> Response:
 
 @admin.post("/admin/reload", response_model=Status, responses=errors(409))
 async def reload(request: Request) -> FastJson:
-    """Open the newest index, model and keys, and serve them; requests under way are not dropped."""
+    """Reopen index, model and keys and serve them; requests under way are not dropped."""
     await service_of(request).reload()
     return FastJson({"status": "reloaded"})
 

@@ -174,7 +174,7 @@ async def _json(
                 "code": code.tobytes().hex(),
                 "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
                 "thumbnail": f"/v1/thumbnails/{quote(hit.id, safe='')}"
-                if hit.id in answer.pictured
+                if hit.id in answer.with_thumbnail
                 else None,
             }
             for hit, code in zip(answer.hits, answer.codes, strict=True)

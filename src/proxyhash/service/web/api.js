@@ -82,7 +82,7 @@ async function call(path, { headers = {}, ...options } = {}) {
   const { code, message, request_id: request } = body?.error ?? {};
   throw new ServiceError(
     answer.ok ? 0 : answer.status,
-    message ?? `The service answered ${answer.status}, without saying why.`,
+    message ?? `The service answered ${answer.status} without a reason.`,
     { code, request, retryAfter: seconds(answer.headers.get("Retry-After")) },
   );
 }

@@ -92,7 +92,7 @@ const change = (part) => run({ ...current, ...part });
 function searchImage(file) {
   const why = info.model.image_encoder
     ? refusal(file, info.limits.upload_bytes)
-    : "This model has no image encoder. Search with words.";
+    : "This model has no image encoder. Search with a text.";
   if (why) showFailure(new ServiceError(400, why), () => $("file").click());
   else run({ ...current, query: null }, { file });
 }
@@ -196,7 +196,7 @@ function given(name, shown) {
 }
 
 function invitation() {
-  if (!info.model.text_encoder) return "This model knows no words; give an image";
+  if (!info.model.text_encoder) return "This model has no text encoder; search with an image";
   return info.model.image_encoder ? "Describe it, or drop an image" : "Describe it";
 }
 
@@ -218,7 +218,7 @@ function offerChoices() {
     h("p", {}, `proxyhash ${info.version}, ${info.engine} engine, ${info.bits} bits from ${coders || "no encoder"}, `,
       "model ", h("code", {}, String(model.fingerprint ?? "unknown").slice(0, 12))),
     h("p", { class: "keys" }, h("kbd", {}, "/"), " search ", h("kbd", {}, "↑↓←→"), " move ",
-      h("kbd", {}, "Enter"), " look ", h("kbd", {}, "m"), " more like it ", h("kbd", {}, "Esc"), " back"),
+      h("kbd", {}, "Enter"), " open ", h("kbd", {}, "m"), " more like this ", h("kbd", {}, "Esc"), " back"),
   );
 }
 

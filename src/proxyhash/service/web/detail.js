@@ -47,7 +47,7 @@ function comparison(hit, { bits, query }) {
     { class: "comparison" },
     code("the query", bitGrid(query.code, bits, { other: hit.code })),
     code("this item", bitGrid(hit.code, bits, { other: query.code })),
-    h("p", {}, h("b", {}, agree), ` of ${bits} bits agree. By chance ${bits / 2} would.`),
+    h("p", {}, h("b", {}, agree), ` of ${bits} bits agree; ${bits / 2} would agree by chance.`),
   );
 }
 

@@ -57,11 +57,11 @@ function joint(match, changed) {
       h("input", { type: "radio", name: "match", value, checked: value === match,
         onchange: () => changed(value) }),
       h("span", {}, text));
-  return h("span", { class: "switch small", role: "group", "aria-label": "How labels join" },
+  return h("span", { class: "switch small", role: "group", "aria-label": "Combine labels" },
     option("any", "any"), option("all", "all"));
 }
 
-// Chips are made anew on every change; the one that was pressed keeps the focus.
+// Chips are rebuilt on every change; the one that was pressed keeps the focus.
 function keepFocus(place) {
   const focused = place.contains(document.activeElement) ? document.activeElement : null;
   return () => {

@@ -29,10 +29,10 @@ export function watchImages(given) {
 
 /** Return why a file cannot be searched with, as a sentence, or null. */
 export function refusal(file, limit) {
-  if (!isImage(file.type)) return `The file ${file.name} is no image; give a JPEG, PNG or WebP.`;
+  if (!isImage(file.type)) return `The file ${file.name} is not an image; choose a JPEG, PNG or WebP file.`;
   if (file.size <= limit) return null;
   const [size, most] = [megabytes(file.size), megabytes(limit)];
-  return `The file ${file.name} has ${size}; the service takes at most ${most}. Give a smaller one.`;
+  return `The file ${file.name} has ${size}; the service accepts at most ${most}. Choose a smaller file.`;
 }
 
 const megabytes = (bytes) =>

@@ -1,4 +1,4 @@
-/** What is known of a query: its code, the distances around it, its classes, its cost. */
+/** Explanation of an answer: the code, all distances, the nearest classes, the time. */
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { h, s } from "./dom.js";
@@ -64,7 +64,7 @@ function histogram(answer) {
   const say = (distance) => {
     readout.textContent =
       distance === null
-        ? compared(answer) + (cut === null ? "" : `, cut at ${cut}`)
+        ? compared(answer) + (cut === null ? "" : `, results up to ${cut}`)
         : `${number(counts[distance] ?? 0)} at distance ${distance}`;
   };
   chart.addEventListener("pointermove", (event) => {
@@ -139,7 +139,7 @@ function times({ encode, search, total }, roundTrip) {
       "figcaption",
       {},
       h("h3", {}, "Time"),
-      h("p", { class: "readout" }, `${milliseconds(roundTrip)} to you and back`),
+      h("p", { class: "readout" }, `${milliseconds(roundTrip)} round trip`),
     ),
     s("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" }, bars),
     h(

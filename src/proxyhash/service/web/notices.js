@@ -1,4 +1,4 @@
-/** What stands in place of results: the start, nothing found, and errors with a way on. */
+/** In place of results: the start page, nothing found, and errors with a next step. */
 
 import { bitGrid } from "./bits.js";
 import { keyIsSet, setKey } from "./api.js";
@@ -20,12 +20,12 @@ export function welcome(info, ask) {
   return h(
     "div",
     { class: "welcome" },
-    h("h2", {}, "Say it, or show it."),
+    h("h2", {}, "Search by text or image"),
     h(
       "p",
       { class: "lead" },
-      `Your words or your image become ${bits} bits. What lies nearest in them is the answer, `,
-      `out of ${amounts.join(" and ") || "an index that is still empty"}.`,
+      `A text or an image becomes a code of ${bits} bits. The results are the items with the `,
+      `nearest codes, out of ${amounts.join(" and ") || "an index that is still empty"}.`,
     ),
     examples.length ? h("p", { class: "examples" }, h("span", {}, "Try"), examples.map(example)) : null,
     fingerprint(model),
@@ -38,11 +38,11 @@ function fingerprint(model) {
     "figure",
     { class: "fingerprint" },
     bitGrid(model.fingerprint, 256, { columns: 32 }),
-    h("figcaption", {}, "The fingerprint of this model, drawn as codes are drawn"),
+    h("figcaption", {}, "Fingerprint of this model, drawn like a code"),
   );
 }
 
-/** Return what is said when nothing was found; `clear` takes the filters away. */
+/** Return the notice that nothing was found; `clear` removes the filters. */
 export function nothing(labels, clear) {
   const filtered = labels.length > 0;
   return notice({
@@ -50,7 +50,7 @@ export function nothing(labels, clear) {
     title: "Nothing found",
     text: filtered
       ? `No item has the labels chosen (${labels.join(", ")}).`
-      : "The index has nothing to compare with.",
+      : "The index has no items to compare with.",
     actions: filtered ? [action("Search without labels", clear)] : [],
   });
 }
@@ -73,7 +73,7 @@ export function failure(error, retry) {
 function titleFor({ status }, busy) {
   if (busy) return "Too busy right now";
   if (status === 0) return "No answer";
-  return status < 500 ? "That cannot be searched" : "Something broke";
+  return status < 500 ? "Cannot search for that" : "Something went wrong";
 }
 
 function keyForm(error, retry) {
@@ -82,7 +82,7 @@ function keyForm(error, retry) {
     type: "password",
     required: true,
     pattern: "\\s*[!-~]+\\s*",
-    title: "Letters, digits and signs of ASCII",
+    title: "ASCII letters, digits and symbols",
     autocomplete: "off",
     "aria-describedby": "key-hint",
   });
@@ -105,9 +105,9 @@ function keyForm(error, retry) {
 
 // The service's own sentence about a missing key speaks to programs.
 function aboutKey({ status, message }) {
-  if (status === 403) return { title: "This key may not do that", text: message };
+  if (status === 403) return { title: "This key does not allow that", text: message };
   if (keyIsSet()) {
-    const text = "The service does not know it. Look whether all of it is there, or ask for a new one.";
+    const text = "The service does not recognize it. Check that it is complete, or ask for a new one.";
     return { title: "This key is not valid", text };
   }
   return { title: "A key is needed", text: "Whoever runs this service can give you one." };
@@ -138,7 +138,7 @@ function countdown(button, seconds) {
   const text = h("span", { class: "wait" });
   let left = seconds;
   const tick = () => {
-    text.textContent = left > 0 ? `The service asks to wait ${count(left, "second")}.` : "Now is a good time.";
+    text.textContent = left > 0 ? `Wait ${count(left, "second")}, as the service asks.` : "You can try again now.";
     if (left > 0 && (button.isConnected || left === seconds)) setTimeout(tick, 1000);
     left -= 1;
   };

@@ -1,4 +1,4 @@
-/** The panel beside the results: what was searched for and what its code says. */
+/** The panel beside the results: the query and its code. */
 
 import { thumbnailOf } from "./api.js";
 import { h, icon } from "./dom.js";
@@ -13,7 +13,7 @@ export function queryPanel(answer, { shown, roundTrip, copied }) {
   const more = h(
     "details",
     { class: "insights", open: wide.matches },
-    h("summary", {}, "What the code says", icon("down")),
+    h("summary", {}, "About this code", icon("down")),
     insights(answer, roundTrip),
   );
   wide.onchange = () => { more.open = wide.matches; };
@@ -39,8 +39,8 @@ export function titleOf(query, shown) {
 
 function kindOf(query, shown) {
   if (shown) return "Your image";
-  if (query.id) return query.modality === "text" ? `The text of ${query.id}` : `Like ${query.id}`;
-  return query.text ? "Your words" : "Searching with";
+  if (query.id) return query.modality === "text" ? `The text of ${query.id}` : `Similar to ${query.id}`;
+  return query.text ? "Your text" : "Searching with";
 }
 
 function queryImage(query, shown) {

@@ -24,7 +24,7 @@ export function milliseconds(value) {
   return `${whole.format(Number(value.toFixed(digits)))} ms`;
 }
 
-/** What was compared: "1,000 photos"; "the photos" where the index cannot count behind a filter. */
+/** What was compared: "1,000 images"; "the images" where the index cannot count behind a filter. */
 export const compared = ({ searched, target }) =>
   searched === null ? `the ${thing(target)}s` : count(searched, thing(target));
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "PlannedEngine"]
 
 CANDIDATES = ("clustered", "multi_index")
+"""What is measured beside the scan unless candidates are named; their `build` takes `threads`."""
+
 WORTH_IT = 0.8
 """An engine that takes more than this part of the scan's time is not kept for being faster."""
 

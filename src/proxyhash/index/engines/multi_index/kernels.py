@@ -83,9 +83,11 @@ def _probe_one(
     query: Words, probe: Probe, heap: Entries, scratch: Integers, crowding: npt.NDArray[np.float64]
 ) -> int:
     """Return how many rows were found, or `GAVE_UP`."""
-    count, size, left = len(crowding), 0, probe.patience
+    # As integers of 64 bits, not literals, for which numba would compile the callees once more.
+    size: int = np.int64(0)  # type: ignore[assignment]
+    distance: int = np.int64(0)  # type: ignore[assignment]
+    count, left, buckets = len(crowding), probe.patience, 1.0
     length = np.int64(popcount(np.uint64(probe.tables.starts.shape[1] - 2)))
-    buckets, distance = 1.0, 0
     crowding[:] = 0
     while distance <= length:
         for table in range(count):

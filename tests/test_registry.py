@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING
@@ -111,3 +113,43 @@ def test_an_entry_point_may_name_the_member_itself(
     monkeypatch.setattr(module, "entry_points", lambda *, group: [entry])
     assert kinds.items() == ([("two", 2)] if adopts else [])
     monkeypatch.delitem(sys.modules, "adopted", raising=False)
+
+
+def install(folder: Path, group: str, module: str, source: str) -> dict[str, str]:
+    """Make a package with an entry point; return the environment in which it is installed."""
+    about = folder / f"{module}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{group}]\nmine = {module}\n")
+    (folder / f"{module}.py").write_text(source)
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_an_installed_modality_is_there_from_the_start(tmp_path: Path) -> None:
+    source = "import proxyhash as ph\nph.register_modality('sound', is_file=True)\n"
+    environment = install(tmp_path, "proxyhash.modalities", "sounds", source)
+    for first in ("proxyhash.data", "proxyhash.encoders", "proxyhash.search"):
+        code = f"import {first}; from proxyhash.data import MODALITIES; print(*MODALITIES)"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
+        assert done.stdout.split() == ["image", "text", "sound"]
+
+
+def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    environment = install(tmp_path, "proxyhash.methods", "broken", "import no_such_module\n")
+    code = (
+        "from proxyhash.methods import get_method\n"
+        "from proxyhash.errors import ProxyhashError\n"
+        "try: get_method('unknown')\n"
+        "except ProxyhashError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.startswith("broken, which the package broken names under the entry-point")
+    assert "No module named 'no_such_module'" in done.stdout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from proxyhash.errors import check_option
+from proxyhash.errors import ProxyhashError, check_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,15 +71,17 @@ class Registry(Generic[T]):
         return decorate
 
     def add(self, name: str, member: T) -> T:
-        """Register a member under `name` and return it; the same one twice is fine.
+        """Register a member under `name` and return it; an equal one twice is fine.
+
+        Loads nothing, so that modules may register while this package is being imported.
 
         Raises:
             ValueError: another member already has the name.
         """
         taken = self._members.setdefault(name, member)
-        if taken is not member:
+        if taken != member:
             raise ValueError(f"another {self.noun} is already named {name!r}: {taken!r}")
-        return member
+        return taken
 
     def remove(self, name: str) -> None:
         """Remove a member, such as one of a test."""
@@ -128,10 +130,21 @@ class Registry(Generic[T]):
         for name in self._modules:
             _import(name)
         for entry in entry_points(group=self.group):
-            found = entry.load()
+            found = _load_entry(entry)
             if self._adopts and entry.name not in self._members:
                 self._members[entry.name] = found
         self._loaded = True
+
+
+def _load_entry(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:  # whatever a module of another package raises
+        package = f"the package {entry.dist.name}" if entry.dist else "another package"
+        raise ProxyhashError(
+            f"{entry.value}, which {package} names under the entry-point group {entry.group}, "
+            f"cannot be loaded: {type(error).__name__}: {error}; mend or uninstall the package"
+        ) from error
 
 
 def _import(name: str) -> None:

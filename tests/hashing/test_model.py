@@ -291,4 +291,4 @@ def test_a_modality_needs_a_plain_name(model: HashModel) -> None:
 
 def test_what_cannot_be_encoded_is_said(model: HashModel) -> None:
     with pytest.raises(UsageError, match="text 1 is None; a string"):
-        model.encode_texts(["a", None])  # type: ignore[list-item]
+        model.encode(["a", None], modality="text")

@@ -58,10 +58,7 @@ def register_modality(
             f"{name!r} cannot name a modality; a name has lower-case letters, digits and _, and is "
             f"none of {', '.join(_RESERVED)}"
         )
-    kind = ModalityKind(name, plural or f"{name}s", is_file)
-    if name in MODALITIES and MODALITIES[name] == kind:
-        return MODALITIES[name]
-    return MODALITIES.add(name, kind)
+    return MODALITIES.add(name, ModalityKind(name, plural or f"{name}s", is_file))
 
 
 _NAME = re.compile("[a-z][a-z0-9_]*")

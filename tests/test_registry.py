@@ -125,6 +125,12 @@ def install(folder: Path, group: str, module: str, source: str) -> dict[str, str
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
+def run(code: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return done.stdout
+
+
 def test_an_installed_modality_is_there_from_the_start(tmp_path: Path) -> None:
     source = "import proxyhash as ph\nph.register_modality('sound', is_file=True)\n"
     environment = install(tmp_path, "proxyhash.modalities", "sounds", source)
@@ -148,8 +154,6 @@ def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
         "try: get_method('unknown')\n"
         "except ProxyhashError as error: print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    assert done.stdout.startswith("broken, which the package broken names under the entry-point")
-    assert "No module named 'no_such_module'" in done.stdout
+    done = run(code, environment)
+    assert done.startswith("broken, which the package broken names under the entry-point")
+    assert "No module named 'no_such_module'" in done

@@ -159,6 +159,8 @@ def test_sighup_reloads_and_sigterm_finishes_what_is_under_way(built: Built) -> 
         for wanted in (1, 2):
             server.process.send_signal(signal.SIGHUP)
             until(lambda wanted=wanted: wanted <= _said(server, "reloaded"))  # type: ignore[misc]
+            seen = len(statuses)  # both generations of the snapshot are asked, however slow it is
+            until(lambda seen=seen: len(statuses) > seen + 1)  # type: ignore[misc]
         stop.set()
         for thread in threads:
             thread.join()

@@ -270,3 +270,21 @@ def test_sparse_features_are_features():
 def test_more_that_cannot_be_used_is_said(changed: dict[str, Any], kind: type, said: str):
     with pytest.raises(kind, match=said):
         ph.train(**{**arrays(), **changed}, **OPTIONS)
+
+
+def test_a_run_on_arrays_can_be_moved(run: Path, tmp_path: Path):
+    moved = tmp_path / "moved"
+    ph.train(**arrays(), out=tmp_path / "copy", **OPTIONS)
+    (tmp_path / "copy").rename(moved)
+    assert ph.evaluate(moved).metrics["map"] == ph.evaluate(run).metrics["map"]
+    with ph.open_searcher(moved) as searcher:
+        assert len(searcher.search_text("red", k=3).hits) == 3
+
+
+def test_indexes_are_opened_by_path(tmp_path: Path):
+    with ph.create_index(tmp_path / "i", bits=8, modalities=["text"]) as index:
+        index.add(["a"], np.array([[3]], np.uint8))
+    with ph.open_index(tmp_path / "i") as index:
+        assert len(index) == 1
+    with ph.open_searcher(tmp_path / "i") as searcher:
+        assert searcher.search(ph.Query(code="03"), k=1).hits[0].id == "a"

@@ -109,6 +109,8 @@ def read_run_collection(run: str | Path, *, data: str | Path | None = None) -> C
     """
     config = read_run_config(run)
     path = Path(data or config["data"])
+    if data is None and not path.exists() and path == Path(config.get("out", "")) / "inputs":
+        path = Path(run, "inputs")  # a run on arrays, which was moved with them
     if data is None and not path.exists():
         raise ModelError(
             f"the collection of {run} is no longer at {path}; give its new location with --data"

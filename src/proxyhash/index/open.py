@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -92,7 +93,7 @@ def scheme_of(uri: str | None) -> str:
 
 
 def open_index(
-    uri: str | None,
+    uri: str | os.PathLike[str] | None,
     *,
     write: bool = False,
     bits: int | None = None,
@@ -121,12 +122,18 @@ def open_index(
         >>> open_index(None, bits=64).info()["kind"]
         'memory'
     """
+    uri = _plain(uri)
     backend = _backend(uri, "open", options)
     return backend.open(uri, write=write, bits=bits, model=model, **options)
 
 
 def create_index(
-    uri: str | None, *, bits: int, model: str = "", modalities: Sequence[str], **options: Any
+    uri: str | os.PathLike[str] | None,
+    *,
+    bits: int,
+    model: str = "",
+    modalities: Sequence[str],
+    **options: Any,
 ) -> Index:
     """Return a new, empty index, open for writing.
 
@@ -140,17 +147,19 @@ def create_index(
     Raises:
         UsageError: there is something already, or the backend does not take an option.
     """
+    uri = _plain(uri)
     backend = _backend(uri, "create", options)
     return backend.create(uri, bits=bits, model=model, modalities=modalities, **options)
 
 
-def index_exists(uri: str, **options: Any) -> bool:
+def index_exists(uri: str | os.PathLike[str], **options: Any) -> bool:
     """Whether there is an index at a URI; a server that cannot be reached is an error.
 
     Args:
         uri: as in `open_index`.
         options: further arguments of the backend's own `exists`, such as `token`.
     """
+    uri = os.fspath(uri)
     return _backend(uri, "exists", options).exists(uri, **options)
 
 
@@ -165,6 +174,10 @@ def option_names(uri: str | None, verb: str) -> frozenset[str]:
     names = {one.name for one in taken if one.kind is inspect.Parameter.KEYWORD_ONLY}
     common = {"write", "bits", "model"} | ({"modalities"} if verb == "create" else set())
     return frozenset(names - common)
+
+
+def _plain(uri: str | os.PathLike[str] | None) -> str | None:
+    return None if uri is None else os.fspath(uri)
 
 
 def _backend(uri: str | None, verb: str, options: dict[str, Any]) -> Backend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -68,7 +69,9 @@ class Searcher:
         self._model = model
 
     @classmethod
-    def open(cls, uri: str, *, model: Path | None = None, device: str = "cpu") -> Self:
+    def open(
+        cls, uri: str | os.PathLike[str], *, model: Path | None = None, device: str = "cpu"
+    ) -> Self:
         """Open an index for reading.
 
         Args:
@@ -79,6 +82,7 @@ class Searcher:
         Raises:
             DataError: there is no index, or it cannot be read.
         """
+        uri = os.fspath(uri)
         return cls.over(open_index(uri), uri, model=model, device=device)
 
     @classmethod
@@ -279,7 +283,11 @@ def is_index(uri: str) -> bool:
 
 
 def open_searcher(
-    where: str, *, data: Path | None = None, model: Path | None = None, device: str = "cpu"
+    where: str | os.PathLike[str],
+    *,
+    data: Path | None = None,
+    model: Path | None = None,
+    device: str = "cpu",
 ) -> Searcher:
     """Open an index or the gallery of a run.
 
@@ -293,6 +301,7 @@ def open_searcher(
         UsageError: `data` is given for an index, or `model` for a run.
         DataError, ModelError: what is there cannot be read.
     """
+    where = os.fspath(where)
     if is_index(where):
         if data is not None:
             raise UsageError("--data is for runs; an index holds what it shows")

@@ -170,6 +170,10 @@ def test_a_copy_is_an_index_of_its_own(proxyhash_command, index: Path, tmp_path,
     assert result.code == 0, result.err
     assert str(target) in result.out
     assert proxyhash_command("index", verb, index, target).code == 2  # it is taken
+    inside = proxyhash_command("index", verb, index, index / "copy")
+    assert inside.code == 2
+    assert "is inside the index" in inside.err
+    assert not (index / "copy").exists()
     other = tmp_path / "other.index"
     assert proxyhash_command("index", verb, index, other, "--json").code == 0
     search = ["--text", "a red car", "--json"]

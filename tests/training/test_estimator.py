@@ -106,6 +106,6 @@ def test_parameters_are_checked_on_fit(data):
 
 
 def test_options_that_the_estimator_sets_are_refused():
-    hasher = ph.CrossModalHasher(options={"bits": 8, "seed": 1})
-    with pytest.raises(UsageError, match="options has bits, seed"):
+    hasher = ph.CrossModalHasher(options={"bits": 8, "out": "run", "seed": 1})
+    with pytest.raises(UsageError, match="options has bits, out, seed"):
         hasher.fit(np.ones((4, 4)), [0, 1, 0, 1])

@@ -104,8 +104,13 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
         uri: the index folder.
         target: new, or empty.
         salvage: copy what is readable of a damaged index, and leave out the rest.
+
+    Raises:
+        UsageError: the target is inside the index, or is not empty.
+        DataError: the index is damaged, and `salvage` is off.
     """
     folder = Catalog(Path(uri)) if salvage else _folder(uri, "snapshot")
+    _check_outside(folder, target)
     with Store.open(folder.path, salvage=salvage) as store:
         store.snapshot(target)
         there = len(store)
@@ -124,10 +129,12 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
     """Copy an index to another place of any kind; between folders, with model and thumbnails.
 
     Raises:
-        UsageError: the target holds something else.
+        UsageError: the target holds something else, or is inside the source.
         DataError: source and target differ after the copy.
         InterruptedRunError: Ctrl-C; the same call continues.
     """
+    if (folder := Catalog.at(source)) is not None:
+        _check_outside(folder, Path(target))
     try:
         report = copy_between(source, target, track=track)
     except KeyboardInterrupt:
@@ -138,6 +145,11 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
     if here is not None and there is not None:
         here.copy_to(there.path)
     return report
+
+
+def _check_outside(folder: Catalog, target: Path) -> None:
+    if target.resolve().is_relative_to(folder.path.resolve()) and target != folder.path:
+        raise UsageError(f"{target} is inside the index {folder.path}; give a folder beside it")
 
 
 def _folder(uri: str, verb: str) -> Catalog:

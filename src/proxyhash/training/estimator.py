@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["CrossModalHasher"]
 
 _OWN = frozenset(
-    ("images", "texts", "labels", "ids", "bits", "method", "epochs", "seed", "split_file")
+    ("images", "texts", "labels", "ids", "bits", "method", "epochs", "seed", "split_file", "out")
 )
 """Arguments of `train` that are not for `options`."""
 

@@ -23,7 +23,7 @@ def typed_imports() -> dict[str, str]:
     return {
         alias.name: str(each.module)
         for each in block.body
-        if isinstance(each, ast.ImportFrom)
+        if isinstance(each, ast.ImportFrom) and str(each.module).startswith("proxyhash")
         for alias in each.names
     }
 

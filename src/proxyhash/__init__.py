@@ -13,10 +13,11 @@ nor numpy. Errors derive from `ProxyhashError`; see `proxyhash.errors`.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # importing `typing` would take as long as all else here
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from proxyhash.client import Client
     from proxyhash.codes import CodeFile, binarize, pack, top_k, unpack
     from proxyhash.data import Collection, Split, read_collection, register_modality
@@ -126,6 +127,8 @@ def __getattr__(name: str) -> Any:
     """Return a public name, loading its module at the first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

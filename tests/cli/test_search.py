@@ -35,7 +35,7 @@ def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scen
     assert answer["target"] == "text"
     assert answer["query"]["image"] == str(image)
     assert [set(hit) for hit in answer["hits"]] == 3 * [
-        {"id", "distance", "text", "image", "labels", "setting", "hour"}  # two of the manifest's own
+        {"id", "distance", "text", "image", "labels", "setting", "hour"}  # two are the manifest's
     ]
     keys = [(hit["distance"], hit["id"]) for hit in answer["hits"]]
     assert keys == sorted(keys)

@@ -130,7 +130,7 @@ def test_paths_and_missing_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_labels_come_in_many_forms(labels, classes, expected):
-    from proxyhash.training.arrays import _label_names
+    from proxyhash.training.array_inputs import _label_names
 
     assert _label_names(labels, classes) == expected
 

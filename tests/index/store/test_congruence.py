@@ -1,6 +1,7 @@
 """The same random changes give the same answers on every exact engine and in a reopened store.
 
-300 sequences run by default; PROXYHASH_SEQUENCES=1000 runs more.
+300 sequences run by default, 1,000 in CI (PROXYHASH_THOROUGH=1), any number by
+PROXYHASH_SEQUENCES.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from proxyhash.index.store import Store
 
 from .model import BITS, LABELS, Model, random_batch, random_codes, stored
 
-SEQUENCES = int(os.environ.get("PROXYHASH_SEQUENCES", "300"))
+THOROUGH = bool(os.environ.get("PROXYHASH_THOROUGH"))
+SEQUENCES = int(os.environ.get("PROXYHASH_SEQUENCES", "1000" if THOROUGH else "300"))
 SHARDS = 10
 MODALITIES = ("image", "text")
 IDS = [f"{letter}{number}" for letter in "aé" for number in range(12)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from proxyhash.index.store import Store
 from .crash_writer import operations
 from .model import BITS, Model, stored
 
-KILLS = 40
+KILLS = 100 if os.environ.get("PROXYHASH_THOROUGH") else 40
 
 
 def apply(model: Model, operation) -> None:

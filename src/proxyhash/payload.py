@@ -1,4 +1,4 @@
-"""What can be stored beside codes: ids and payloads. One rule for manifests and for every index."""
+"""Rules of what can be stored beside codes (ids, payloads), for manifests and every index."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ ProxyhashError                1   any failure; the message has the next step
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
+├── StoppedError              1   nobody waits for the work any more; only inside a service
 └── InterruptedRunError     130   stopped by the user; progress is saved
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "ModelError",
     "ProxyhashError",
     "SourceError",
+    "StoppedError",
     "UsageError",
     "check_option",
     "closest",
@@ -90,6 +92,10 @@ class MissingExtraError(ProxyhashError):
 
 class DivergedError(ProxyhashError):
     """Training produced a loss that is not finite."""
+
+
+class StoppedError(ProxyhashError):
+    """Work that ended early because nobody waits for its result."""
 
 
 class InterruptedRunError(ProxyhashError):

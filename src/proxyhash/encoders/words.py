@@ -46,11 +46,11 @@ class _Roles(dict[int, str | None]):
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
-        category = unicodedata.category(character)
-        if category[0] in "LNM" or character == "_":
+        kind = unicodedata.category(character)  # "Ll" is a small letter, "Mn" a mark, ...
+        if kind[0] in "LNM" or character == "_":
             role: str | None = character
         else:
-            role = None if category == "Cf" else " "
+            role = None if kind == "Cf" else " "
         self[code] = role
         return role
 

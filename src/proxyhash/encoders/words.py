@@ -42,7 +42,7 @@ _HANGUL = (0xAC00, 0xD7A3)
 
 
 class _Roles(dict[int, str | None]):
-    """What becomes of each character: itself, a blank where words end, or nothing."""
+    """Role of each character, for `str.translate`: itself, a blank between words, or nothing."""
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)

@@ -79,14 +79,11 @@ def regular_handle(
         if error.errno in _NOT_FOLLOWED:
             raise _not_regular(path) from error
         raise
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise _not_regular(path)
-        if flags & os.O_TRUNC:
-            os.ftruncate(handle, 0)
-    except BaseException:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise
+        raise _not_regular(path)
+    if flags & os.O_TRUNC:
+        os.ftruncate(handle, 0)
     return handle
 
 
@@ -285,12 +282,11 @@ def write_output(path: str | os.PathLike[str], content: bytes) -> None:
 def _streams(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a pipe or a device, or a name that the system has for an open file."""
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
     except OSError:
         return False
-    if stat.S_ISREG(mode):
-        real = os.path.abspath(path)
-        return real.startswith(("/dev/", "/proc/"))
+    if stat.S_ISREG(mode):  # /dev/stdout, where the shell has redirected it
+        return os.fspath(path).startswith(("/dev/", "/proc/"))
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 

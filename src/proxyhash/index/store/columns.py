@@ -15,6 +15,7 @@ import numpy as np
 
 from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range, matches
 from proxyhash.index.store.row_table import Growing
+from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -219,6 +220,7 @@ class Columns:
         return None if column.count < len(alive) else column.count_values(alive)
 
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
+        check_stop()
         match filter:
             case And(parts):
                 mask = np.ones(rows, np.bool_)
@@ -245,7 +247,9 @@ class Columns:
             f"SELECT row, {', '.join(columns)} FROM items WHERE row >= ? AND row < ? ORDER BY row",  # noqa: S608
             (*(parameter for _, given in extracted for parameter in given), first, rows),
         )
-        while batch := found.fetchmany(BATCH):
+        # Fewer rows at once for many fields, so that a search is soon told to stop.
+        while batch := found.fetchmany(max(1000, BATCH // len(fields))):
+            check_stop()
             for place, field in enumerate(fields):
                 texts = [(one[0], one[place + 1]) for one in batch]
                 if not extracted[place][1]:

@@ -16,7 +16,7 @@ from proxyhash.catalog.thumbnails import jpeg_thumbnail
 from proxyhash.data import Collection
 from proxyhash.encoders.batches import worker_threads
 from proxyhash.errors import DataError, InterruptedRunError
-from proxyhash.index.checks import copy_json
+from proxyhash.payload import copy_json
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:

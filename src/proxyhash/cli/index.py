@@ -160,8 +160,8 @@ def _show(
     if report.skipped:
         items = "1 item" if report.skipped == 1 else f"{report.skipped:,} items"
         raise DataError(
-            f"{items} of {manifest} cannot be read, and nothing of them is stored; mend what is "
-            f"named above, then `proxyhash index add {index} {manifest}`"
+            f"{items} of {manifest} cannot be read, and what they hold is not stored; mend what "
+            f"is named above, then `proxyhash index add {index} {manifest}`"
         )
 
 

@@ -26,7 +26,7 @@ FEW_LABELED = 0.1
 
 @dataclass(frozen=True)
 class Found:
-    """What a collection has to learn from.
+    """Counts of what a collection has to learn from.
 
     Attributes:
         items: number of items.

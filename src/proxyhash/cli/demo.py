@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+DEFAULT_FOLDER = "proxyhash-demo"
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -30,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[
         Path, typer.Option(help="Folder to work in; created if missing.", metavar="FOLDER")
-    ] = Path("proxyhash-demo"),
+    ] = Path(DEFAULT_FOLDER),
     items: Annotated[int, typer.Option(help="Number of images to generate, at least 200.")] = 3000,
     seed: Annotated[
         int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
@@ -87,12 +89,14 @@ def _show(result: "DemoResult") -> None:
         title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} generated images",
         right=list(galleries),
     )
-    run = shlex.quote(str(result.folder.run))
+    run, folder = shlex.quote(str(result.folder.run)), str(result.folder.path)
+    out = "" if folder == DEFAULT_FOLDER else f" --out {shlex.quote(folder)}"
     console.out(
         f"\nThe whole demo took {result.seconds:.0f} s. Look at the results in a browser:\n\n"
         f"    {result.folder.page.resolve()}\n\n"
         "Try next:\n\n"
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
+        f"    proxyhash demo{out} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
         "    proxyhash train YOUR_FOLDER --out runs/first    # images of your own, items.jsonl\n"
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-DEFAULT_FOLDER = "proxyhash-demo"
+_OUT, _ITEMS = Path("proxyhash-demo"), 3000
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,10 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[
         Path, typer.Option(help="Folder to work in; created if missing.", metavar="FOLDER")
-    ] = Path(DEFAULT_FOLDER),
-    items: Annotated[int, typer.Option(help="Number of images to generate, at least 200.")] = 3000,
+    ] = _OUT,
+    items: Annotated[
+        int, typer.Option(help="Number of images to generate, at least 200.")
+    ] = _ITEMS,
     seed: Annotated[
         int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
     ] = 0,
@@ -55,7 +57,13 @@ def demo(
     if as_json:
         console.emit_json(_to_dict(result))
     else:
-        _show(result)
+        given = {"--out": (out, _OUT), "--items": (items, _ITEMS), "--seed": (seed, 0)}
+        changed = [
+            f" {name} {shlex.quote(str(value))}"
+            for name, (value, usual) in given.items()
+            if value != usual
+        ]
+        _show(result, again="proxyhash demo" + "".join(changed))
     if serve:
         _serve(result)
 
@@ -69,7 +77,7 @@ def _serve(result: "DemoResult") -> None:
     run_service(Settings(index=str(index)), port=0, open_page=True)
 
 
-def _show(result: "DemoResult") -> None:
+def _show(result: "DemoResult", *, again: str) -> None:
     from proxyhash.evaluation.report import direction_words, figure
 
     for answer in result.answers:
@@ -89,14 +97,13 @@ def _show(result: "DemoResult") -> None:
         title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} generated images",
         right=list(galleries),
     )
-    run, folder = shlex.quote(str(result.folder.run)), str(result.folder.path)
-    out = "" if folder == DEFAULT_FOLDER else f" --out {shlex.quote(folder)}"
+    run = shlex.quote(str(result.folder.run))
     console.out(
         f"\nThe whole demo took {result.seconds:.0f} s. Look at the results in a browser:\n\n"
         f"    {result.folder.page.resolve()}\n\n"
         "Try next:\n\n"
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
-        f"    proxyhash demo{out} --serve    # the search page, with these images\n"
+        f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
         "    proxyhash train YOUR_FOLDER --out runs/first    # images of your own, items.jsonl\n"
     )

@@ -117,7 +117,7 @@ class Registry(Generic[T]):
 
     @property
     def broken(self) -> dict[str, str]:
-        """What cannot be loaded, by the name of its entry point, each with a sentence."""
+        """Sentence about each entry point that cannot be loaded, by its name."""
         self.load()
         return dict(self._broken)
 

@@ -16,7 +16,7 @@ __all__ = ["Limits", "Settings", "is_loopback"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request; beyond them it is refused before work begins.
+    """Limits of one request, and of what all together hold; beyond them, it is refused.
 
     Attributes:
         k: hits of one search.
@@ -30,6 +30,15 @@ class Limits:
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or images that are encoded together.
         search_batch: searches that are done together.
+        head_bytes: size of a request line and its header fields.
+        head_fields: number of its header fields.
+        head_seconds: in which they arrive.
+        idle_seconds: that a connection stays open without a request.
+        connections: of all clients; one more takes the place of the one that is idle longest.
+        connections_per_address: of one address, or one IPv6 network of 64 bits; those of this
+            machine itself, where a proxy may be, count only together.
+        body_bytes: that the bodies of all requests under way have together.
+        answer_bytes: of all answers that wait to be taken by their clients.
     """
 
     k: int = 1000
@@ -43,6 +52,14 @@ class Limits:
     waiting: int = 256
     encode_batch: int = 64
     search_batch: int = 64
+    head_bytes: int = 32_768
+    head_fields: int = 100
+    head_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    connections: int = 1000
+    connections_per_address: int = 100
+    body_bytes: int = 256_000_000
+    answer_bytes: int = 256_000_000
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import UsageError
+from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+    from typing import Self
 
 __all__ = ["Limits", "Settings", "is_loopback"]
 
@@ -64,8 +67,33 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value <= 0:
+            if not 0 < value < math.inf:
                 raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
+
+    @classmethod
+    def read(cls, given: Iterable[str], **values: float) -> Self:
+        """Return limits of which some are written as NAME=VALUE; these win over `values`.
+
+        Raises:
+            UsageError: there is no such limit, or the value is not a number that it takes.
+
+        Example:
+            >>> Limits.read(["k=50"], seconds=2.0).k
+            50
+        """
+        changed: dict[str, Any] = dict(values)
+        for one in given:
+            name, separator, text = one.partition("=")
+            if not separator:
+                raise UsageError(f"the limit is {one!r:.60}; write NAME=VALUE, such as k=2000")
+            check_option("limit", name.strip(), {each.name for each in fields(cls)})
+            kind = type(getattr(cls, name.strip()))
+            try:
+                changed[name.strip()] = kind(text)
+            except ValueError:
+                whole = "a whole number" if kind is int else "a number"
+                raise UsageError(f"the limit {name} is {text!r:.40}; it is {whole}") from None
+        return cls(**changed)
 
 
 @dataclass(frozen=True)

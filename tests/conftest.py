@@ -84,6 +84,25 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
 
 
+@pytest.fixture(scope="session")
+def small_run(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over the 200 generated scenes, 16 bits; do not write into its folder."""
+    from proxyhash.training.config import read_config
+    from proxyhash.training.run import train
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    values = {
+        "query": 20,
+        "train": 100,
+        "validation": 20,
+        "hidden": [64],
+        "epochs": 5,
+        "threads": 1,
+    }
+    train(read_config({"data": str(scenes.root), "out": str(folder), "bits": 16, **values}))
+    return folder
+
+
 @dataclass(frozen=True)
 class FinishedDemo:
     """A demo that was run once for all tests, and what it told; do not write into its folder."""

@@ -69,6 +69,10 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         "unchanged": 0,
         "without_code": 0,
         "thumbnails": 0,
+        "kept": 0,
+        "incomplete": 0,
+        "skipped": 0,
+        "thumbnail_bytes": 0,
         "seconds": 0,
     }
     for query in (

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxyhash.errors import UsageError
+from proxyhash.payload import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +39,6 @@ Ordered: TypeAlias = "str | int | float"
 BOUNDS = ("gt", "ge", "lt", "le")
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
-MAX_INTEGER = 2**63 - 1
-"""Larger numbers have to be floats: SQLite and Milvus know no other integers than these."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ import numpy as np
 from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index.base import Index
-from proxyhash.index.checks import copy_json
 from proxyhash.index.engines.base import ENGINES
 from proxyhash.index.filters import matches
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.open import register_index
+from proxyhash.payload import copy_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range, matches
+from proxyhash.index.store.field_table import FieldTable
 from proxyhash.index.store.row_table import Growing
 from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
 
     Mask = npt.NDArray[np.bool_]
@@ -181,6 +183,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._columns: dict[str, Column] = {}
+        self._table = FieldTable()
 
     def matching(self, filter: Filter, database: sqlite3.Connection, *, rows: int) -> Mask:  # noqa: A002
         """Return which of the first `rows` rows meet a filter, bool (rows,).
@@ -218,6 +221,18 @@ class Columns:
             stop = min(len(alive), column.count + BATCH)
             self._read([field], database, first=column.count, rows=stop)
         return None if column.count < len(alive) else column.count_values(alive)
+
+    def fields(self, database: sqlite3.Connection, *, alive: Mask, change: object) -> Fields | None:
+        """Return the fields of the rows that are alive; None until all rows are read."""
+        table = self._table
+        if table.count < len(alive):
+            stop = min(len(alive), table.count + BATCH)
+            found = database.execute(
+                f"SELECT row, {table.select[0]} FROM items WHERE row >= ? AND row < ? ORDER BY row",  # noqa: S608
+                (table.count, stop),
+            )
+            table.extend(found.fetchall(), rows=stop)
+        return None if table.count < len(alive) else table.fields(alive, change)
 
     def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
         check_stop()

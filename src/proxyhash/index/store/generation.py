@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.index.engines import Matches
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.store.header import Header
 
@@ -206,9 +207,16 @@ class Generation:
 
         None while more is to be read: a call takes a moment only.
         """
+        return self.columns.count_values(field, self.database, alive=self._alive())
+
+    def fields(self) -> Fields | None:
+        """Return the fields of all payloads; None while more is to be read."""
+        return self.columns.fields(self.database, alive=self._alive(), change=self.rows.change)
+
+    def _alive(self) -> npt.NDArray[np.bool_]:
         visible = [self.rows.visible(name) for name in self.rows.modalities]
-        alive = np.logical_or.reduce(visible)
-        return self.columns.count_values(field, self.database, alive=alive)
+        alive: npt.NDArray[np.bool_] = np.logical_or.reduce(visible)
+        return alive
 
     def count_distances(
         self,

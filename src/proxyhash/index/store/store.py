@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
@@ -144,6 +146,15 @@ class Store(Index):
         """
         with self._access.reading() as generation:
             return generation.count_values(field)
+
+    def fields(self) -> Fields:
+        """Return the fields of all payloads by name, with the types of their values."""
+        while True:
+            with self._access.reading() as generation:
+                found = generation.fields()
+            if found is not None:
+                return found
+            time.sleep(0.001)  # without it, nobody else would get the index between two parts
 
     @property
     def changes(self) -> tuple[int, int]:

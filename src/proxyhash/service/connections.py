@@ -102,7 +102,7 @@ class Door:
         """Count what is turned away; log some of it."""
         self._metrics.refused.labels(reason).inc()
         now = time.monotonic()
-        if now - self._logged > _LOG_EVERY:  # a flood of connections is no flood of log lines
+        if now - self._logged > _LOG_EVERY:  # many connections write few log lines
             self._logged = now
             _LOG.warning("connection refused", extra={"reason": reason, "client": address})
 

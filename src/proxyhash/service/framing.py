@@ -31,7 +31,7 @@ _TRAILER_BYTES = 4096
 
 
 class MalformedError(Exception):
-    """The bytes are no request that is taken; the connection cannot be used any further.
+    """The bytes cannot be taken as a request, nor the connection be used any further.
 
     Args:
         status: HTTP status of the answer.

@@ -1,4 +1,4 @@
-"""Where the requests of one connection begin and end, told from its bytes before they are parsed.
+"""The bounds of the requests on one connection, told from its bytes before they are parsed.
 
 Parsers of HTTP are lenient, each in its own way, and the fastest bounds nothing. So what reaches it
 has passed here: heads of bounded size in one strict form, and bodies whose length is beyond doubt.

@@ -16,6 +16,7 @@ from proxyhash.index.fields import gather_fields, shape_of
 from proxyhash.index.filters import matches
 from proxyhash.index.hit import IndexItem
 from proxyhash.payload import copy_json
+from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +126,12 @@ class State:
 
     def matching(self, filter: Filter, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:  # noqa: A002
         """Return which of the rows have a payload that meets the filter, bool (len(rows),)."""
-        return np.array([matches(filter, self.payloads[row]) for row in rows], np.bool_)
+        found = []
+        for start in range(0, len(rows), 1000):
+            check_stop()
+            part = rows[start : start + 1000].tolist()
+            found += [matches(filter, self.payloads[row]) for row in part]
+        return np.array(found, np.bool_)
 
     @cached_property
     def fields(self) -> Fields:

@@ -65,6 +65,10 @@ class FieldTable:
             numbers[np.array([row for row, _ in found]) - covered] = taken
         self._rows.extend(numbers)
 
+    def may_have(self, name: str) -> bool:
+        """Whether a row that is covered may have a field."""
+        return name in self._names or not self._complete
+
     def fields(self, alive: npt.NDArray[np.bool_], change: object) -> Fields:
         """Return the fields of the rows that are alive, bool (count,).
 

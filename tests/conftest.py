@@ -72,6 +72,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROXYHASH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        patch.delenv("PROXYHASH_MODELS", raising=False)
         patch.setenv("NO_COLOR", "1")
         yield
 

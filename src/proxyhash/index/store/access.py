@@ -96,6 +96,12 @@ class Access:
                 yield generation
 
     @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let a block change what threads share, without looking at the index."""
+        with self._lock:
+            yield
+
+    @contextmanager
     def writing(self) -> Iterator[Generation]:
         """Let a block change the index, in transactions of its own."""
         with self._lock:

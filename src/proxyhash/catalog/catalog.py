@@ -93,7 +93,7 @@ class Catalog:
     def copy_thumbnails(self, target: Path) -> str:
         """Copy the thumbnails into another index folder; return why not, or "".
 
-        Thumbnails are derived and may be missing, so they are no reason that a copy fails.
+        Thumbnails are derived and may be missing, so a copy does not fail for them.
         """
         path = target / "thumbnails.sqlite3"
         try:
@@ -110,7 +110,7 @@ class Catalog:
             problems.extend(_model_problems(self.model, index))
         elif os.path.lexists(self.path / "model"):
             problems.append(
-                f"{self.path / 'model'} has no model.json, so it is no complete model; delete it, "
+                f"{self.path / 'model'} has no model.json, so it is not a complete model; delete it, "
                 "then `proxyhash index add` with --model copies the model again"
             )
         if self.thumbnails is not None and (problem := self.thumbnails.verify()):

@@ -132,7 +132,7 @@ class _Work:
         made: dict[str, bytes] = {}
         try:
             made = self._make_thumbnails(batch)
-        except ProxyhashError as error:  # they are no reason that items are not stored
+        except ProxyhashError as error:  # items are stored without them
             self.thumbnails = None
             logger.warning("no more thumbnails are stored: %s", error)
         self._put(batch, np.flatnonzero(batch.coded & ~batch.same))

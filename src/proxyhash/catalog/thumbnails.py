@@ -107,8 +107,8 @@ class ThumbnailStore:
     Args:
         path: the SQLite file.
         forgiving: whether a file that cannot be read counts as empty, and a deletion that is
-            impossible is left out, with a warning: thumbnails are no reason that a search or a
-            change of items fails.
+            impossible is left out, with a warning: no search fails for thumbnails, and no
+            change of items.
     """
 
     def __init__(self, path: Path, *, forgiving: bool = False) -> None:

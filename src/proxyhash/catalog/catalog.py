@@ -56,7 +56,7 @@ class Catalog:
 
     @property
     def thumbnails_problem(self) -> str | None:
-        """Why the thumbnails cannot be read now, a sentence; None where they can, or are none."""
+        """Reason that the thumbnails cannot be read now, a sentence; else None."""
         stored = self.thumbnails
         return None if stored is None else stored.problem()
 
@@ -110,8 +110,8 @@ class Catalog:
             problems.extend(_model_problems(self.model, index))
         elif os.path.lexists(self.path / "model"):
             problems.append(
-                f"{self.path / 'model'} has no model.json, so it is not a complete model; delete it, "
-                "then `proxyhash index add` with --model copies the model again"
+                f"{self.path / 'model'} has no model.json, so it is not a complete model; delete "
+                "it, then `proxyhash index add` with --model copies the model again"
             )
         if self.thumbnails is not None and (problem := self.thumbnails.verify()):
             problems.append(problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from itertools import groupby, islice
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
 
@@ -13,7 +12,15 @@ from proxyhash.codes import Codes
 from proxyhash.search import Answer, Query
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
-from proxyhash.service.routes import errors, gather, log, make_router, service_of
+from proxyhash.service.routes import (
+    errors,
+    gather,
+    log,
+    make_router,
+    service_of,
+    thumbnail_address,
+    visible,
+)
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -155,13 +162,13 @@ async def _json(
             options = body.options()
         explanation = await snapshot.queues.run(snapshot.explain, answer, options)
     stages["total"] = sum(times) + 1000 * (time.perf_counter() - start)
-    hidden = service.settings.hidden
     return {
         "query": {
             "kind": "id" if query.query.kind == "item" else query.query.kind,
             "modality": query.modality,
             "text": getattr(body, "text", None),
             "id": query.id,
+            "payload": None if query.item is None else visible(service, query.item.payload),
             "code": query.code.tobytes().hex(),
         },
         "bits": answer.bits,
@@ -172,10 +179,8 @@ async def _json(
                 "id": hit.id,
                 "distance": hit.distance,
                 "code": code.tobytes().hex(),
-                "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
-                "thumbnail": f"/v1/thumbnails/{quote(hit.id, safe='')}"
-                if hit.id in answer.with_thumbnail
-                else None,
+                "payload": visible(service, hit.payload),
+                "thumbnail": thumbnail_address(hit.id) if hit.id in answer.with_thumbnail else None,
             }
             for hit, code in zip(answer.hits, answer.codes, strict=True)
         ],

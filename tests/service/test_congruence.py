@@ -75,7 +75,11 @@ class Asker:
     def query(self) -> dict[str, Any]:
         draw = self.rng.random()
         if draw < 0.25:
-            return {"text": self.one([*self.texts, "xyzzy plugh", " \n ", "  a   duck\n"])}
+            return {
+                "text": self.one(
+                    [*self.texts, "xyzzy plugh", " \n ", "  a   duck\n", "a ducc swims"]
+                )
+            }
         if draw < 0.35:
             return {"text": self.one(["xyzzy", "plugh frotz", "", " "])}
         if draw < 0.45:
@@ -101,6 +105,9 @@ class Asker:
                 f"not labels contains '{self.one(self.labels)}'",
                 "text >= b and text < h",
                 "text = nobody",
+                "prise < 3",
+                "text > 9",
+                "labels contains dgo or labels contains duck",
             ]
         )
         radius = self.one([None, None, None, 0, 3, 6, 16, 99, -1])
@@ -128,6 +135,8 @@ def outcome_of(answer: Answer) -> Outcome:
             for hit in answer.hits
         ],
         "codes": [code.tobytes().hex() for code in answer.codes],
+        "words": None if answer.words is None else list(answer.words),
+        "notes": [note.to_dict() for note in answer.notes],
     }
 
 
@@ -219,7 +228,7 @@ class Ways:
             assert answer.status_code in (404, 422)
             return {"error": body["error"]["message"]}
         return {
-            **{name: body[name] for name in ("target", "searched", "bits")},
+            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [(hit["id"], hit["distance"], hit["payload"]) for hit in body["hits"]],
             "codes": [hit["code"] for hit in body["hits"]],
@@ -245,7 +254,7 @@ class Ways:
             return {"error": done.err.removeprefix("proxyhash: ").removesuffix("\n")}
         body = done.json
         return {
-            **{name: body[name] for name in ("target", "searched", "bits")},
+            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [
                 (

@@ -160,7 +160,8 @@ async def _json(
     if body.explain:
         with refusing():
             options = body.options()
-        explanation = await snapshot.queues.run(snapshot.explain, answer, options)
+        run = snapshot.queues.run if options.filter is None else snapshot.queues.run_slowly
+        explanation = await run(snapshot.explain, answer, options)
     stages["total"] = sum(times) + 1000 * (time.perf_counter() - start)
     return {
         "query": {
@@ -174,6 +175,8 @@ async def _json(
         "bits": answer.bits,
         "target": answer.target,
         "searched": answer.searched,
+        "words": answer.words,
+        "notes": [note.to_dict() for note in answer.notes],
         "hits": [
             {
                 "id": hit.id,

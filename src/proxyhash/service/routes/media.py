@@ -1,4 +1,4 @@
-"""What people look at: a sample of the items, their thumbnails, and their original images."""
+"""A sample of the items to look at, their thumbnails, and their original images."""
 
 from __future__ import annotations
 

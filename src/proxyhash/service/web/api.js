@@ -6,9 +6,9 @@ const base = new URL(".", document.baseURI);
 
 /** The service, or the way to it, said no. `status` is 0 where nothing answered. */
 export class ServiceError extends Error {
-  constructor(status, message, { code = "", request = "", retryAfter = null, notes = [] } = {}) {
+  constructor(status, message, { code = "", request = "", retry, retryAfter = null, notes = [] } = {}) {
     super(message);
-    Object.assign(this, { status, code, request, retryAfter, notes });
+    Object.assign(this, { status, code, request, retry, retryAfter, notes });
   }
 }
 
@@ -86,11 +86,11 @@ async function call(path, { headers = {}, ...options } = {}) {
   }
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
-  const { code, message, request_id: request, notes } = body?.error ?? {};
+  const { code, message, request_id: request, retry, notes } = body?.error ?? {};
   throw new ServiceError(
     answer.ok ? 0 : answer.status,
     message ?? `The service answered ${answer.status} without a reason.`,
-    { code, request, notes: notes ?? [], retryAfter: seconds(answer.headers.get("Retry-After")) },
+    { code, request, retry, notes: notes ?? [], retryAfter: seconds(answer.headers.get("Retry-After")) },
   );
 }
 

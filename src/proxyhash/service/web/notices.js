@@ -54,7 +54,7 @@ export function nothing(labels, clear) {
 export function failure(error, { retry, change, instead }) {
   if (error.status === 401 || error.status === 403) return keyForm(error, retry);
   const busy = error.status === 503 || error.status === 429;
-  const passing = PASSING.has(error.status) || error.status >= 500;
+  const passing = error.retry ?? (PASSING.has(error.status) || error.status >= 500);
   const again = passing ? action("Try again", retry) : change ? action(change.text, change.act) : null;
   const unknown = error.code === "unknown_words";
   return notice({

@@ -1,4 +1,4 @@
-/** The search box: what can be searched with, and what is searched with where that is no text. */
+/** The search box: which queries are offered, and the name of one that is not a text. */
 
 import { showImage, thumbnailOf } from "./api.js";
 import { $, h, icon } from "./dom.js";

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data"}
+MANY_KEYS = ",".join(f'"k{n}": 1' for n in range(99_999))
 ROOT = Path(__file__).parents[2]
 FORM_A = {"Content-Type": "multipart/form-data; boundary=a"}
 
@@ -193,6 +194,28 @@ def test_a_form_of_another_shape_is_refused(
     client: TestClient, request_: dict[str, Any], status: int
 ) -> None:
     assert client.post("/v1/search/image", **request_).status_code in (status, 400)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/search/batch", '{"queries": [%s]}' % ",".join(["{}"] * 140_000), 422),
+        ("/v1/search/batch", '{"queries": [%s]}' % ",".join(["1"] * 250), 422),
+        ("/v1/search", '{"vector": [%s]}' % ",".join(['"a"'] * 65_000), 422),
+        ("/v1/search", "{%s}" % MANY_KEYS, 422),
+        ("/v1/search", '{"text": "a", "filter": {%s}}' % MANY_KEYS, 422),
+        ("/v1/search", "[%s]" % ",".join(["[]"] * 400_000), 413),
+        ("/v1/encode", '{"texts": [%s]}' % ",".join(["1"] * 200_000), 422),
+    ],
+)  # fmt: skip
+def test_a_body_with_very_many_faults_is_refused_by_the_first(
+    client: TestClient, path: str, body: str, status: int
+) -> None:
+    start = time.perf_counter()
+    answer = client.post(path, content=body, headers=JSON)
+    assert answer.status_code == status
+    assert len(answer.content) < 3000
+    assert time.perf_counter() - start < 4  # each fault said would take a minute of the event loop
 
 
 def test_a_compressed_body_is_refused(client: TestClient) -> None:

@@ -191,8 +191,10 @@ class Store(Index):
         """
         self._access.compact()
 
-    def snapshot(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index as it is now to another folder, while others read and write it.
+    def snapshot(self, folder: str | os.PathLike[str]) -> int:
+        """Write the index as it is now to another folder, and return how many items it has.
+
+        Others may read and write it meanwhile.
 
         The copy is an index of its own, compacted and checked.
 
@@ -202,7 +204,7 @@ class Store(Index):
         """
         reader = Access(self.folder, self._access.mode, writer=None)
         try:
-            whole(_copy)(reader, Path(folder))
+            return whole(_copy)(reader, Path(folder))
         finally:
             reader.close()
 
@@ -284,14 +286,15 @@ class Store(Index):
             return generation.after(id_, count)
 
 
-def _copy(reader: Access, folder: Path) -> None:
-    """Write what is in an index to another folder."""
+def _copy(reader: Access, folder: Path) -> int:
+    """Write what is in an index to another folder, and return how many items that were."""
     made = False
     try:
         with reader.reading() as source:
             header = source.header.with_(generation=1)
             make_folder(folder, header, source=source).release()
             made = True
+            return source.rows.items
     except MovedError:
         if made:
             shutil.rmtree(folder)

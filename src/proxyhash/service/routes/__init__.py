@@ -12,7 +12,7 @@ from proxyhash.service.bodies import BoundedRoute
 from proxyhash.service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -74,9 +74,9 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def visible(service: Service, payload: Mapping[str, object]) -> dict[str, object]:
+def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, object]:
     """Return a payload without the fields that the service hides."""
-    return {key: value for key, value in payload.items() if key not in service.settings.hidden}
+    return {key: value for key, value in payload.items() if key not in hidden}
 
 
 def thumbnail_address(id_: str) -> str:

@@ -43,7 +43,7 @@ async def sample(
             "items": [
                 {
                     "id": item.id,
-                    "payload": visible(service, item.payload),
+                    "payload": visible(item.payload, service.settings.hidden),
                     "thumbnail": thumbnail_address(item.id) if item.id in shown else None,
                 }
                 for item in items

@@ -17,7 +17,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from proxyhash.data import MODALITIES
-from proxyhash.data.images import check_image
 from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
 from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.search.query import NotFoundError, RefusedError
@@ -170,8 +169,6 @@ class Queues:
             raise UsageError(
                 f"the text has {len(query.text)} characters; {self._limits.text} are the most"
             )
-        if isinstance(query.image, bytes):
-            check_image(query.image, max_pixels=self._limits.pixels)
         return self._encoders[query.modality]
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data.decoding import ImageLimits
 
-__all__ = ["Decoders", "can_isolate", "shared_decoders"]
+__all__ = ["Decoders", "DecodingStoppedError", "can_isolate", "shared_decoders"]
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -90,7 +90,7 @@ class Decoders:
         Args:
             source: the content of a file, or its path.
             limits: of the image.
-            wanted: asked ten times a second; where it is false, the process is killed.
+            wanted: asked every 0.1 seconds; where it is false, the process is killed.
 
         Raises:
             ImageError: the image cannot be decoded, or not within its limits; without a name.
@@ -112,7 +112,7 @@ class Decoders:
 
     def _take(self) -> _Process:
         if self._closed.is_set():
-            raise ImageError("it was not decoded, as the work is being stopped")
+            raise DecodingStoppedError("it was not decoded, as the work is being stopped")
         while True:
             try:
                 process = self._idle.pop()
@@ -132,6 +132,10 @@ class Decoders:
                     self._idle.appendleft(_Process())
         if self._closed.is_set():
             self.close()
+
+
+class DecodingStoppedError(ImageError):
+    """An image that was not decoded because nobody waits for it any more."""
 
 
 class _UnwantedError(Exception):
@@ -202,7 +206,9 @@ class _Process:
         except _UnwantedError:
             self._process.kill()
             if time.monotonic() < wait.until:
-                raise ImageError("it was not decoded, as the work is being stopped") from None
+                raise DecodingStoppedError(
+                    "it was not decoded, as the work is being stopped"
+                ) from None
             raise ImageError(f"decoding it takes more than {seconds:g} seconds") from None
         except (OSError, EOFError) as error:  # the process has ended
             raise ImageError(self._cause()) from error

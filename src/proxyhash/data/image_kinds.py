@@ -147,7 +147,7 @@ def _of_brands(head: bytes) -> ImageKind | None:
 
 
 def unknown_kind(head: bytes, name: str) -> str:
-    """Return the end of a sentence about a file that is no image of a known kind."""
+    """Return the end of a sentence about a file that is not an image of a known kind."""
     if not head:
         return "the file is empty (0 bytes); copy or download it again"
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -160,7 +160,7 @@ def unknown_kind(head: bytes, name: str) -> str:
         if begin.startswith(signature.lower()):
             return f"this is {what}"
     if head[4:8] == b"ftyp":
-        return "this is a video or a camera's raw file; save a picture of it as JPEG"
+        return "this is a video or a camera's raw file; save an image of it as JPEG"
     if not head.strip(b"\0"):
         return "the file begins with zeros only, as after a broken copy; copy or download it again"
     suffix = PurePath(name).suffix.lower()

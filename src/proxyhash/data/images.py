@@ -81,7 +81,7 @@ def open_image(
     Raises:
         ImageError: "PATH: no such file", "PATH: not an image that can be read (REASON)",
             "PATH: WIDTHxHEIGHT has more than MAX pixels, ...", or another sentence about a file
-            that is no image, needs a plug-in, or takes too long.
+            that is not an image, needs a plug-in, or takes too long.
     """
     limits = _limits(max_pixels, limits)
     with _naming(source):
@@ -139,7 +139,7 @@ def _naming(source: ImageSource) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"{_name(source)}: {error}") from error.__cause__
+        raise type(error)(f"{_name(source)}: {error}") from error.__cause__
     except MemoryError as error:
         raise ImageError(f"{_name(source)}: there is not enough memory to decode it") from error
 

@@ -26,6 +26,7 @@ __all__ = ["serve"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
+_DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
 
 
 def serve(
@@ -59,6 +60,7 @@ def serve(
         timeout_graceful_shutdown=int(service.settings.limits.seconds) + 1,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    service.start_decoding()
     settle()
     with listener:
         _Server(config, service, lambda: started(address)).run(sockets=[listener])
@@ -89,6 +91,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _LOG.info("shutting down")
+        asyncio.get_running_loop().call_later(_DECODING_SECONDS, self._service.stop_decoding)
         await super().shutdown(sockets)
         _LOG.info("stopped")
 

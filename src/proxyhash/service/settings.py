@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from proxyhash.data.images import ImageLimits
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Limits:
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
         upload_bytes: size of an uploaded image.
-        pixels: width times height of one.
+        pixels: width times height of one; None for the limits that indexing has by default, with
+            which a large JPEG is decoded at a smaller size.
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or images that are encoded together.
@@ -38,7 +40,7 @@ class Limits:
     json_bytes: int = 4_000_000
     json_depth: int = 32
     upload_bytes: int = 10_000_000
-    pixels: int = 40_000_000
+    pixels: int | None = None
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
@@ -47,8 +49,13 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value <= 0:
+            if value is not None and value <= 0:
                 raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
+
+    @property
+    def images(self) -> ImageLimits:
+        """Limits of an uploaded image."""
+        return ImageLimits() if self.pixels is None else ImageLimits.of_pixels(self.pixels)
 
 
 @dataclass(frozen=True)

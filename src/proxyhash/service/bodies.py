@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from proxyhash.service.errors import ApiError
+from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.schemas import SearchParameters
 
 if TYPE_CHECKING:
@@ -24,11 +24,43 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message, Receive
 
-__all__ = ["BoundedBody", "BoundedRoute", "Upload", "json_depth", "read_upload", "upload_body"]
+__all__ = [
+    "BoundedBody",
+    "BoundedRoute",
+    "Held",
+    "Upload",
+    "json_depth",
+    "read_upload",
+    "upload_body",
+]
 
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"[{", b"]}", ord('"'), ord("\\")
 _OPTIONS_BYTES = 64_000
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
+
+
+class Held:
+    """Bytes that the bodies of all requests under way have together.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count more bytes.
+
+        Raises:
+            ApiError: 503, these are too many.
+        """
+        self.bytes += size
+        if self.bytes > self.most:
+            error = busy("overloaded: too many large bodies at once; try again in a second")
+            error.headers = {**(error.headers or {}), "Connection": "close"}
+            raise error
 
 
 class BoundedBody:
@@ -39,14 +71,17 @@ class BoundedBody:
     Args:
         receive: gives the parts.
         most: bytes.
+        held: counts the bytes of all bodies until `stop`.
 
     Attributes:
         complete: whether all of it is here.
         gone: whether the client went away before its answer.
     """
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, *, held: Held) -> None:
         self._receive = receive
+        self._held = held
+        self._counted = 0
         self._most = most
         self._taken = 0
         self._watch: asyncio.Task[None] | None = None
@@ -67,8 +102,11 @@ class BoundedBody:
         if message["type"] == "http.disconnect":
             self.complete = self.gone = True
             return message
-        self._taken += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._taken += size
         self._check(self._taken)
+        self._counted += size
+        self._held.add(size)
         if not message.get("more_body"):
             self.complete = True
             task = asyncio.current_task()
@@ -79,6 +117,8 @@ class BoundedBody:
     def stop(self) -> None:
         """Stop watching: the answer has been sent."""
         self._stopped = True
+        self._held.bytes -= self._counted
+        self._counted = 0
         if self._watch is not None:
             self._watch.cancel()
 

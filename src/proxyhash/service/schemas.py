@@ -312,11 +312,12 @@ class Info(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """One error: a code to compare, a message to read, the id of the request."""
+    """One error: a code to compare, a message to read, the id of the request, what to do."""
 
     code: str
     message: str
     request_id: str
+    retry: bool = Field(description="Whether the same request can succeed later.")
 
 
 class ErrorAnswer(BaseModel):

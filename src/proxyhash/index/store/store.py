@@ -184,8 +184,10 @@ class Store(Index):
         """
         self._access.compact()
 
-    def snapshot(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index as it is now to another folder, while others read and write it.
+    def snapshot(self, folder: str | os.PathLike[str]) -> int:
+        """Write the index as it is now to another folder, and return how many items it has.
+
+        Others may read and write it meanwhile.
 
         The copy is an index of its own, compacted and checked.
 
@@ -198,6 +200,7 @@ class Store(Index):
             with reader.reading() as source:
                 header = source.header.with_(generation=1)
                 make_folder(Path(folder), header, source=source).release()
+                return source.rows.items
         finally:
             reader.close()
 

@@ -50,7 +50,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     service = _writable(request, count=len(items.items))
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
-        await snapshot.queues.run(store_items, snapshot, groups)
+        await snapshot.queues.change(store_items, snapshot, groups)
     return FastJson({"upserted": len(items.items)})
 
 
@@ -59,7 +59,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
     service = _writable(request, count=len(ids.ids))
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.run(delete_items, snapshot, ids.ids)})
+        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
 
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
@@ -67,7 +67,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request, count=1)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.run(delete_items, snapshot, [id])})
+        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
 
 
 @router.get(

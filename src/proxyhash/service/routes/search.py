@@ -153,7 +153,8 @@ async def _json(
     if body.explain:
         with refusing():
             options = body.options()
-        explanation = await snapshot.queues.run(snapshot.explain, answer, options)
+        run = snapshot.queues.run if options.filter is None else snapshot.queues.run_slowly
+        explanation = await run(snapshot.explain, answer, options)
     stages["total"] = sum(times) + 1000 * (time.perf_counter() - start)
     hidden = service.settings.hidden
     return {

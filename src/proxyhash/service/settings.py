@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data.images import ImageLimits
+from proxyhash.data.images import MAX_PIXELS, ImageLimits
 from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Limits:
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
         upload_bytes: size of an uploaded image.
-        pixels: width times height of one; None for the limits that indexing has by default, with
-            which a large JPEG is decoded at a smaller size.
+        pixels: width times height of one. The default stands for the limits that indexing has by
+            default, with which a larger JPEG is decoded at a smaller size.
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or images that are encoded together.
@@ -52,7 +52,7 @@ class Limits:
     json_bytes: int = 4_000_000
     json_depth: int = 32
     upload_bytes: int = 10_000_000
-    pixels: int | None = None
+    pixels: int = MAX_PIXELS
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
@@ -69,7 +69,7 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not 0 < value < math.inf:
+            if not 0 < value < math.inf:
                 raise UsageError(f"the limit {each.name} is {value}; it must be more than 0")
 
     @classmethod
@@ -89,7 +89,7 @@ class Limits:
             if not separator:
                 raise UsageError(f"the limit is {one!r:.60}; write NAME=VALUE, such as k=2000")
             check_option("limit", name.strip(), {each.name for each in fields(cls)})
-            kind = float if isinstance(getattr(cls, name.strip()), float) else int
+            kind = type(getattr(cls, name.strip()))
             try:
                 changed[name.strip()] = kind(text)
             except ValueError:
@@ -100,7 +100,7 @@ class Limits:
     @property
     def images(self) -> ImageLimits:
         """Limits of an uploaded image."""
-        return ImageLimits() if self.pixels is None else ImageLimits.of_pixels(self.pixels)
+        return ImageLimits() if self.pixels == MAX_PIXELS else ImageLimits.of_pixels(self.pixels)
 
 
 @dataclass(frozen=True)

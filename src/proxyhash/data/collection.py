@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -30,28 +30,32 @@ class Collection:
     """The items of one manifest in its order; every column below is aligned with them.
 
     Attributes:
-        path: the manifest file.
+        path: the manifest file, or a folder of images.
         items: at least one, their ids distinct.
         classes: every label of every item once, sorted; the columns of `labels`.
+        recognized: a sentence about what was found out about the files, for a user to check; ""
+            where nothing had to be.
     """
 
     path: Path
     items: tuple[Item, ...]
     classes: tuple[str, ...]
+    recognized: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, path: Path, items: Iterable[Item]) -> Collection:
+    def of(cls, path: Path, items: Iterable[Item], *, recognized: str = "") -> Collection:
         """Return the collection of `items`, whose classes are the labels they carry."""
         items = tuple(items)
-        return cls(path, items, tuple(sorted({name for item in items for name in item.labels})))
+        classes = tuple(sorted({name for item in items for name in item.labels}))
+        return cls(path, items, classes, recognized)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder that relative paths start from."""
-        return self.path.parent
+        return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

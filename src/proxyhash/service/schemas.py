@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
+    "Readiness",
     "SearchAnswer",
     "SearchParameters",
     "SearchRequest",
@@ -185,6 +186,13 @@ class Status(BaseModel):
     """State of the service."""
 
     status: str
+
+
+class Readiness(BaseModel):
+    """Whether searches are answered."""
+
+    status: str
+    warnings: list[str] = Field(description="What is wrong although searches are answered.")
 
 
 class QueryAnswer(BaseModel):

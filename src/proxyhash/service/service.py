@@ -6,11 +6,13 @@ import asyncio
 import gc
 import logging
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError
 from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.health import Health
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
 from proxyhash.service.snapshot import Snapshot
@@ -43,6 +45,8 @@ class Service:
         self.bodies = Held(settings.limits.body_bytes)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
+        folder = Path(settings.index) if settings.write else None
+        self.health = Health(folder if folder is not None and folder.is_dir() else None)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.ready = True
@@ -82,6 +86,7 @@ class Service:
                 )
             except (ProxyhashError, OSError) as error:
                 self.metrics.reloads.labels("failed").inc()
+                self.health.reload_failed = True
                 _LOG.error("reload failed", extra={"error": str(error)})
                 raise ApiError(
                     409,
@@ -92,6 +97,7 @@ class Service:
             self.keys = keys
             self._snapshot = new
             self.metrics.reloads.labels("done").inc()
+            self.health.reload_failed = False
             _LOG.info("reloaded")
             task = asyncio.create_task(_retire(old))
             self._retired.add(task)
@@ -102,6 +108,7 @@ class Service:
         """Finish what is under way and close the index."""
         self.ready = False
         await asyncio.gather(*self._retired)
+        await self.health.close()
         await _retire(self._snapshot)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Path
@@ -24,6 +24,8 @@ from proxyhash.service.snapshot import Snapshot
 __all__ = ["router"]
 
 router = make_router("items")
+
+T = TypeVar("T")
 
 ItemId = Annotated[str, Path(description="The item's id; it may have slashes.")]
 
@@ -50,7 +52,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     service = _writable(request)
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
-        await snapshot.queues.change(store_items, snapshot, groups)
+        await _change(service, snapshot, store_items, groups)
     return FastJson({"upserted": len(items.items)})
 
 
@@ -59,7 +61,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
+        return FastJson({"deleted": await _change(service, snapshot, delete_items, ids.ids)})
 
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
@@ -67,7 +69,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
+        return FastJson({"deleted": await _change(service, snapshot, delete_items, [id])})
 
 
 @router.get(
@@ -99,6 +101,19 @@ def _writable(request: Request) -> Service:
             403, "read_only", "this service is read-only; start it with --write to change items"
         )
     return service
+
+
+async def _change(
+    service: Service, snapshot: Snapshot, work: Callable[[Snapshot, Any], T], what: Any
+) -> T:
+    """Return what a change returns; note whether it could be stored."""
+    try:
+        done = await snapshot.queues.change(work, snapshot, what)
+    except ApiError as error:
+        service.health.storing_failed |= error.code == "storage"
+        raise
+    service.health.storing_failed = False
+    return done
 
 
 Group = tuple[list[str], "dict[str, Codes]", list[dict[str, object]]]

@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
-Id = Annotated[str, Field(min_length=1, max_length=512)]
+# The index checks ids, so that what it says about one is the same everywhere.
+Id = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 512})]
 JsonObject = dict[str, Any]
 
 _QUERIES = ("text", "id", "code", "vector")

@@ -115,7 +115,8 @@ class Snapshot:
             if name in _WARM_UP:
                 encode(self.source, [Query.of(name, _WARM_UP[name])])
         nothing = np.zeros(code_bytes(self.index.bits), np.uint8)
-        query, label = EncodedQuery(Query(code=nothing), nothing), None
+        query = EncodedQuery(Query(code=nothing), nothing)
+        label: str | None = None
         for modality, filtered in product(self.index.modalities, (False, True)):
             if filtered and (label is None or not self.index.supports("count_values")):
                 continue  # elsewhere, what is filtered is not read into this process

@@ -16,7 +16,7 @@ from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-from proxyhash.service.routes import errors, gather, make_router, service_of
+from proxyhash.service.routes import errors, gather, id_of, make_router, service_of
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
@@ -27,7 +27,13 @@ router = make_router("items")
 
 T = TypeVar("T")
 
-ItemId = Annotated[str, Path(description="The item's id; it may have slashes.")]
+ItemId = Annotated[
+    str,
+    Path(
+        description="The item's id, percent-encoded. Ids such as .. that clients and proxies change "
+        "in a path go into the parameter `id` instead, with nothing here."
+    ),
+]
 
 
 @router.get("/items/{id:path}", response_model=Item, responses=errors(404, 422))
@@ -35,7 +41,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        item = await snapshot.queues.item(id)
+        item = await snapshot.queues.item(id_of(request, id))
     hidden = service.settings.hidden
     return FastJson(
         {
@@ -69,7 +75,9 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await _change(service, snapshot, delete_items, [id])})
+        return FastJson(
+            {"deleted": await _change(service, snapshot, delete_items, [id_of(request, id)])}
+        )
 
 
 @router.get(
@@ -80,7 +88,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
 )
 async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
     """Return an item's thumbnail, a JPEG."""
-    service = service_of(request)
+    service, id = service_of(request), id_of(request, id)  # noqa: A001
     async with service.lease() as snapshot:
         thumbnails = snapshot.thumbnails
         jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby, islice
 from typing import Any
-from urllib.parse import quote
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -17,7 +16,7 @@ from proxyhash.codes import Codes
 from proxyhash.search import Answer, Query, SearchOptions
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
-from proxyhash.service.routes import errors, gather, log, make_router, service_of
+from proxyhash.service.routes import address_of, errors, gather, log, make_router, service_of
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -190,7 +189,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "distance": hit.distance,
                     "code": code.tobytes().hex(),
                     "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
-                    "thumbnail": f"/v1/thumbnails/{quote(hit.id, safe='')}"
+                    "thumbnail": address_of("thumbnails", hit.id)
                     if hit.id in answer.with_thumbnail
                     else None,
                 }

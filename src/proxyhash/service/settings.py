@@ -27,6 +27,7 @@ class Limits:
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
+        json_values: values in it, a little less where strings have commas and brackets.
         upload_bytes: size of an uploaded image.
         pixels: width times height of one.
         seconds: from the first byte of a request to its answer.
@@ -49,6 +50,7 @@ class Limits:
     batch: int = 256
     json_bytes: int = 4_000_000
     json_depth: int = 32
+    json_values: int = 300_000
     upload_bytes: int = 10_000_000
     pixels: int = 40_000_000
     seconds: float = 30.0

@@ -197,7 +197,7 @@ def _fire(server: Server) -> Counter[int]:
             statuses[answer.status_code] += 1
             if answer.status_code >= 400 and request["method"] != "HEAD" and answer.content:
                 said = set(answer.json()["error"]) - {"notes"}
-                    assert said == {"code", "message", "request_id", "retry"}
+                assert said == {"code", "message", "request_id", "retry"}
                 assert "/tmp" not in answer.text
             assert "x-injected" not in answer.headers
     return statuses

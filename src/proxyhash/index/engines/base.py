@@ -7,10 +7,11 @@ do, so that an engine can order equal distances by id without seeing one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard, TypeVar
 
 import numpy as np
 
+from proxyhash.codes.bits import MAX_BITS
 from proxyhash.errors import DataError
 from proxyhash.files import read_json, write_json
 from proxyhash.registry import Registry
@@ -29,8 +30,11 @@ __all__ = [
     "HEADER",
     "Engine",
     "Matches",
+    "check_saved",
+    "is_whole",
     "join_queries",
     "read_header",
+    "read_settings",
     "register_engine",
     "write_header",
 ]
@@ -76,6 +80,9 @@ class Engine(Protocol):
     Attributes:
         name: what it is called in options and reports.
         exact: whether it never misses a row. One that may miss says so here.
+        checks_saved: whether `load` compares all that it reads with the codes before it uses any
+            of it, so that files of unknown origin do no harm. An index in a folder saves and loads
+            such engines alone, and builds others from the codes. False where there is none.
         bits: the code length.
         count: how many rows it holds.
         nbytes: memory of everything it holds, the codes included.
@@ -83,6 +90,7 @@ class Engine(Protocol):
 
     name: ClassVar[str]
     exact: ClassVar[bool]
+    checks_saved: ClassVar[bool]
     bits: int
     count: int
 
@@ -132,13 +140,18 @@ class Engine(Protocol):
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine that `save` wrote, memory-mapped, over the same codes and order."""
+        """Return the engine that `save` wrote, memory-mapped, over the same codes and order.
+
+        Raises:
+            DataError: a file is missing or damaged, or does not fit the codes.
+        """
         ...
 
 
 HEADER = "engine.json"
 """The header of a saved engine's folder."""
 _VERSION = 1
+_MAX_JSON = 1 << 20
 
 
 def write_header(folder: Path, *, engine: str, bits: int, count: int, **settings: int) -> None:
@@ -154,8 +167,8 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
         DataError: it is missing or damaged, of another engine, or of other codes.
     """
     path = folder / HEADER
-    header = read_json(path)
-    if not isinstance(header, dict) or header.get("version") != _VERSION:
+    header = read_settings(path)
+    if header.get("version") != _VERSION:
         raise DataError(f"{path} has another version; rebuild the engine")
     if header.get("engine") != engine:
         raise DataError(f"{path} is of the engine {header.get('engine')!r}, not of {engine!r}")
@@ -164,7 +177,41 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
             f"{path} is about {header.get('count')} codes and there are {len(codes)}; "
             "rebuild the engine"
         )
+    bits = header.get("bits")
+    fits = is_whole(bits, 1, MAX_BITS) and (bits + 7) // 8 == codes.shape[1]
+    check_saved(fits, path, f"it says {bits!r} bits for codes of {codes.shape[1]} bytes")
     return header
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read one of the small JSON objects of a saved engine.
+
+    Raises:
+        DataError: it is missing, damaged, larger than any that we write, or no object.
+    """
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    check_saved(path.is_file() and size <= _MAX_JSON, path, f"it is no file of {size:,} bytes")
+    settings = read_json(path)
+    check_saved(isinstance(settings, dict), path, "it is not an object")
+    return dict(settings)
+
+
+def check_saved(fits: bool, path: Path, what: str) -> None:
+    """Refuse a part of a saved engine.
+
+    Raises:
+        DataError: "PATH is damaged: WHAT; rebuild the engine".
+    """
+    if not fits:
+        raise DataError(f"{path} is damaged: {what}; rebuild the engine")
+
+
+def is_whole(value: object, least: int, most: int) -> TypeGuard[int]:
+    """Whether a value of a JSON file is an integer within bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 ENGINES: Registry[type[Engine]] = Registry(

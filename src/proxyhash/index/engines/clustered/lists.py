@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.codes.kernels import kernel, run_blocks
-from proxyhash.errors import DataError
+from proxyhash.arrays import map_array
+from proxyhash.codes.kernels import kernel, popcount, run_blocks
 from proxyhash.files import naming_full_disk
 from proxyhash.index.engines.arguments import frozen
+from proxyhash.index.engines.base import check_saved
 from proxyhash.index.engines.clustered.centers import BLOCK, Words, as_long_words, assign
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxyhash.codes import Codes
+    from proxyhash.index.engines.arguments import CodeRows
 
 __all__ = ["Lists", "load_lists", "make_lists", "save_lists"]
 
@@ -25,6 +27,10 @@ WORTH_GROUPING = 0.75
 
 Above it the table of where each code's rows start would take more than it saves.
 """
+
+
+# Lists checked between two looks at Ctrl-C.
+_UNIT_LISTS = 16
 
 
 class Lists(NamedTuple):
@@ -105,24 +111,61 @@ def save_lists(lists: Lists, folder: Path) -> None:
             np.save(path, array, allow_pickle=False)
 
 
-def load_lists(folder: Path, *, rows: int) -> Lists:
-    """Return the lists that `save_lists` wrote, memory-mapped.
+def load_lists(folder: Path, rows: CodeRows) -> Lists:
+    """Return the lists that `save_lists` wrote, memory-mapped, after comparing all with the rows.
 
     Raises:
-        DataError: a file is missing or damaged, or they are not about that many rows.
+        DataError: a file is missing or damaged, or does not say what the codes and the order say.
     """
-    arrays = []
-    for name in Lists._fields:
-        path = folder / f"{name}.npy"
-        try:
-            arrays.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read; rebuild the engine: {error}") from error
-    lists = Lists(*arrays)
-    codes = len(lists.starts) - 1 if len(lists.starts) else rows
-    if len(lists.rows) != rows or len(lists.words) != codes:
-        raise DataError(f"{folder} is inconsistent; rebuild the engine")
+    kinds = {"centers": (np.uint64, 2), "spans": (np.uint16, 2), "table": (np.uint32, 2)}
+    kinds |= {"words": (np.uint64, 2), "starts": (np.uint32, 1), "rows": (np.uint32, 1)}
+    lists = Lists(
+        *[
+            frozen(map_array(folder / f"{name}.npy", dtypes=[kind], dimensions=dimensions))
+            for name, (kind, dimensions) in kinds.items()
+        ]
+    )
+    count, width = lists.centers.shape
+    codes = len(lists.words)
+    check_saved(
+        count > 0
+        and width == -(-rows.codes.shape[1] // 8)
+        and lists.spans.shape == (2, count)
+        and lists.table.shape == (count, rows.bits + 2)
+        and lists.words.shape == (codes, width)
+        and lists.rows.shape == (rows.count,)
+        and lists.starts.shape == ((codes + 1,) if lists.starts.size else (0,))
+        and (lists.starts.size > 0 or codes == rows.count),
+        folder,
+        "the shapes of its lists do not fit the codes",
+    )
+    check_saved(_say_the_same(lists, rows), folder, "its lists are not those of the codes")
     return lists
+
+
+def _say_the_same(lists: Lists, rows: CodeRows) -> bool:
+    """Whether every row lies once, where its code is, with that at its distance from a center."""
+    table, starts, codes = lists.table, lists.starts, len(lists.words)
+    joined = table[0, 0] == 0 and table[-1, -1] == codes
+    joined = joined and np.array_equal(table[1:, 0], table[:-1, -1])
+    if starts.size:
+        joined = joined and starts[0] == 0 and starts[-1] == rows.count
+    # Beyond the last bit there is nothing, in centers as in codes.
+    ends = lists.centers.view(np.uint8)[:, rows.codes.shape[1] :]
+    last = lists.centers.view(np.uint8)[:, rows.codes.shape[1] - 1]
+    if not joined or ends.any() or (rows.bits % 8 and (last & (0xFF >> rows.bits % 8)).any()):
+        return False
+    wrong = np.zeros(1, np.bool_)
+    stored = lists.words.view(rows.words.dtype).reshape(-1)
+    seen = np.zeros(rows.count, np.bool_)
+    expected = Expected(rows.words, rows.width, rows.order, stored, seen)
+
+    def check(first: int, stop: int) -> None:
+        if not wrong[0] and not _fits_codes(lists, expected, first, stop):
+            wrong[0] = True
+
+    run_blocks(check, len(lists.centers), block=_UNIT_LISTS)
+    return bool(not wrong[0] and seen.all() and np.array_equal(lists.spans, _spans(table)))
 
 
 def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
@@ -132,6 +175,69 @@ def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
     spans = np.stack([filled.argmax(axis=1), last - filled[:, ::-1].argmax(axis=1)])
     spans[:, ~filled.any(axis=1)] = np.array([[0xFFFF], [0]])
     return spans.astype(np.uint16)
+
+
+class Expected(NamedTuple):
+    """What lists are compared with.
+
+    Attributes:
+        codes: the rows' codes in words, (n * width,).
+        width: words per code.
+        order: uint64 (n,), or empty.
+        stored: the lists' codes in words of the same size.
+        seen: bool (n,), rows that a list has.
+    """
+
+    codes: npt.NDArray[Any]
+    width: int
+    order: npt.NDArray[np.uint64]
+    stored: npt.NDArray[Any]
+    seen: npt.NDArray[np.bool_]
+
+
+@kernel
+def _fits_codes(lists: Lists, expected: Expected, first: int, stop: int) -> bool:
+    """Whether some lists hold codes by growing distance and the rows that have them, by order."""
+    table, count = lists.table, lists.words.shape[0]
+    for center in range(first, stop):
+        for distance in range(table.shape[1] - 1):
+            begin, end = np.int64(table[center, distance]), np.int64(table[center, distance + 1])
+            if begin > end or end > count:
+                return False
+            for code in range(begin, end):
+                apart = np.uint64(0)
+                for place in range(lists.centers.shape[1]):
+                    apart += popcount(lists.words[code, place] ^ lists.centers[center, place])
+                if apart != np.uint64(distance) or not _fits_rows(lists, expected, code):
+                    return False
+    return True
+
+
+@kernel
+def _fits_rows(lists: Lists, expected: Expected, code: int) -> bool:
+    """Whether the rows of a stored code have it and come by their order; marks them as seen."""
+    starts, order, width = lists.starts, expected.order, expected.width
+    padded = expected.stored.size // lists.words.shape[0]
+    start, stop = np.int64(code), np.int64(code) + 1
+    if starts.size:
+        start, stop = np.int64(starts[code]), np.int64(starts[code + 1])
+    fits = bool(start < stop <= lists.rows.size)
+    before = np.int64(-1)
+    for entry in range(start, stop if fits else start):
+        row = np.int64(lists.rows[entry])
+        if row >= expected.seen.size:
+            return False
+        for place in range(width):
+            same = expected.codes[row * width + place] == expected.stored[code * padded + place]
+            fits = fits and bool(same)
+        if before >= 0:
+            later = order[before] < order[row] if order.size else before < row
+            fits = fits and bool(later)
+        before = row
+        expected.seen[row] = True
+    for place in range(width, padded):
+        fits = fits and bool(expected.stored[code * padded + place] == 0)
+    return fits
 
 
 @kernel

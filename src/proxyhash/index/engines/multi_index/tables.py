@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from proxyhash.arrays import map_array
 from proxyhash.codes.kernels import kernel, run_blocks
-from proxyhash.errors import DataError
 from proxyhash.index.engines.arguments import frozen
+from proxyhash.index.engines.base import check_saved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["Tables", "build_tables", "load_tables", "save_tables", "substring_of
 
 # Rows sorted into buckets between two looks at Ctrl-C.
 _UNIT_ROWS = 2**21
+# Buckets checked between two looks at Ctrl-C, of four rows or more on average.
+_UNIT_BUCKETS = 2**14
 
 
 class Tables(NamedTuple):
@@ -101,31 +104,68 @@ def save_tables(tables: Tables, folder: Path) -> None:
 
 
 def load_tables(folder: Path, rows: CodeRows) -> Tables:
-    """Return the tables that `save_tables` wrote, memory-mapped.
+    """Return the tables that `save_tables` wrote, memory-mapped, after comparing all with the rows.
 
     Raises:
-        DataError: a file is missing or damaged, or not about these rows.
+        DataError: a file is missing or damaged, or does not say what the codes say.
     """
-    parts = []
-    for name in Tables._fields:
-        path = folder / f"{name}.npy"
-        try:
-            parts.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {error}; rebuild the engine") from error
-    tables = Tables(*parts)
-    count, kinds = len(tables.words), [part.dtype for part in tables]
-    fitting = (
-        kinds == [np.int64, np.int64, np.uint32, np.uint8, rows.words.dtype]
-        and tables.shifts.shape == (count,)
-        and tables.starts.ndim == 2
-        and len(tables.starts) == count
+    kinds: dict[str, tuple[npt.DTypeLike, int]] = {
+        "words": (np.int64, 1),
+        "shifts": (np.int64, 1),
+        "starts": (np.uint32, 2),
+        "pointers": (np.uint8, 2),
+        "beside": (rows.words.dtype, 2),
+    }
+    parts = [
+        map_array(folder / f"{name}.npy", dtypes=[kind], dimensions=dimensions)
+        for name, (kind, dimensions) in kinds.items()
+    ]
+    tables = Tables(*[frozen(part) for part in parts])
+    count, edges = tables.starts.shape
+    length = (edges - 1).bit_length() - 1
+    check_saved(
+        count > 0
+        and edges > 2
+        and edges == 2**length + 1
+        and tables.words.shape == tables.shifts.shape == (count,)
         and tables.pointers.shape == (count, rows.count * _pointer_bytes(rows.count))
-        and tables.beside.shape in {(count, 0), (count, rows.count)}
+        and tables.beside.shape in {(count, 0), (count, rows.count)},
+        folder,
+        "the shapes of its tables do not fit the codes",
     )
-    if not fitting:
-        raise DataError(f"{folder} holds tables of other codes; rebuild the engine")
+    word_bits = 8 * rows.words.itemsize
+    places = np.sort(tables.words * np.int64(word_bits) + tables.shifts)
+    check_saved(
+        bool(
+            ((tables.words >= 0) & (tables.words < rows.width)).all()
+            and ((tables.shifts >= 0) & (tables.shifts <= word_bits - length)).all()
+            and (np.diff(places) >= length).all()
+        ),
+        folder,
+        "its substrings overlap, or lie outside of the code",
+    )
+    check_saved(_say_the_same(tables, rows), folder, "its tables are not those of the codes")
     return tables
+
+
+def _say_the_same(tables: Tables, rows: CodeRows) -> bool:
+    """Whether every row lies where its code says, once in each table."""
+    starts = tables.starts
+    if starts[:, 0].any() or (starts[:, -1] != rows.count).any():
+        return False
+    buckets = starts.shape[1] - 1
+    wrong = np.zeros(1, np.bool_)
+
+    def check(first: int, last: int) -> None:
+        while first < last and not wrong[0]:
+            table, bucket = divmod(first, buckets)
+            stop = min(buckets, bucket + last - first)
+            if not _fits_codes(rows.words, rows.width, rows.count, tables, table, bucket, stop):
+                wrong[0] = True
+            first += stop - bucket
+
+    run_blocks(check, len(starts) * buckets, block=_UNIT_BUCKETS)
+    return not wrong[0]
 
 
 def _pointer_bytes(count: int) -> int:
@@ -146,6 +186,43 @@ def _count_rows(
     shift, buckets = tables.shifts[table], starts.size - 1
     for row in range(first, last):
         starts[substring_of(codes[row * width + word], shift, buckets) + 1] += 1
+
+
+@kernel
+def _fits_codes(
+    codes: npt.NDArray[Any],
+    width: int,
+    count: int,
+    tables: Tables,
+    table: int,
+    first: int,
+    last: int,
+) -> bool:
+    """Whether some buckets of a table hold rows of their substring, ascending, with words beside.
+
+    As a row has one substring, no two buckets then hold the same one: n pointers are all n rows.
+    """
+    starts, pointers, beside = tables.starts[table], tables.pointers[table], tables.beside[table]
+    word, shift, buckets = tables.words[table], tables.shifts[table], starts.size - 1
+    following = (word + 1) % width
+    size = pointers.size // count if count else 0
+    for bucket in range(first, last):
+        start, stop = np.int64(starts[bucket]), np.int64(starts[bucket + 1])
+        if start > stop or stop > count:
+            return False
+        before = np.int64(-1)
+        for place in range(start, stop):
+            row = np.int64(0)
+            for byte in range(size):
+                row |= np.int64(pointers[place * size + byte]) << (8 * byte)
+            if row <= before or row >= count:
+                return False
+            before = row
+            if substring_of(codes[row * width + word], shift, buckets) != bucket:
+                return False
+            if beside.size and beside[place] != codes[row * width + following]:
+                return False
+    return True
 
 
 @kernel

@@ -17,11 +17,12 @@ from proxyhash.errors import ImageError, ProxyhashError, UsageError, require_ext
 from proxyhash.index.checks import check_items, check_search
 from proxyhash.index.filters import filter_to_json
 from proxyhash.index.hit import Hit, IndexItem
-from proxyhash.search import Answer, EncodedQuery, Query, SearchOptions
+from proxyhash.search import Answer, EncodedQuery, Note, Query, SearchOptions
 from proxyhash.search.query import (
     NoEncoderError,
     NotFoundError,
     TooManyHitsError,
+    UnknownWordsError,
     options_of_each,
 )
 
@@ -39,6 +40,7 @@ _ABOUT_THE_REQUEST: dict[str, type[ProxyhashError]] = {
     "not_found": NotFoundError,
     "no_encoder": NoEncoderError,
     "too_many_hits": TooManyHitsError,
+    "unknown_words": UnknownWordsError,
     "bad_image": ImageError,
     "invalid_request": UsageError,
 }
@@ -253,6 +255,8 @@ class Client:
             searched=found["searched"],
             bits=found["bits"],
             with_thumbnail=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
+            words=None if found.get("words") is None else tuple(found["words"]),
+            notes=tuple(map(Note.from_dict, found.get("notes", ()))),
         )
 
     def _codes(self, texts: Iterable[str]) -> Codes:
@@ -341,6 +345,8 @@ class _Connection:
         note = f"answered by {self.url}" + (f", request {request}" if request else "")
         if code in _ABOUT_THE_REQUEST:  # the sentence that a search of this process says
             refused = _ABOUT_THE_REQUEST[code](message)
+            if isinstance(refused, UnknownWordsError):
+                refused.notes = tuple(map(Note.from_dict, error.get("notes", ())))
             refused.add_note(note)
             raise refused
         kind = UsageError if 400 <= answer.status_code < 500 else ProxyhashError

@@ -10,6 +10,7 @@ ProxyhashError                1   any failure; the message has the next step
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
+├── StoppedError              1   nobody waits for the work any more; only inside a service
 └── InterruptedRunError     130   stopped by the user; progress is saved
 """
 
@@ -33,10 +34,14 @@ __all__ = [
     "ModelError",
     "ProxyhashError",
     "SourceError",
+    "StoppedError",
     "UsageError",
     "check_option",
+    "closest",
     "require_extra",
 ]
+
+_LONGEST_WORD = 64
 
 
 class ProxyhashError(Exception):
@@ -89,6 +94,10 @@ class DivergedError(ProxyhashError):
     """Training produced a loss that is not finite."""
 
 
+class StoppedError(ProxyhashError):
+    """Work that ended early because nobody waits for its result."""
+
+
 class InterruptedRunError(ProxyhashError):
     """The user stopped the work; the message says how to resume it."""
 
@@ -104,9 +113,33 @@ def check_option(name: str, value: str, allowed: Iterable[str]) -> str:
     allowed = sorted(allowed)
     if value in allowed:
         return value
-    close = get_close_matches(value, allowed, n=1)
+    close = closest(value, allowed, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}{hint}")
+
+
+def closest(word: str, candidates: Iterable[str], *, n: int = 3) -> tuple[str, ...]:
+    """Return the candidates most alike to a word, most alike first; none for a very long word.
+
+    Upper and lower case count as the same.
+
+    Args:
+        word: as somebody wrote it.
+        candidates: what it may have meant.
+        n: at most this many.
+
+    Example:
+        >>> closest("snwo", ["snow", "dog", "show"])
+        ('snow', 'show')
+    """
+    if not 0 < len(word) <= _LONGEST_WORD:
+        return ()
+    written: dict[str, str] = {}
+    for candidate in candidates:  # comparing is slow; lengths that differ much are never alike
+        if 2 * abs(len(candidate) - len(word)) <= len(word) + 1:
+            written.setdefault(candidate.casefold(), candidate)
+    alike = get_close_matches(word.casefold(), written, n=n, cutoff=0.65)
+    return tuple(written[one] for one in alike)
 
 
 def require_extra(module: str, *, extra: str, purpose: str) -> Any:

@@ -1,4 +1,9 @@
-"""Read and write files so that a crash leaves the old content readable."""
+"""Read and write files so that a crash leaves the old content readable, and nothing else is hurt.
+
+Files of our own folders are opened by `open_regular` or `regular_handle`, which follow no link and
+open neither pipes nor devices: a folder may come from a stranger. Files that the user names are
+written by `write_output`, which streams to pipes and devices.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +12,37 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from proxyhash.errors import DataError
+from proxyhash.errors import DataError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "hold_lock",
     "naming_full_disk",
+    "open_regular",
     "read_json",
+    "regular_handle",
     "replace_folder",
     "sha256_file",
     "write_atomic",
     "write_bytes",
     "write_json",
+    "write_output",
     "write_text",
 ]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_FOLLOWED = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+_PATIENCE = 10.0
+"""Seconds that a pipe without a reader is waited for."""
 
 
 @contextmanager
@@ -43,21 +57,135 @@ def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(error.errno, advice, str(path)) from error
 
 
+def regular_handle(
+    path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, permissions: int = 0o666
+) -> int:
+    """Return a descriptor of a regular file: no link is followed, no pipe or device opened.
+
+    Args:
+        path: a file of one of our folders; the folder itself may be reached by a link.
+        flags: as for `os.open`.
+        permissions: of a file that is created, less the umask.
+
+    Raises:
+        DataError: "PATH is a symbolic link, not a regular file; ...".
+        OSError: as `os.open` (a file that is missing, or not permitted).
+    """
+    guarded = flags | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        # Truncated below, when it is known to be a regular file.
+        handle = os.open(path, guarded & ~os.O_TRUNC, permissions)
+    except OSError as error:
+        if error.errno in _NOT_FOLLOWED:
+            raise _not_regular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _not_regular(path)
+    if flags & os.O_TRUNC:
+        os.ftruncate(handle, 0)
+    return handle
+
+
+def open_regular(
+    path: str | os.PathLike[str], mode: str = "rb", *, encoding: str | None = None
+) -> IO[Any]:
+    """Open a regular file as `open` does: no link is followed, no pipe or device opened.
+
+    Raises:
+        DataError: "PATH is a symbolic link, not a regular file; ...".
+        OSError: as `open`.
+    """
+    text = None if "b" in mode else encoding or "utf-8"
+    return open(path, mode, encoding=text, opener=regular_handle)
+
+
+def _not_regular(path: str | os.PathLike[str]) -> DataError:
+    return DataError(
+        f"{_shown(path)} is {_kind(path)}, not a regular file; "
+        "proxyhash neither reads nor writes it: put a copy of the file in its place"
+    )
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return "something else"
+    kinds = {
+        stat.S_IFREG: "",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def hold_lock(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Hold a lock file while a block runs; the kernel drops it when the process ends.
+
+    The file says which process holds it. It stays afterwards, since another process may have it
+    open already.
+
+    Args:
+        path: the lock file, made where it is missing.
+        what: what is written meanwhile, for the sentence, such as the run folder.
+
+    Raises:
+        DataError: "another process (pid 123) is writing to WHAT; ...", or the file is a link.
+        OSError: the file cannot be made.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError as error:  # pragma: no cover -- Windows
+        raise MissingExtraError(
+            f"writing to {what} needs file locks of a POSIX system; use one"
+        ) from error
+    handle = regular_handle(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise DataError(
+                f"another process (pid {owner}) is writing to {what}; "
+                "wait until it is done, or choose another folder"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed and renamed over `path`.
 
     The temporary file keeps the suffix of `path`, for libraries that look at it. When the block
-    raises, the temporary file is removed and the old file stays as it was.
+    raises, the temporary file is removed and the old file stays as it was. A link is replaced by a
+    file; what it points to stays.
 
     Args:
         path: what is written.
         private: whether only its owner may read it, from its creation on.
 
     Raises:
+        UsageError: "PATH is a folder; give the name of a file": also for pipes and devices.
         OSError: the file cannot be written; for a full disk, names `path` and the next step.
     """
     path = Path(path)
+    kind = _kind(path) if os.path.lexists(path) else ""
+    if kind not in ("", "a symbolic link"):
+        raise UsageError(f"{_shown(path)} is {kind}; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -118,6 +246,48 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write indented JSON atomically; NaN and infinity are refused, since they are not JSON."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_output(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that the user named: atomically, or into a pipe or device such as /dev/stdout.
+
+    Raises:
+        UsageError: "PATH is a folder; give the name of a file", or nobody reads a pipe.
+        OSError: the file cannot be written.
+    """
+    if not _streams(path):
+        write_bytes(path, content)
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"nobody reads from the pipe {_shown(path)}; start its reader first"
+                ) from error
+            time.sleep(0.05)
+    try:
+        os.set_blocking(handle, True)
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+    finally:
+        os.close(handle)
+
+
+def _streams(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a pipe or a device, or a name that the system has for an open file."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISREG(mode):  # /dev/stdout, where the shell has redirected it
+        return os.fspath(path).startswith(("/dev/", "/proc/"))
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -69,6 +69,10 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         "unchanged": 0,
         "without_code": 0,
         "thumbnails": 0,
+        "kept": 0,
+        "incomplete": 0,
+        "skipped": 0,
+        "thumbnail_bytes": 0,
         "seconds": 0,
     }
     for query in (
@@ -302,6 +306,8 @@ def test_a_image_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: P
     [
         (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
         (["index", "verify", "{tmp}"], 2, "is not an index folder; `index verify`"),
+        (["search", "{tmp}/no.index", "--text", "x"], 3, "does not exist; give an index folder"),
+        (["serve", "{tmp}/no.index"], 3, "no.index does not exist; `proxyhash index build`"),
         (["index", "compact", "http://localhost:1"], 2, "is not an index folder"),
         (["index", "add", "{tmp}", "{scenes}"], 3, "index folder: it has no header.json"),
         (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),

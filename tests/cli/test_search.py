@@ -26,6 +26,12 @@ def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
     assert len(rows) == 5
 
 
+def test_words_that_the_model_does_not_know_are_named(proxyhash_command, small_run: Path) -> None:
+    done = proxyhash_command("search", small_run, "--text", "a red ducc", "-k", 1)
+    assert done.code == 0
+    assert done.err == "searched for: red; not known: ducc - did you mean duck or ducks?\n"
+
+
 def test_json_is_all_there_is_on_stdout(proxyhash_process, small_run: Path, scenes) -> None:
     image = scenes.sources("image")[0]
     result = proxyhash_process("search", small_run, "--image", image, "-k", 3, "--json")

@@ -75,7 +75,11 @@ class Asker:
     def query(self) -> dict[str, Any]:
         draw = self.rng.random()
         if draw < 0.25:
-            return {"text": self.one([*self.texts, "xyzzy plugh", " \n ", "  a   duck\n"])}
+            return {
+                "text": self.one(
+                    [*self.texts, "xyzzy plugh", " \n ", "  a   duck\n", "a ducc swims"]
+                )
+            }
         if draw < 0.35:
             return {"text": self.one(["xyzzy", "plugh frotz", "", " "])}
         if draw < 0.45:
@@ -128,6 +132,8 @@ def outcome_of(answer: Answer) -> Outcome:
             for hit in answer.hits
         ],
         "codes": [code.tobytes().hex() for code in answer.codes],
+        "words": None if answer.words is None else list(answer.words),
+        "notes": [note.to_dict() for note in answer.notes],
     }
 
 
@@ -219,7 +225,7 @@ class Ways:
             assert answer.status_code in (404, 422)
             return {"error": body["error"]["message"]}
         return {
-            **{name: body[name] for name in ("target", "searched", "bits")},
+            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [(hit["id"], hit["distance"], hit["payload"]) for hit in body["hits"]],
             "codes": [hit["code"] for hit in body["hits"]],
@@ -245,7 +251,7 @@ class Ways:
             return {"error": done.err.removeprefix("proxyhash: ").removesuffix("\n")}
         body = done.json
         return {
-            **{name: body[name] for name in ("target", "searched", "bits")},
+            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [
                 (

@@ -21,7 +21,7 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_atomic, write_json
 from proxyhash.training import train
 from proxyhash.training.folder import RunFolder
-from proxyhash.training.prepare import PREPARING_KEYS, Prepared, prepare
+from proxyhash.training.prepare import Prepared, prepare, preparing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -250,7 +250,7 @@ class Filler:
         write_json(cell.record, record)
 
     def _shared(self, config: TrainConfig) -> Prepared:
-        key = tuple(getattr(config, name) for name in PREPARING_KEYS)
+        key = preparing_key(config)
         if self._prepared is None or key != self._key:
             self._prepared = None  # frees the old features before the new ones are loaded
             self._prepared = prepare(config, cache=_cache())

@@ -43,7 +43,7 @@ def jpeg_thumbnail(path: Path, *, edge: int, quality: int = 82) -> bytes | None:
     """
     try:
         image = open_image(path)
-    except ImageError:
+    except (ImageError, OSError):  # also a folder that may not be entered
         return None
     image.thumbnail((edge, edge))
     image.info.clear()  # comments and profiles, which the JPEG writer would take over

@@ -91,7 +91,7 @@ def build(
         on_bad_item=on_bad_item,
         track=console.track,
     )
-    _show(str(out), report, seconds=time.perf_counter() - start, as_json=as_json)
+    _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
         console.note(f'next: proxyhash search {out} --text "..."')
 
@@ -134,23 +134,35 @@ def add(
         on_bad_item=on_bad_item,
         track=console.track,
     )
-    _show(index, report, seconds=time.perf_counter() - start, as_json=as_json)
+    _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
 
 
-def _show(index: str, report: "IndexReport", *, seconds: float, as_json: bool) -> None:
+def _show(
+    index: str, manifest: Path, report: "IndexReport", *, seconds: float, as_json: bool
+) -> None:
     if as_json:
         console.emit_json({"index": index, **asdict(report), "seconds": round(seconds, 3)})
-        return
-    counts = {
-        "added": report.added,
-        "replaced": report.replaced,
-        "unchanged": report.unchanged,
-        "without a code": report.without_code,
-    }
-    parts = [f"{count:,} {what}" for what, count in counts.items() if count] or ["nothing to add"]
-    if report.thumbnails:
-        parts.append(f"{report.thumbnails:,} thumbnails")
-    console.out(f"{index}: {', '.join(parts)} ({seconds:.1f} s)")
+    else:
+        counts = {
+            "added": report.added,
+            "replaced": report.replaced,
+            "unchanged": report.unchanged,
+            "without a code": report.without_code,
+            "kept as stored where they cannot be read": report.kept,
+            "without what cannot be read": report.incomplete,
+            "skipped": report.skipped,
+        }
+        parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+        if report.thumbnails:
+            size = f" ({report.thumbnail_bytes / 1e6:,.1f} MB)"
+            parts.append(f"{report.thumbnails:,} thumbnails{size}")
+        console.out(f"{index}: {', '.join(parts or ['nothing to add'])} ({seconds:.1f} s)")
+    if report.skipped:
+        items = "1 item" if report.skipped == 1 else f"{report.skipped:,} items"
+        raise DataError(
+            f"{items} of {manifest} cannot be read, and what they hold is not stored; mend what "
+            f"is named above, then `proxyhash index add {index} {manifest}`"
+        )
 
 
 @commands.command(

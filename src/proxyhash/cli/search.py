@@ -147,6 +147,8 @@ def search(
         console.emit_json(answer.to_dict())
     else:
         show_answer(answer)
+    for remark in answer.remarks:
+        console.note(remark)
     if html is not None:
         console.note(f"wrote {html}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,17 +33,20 @@ class Collection:
         path: the manifest file.
         items: at least one, their ids distinct.
         classes: every label of every item once, sorted; the columns of `labels`.
+        skipped: how many rows of the manifest were left out because they are not valid items.
     """
 
     path: Path
     items: tuple[Item, ...]
     classes: tuple[str, ...]
+    skipped: int = field(default=0, compare=False)
 
     @classmethod
-    def of(cls, path: Path, items: Iterable[Item]) -> Collection:
+    def of(cls, path: Path, items: Iterable[Item], *, skipped: int = 0) -> Collection:
         """Return the collection of `items`, whose classes are the labels they carry."""
         items = tuple(items)
-        return cls(path, items, tuple(sorted({name for item in items for name in item.labels})))
+        classes = tuple(sorted({name for item in items for name in item.labels}))
+        return cls(path, items, classes, skipped)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
+from proxyhash.errors import DataError
+from proxyhash.payload import MAX_ID, check_string, copy_json
 
 __all__ = ["Item", "ItemError", "item_from_record", "item_keys"]
-
-_MAX_ID = 512  # arrays of ids are as wide as the longest one
 
 
 class ItemError(ValueError):
@@ -61,7 +61,7 @@ def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
         sources=_sources(record),
         labels=_labels(record.get("labels")),
         split=_optional_string("split", record.get("split")),
-        payload={key: value for key, value in record.items() if key not in keys},
+        payload=_payload({key: value for key, value in record.items() if key not in keys}),
         row=row,
     )
 
@@ -72,8 +72,8 @@ def _id(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     text = _string("id", value)
-    if not text.strip() or len(text) > _MAX_ID:
-        raise ItemError(f"id has {len(text)} characters; 1 to {_MAX_ID} expected, not all blank")
+    if not text.strip() or len(text) > MAX_ID:
+        raise ItemError(f"id has {len(text)} characters; 1 to {MAX_ID} expected, not all blank")
     return text
 
 
@@ -114,6 +114,24 @@ def _labels(value: object) -> tuple[str, ...]:
     if not all(name.strip() for name in names):
         raise ItemError("a label is blank; remove it")
     return tuple(dict.fromkeys(names))
+
+
+def _payload(values: Mapping[str, object]) -> dict[str, object]:
+    """Return what can be stored of every other key; the same rule as that of every index."""
+    try:
+        copied = copy_json(values)
+    except DataError:
+        for key, value in values.items():
+            if not isinstance(key, str):  # from a reader of another package
+                raise ItemError(f"key {key!r:.60} is not a string") from None
+            try:
+                name = check_string(key, "a key")
+                copy_json(value, place=f"key {name!r:.60}", depth=1)
+            except DataError as error:
+                raise ItemError(f"{error}; change it, or leave its key out") from None
+        raise
+    assert isinstance(copied, dict)
+    return copied
 
 
 def _optional_string(key: str, value: object) -> str | None:

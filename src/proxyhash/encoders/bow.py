@@ -9,6 +9,7 @@ import numpy as np
 
 from proxyhash.encoders.base import BatchEncoder, EncoderRequest, read_options, register_encoder
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
+from proxyhash.encoders.words import words_of
 from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WEIGHTINGS", "BagOfWords"]
 
+TOKENS = 2
 WEIGHTINGS = ("binary", "count", "tfidf")
 
 
@@ -28,14 +30,16 @@ WEIGHTINGS = ("binary", "count", "tfidf")
 class BagOfWords(BatchEncoder):
     """Word vector over the most frequent words of the train texts, as in the hashing literature.
 
-    Words are those of scikit-learn's `CountVectorizer`: lower case, two letters or more. A text
-    without a known word gets a zero vector.
+    Words are those of `words_of`. A text without a known word gets a zero vector.
 
     Attributes:
         words: the vocabulary, alphabetic; the columns of the features.
         weighting: "binary" is 1 where the word occurs; "count" how often; "tfidf" the count times
             log((1 + n) / (1 + n_word)) + 1 over the n train texts, scikit-learn's smooth idf.
         normalize: whether each vector is divided by its Euclidean norm.
+        tokens: version of the rule that cuts texts into words. 2 is `words_of`; 1, of vocabularies
+            saved before it, is that of scikit-learn's `CountVectorizer`, which cuts words at
+            combining marks.
     """
 
     kind: ClassVar[str] = "bow"
@@ -51,8 +55,12 @@ class BagOfWords(BatchEncoder):
         weighting: str = "binary",
         normalize: bool = False,
         idf: Sequence[float] | None = None,
+        tokens: int = TOKENS,
     ) -> None:
         self.words = tuple(words)
+        if tokens not in (1, TOKENS):
+            raise ValueError(f"tokens is {tokens!r}; this version knows 1 and {TOKENS}")
+        self.tokens = tokens
         self.weighting = check_option("weighting", weighting, WEIGHTINGS)
         self.normalize = normalize
         self._idf = None if idf is None else np.asarray(idf, dtype=np.float64)
@@ -88,12 +96,12 @@ class BagOfWords(BatchEncoder):
             UsageError: "words is 0; ...", or the weighting is unknown.
             DataError: "none of the 12 texts has a word ...".
         """
-        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
         check_option("weighting", weighting, WEIGHTINGS)
         if words < 1:
             raise UsageError(f"words is {words}; a bag of words needs at least one")
-        vectorizer = CountVectorizer(binary=True, stop_words="english" if stop_words else None)
+        vectorizer = CountVectorizer(binary=True, analyzer=words_of)
         try:
             found = vectorizer.fit_transform(texts)
         except ValueError as error:  # scikit-learn's "empty vocabulary"
@@ -103,6 +111,9 @@ class BagOfWords(BatchEncoder):
             ) from error
         names = vectorizer.get_feature_names_out()
         frequency = np.asarray(found.sum(axis=0)).ravel()
+        if stop_words:
+            telling = ~np.isin(names, sorted(ENGLISH_STOP_WORDS))
+            names, frequency = names[telling], frequency[telling]
         kept = np.sort(np.lexsort((np.arange(len(names)), -frequency))[:words])
         idf = np.log((1 + len(texts)) / (1 + frequency[kept])) + 1 if weighting == "tfidf" else None
         return cls(
@@ -136,11 +147,25 @@ class BagOfWords(BatchEncoder):
             weighting=settings["weighting"],
             normalize=settings["normalize"],
             idf=settings["idf"],
+            tokens=settings.get("tokens", 1),
         )
 
     def save(self, folder: Path) -> None:
         """Write the vocabulary and the settings as JSON."""
         write_settings(folder, self, self._settings())
+
+    def split_words(self, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the words of a text in the vocabulary, and those outside; each word once.
+
+        Frequent English words without a meaning of their own (the, and) are never said to be
+        outside.
+        """
+        from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+        found = list(dict.fromkeys(self._analyze(text)))
+        known = tuple(word for word in found if word in self._columns)
+        outside = (word for word in found if word not in self._columns)
+        return known, tuple(word for word in outside if word not in ENGLISH_STOP_WORDS)
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         """Return the word vectors of one batch of texts."""
@@ -158,10 +183,24 @@ class BagOfWords(BatchEncoder):
     def _vectorizer(self) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer
 
-        return CountVectorizer(vocabulary=self.words, binary=self.weighting == "binary")
+        return CountVectorizer(
+            vocabulary=self.words,
+            binary=self.weighting == "binary",
+            analyzer="word" if self.tokens == 1 else words_of,
+        )
+
+    @cached_property
+    def _analyze(self) -> Any:
+        return self._vectorizer.build_analyzer()
+
+    @cached_property
+    def _columns(self) -> frozenset[str]:
+        return frozenset(self.words)
 
     def _settings(self) -> dict[str, Any]:
-        return {
+        # Vocabularies of before keep their fingerprint.
+        tokens = {} if self.tokens == 1 else {"tokens": self.tokens}
+        return tokens | {
             "words": list(self.words),
             "weighting": self.weighting,
             "normalize": self.normalize,

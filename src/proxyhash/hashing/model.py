@@ -193,7 +193,8 @@ class HashModel:
             cache: where features are looked up and kept.
             batch_size: largest number of items that go through an encoder together.
             track: reports progress per item.
-            on_bad_item: "fail" at an image that cannot be read, or "skip" it.
+            on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item is marked
+                as `unreadable` there.
 
         Raises:
             UsageError: the model was saved without the encoder of a modality.
@@ -228,12 +229,20 @@ class HashModel:
         count, width = len(ids), code_bytes(self.bits)
         codes = {modality: np.zeros((count, width), np.uint8) for modality in self.networks}
         present = {modality: np.zeros(count, np.bool_) for modality in self.networks}
+        unreadable: dict[Modality, np.ndarray] = {}
         for modality, given in features.items():
             found = self.encode_features(given.values[given.present], modality=modality)
             codes[modality][given.present] = found
             present[modality] = given.present
+            if given.unreadable is not None:
+                unreadable[modality] = given.unreadable
         return CodeFile(
-            ids=ids, codes=codes, present=present, bits=self.bits, model=self.fingerprint
+            ids=ids,
+            codes=codes,
+            present=present,
+            bits=self.bits,
+            model=self.fingerprint,
+            unreadable=unreadable,
         )
 
     def info(self) -> dict[str, Any]:

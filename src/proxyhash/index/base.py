@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
@@ -42,6 +43,7 @@ CAPABILITIES = (
     "changes",
     "count_distances",
     "count_values",
+    "fields",
     "verify",
     "compact",
     "snapshot",
@@ -210,6 +212,14 @@ class Index(ABC):
         """
         del field
         self._refuse("count_values")
+
+    def fields(self) -> Fields:
+        """Return the fields of all payloads by name, with the types of their values.
+
+        Kept while the index does not change; at most 1,000 names, `complete` says whether that is
+        all.
+        """
+        self._refuse("fields")
 
     @property
     def changes(self) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from proxyhash.codes import Codes, check_codes
 from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.index.filters import MAX_INTEGER, Filter
+from proxyhash.index.filters import Filter, check_fields
+from proxyhash.payload import check_id, check_string, copy_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,18 +25,18 @@ __all__ = [
     "check_limits",
     "check_modalities",
     "check_search",
-    "copy_json",
 ]
-
-MAX_ID = 512
-"""Characters of the longest id, as in a manifest."""
-
-_MAX_DEPTH = 32
 
 
 def can_be_id(id_: object) -> TypeGuard[str]:
     """Whether something may be stored under this id."""
-    return isinstance(id_, str) and (id_.isascii() or _is_unicode(id_))
+    if not isinstance(id_, str):
+        return False
+    try:
+        check_string(id_, "an id")
+    except DataError:
+        return False
+    return True
 
 
 def as_ids(ids: Sequence[str]) -> list[str]:
@@ -128,7 +128,7 @@ def check_items(
     """
     if isinstance(ids, str):
         raise DataError(f"ids is the string {ids!r:.60}; give a list of ids")
-    ids = [_checked_id(id_) for id_ in ids]
+    ids = [check_id(id_) for id_ in ids]
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(id_ for id_ in ids if id_ in seen or seen.add(id_))  # type: ignore[func-returns-value]
@@ -214,60 +214,8 @@ def check_filter(filter: object) -> None:  # noqa: A002 -- the index's word
             f"filter is a {type(filter).__name__}; make one with proxyhash.parse_filter_text, "
             "from words or from JSON"
         )
-
-
-def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> object:
-    """Return a copy of a JSON value that shares nothing with it; tuples become lists.
-
-    Raises:
-        DataError: "PLACE holds nan, which is not JSON".
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _checked_string(value, place)
-    if isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            raise DataError(f"{place} holds an integer of more than 64 bits; use a float")
-        return int(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if depth == _MAX_DEPTH:
-        raise DataError(f"{place} is nested more than {_MAX_DEPTH} deep")
-    if isinstance(value, list | tuple):
-        return [copy_json(one, place=place, depth=depth + 1) for one in value]
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise DataError(f"{place} has a key that is not a string, which is not JSON")
-        return {
-            _checked_string(key, place): copy_json(one, place=place, depth=depth + 1)
-            for key, one in value.items()
-        }
-    raise DataError(f"{place} holds {value!r:.60}, which is not JSON")
-
-
-def _checked_id(id_: object) -> str:
-    if not isinstance(id_, str):
-        raise DataError(f"id {id_!r:.60} is not a string")
-    if not 1 <= len(id_) <= MAX_ID:
-        raise DataError(f"id {id_[:20]!r} has {len(id_)} characters; 1 to {MAX_ID} are expected")
-    if "\0" in id_:
-        raise DataError(f"id {id_!r} contains a null character")
-    return _checked_string(id_, "an id")
-
-
-def _checked_string(text: str, place: str) -> str:
-    if not text.isascii() and not _is_unicode(text):
-        raise DataError(f"{place} holds {text!a:.60}, which is not valid Unicode")
-    return str(text)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    if filter is not None:
+        check_fields(filter)
 
 
 def _checked_payload(id_: str, payload: object) -> dict[str, object]:

@@ -23,7 +23,6 @@ from proxyhash.errors import UsageError
 from proxyhash.index.filters import (
     MAX_CONDITIONS,
     MAX_DEPTH,
-    MAX_INTEGER,
     And,
     Contains,
     Equals,
@@ -34,6 +33,7 @@ from proxyhash.index.filters import (
     filter_to_json,
     parse_filter,
 )
+from proxyhash.payload import MAX_INTEGER
 
 if TYPE_CHECKING:
     from typing import NoReturn

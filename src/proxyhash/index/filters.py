@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxyhash.errors import UsageError
+from proxyhash.payload import MAX_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,8 @@ __all__ = [
     "Not",
     "Or",
     "Range",
+    "check_fields",
+    "conditions_of",
     "filter_to_json",
     "matches",
     "parse_filter",
@@ -38,8 +41,8 @@ Ordered: TypeAlias = "str | int | float"
 BOUNDS = ("gt", "ge", "lt", "le")
 MAX_DEPTH = 16
 MAX_CONDITIONS = 256
-MAX_INTEGER = 2**63 - 1
-"""Larger numbers have to be floats: SQLite and Milvus know no other integers than these."""
+MAX_FIELDS = 32
+"""Different fields in one filter: each may have to be read from all payloads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,32 @@ def parse_filter(json: Any) -> Filter:
  ge=10, lt=None, le=None))))
     """
     budget = [MAX_CONDITIONS]
-    return _parse(json, "filter", 1, budget)
+    return check_fields(_parse(json, "filter", 1, budget))
+
+
+def conditions_of(filter: Filter) -> list[Equals | Range | Contains]:  # noqa: A002
+    """Return the conditions on fields that a filter joins."""
+    match filter:
+        case And(parts) | Or(parts):
+            return [condition for part in parts for condition in conditions_of(part)]
+        case Not(part):
+            return conditions_of(part)
+        case _:
+            return [filter]
+
+
+def check_fields(filter: Filter) -> Filter:  # noqa: A002
+    """Return a filter that does not ask for too many fields.
+
+    Raises:
+        UsageError: "the filter asks for 255 different fields; it may ask for up to 32".
+    """
+    count = len({condition.field for condition in conditions_of(filter)})
+    if count > MAX_FIELDS:
+        raise UsageError(
+            f"the filter asks for {count} different fields; it may ask for up to {MAX_FIELDS}"
+        )
+    return filter
 
 
 def filter_to_json(filter: Filter) -> dict[str, Any]:  # noqa: A002

@@ -5,6 +5,7 @@ a run's gallery with its model) and gives an `Answer`; see `search_many`.
 """
 
 from proxyhash.search.answer import Answer
+from proxyhash.search.notes import Note
 from proxyhash.search.query import EncodedQuery, Query, SearchOptions
 from proxyhash.search.run import RunSearcher
 from proxyhash.search.searcher import Searcher, open_searcher, search_many
@@ -12,6 +13,7 @@ from proxyhash.search.searcher import Searcher, open_searcher, search_many
 __all__ = [
     "Answer",
     "EncodedQuery",
+    "Note",
     "Query",
     "RunSearcher",
     "SearchOptions",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.index import Hit
+    from proxyhash.search.notes import Note
     from proxyhash.search.query import EncodedQuery
 
 __all__ = ["Answer"]
@@ -30,6 +31,9 @@ class Answer:
             asks; None where the index cannot tell.
         bits: the code length.
         with_thumbnail: ids that have a stored thumbnail; those of the hits are among them.
+        words: the words of a text that the model knows, and that the answer is about; None where
+            its encoder does not read words.
+        notes: what of the question was not understood.
     """
 
     query: EncodedQuery
@@ -39,6 +43,17 @@ class Answer:
     searched: int | None
     bits: int
     with_thumbnail: frozenset[str] = frozenset()
+    words: tuple[str, ...] | None = None
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """The notes as lines to print: "searched for: dogs, snow; not known: snwo"."""
+        unknown = [note.message for note in self.notes if note.kind == "unknown_word"]
+        others = [note.message for note in self.notes if note.kind != "unknown_word"]
+        if unknown and self.words:
+            unknown.insert(0, f"searched for: {', '.join(self.words)}")
+        return ["; ".join(unknown), *others] if unknown else others
 
     @property
     def amount(self) -> str:
@@ -50,13 +65,15 @@ class Answer:
         return f"{self.amount} to {self.query} ({self.bits} bits)"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return query, hits and their codes in hex as JSON values; payloads are merged in."""
+        """Return query, notes, hits and their codes in hex as JSON values, payloads merged in."""
         return {
             "query": self.query.to_dict(),
             "target": self.target,
             "searched": self.searched,
             "bits": self.bits,
             "hits": [_flat(hit) for hit in self.hits],
+            "words": None if self.words is None else list(self.words),
+            "notes": [note.to_dict() for note in self.notes],
             "codes": [code.tobytes().hex() for code in self.codes],
         }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxyhash.data import Modality
     from proxyhash.index import IndexItem
     from proxyhash.index.filters import Filter
+    from proxyhash.search.notes import Note, WordsOfText
 
 __all__ = [
     "EncodedQuery",
@@ -32,6 +33,7 @@ __all__ = [
     "RefusedError",
     "SearchOptions",
     "TooManyHitsError",
+    "UnknownWordsError",
     "options_of_each",
     "plural",
 ]
@@ -58,6 +60,19 @@ class NoEncoderError(RefusedError):
 
 class TooManyHitsError(RefusedError):
     """A radius search with more hits than one answer may hold."""
+
+
+class UnknownWordsError(RefusedError):
+    """A text of which the model knows no word.
+
+    Args:
+        message: a sentence for the person who asks.
+        notes: the words, with what may have been meant.
+    """
+
+    def __init__(self, message: str, notes: tuple[Note, ...] = ()) -> None:
+        super().__init__(message)
+        self.notes = notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +209,7 @@ class EncodedQuery:
         stored: whether that item is in the searched index.
         known: whether the encoder found anything in the input; a bag of words may know none of the
             words, and then the code means nothing.
+        words: the words of a text, where the encoder reads words.
     """
 
     query: Query
@@ -201,6 +217,7 @@ class EncodedQuery:
     item: IndexItem | None = None
     stored: bool = False
     known: bool = True
+    words: WordsOfText | None = None
 
     @property
     def modality(self) -> Modality | None:
@@ -228,14 +245,19 @@ class EncodedQuery:
         """Refuse a query whose code would mean nothing.
 
         Raises:
+            UnknownWordsError: the model knows no word of the text.
             UsageError: the model knows nothing of it.
         """
         if self.known:
             return
         if self.query.text is not None:
-            raise UsageError(
+            notes = self.words.notes if self.words else ()
+            meant = "; ".join(note.message for note in notes if note.suggestions)
+            raise UnknownWordsError(
                 f"the model knows no word of {self.query.text!r:.80}, so its code would mean "
                 "nothing; try words that the texts of its training items use"
+                + (f" ({meant})" if meant else ""),
+                notes,
             )
         raise UsageError(
             f"the model finds nothing that it knows in {self.query}, so its code would mean "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.catalog.catalog import Catalog
-from proxyhash.errors import ModelError, UsageError
+from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
 from proxyhash.search.query import (
@@ -310,4 +310,9 @@ def open_searcher(
         raise UsageError("--model is for indexes; a run has its own model")
     from proxyhash.search.run import RunSearcher
 
+    if not Path(where).exists():
+        raise DataError(
+            f"{where} does not exist; give an index folder (`proxyhash index build` makes one) or "
+            "a run folder (`proxyhash train`)"
+        )
     return RunSearcher.open(where, data=data, device=device)

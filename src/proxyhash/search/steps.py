@@ -17,6 +17,7 @@ from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.search.answer import Answer
+from proxyhash.search.notes import read_words
 from proxyhash.search.query import EncodedQuery, RefusedError, TooManyHitsError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.index import Hit, Index, IndexItem
+    from proxyhash.search.notes import WordsOfText
     from proxyhash.search.query import Query, SearchOptions
     from proxyhash.search.searcher import Searcher
 
@@ -61,12 +63,17 @@ def encode(source: Searcher, queries: Sequence[Query]) -> list[EncodedQuery]:
             vectors = [queries[row].vector for row in rows]
             features = np.stack([vector for vector in vectors if vector is not None])
             known = np.ones(len(rows), np.bool_)
+            words: list[WordsOfText | None] = [None] * len(rows)
         else:
-            features = source.encoder(modality).encode([queries[row].content for row in rows])
+            encoder, contents = source.encoder(modality), [queries[row].content for row in rows]
+            features = encoder.encode(contents)
             known = np.asarray(features.any(axis=1))
+            words = [read_words(encoder, content) for content in contents]
         codes = source.model.encode_features(features, modality=modality)
         for place, row in enumerate(rows):
-            done[row] = EncodedQuery(queries[row], codes[place], known=bool(known[place]))
+            done[row] = EncodedQuery(
+                queries[row], codes[place], known=bool(known[place]), words=words[place]
+            )
     return [done[row] for row in range(len(queries))]
 
 
@@ -226,4 +233,6 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         searched=compared,
         bits=shared.bits,
         with_thumbnail=frozenset(shared.with_thumbnail),
+        words=None if query.words is None else query.words.known,
+        notes=() if query.words is None else query.words.notes,
     )

@@ -12,13 +12,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from proxyhash.errors import DataError, ImageError, ProxyhashError, UsageError
-from proxyhash.search.query import NoEncoderError, NotFoundError, TooManyHitsError
+from proxyhash.search.query import (
+    NoEncoderError,
+    NotFoundError,
+    TooManyHitsError,
+    UnknownWordsError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
+
+    from proxyhash.search import Note
 
 __all__ = ["ApiError", "FastJson", "add_handlers", "busy", "error_response", "refusing", "storing"]
 
@@ -44,13 +51,21 @@ class ApiError(HTTPException):
         code: a word that programs can compare.
         message: a sentence that says what to do.
         headers: more headers of the answer.
+        notes: what was not understood, as an answer has it.
     """
 
     def __init__(
-        self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        notes: Sequence[Note] = (),
     ) -> None:
         super().__init__(status, message, dict(headers or {}))
         self.code = code
+        self.notes = [note.to_dict() for note in notes]
 
 
 def busy(message: str, *, seconds: int = 1) -> ApiError:
@@ -79,13 +94,14 @@ def refusing(*errors: type[ProxyhashError]) -> Iterator[None]:
             (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)),
             (422, "invalid_request"),
         )
-        raise ApiError(status, code, str(error)) from error
+        raise ApiError(status, code, str(error), notes=getattr(error, "notes", ())) from error
 
 
 _REFUSALS: dict[type[ProxyhashError], tuple[int, str]] = {
     NotFoundError: (404, "not_found"),
     NoEncoderError: (422, "no_encoder"),
     TooManyHitsError: (422, "too_many_hits"),
+    UnknownWordsError: (422, "unknown_words"),
     ImageError: (422, "bad_image"),
 }
 
@@ -106,11 +122,19 @@ def storing() -> Iterator[None]:
 
 
 def error_response(
-    status: int, code: str, message: str, *, request_id: str, headers: Mapping[str, str] = {}
+    status: int,
+    code: str,
+    message: str,
+    *,
+    request_id: str,
+    headers: Mapping[str, str] = {},
+    notes: Sequence[Mapping[str, Any]] = (),
 ) -> FastJson:
-    """Return an error as every client gets it."""
-    content = {"error": {"code": code, "message": message, "request_id": request_id}}
-    return FastJson(content, status_code=status, headers=dict(headers))
+    """Return an error as every client gets it; `notes` is left out where there are none."""
+    error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
+    if notes:
+        error["notes"] = list(notes)
+    return FastJson({"error": error}, status_code=status, headers=dict(headers))
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -138,5 +162,10 @@ async def _answer(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and not isinstance(error, ApiError):
         message = "not found; /openapi.json lists every address"
     return error_response(
-        error.status_code, code, message, request_id=request_id, headers=error.headers or {}
+        error.status_code,
+        code,
+        message,
+        request_id=request_id,
+        headers=error.headers or {},
+        notes=getattr(error, "notes", ()),
     )

@@ -213,6 +213,15 @@ class Explanation(BaseModel):
     proxies: list[ProxyAnswer]
 
 
+class NoteAnswer(BaseModel):
+    """Something about a question that its answer cannot show."""
+
+    kind: str = Field(description="unknown_word, unknown_field, other_type or unknown_label")
+    message: str = Field(description="A sentence for the person who asks.")
+    subject: str = Field(description="The word, field or label it is about.")
+    suggestions: list[str] = Field(description="What may have been meant, most likely first.")
+
+
 class SearchAnswer(BaseModel):
     """The items nearest to a query, ordered by distance, then id."""
 
@@ -220,6 +229,10 @@ class SearchAnswer(BaseModel):
     bits: int
     target: Modality
     searched: int | None
+    words: list[str] | None = Field(
+        description="Words of the text that the model knows; null if it does not read words."
+    )
+    notes: list[NoteAnswer] = Field(description="What of the question was not understood.")
     hits: list[HitAnswer]
     took_ms: Milliseconds
     explain: Explanation | None

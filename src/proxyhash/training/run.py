@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "listen_for_stop", "train"]
@@ -66,6 +67,7 @@ def train(
     track: Track = silent,
     cache: FeatureCache | None = None,
     prepared: Prepared | None = None,
+    collection: Collection | None = None,
     checkpoints: bool = True,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
@@ -78,8 +80,9 @@ def train(
         report: Called after every epoch.
         track: Reports the progress of long work.
         cache: Where features are kept between runs; by default the user's cache.
-        prepared: The result of `prepare` for a configuration that agrees in `PREPARING_KEYS`, for
+        prepared: The result of `prepare` for a configuration with the same `preparing_key`, for
             many runs on the same inputs.
+        collection: The run's collection, if it was read already.
         checkpoints: False for short runs that would rather be restarted than resumed: nothing is
             written before the end.
 
@@ -107,6 +110,7 @@ def train(
             track=track,
             cache=cache or FeatureCache(),
             prepared=prepared,
+            collection=collection,
             checkpoints=checkpoints,
         )
 
@@ -120,11 +124,14 @@ def _train(
     track: Track,
     cache: FeatureCache,
     prepared: Prepared | None,
+    collection: Collection | None,
     checkpoints: bool,
 ) -> RunResult:
     if prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
-        prepared = prepare(config, split_file=stored, cache=cache, track=track)
+        prepared = prepare(
+            config, collection=collection, split_file=stored, cache=cache, track=track
+        )
     collection, split = prepared.collection, prepared.split
     train_rows = prepared.rows(split.train, device=config.device)
     validation_rows = prepared.rows(split.validation, device=config.device)

@@ -6,6 +6,7 @@ do, so that an engine can order equal distances by id without seeing one.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard, TypeVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from proxyhash.codes.bits import MAX_BITS
 from proxyhash.errors import DataError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import open_regular, write_json
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
@@ -190,11 +191,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         DataError: it is missing, damaged, larger than any that we write, or no object.
     """
     try:
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    check_saved(path.is_file() and size <= _MAX_JSON, path, f"it is no file of {size:,} bytes")
-    settings = read_json(path)
+        with open_regular(path) as file:
+            content = file.read(_MAX_JSON + 1)
+        settings = json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read: {error}; rebuild the engine") from error
+    check_saved(len(content) <= _MAX_JSON, path, f"it takes more than {_MAX_JSON:,} bytes")
     check_saved(isinstance(settings, dict), path, "it is not an object")
     return dict(settings)
 

@@ -16,6 +16,7 @@ from proxyhash.index.store.folder import (
     sweep,
     switch_generation,
 )
+from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,7 @@ class Access:
     def reading(self) -> Iterator[Generation]:
         """Let a block see the index at one moment, the present one."""
         with self._lock:
+            check_stop()  # after waiting for a turn
             self._opened()
             if self._writer is None and header_stamp(self.folder) != self._stamp:
                 self._catch_up()
@@ -92,6 +94,12 @@ class Access:
                 if not self.mode.salvage:
                     generation.refresh()
                 yield generation
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let a block change what threads share, without looking at the index."""
+        with self._lock:
+            yield
 
     @contextmanager
     def writing(self) -> Iterator[Generation]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.arrays import cut_short
+from proxyhash.codes.arrays import cut_short
 from proxyhash.errors import DataError
-from proxyhash.files import write_json
+from proxyhash.files import open_regular, write_json
 from proxyhash.index.engines import ENGINES
 from proxyhash.index.engines.base import check_saved, is_whole, read_settings
 from proxyhash.index.engines.scan.engine import ScanEngine
@@ -195,7 +195,7 @@ class ModalityEngine:
         known = name in ENGINES
         check_saved(known, self._folder, f"there is no engine {name!r}"[:200])
         if not getattr(ENGINES[name], "checks_saved", False):
-            _log.info("%s: engines %s are built anew by each process", self._folder, name)
+            _log.info("%s: each process builds its own engine %s", self._folder, name)
             return None
         codes = self._codes.map(rows.count)
         # Labels of dead rows may have become obsolete; those that were written compare as ever.
@@ -249,7 +249,7 @@ def _noted(folder: Path) -> Iterator[tuple[Path, int, int]]:
 
 def _checksum(path: Path) -> int:
     checksum = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return checksum

@@ -9,8 +9,10 @@ from proxyhash.codes import check_bits
 from proxyhash.errors import UsageError
 from proxyhash.index.base import CAPABILITIES, Index
 from proxyhash.index.checks import check_modalities
+from proxyhash.index.filters import Contains
 from proxyhash.index.open import register_index
 from proxyhash.index.store.access import Access, Mode
+from proxyhash.index.store.column_reading import reading_filtered, reading_when
 from proxyhash.index.store.disk import WriterLock, disk_errors
 from proxyhash.index.store.folder import make_folder, read_header
 from proxyhash.index.store.header import Header
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
@@ -136,14 +139,17 @@ class Store(Index):
         path = _path(folder)
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
-    def count_values(self, field: str) -> list[tuple[object, int]] | None:
-        """Return the values in the lists of a payload field, each with how many items have it.
-
-        None while the field is still to be read: a call reads a part, for about .05 s, so that
-        searches can come in between. Call again.
-        """
-        with self._access.reading() as generation:
+    def count_values(self, field: str) -> list[tuple[object, int]]:
+        """Return the values in the lists of a payload field, each with how many items have it."""
+        with reading_filtered(self._access, Contains(field, "")) as generation:
             return generation.count_values(field)
+
+    def fields(self) -> Fields:
+        """Return the fields of all payloads by name, with the types of their values."""
+        with reading_when(
+            self._access, lambda generation: generation.columns.table_behind(generation.rows.count)
+        ) as generation:
+            return generation.fields()
 
     @property
     def changes(self) -> tuple[int, int]:
@@ -233,7 +239,7 @@ class Store(Index):
             return generation.has(id_)
 
     def _count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
-        with self._access.reading() as generation:
+        with reading_filtered(self._access, filter) as generation:
             return generation.count(modality, filter)
 
     def _search(
@@ -245,7 +251,7 @@ class Store(Index):
         radius: int | None,
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
-        with self._access.reading() as generation:
+        with reading_filtered(self._access, filter) as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
 
     def _count_distances(
@@ -254,7 +260,7 @@ class Store(Index):
         modality: str,
         filter: Filter | None,  # noqa: A002
     ) -> npt.NDArray[np.int64]:
-        with self._access.reading() as generation:
+        with reading_filtered(self._access, filter) as generation:
             return generation.count_distances(query, modality=modality, filter=filter)
 
     def _items(self, batch: int) -> Iterator[list[IndexItem]]:

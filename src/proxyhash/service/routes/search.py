@@ -167,6 +167,8 @@ async def _json(
         "bits": answer.bits,
         "target": answer.target,
         "searched": answer.searched,
+        "words": answer.words,
+        "notes": [note.to_dict() for note in answer.notes],
         "hits": [
             {
                 "id": hit.id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.arrays import map_array
+from proxyhash.codes.arrays import map_array
 from proxyhash.codes.kernels import kernel, popcount, run_blocks
 from proxyhash.files import naming_full_disk
 from proxyhash.index.engines.arguments import frozen
@@ -178,7 +178,7 @@ def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
 
 
 class Expected(NamedTuple):
-    """What lists are compared with.
+    """Codes and order that lists are compared with.
 
     Attributes:
         codes: the rows' codes in words, (n * width,).

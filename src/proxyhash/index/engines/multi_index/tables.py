@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from proxyhash.arrays import map_array
+from proxyhash.codes.arrays import map_array
 from proxyhash.codes.kernels import kernel, run_blocks
 from proxyhash.index.engines.arguments import frozen
 from proxyhash.index.engines.base import check_saved

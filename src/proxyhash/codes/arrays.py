@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, IO, Any
 
 import numpy as np
 
 from proxyhash.errors import DataError
+from proxyhash.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ArrayHeader:
-    """What the header of an `.npy` file says.
+    """Header of an `.npy` file.
 
     Attributes:
         dtype: numbers, truth values or text; never objects or structures.
@@ -56,7 +56,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_array_header(stream: BinaryIO) -> ArrayHeader:
+def read_array_header(stream: IO[bytes]) -> ArrayHeader:
     """Read the header of an `.npy` file; the stream is left at the content.
 
     Raises:
@@ -85,7 +85,7 @@ def read_array_header(stream: BinaryIO) -> ArrayHeader:
     return ArrayHeader(dtype, shape, found[2] == b"True")
 
 
-def read_array_stream(stream: BinaryIO, header: ArrayHeader) -> npt.NDArray[Any]:
+def read_array_stream(stream: IO[bytes], header: ArrayHeader) -> npt.NDArray[Any]:
     """Read the content that follows a header, into memory.
 
     Raises:
@@ -116,21 +116,19 @@ def map_array(path: Path, *, dtypes: Iterable[npt.DTypeLike], dimensions: int) -
         DataError: the file is missing, not as long as its header says, or of another type.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = open_regular(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path} is not a regular file")
+    with file:
+        size = os.fstat(file.fileno()).st_size
         try:
             header = read_array_header(file)
         except DataError as error:
             raise DataError(f"{path} cannot be read: {error}") from error
         start = file.tell()
-        if status.st_size != start + header.nbytes:
+        if size != start + header.nbytes:
             raise DataError(
-                f"{path} has {status.st_size:,} bytes, not the {start + header.nbytes:,} of its "
+                f"{path} has {size:,} bytes, not the {start + header.nbytes:,} of its "
                 f"shape {header.shape}"
             )
         allowed = [np.dtype(one) for one in dtypes]
@@ -141,7 +139,7 @@ def map_array(path: Path, *, dtypes: Iterable[npt.DTypeLike], dimensions: int) -
             )
         if not header.nbytes:
             return np.empty(header.shape, header.dtype)
-        mapped = mmap(handle, status.st_size, access=ACCESS_READ)
+        mapped = mmap(file.fileno(), size, access=ACCESS_READ)
     count = math.prod(header.shape)
     return np.frombuffer(mapped, header.dtype, count, offset=start).reshape(header.shape)
 

@@ -6,15 +6,15 @@ do, so that an engine can order equal distances by id without seeing one.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from proxyhash.codes.bits import MAX_BITS
 from proxyhash.errors import DataError
-from proxyhash.files import open_regular, write_json
+from proxyhash.files import write_json
+from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
@@ -31,11 +31,8 @@ __all__ = [
     "HEADER",
     "Engine",
     "Matches",
-    "check_saved",
-    "is_whole",
     "join_queries",
     "read_header",
-    "read_settings",
     "register_engine",
     "write_header",
 ]
@@ -152,7 +149,6 @@ class Engine(Protocol):
 HEADER = "engine.json"
 """The header of a saved engine's folder."""
 _VERSION = 1
-_MAX_JSON = 1 << 20
 
 
 def write_header(folder: Path, *, engine: str, bits: int, count: int, **settings: int) -> None:
@@ -182,38 +178,6 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
     fits = is_whole(bits, 1, MAX_BITS) and (bits + 7) // 8 == codes.shape[1]
     check_saved(fits, path, f"it says {bits!r} bits for codes of {codes.shape[1]} bytes")
     return header
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read one of the small JSON objects of a saved engine.
-
-    Raises:
-        DataError: it is missing, damaged, larger than any that we write, or no object.
-    """
-    try:
-        with open_regular(path) as file:
-            content = file.read(_MAX_JSON + 1)
-        settings = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read: {error}; rebuild the engine") from error
-    check_saved(len(content) <= _MAX_JSON, path, f"it takes more than {_MAX_JSON:,} bytes")
-    check_saved(isinstance(settings, dict), path, "it is not an object")
-    return dict(settings)
-
-
-def check_saved(fits: bool, path: Path, what: str) -> None:
-    """Refuse a part of a saved engine.
-
-    Raises:
-        DataError: "PATH is damaged: WHAT; rebuild the engine".
-    """
-    if not fits:
-        raise DataError(f"{path} is damaged: {what}; rebuild the engine")
-
-
-def is_whole(value: object, least: int, most: int) -> TypeGuard[int]:
-    """Whether a value of a JSON file is an integer within bounds."""
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 ENGINES: Registry[type[Engine]] = Registry(

@@ -18,12 +18,11 @@ from proxyhash.errors import DataError, UsageError, require_extra
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
 from proxyhash.index.engines.base import (
     Matches,
-    check_saved,
-    is_whole,
     read_header,
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from proxyhash.codes.arrays import cut_short
 from proxyhash.errors import DataError
 from proxyhash.files import open_regular, write_json
 from proxyhash.index.engines import ENGINES
-from proxyhash.index.engines.base import check_saved, is_whole, read_settings
+from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.index.engines.scan.engine import ScanEngine
 from proxyhash.index.engines.segmented.engine import SegmentedEngine
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.codes.bits import MAX_BITS
-from proxyhash.index.engines.base import is_whole
+from proxyhash.index.engines.saved import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,12 +18,11 @@ from proxyhash.index.engines.auto.costs import (
 )
 from proxyhash.index.engines.base import (
     ENGINES,
-    check_saved,
     read_header,
-    read_settings,
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, read_settings
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from proxyhash.codes.arrays import map_array
 from proxyhash.codes.kernels import kernel, popcount, run_blocks
 from proxyhash.files import naming_full_disk
 from proxyhash.index.engines.arguments import frozen
-from proxyhash.index.engines.base import check_saved
 from proxyhash.index.engines.clustered.centers import BLOCK, Words, as_long_words, assign
+from proxyhash.index.engines.saved import check_saved, draw_key, first_state, mix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,17 +155,20 @@ def _say_the_same(lists: Lists, rows: CodeRows) -> bool:
     last = lists.centers.view(np.uint8)[:, rows.codes.shape[1] - 1]
     if not joined or ends.any() or (rows.bits % 8 and (last & (0xFF >> rows.bits % 8)).any()):
         return False
-    wrong = np.zeros(1, np.bool_)
-    stored = lists.words.view(rows.words.dtype).reshape(-1)
-    seen = np.zeros(rows.count, np.bool_)
-    expected = Expected(rows.words, rows.width, rows.order, stored, seen)
+    key, sums = draw_key(), list[tuple[bool, int]]()
 
-    def check(first: int, stop: int) -> None:
-        if not wrong[0] and not _fits_codes(lists, expected, first, stop):
-            wrong[0] = True
+    def add_lists(first: int, stop: int) -> None:
+        fits, total = _sum_lists(lists, rows.order, first, stop, key)
+        sums.append((bool(fits), int(total)))
 
-    run_blocks(check, len(lists.centers), block=_UNIT_LISTS)
-    return bool(not wrong[0] and seen.all() and np.array_equal(lists.spans, _spans(table)))
+    def take_rows(first: int, stop: int) -> None:
+        total = _sum_rows(as_long_words(rows.codes[first:stop]), first, key)
+        sums.append((True, -int(total)))
+
+    run_blocks(add_lists, len(lists.centers), block=_UNIT_LISTS)
+    run_blocks(take_rows, rows.count, block=BLOCK)
+    alike = all(fits for fits, _ in sums) and sum(total for _, total in sums) % 2**64 == 0
+    return alike and np.array_equal(lists.spans, _spans(table))
 
 
 def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
@@ -177,67 +180,58 @@ def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
     return spans.astype(np.uint16)
 
 
-class Expected(NamedTuple):
-    """Codes and order that lists are compared with.
-
-    Attributes:
-        codes: the rows' codes in words, (n * width,).
-        width: words per code.
-        order: uint64 (n,), or empty.
-        stored: the lists' codes in words of the same size.
-        seen: bool (n,), rows that a list has.
-    """
-
-    codes: npt.NDArray[Any]
-    width: int
-    order: npt.NDArray[np.uint64]
-    stored: npt.NDArray[Any]
-    seen: npt.NDArray[np.bool_]
-
-
 @kernel
-def _fits_codes(lists: Lists, expected: Expected, first: int, stop: int) -> bool:
-    """Whether some lists hold codes by growing distance and the rows that have them, by order."""
-    table, count = lists.table, lists.words.shape[0]
+def _sum_lists(
+    lists: Lists,
+    order: npt.NDArray[np.uint64],
+    first: int,
+    stop: int,
+    key: npt.NDArray[np.uint64],
+) -> tuple[bool, np.uint64]:
+    """Return whether some lists hold codes by distance, with rows by order; the sum of the rows."""
+    table, starts, rows, words = lists.table, lists.starts, lists.rows, lists.words
+    total, fits, width, count = np.uint64(0), True, words.shape[1], rows.size
     for center in range(first, stop):
         for distance in range(table.shape[1] - 1):
             begin, end = np.int64(table[center, distance]), np.int64(table[center, distance + 1])
-            if begin > end or end > count:
-                return False
+            if begin > end or end > words.shape[0]:
+                return False, total
             for code in range(begin, end):
                 apart = np.uint64(0)
-                for place in range(lists.centers.shape[1]):
-                    apart += popcount(lists.words[code, place] ^ lists.centers[center, place])
-                if apart != np.uint64(distance) or not _fits_rows(lists, expected, code):
-                    return False
-    return True
+                for place in range(width):
+                    apart += popcount(words[code, place] ^ lists.centers[center, place])
+                fits = fits and bool(apart == np.uint64(distance))
+                entry, last = np.int64(code), np.int64(code) + 1
+                if starts.size:
+                    entry, last = np.int64(starts[code]), np.int64(starts[code + 1])
+                if entry >= last or last > count:
+                    return False, total
+                before = np.int64(rows[entry])
+                for turn in range(entry, last):
+                    row = np.int64(rows[turn])
+                    if turn > entry:
+                        if max(row, before) >= count:
+                            return False, total
+                        later = order[before] < order[row] if order.size else before < row
+                        fits = fits and bool(later)
+                        before = row
+                    state = first_state(row, key)
+                    for place in range(width):
+                        state = mix(state, words[code, place], key)
+                    total += state
+    return fits, total
 
 
 @kernel
-def _fits_rows(lists: Lists, expected: Expected, code: int) -> bool:
-    """Whether the rows of a stored code have it and come by their order; marks them as seen."""
-    starts, order, width = lists.starts, expected.order, expected.width
-    padded = expected.stored.size // lists.words.shape[0]
-    start, stop = np.int64(code), np.int64(code) + 1
-    if starts.size:
-        start, stop = np.int64(starts[code]), np.int64(starts[code + 1])
-    fits = bool(start < stop <= lists.rows.size)
-    before = np.int64(-1)
-    for entry in range(start, stop if fits else start):
-        row = np.int64(lists.rows[entry])
-        if row >= expected.seen.size:
-            return False
-        for place in range(width):
-            same = expected.codes[row * width + place] == expected.stored[code * padded + place]
-            fits = fits and bool(same)
-        if before >= 0:
-            later = order[before] < order[row] if order.size else before < row
-            fits = fits and bool(later)
-        before = row
-        expected.seen[row] = True
-    for place in range(width, padded):
-        fits = fits and bool(expected.stored[code * padded + place] == 0)
-    return fits
+def _sum_rows(words: Words, first: int, key: npt.NDArray[np.uint64]) -> np.uint64:
+    """Return the sum of rows from `first` on with these codes."""
+    total = np.uint64(0)
+    for place in range(words.shape[0]):
+        state = first_state(first + place, key)
+        for word in range(words.shape[1]):
+            state = mix(state, words[place, word], key)
+        total += state
+    return total
 
 
 @kernel

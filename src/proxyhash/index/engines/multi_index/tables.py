@@ -15,7 +15,7 @@ import numpy as np
 from proxyhash.codes.arrays import map_array
 from proxyhash.codes.kernels import kernel, run_blocks
 from proxyhash.index.engines.arguments import frozen
-from proxyhash.index.engines.base import check_saved
+from proxyhash.index.engines.saved import check_saved, draw_key, first_state, mix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,23 +149,28 @@ def load_tables(folder: Path, rows: CodeRows) -> Tables:
 
 
 def _say_the_same(tables: Tables, rows: CodeRows) -> bool:
-    """Whether every row lies where its code says, once in each table."""
-    starts = tables.starts
+    """Whether every row lies where its code says, once in each table, with its word beside."""
+    starts, key = tables.starts, draw_key()
     if starts[:, 0].any() or (starts[:, -1] != rows.count).any():
         return False
     buckets = starts.shape[1] - 1
-    wrong = np.zeros(1, np.bool_)
+    sums: list[tuple[bool, int]] = []
 
-    def check(first: int, last: int) -> None:
-        while first < last and not wrong[0]:
+    def add_buckets(first: int, last: int) -> None:
+        while first < last:
             table, bucket = divmod(first, buckets)
             stop = min(buckets, bucket + last - first)
-            if not _fits_codes(rows.words, rows.width, rows.count, tables, table, bucket, stop):
-                wrong[0] = True
+            rising, total = _sum_buckets(tables, table, bucket, stop, rows.count, key)
+            sums.append((bool(rising), int(total)))
             first += stop - bucket
 
-    run_blocks(check, len(starts) * buckets, block=_UNIT_BUCKETS)
-    return not wrong[0]
+    def take_rows(first: int, last: int) -> None:
+        total = _sum_rows(rows.words, rows.width, first, last, tables, key)
+        sums.append((True, -int(total)))
+
+    run_blocks(add_buckets, len(starts) * buckets, block=_UNIT_BUCKETS)
+    run_blocks(take_rows, rows.count, block=_UNIT_ROWS // 16)
+    return all(rising for rising, _ in sums) and sum(total for _, total in sums) % 2**64 == 0
 
 
 def _pointer_bytes(count: int) -> int:
@@ -189,40 +194,47 @@ def _count_rows(
 
 
 @kernel
-def _fits_codes(
-    codes: npt.NDArray[Any],
-    width: int,
-    count: int,
-    tables: Tables,
-    table: int,
-    first: int,
-    last: int,
-) -> bool:
-    """Whether some buckets of a table hold rows of their substring, ascending, with words beside.
-
-    As a row has one substring, no two buckets then hold the same one: n pointers are all n rows.
-    """
+def _sum_buckets(
+    tables: Tables, table: int, first: int, last: int, count: int, key: npt.NDArray[np.uint64]
+) -> tuple[bool, np.uint64]:
+    """Return whether some buckets of a table rise within it, and the sum of what they hold."""
     starts, pointers, beside = tables.starts[table], tables.pointers[table], tables.beside[table]
-    word, shift, buckets = tables.words[table], tables.shifts[table], starts.size - 1
-    following = (word + 1) % width
     size = pointers.size // count if count else 0
+    kind, total = np.uint64(table) << np.uint64(48), np.uint64(0)
     for bucket in range(first, last):
         start, stop = np.int64(starts[bucket]), np.int64(starts[bucket + 1])
         if start > stop or stop > count:
-            return False
-        before = np.int64(-1)
+            return False, total
         for place in range(start, stop):
-            row = np.int64(0)
+            row = kind
             for byte in range(size):
-                row |= np.int64(pointers[place * size + byte]) << (8 * byte)
-            if row <= before or row >= count:
-                return False
-            before = row
-            if substring_of(codes[row * width + word], shift, buckets) != bucket:
-                return False
-            if beside.size and beside[place] != codes[row * width + following]:
-                return False
-    return True
+                row |= np.uint64(pointers[place * size + byte]) << np.uint64(8 * byte)
+            state = mix(first_state(row, key), bucket, key)
+            total += mix(state, beside[place], key) if beside.size else state
+    return True, total
+
+
+@kernel
+def _sum_rows(
+    codes: npt.NDArray[Any],
+    width: int,
+    first: int,
+    last: int,
+    tables: Tables,
+    key: npt.NDArray[np.uint64],
+) -> np.uint64:
+    """Return the sum of what all tables hold of some rows."""
+    total = np.uint64(0)
+    for table in range(len(tables.words)):
+        word, shift, buckets = tables.words[table], tables.shifts[table], tables.starts.shape[1] - 1
+        following, kind = (word + 1) % width, np.uint64(table) << np.uint64(48)
+        for row in range(first, last):
+            bucket = substring_of(codes[row * width + word], shift, buckets)
+            state = mix(first_state(np.uint64(row) | kind, key), bucket, key)
+            if tables.beside.shape[1]:
+                state = mix(state, codes[row * width + following], key)
+            total += state
+    return total
 
 
 @kernel

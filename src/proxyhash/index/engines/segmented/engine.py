@@ -15,13 +15,11 @@ from proxyhash.index.engines.base import (
     ENGINES,
     HEADER,
     Matches,
-    check_saved,
-    is_whole,
     read_header,
-    read_settings,
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.index.engines.segmented.segments import (
     Segment,
     State,

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.codes.kernels import kernel
-from proxyhash.index.engines.base import ENGINES, Matches, check_saved, is_whole
+from proxyhash.index.engines.base import ENGINES, Matches
+from proxyhash.index.engines.saved import check_saved, is_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

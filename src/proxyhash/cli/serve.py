@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash serve indexes/flickr --open",
             "proxyhash keys add keys.json loader --write",
             "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
+            "proxyhash serve indexes/flickr --limit k=2000 --limit connections=500",
         )
     )(serve)
 
@@ -80,6 +81,14 @@ def serve(
     seconds: Annotated[
         float, typer.Option(help="Time limit of a request, in seconds.", min=0.1)
     ] = 30.0,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another limit, such as k=2000 or connections=500; docs/serving.md lists them. "
+            "Can be given several times.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
@@ -99,7 +108,7 @@ def serve(
         open_reads=open_reads,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         log_queries=log_queries,
-        limits=Limits(upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
+        limits=Limits.read(limit or (), upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
     )
     run_service(settings, port=port, open_page=open_page)
 

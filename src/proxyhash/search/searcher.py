@@ -11,6 +11,7 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
+from proxyhash.search.notes import FilterReader
 from proxyhash.search.query import (
     NoEncoderError,
     NotFoundError,
@@ -67,6 +68,7 @@ class Searcher:
         self.thumbnails = thumbnails
         self.device = device
         self._model = model
+        self.filter_reader = FilterReader(index)
 
     @classmethod
     def open(

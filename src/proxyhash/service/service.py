@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError
+from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
@@ -39,6 +40,7 @@ class Service:
     def __init__(self, settings: Settings, *, snapshot: Snapshot | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.bodies = Held(settings.limits.body_bytes)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
         self._reloading = asyncio.Lock()

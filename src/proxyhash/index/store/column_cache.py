@@ -50,7 +50,7 @@ class Work(Protocol):
 
     @property
     def left(self) -> int:
-        """How many rows or values are to be read; up to `STEP` are read at once."""
+        """Number of rows or values to be read; up to `STEP` are read at once."""
         ...
 
     def fetch(self, database: sqlite3.Connection) -> Any:

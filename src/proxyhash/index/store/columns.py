@@ -84,7 +84,7 @@ class Values:
 
     @property
     def unsorted(self) -> int:
-        """How many values are to be sorted before strings are asked for their order."""
+        """Number of values to be sorted before strings are asked for their order."""
         return len(self._values) - self._sorted
 
     def next_run(self) -> tuple[int, int, list[str], npt.NDArray[np.int64]]:

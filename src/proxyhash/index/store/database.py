@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.files import regular_handle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["connect", "create", "database_errors", "read_header", "rows_by_id", "transaction"]
+__all__ = [
+    "Connection",
+    "MovedError",
+    "connect",
+    "create",
+    "database_errors",
+    "read_header",
+    "rows_by_id",
+    "transaction",
+]
 
 SCHEMA = """
 CREATE TABLE header (json TEXT NOT NULL);
@@ -55,6 +65,58 @@ _SETTINGS = (
 )
 
 
+class MovedError(ProxyhashError):
+    """The database changed while it was read without locks; asking again gives a whole answer."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows its file, and leaves SQLite's other files in place when it closes.
+
+    Readers without permission to write cannot make the files `-wal` and `-shm`, and without them
+    take no part in locks. SQLite removes both when the last connection closes; here, they stay,
+    empty.
+
+    Attributes:
+        path: of the database.
+        stamp: without locks, what the file was like when it was opened; None with locks.
+    """
+
+    path: Path
+    stamp: tuple[int, ...] | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the file is read without locks, and was changed or has a writer by now."""
+        return self.stamp is not None and (
+            self.stamp != _stamp(self.path) or _beside(self.path, "-wal").exists()
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if not _writable(self.path):
+            return
+        with suppress(OSError, DataError):
+            permissions = self.path.stat().st_mode & 0o777
+            for suffix in ("-wal", "-shm"):
+                handle = regular_handle(
+                    _beside(self.path, suffix), os.O_RDWR | os.O_CREAT, permissions=permissions
+                )
+                os.close(handle)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def create(path: Path) -> None:
     """Create an empty database.
 
@@ -62,7 +124,8 @@ def create(path: Path) -> None:
         OSError, ProxyhashError: the file cannot be written.
     """
     with database_errors(path):
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, isolation_level=None, factory=Connection)
+        connection.path = path
         try:
             connection.execute("PRAGMA page_size = 8192")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -71,11 +134,11 @@ def create(path: Path) -> None:
             connection.close()
 
 
-def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+def connect(path: Path, *, write: bool) -> Connection:
     """Open a database; transactions are begun and ended by hand.
 
-    A reader needs to write nothing, but takes part in SQLite's locks where the folder lets it;
-    in a folder that cannot be written, nobody writes, and it does without.
+    A reader takes part in SQLite's locks. Where it may not write and no writer was there yet, it
+    does without, until it is `moved`: the files that locks need are not there.
 
     Raises:
         DataError: the file is missing, or is not a database.
@@ -83,16 +146,23 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     if not path.is_file():
         raise DataError(f"{path} is missing; restore a snapshot of the index")
     uri = path.absolute().as_uri()
+    stamp: tuple[int, ...] | None = _stamp(path)
     if write or _writable(path):
-        uri += "?mode=rw"
-    elif path.with_name(path.name + "-wal").exists():
-        uri += "?mode=ro"
+        uri, stamp = uri + "?mode=rw", None
+    elif _beside(path, "-wal").exists():
+        uri, stamp = uri + "?mode=ro&readonly_shm=1", None
     else:
         uri += "?immutable=1"
     with database_errors(path):
         connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+            uri,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=Connection,
         )
+        connection.path, connection.stamp = path, stamp
         try:
             for setting in _SETTINGS:
                 connection.execute(setting)
@@ -126,12 +196,26 @@ def _writable(path: Path) -> bool:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, path: Path, *, write: bool) -> Iterator[None]:
+def transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[None]:
     """Let a block see one state of the database; what it writes is kept when it ends well.
 
     Raises:
+        MovedError: it was read without locks, and may have changed meanwhile.
         ProxyhashError, DataError: as `database_errors`.
     """
+    try:
+        with _transaction(connection, path, write=write):
+            yield
+    except Exception as error:
+        if connection.moved:
+            raise MovedError(f"{path} changed while it was read; try again") from error
+        raise
+    if connection.moved:
+        raise MovedError(f"{path} changed while it was read; try again")
+
+
+@contextmanager
+def _transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[None]:
     with database_errors(path):
         connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:

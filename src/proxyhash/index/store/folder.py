@@ -108,8 +108,10 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
             if generation is not None:
                 generation.close()
             # A writer may have compacted the index since its header was read.
-            moved = isinstance(error, ProxyhashError) and attempts < _ATTEMPTS
-            if not moved or read_header(folder, salvage=salvage) == header:
+            if not isinstance(error, ProxyhashError) or attempts >= _ATTEMPTS:
+                raise
+            moved = isinstance(error, database.MovedError)
+            if not moved and read_header(folder, salvage=salvage) == header:
                 raise
         else:
             return generation

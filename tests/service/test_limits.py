@@ -133,7 +133,7 @@ def animation() -> bytes:
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 TRAPS = {
     "bomb": png(60_000, 60_000),
-    "just too large": png(8001, 5000),
+    "just too large": png(8001, 8000),
     "no size": png(0, 0),
     "cut off": jpeg()[:400],
     "SVG": SVG,

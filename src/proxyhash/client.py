@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -29,6 +30,8 @@ from proxyhash.search.query import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from PIL.Image import Image
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
@@ -304,9 +307,13 @@ def _item(id_: str) -> str:
     return f"/v1/items/{quoted}" if _PLAIN_ID.fullmatch(id_) else f"/v1/items/?id={quoted}"
 
 
-def _content(image: str | Path | bytes) -> bytes:
+def _content(image: str | Path | bytes | Image) -> bytes:
     if isinstance(image, bytes):
         return image
+    if not isinstance(image, str | Path):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
     path = Path(image)
     if not path.is_file():  # the sentence of a search here
         raise ImageError(f"{image}: {'not a file' if path.exists() else 'no such file'}")

@@ -253,10 +253,10 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 AWKWARD = [
-    ".", "..", "...", "/", "//", "a/b", "a/../b", "../../etc/passwd", "a/./b", "\\", "a\\..\\b",
-    "a\nb", "\r\n", "a\tb", "\x7f", "%", "%2F", "%2e%2e", "%00", "a%zz", "?", "a?b=c", "#", "a#b", "&id=x",
-    "+", "a+b", " ", " a ", ";", "a;b", ":", "http://x/", "é", "e\u0301", "\u202e", "🦆" * 512, "search",
-    "delete", "id", "x" * 512, "'", '"', "<b>", "*", "~", "@", "[", "null",
+    ".", "..", "...", "/", "//", "a/b", "a/../b", "../../etc/passwd", "a/./b", "\\",
+    "a\\..\\b",    "a\nb", "\r\n", "a\tb", "\x7f", "%", "%2F", "%2e%2e", "%00", "a%zz", "?", "a?b=c", "#",
+    "a#b", "&id=x",    "+", "a+b", " ", " a ", ";", "a;b", ":", "http://x/", "é", "e\u0301", "\u202e", "🦆" * 512,
+    "search", "delete", "id", "x" * 512, "'", '"', "<b>", "*", "~", "@", "[", "null",
 ]  # fmt: skip
 
 

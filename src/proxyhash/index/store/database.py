@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.errors import DataError, ProxyhashError
-from proxyhash.files import regular_handle
+from proxyhash.files import check_regular, regular_handle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,8 @@ INSERT INTO state VALUES (0, 0, 0);
 """`state` is one row. `runs`: from row `first` on, rows have these modalities, as bits.
 `changes`: rows deleted (int64), or given another rank (pairs of int64 row and uint64 rank)."""
 
+_WRITES = ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE", "SHMSIZE", "SHMOPEN", "DELETE")
+
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
     # Items are looked up one by one all over the file; a map finds a page without a system call.
@@ -63,6 +65,9 @@ _SETTINGS = (
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA busy_timeout = 20000",
 )
+
+
+_NOT_WRITTEN = ("SQLITE_FULL", *(f"SQLITE_IOERR_{name}" for name in _WRITES))
 
 
 class MovedError(ProxyhashError):
@@ -145,6 +150,7 @@ def connect(path: Path, *, write: bool) -> Connection:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing; restore a snapshot of the index")
+    check_regular(*(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal")))
     uri = path.absolute().as_uri()
     stamp: tuple[int, ...] | None = _stamp(path)
     if write or _writable(path):
@@ -243,10 +249,15 @@ def database_errors(path: Path) -> Iterator[None]:
         name: Any = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR")):
             raise DataError(f"{path} is damaged ({error}); restore a snapshot") from error
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        if name.startswith(_NOT_WRITTEN):
             raise ProxyhashError(
                 f"{path} cannot be written ({error}): free disk space and run again; "
                 "what was acknowledged before is kept"
+            ) from error
+        if name.startswith("SQLITE_IOERR"):
+            raise ProxyhashError(
+                f"{path} cannot be read ({error}): check the disk, and restore a snapshot if it "
+                "does not read again"
             ) from error
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise ProxyhashError(

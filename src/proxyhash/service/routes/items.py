@@ -1,27 +1,35 @@
-"""Items: get, store and delete them, and their thumbnails."""
+"""Items: get, store and delete them."""
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
+=======
+from collections.abc import Sequence
+from typing import Annotated
+>>>>>>> main
 
 import numpy as np
 from fastapi import Path
 from starlette.requests import Request
-from starlette.responses import Response
 
 from proxyhash.codes import Codes
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
+<<<<<<< HEAD
 from proxyhash.service.routes import errors, gather, id_of, make_router, service_of
+=======
+from proxyhash.service.routes import errors, gather, make_router, service_of, visible
+>>>>>>> main
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
 
-__all__ = ["router"]
+__all__ = ["ItemId", "router"]
 
 router = make_router("items")
 
@@ -30,8 +38,8 @@ T = TypeVar("T")
 ItemId = Annotated[
     str,
     Path(
-        description="The item's id, percent-encoded. Ids such as .. that clients and proxies change "
-        "in a path go into the parameter `id` instead, with nothing here."
+        description="The item's id, percent-encoded. Ids such as .. that clients and proxies "
+        "change in a path go into the parameter `id` instead, with nothing here."
     ),
 ]
 
@@ -41,13 +49,17 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
+<<<<<<< HEAD
         item = await snapshot.queues.item(id_of(request, id))
     hidden = service.settings.hidden
+=======
+        item = await snapshot.queues.item(id)
+>>>>>>> main
     return FastJson(
         {
             "id": item.id,
             "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
-            "payload": {key: item.payload[key] for key in item.payload if key not in hidden},
+            "payload": visible(item.payload, service.settings.hidden),
         }
     )
 
@@ -80,6 +92,7 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
         )
 
 
+<<<<<<< HEAD
 @router.get(
     "/thumbnails/{id:path}",
     response_class=Response,
@@ -102,6 +115,8 @@ async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
+=======
+>>>>>>> main
 def _writable(request: Request) -> Service:
     service = service_of(request)
     if not service.settings.write:

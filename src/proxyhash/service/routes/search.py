@@ -16,7 +16,19 @@ from proxyhash.codes import Codes
 from proxyhash.search import Answer, Query, SearchOptions
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
+<<<<<<< HEAD
 from proxyhash.service.routes import address_of, errors, gather, log, make_router, service_of
+=======
+from proxyhash.service.routes import (
+    errors,
+    gather,
+    log,
+    make_router,
+    service_of,
+    thumbnail_address,
+    visible,
+)
+>>>>>>> main
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -105,6 +117,9 @@ async def encode(request: Request, texts: EncodeRequest) -> FastJson:
         queries = [Query(text=text) for text in texts.texts]
     async with service.lease() as snapshot:
         found = await gather([snapshot.queues.encode(query) for query in queries])
+        with refusing():
+            for each in found:
+                each.check_known()
         return _codes(snapshot, [each.code for each in found])
 
 
@@ -176,6 +191,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                 "modality": query.modality,
                 "text": rest["text"],
                 "id": query.id,
+                "payload": None if query.item is None else visible(query.item.payload, hidden),
                 "code": query.code.tobytes().hex(),
             },
             "bits": answer.bits,
@@ -188,8 +204,13 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "id": hit.id,
                     "distance": hit.distance,
                     "code": code.tobytes().hex(),
+<<<<<<< HEAD
                     "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
                     "thumbnail": address_of("thumbnails", hit.id)
+=======
+                    "payload": visible(hit.payload, hidden),
+                    "thumbnail": thumbnail_address(hit.id)
+>>>>>>> main
                     if hit.id in answer.with_thumbnail
                     else None,
                 }

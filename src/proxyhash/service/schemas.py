@@ -25,11 +25,8 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
-<<<<<<< HEAD
     "Readiness",
-=======
     "Sample",
->>>>>>> main
     "SearchAnswer",
     "SearchParameters",
     "SearchRequest",

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-<<<<<<< HEAD
-from itertools import product
-=======
-from itertools import zip_longest
->>>>>>> main
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +22,18 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
-<<<<<<< HEAD
-    from proxyhash.index import Index
-=======
     from proxyhash.index import Index, IndexItem
-    from proxyhash.search import Answer, SearchOptions
->>>>>>> main
     from proxyhash.service.monitoring import Metrics
     from proxyhash.service.settings import Limits, Settings
 
 __all__ = ["Snapshot"]
 
-<<<<<<< HEAD
 _HITS = 12
-_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": b"P6 1 1 255\n\x80\x80\x80"}
-"""Something small to encode before the first request; the image is a PPM of one gray pixel."""
-=======
 _SPREAD = 8
 """Items near each random code of a sample, so that items of the same code take turns."""
 
 _WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": Image.new("RGB", (8, 8))}
 """Something small to encode before the first request."""
->>>>>>> main
 
 
 class Snapshot:

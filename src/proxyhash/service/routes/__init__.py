@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 
     from proxyhash.service.service import Service
 
-<<<<<<< HEAD
-__all__ = ["address_of", "errors", "gather", "id_of", "log", "make_router", "service_of"]
-=======
 __all__ = [
+    "address_of",
     "errors",
     "gather",
+    "id_of",
     "log",
     "make_router",
     "service_of",
     "thumbnail_address",
     "visible",
 ]
->>>>>>> main
 
 T = TypeVar("T")
 
@@ -81,7 +79,6 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-<<<<<<< HEAD
 def address_of(kind: str, id_: str) -> str:
     """Return the address of what is stored under an id; `kind` is "items" or "thumbnails".
 
@@ -94,7 +91,8 @@ def address_of(kind: str, id_: str) -> str:
 def id_of(request: Request, path: str) -> str:
     """Return the id that a request names: the rest of its path, or its parameter `id`."""
     return path or request.query_params.get("id", "")
-=======
+
+
 def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, object]:
     """Return a payload without the fields that the service hides."""
     return {key: value for key, value in payload.items() if key not in hidden}
@@ -102,8 +100,7 @@ def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, o
 
 def thumbnail_address(id_: str) -> str:
     """Return where an item's thumbnail is."""
-    return f"/v1/thumbnails/{quote(id_, safe='')}"
->>>>>>> main
+    return address_of("thumbnails", id_)
 
 
 def log(request: Request, **fields: Any) -> None:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
-=======
-from collections.abc import Sequence
-from typing import Annotated
->>>>>>> main
 
 import numpy as np
 from fastapi import Path
@@ -20,11 +14,7 @@ from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-<<<<<<< HEAD
-from proxyhash.service.routes import errors, gather, id_of, make_router, service_of
-=======
-from proxyhash.service.routes import errors, gather, make_router, service_of, visible
->>>>>>> main
+from proxyhash.service.routes import errors, gather, id_of, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
@@ -49,12 +39,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-<<<<<<< HEAD
         item = await snapshot.queues.item(id_of(request, id))
-    hidden = service.settings.hidden
-=======
-        item = await snapshot.queues.item(id)
->>>>>>> main
     return FastJson(
         {
             "id": item.id,
@@ -92,31 +77,6 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
         )
 
 
-<<<<<<< HEAD
-@router.get(
-    "/thumbnails/{id:path}",
-    response_class=Response,
-    responses=errors(404, 422, json=False)
-    | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
-)
-async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return an item's thumbnail, a JPEG."""
-    service, id = service_of(request), id_of(request, id)  # noqa: A001
-    async with service.lease() as snapshot:
-        thumbnails = snapshot.thumbnails
-        jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
-    if jpeg is None:
-        raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
-    tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
-    visibility = "public" if service.settings.reads_are_open else "private"
-    headers = {"ETag": tag, "Cache-Control": f"{visibility}, max-age=86400"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(jpeg, media_type="image/jpeg", headers=headers)
-
-
-=======
->>>>>>> main
 def _writable(request: Request) -> Service:
     service = service_of(request)
     if not service.settings.write:

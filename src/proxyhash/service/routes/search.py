@@ -16,9 +16,6 @@ from proxyhash.codes import Codes
 from proxyhash.search import Answer, Query, SearchOptions
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
-<<<<<<< HEAD
-from proxyhash.service.routes import address_of, errors, gather, log, make_router, service_of
-=======
 from proxyhash.service.routes import (
     errors,
     gather,
@@ -28,7 +25,6 @@ from proxyhash.service.routes import (
     thumbnail_address,
     visible,
 )
->>>>>>> main
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -204,13 +200,8 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "id": hit.id,
                     "distance": hit.distance,
                     "code": code.tobytes().hex(),
-<<<<<<< HEAD
-                    "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
-                    "thumbnail": address_of("thumbnails", hit.id)
-=======
                     "payload": visible(hit.payload, hidden),
                     "thumbnail": thumbnail_address(hit.id)
->>>>>>> main
                     if hit.id in answer.with_thumbnail
                     else None,
                 }

@@ -34,7 +34,7 @@ _NO_RELOAD = "the last reload failed, so what was there before is served; the lo
 
 
 class Health:
-    """What is wrong with a service; the sentences name no files, for everybody may read them.
+    """Faults of a service; the sentences name no files, for everybody may read them.
 
     Args:
         folder: of the index, where changes are stored; None where it is elsewhere, or only read.

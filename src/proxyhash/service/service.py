@@ -89,6 +89,7 @@ class Service:
                     "the index or model cannot be served; the service keeps serving what it has, "
                     "and its log says what is wrong",
                 ) from error
+            new.queues.start_decoding()
             self.keys = keys
             self._snapshot = new
             self.metrics.reloads.labels("done").inc()
@@ -97,6 +98,14 @@ class Service:
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
             task.add_done_callback(lambda _: settle())  # when nothing holds the old model any more
+
+    def start_decoding(self) -> None:
+        """Start the processes that decode uploaded images, so that no request waits for one."""
+        self._snapshot.queues.start_decoding()
+
+    def stop_decoding(self) -> None:
+        """End what uploaded images are being decoded; a service that shuts down does not wait."""
+        self._snapshot.queues.stop_decoding()
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""

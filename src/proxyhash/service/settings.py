@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.data.images import MAX_PIXELS, ImageLimits
 from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class Limits:
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
+        json_values: values in it, a little less where strings have commas and brackets.
         upload_bytes: size of an uploaded image.
-        pixels: width times height of one.
+        pixels: width times height of one. The default stands for the limits that indexing has by
+            default, with which a larger JPEG is decoded at a smaller size.
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or images that are encoded together.
@@ -49,8 +52,9 @@ class Limits:
     batch: int = 256
     json_bytes: int = 4_000_000
     json_depth: int = 32
+    json_values: int = 300_000
     upload_bytes: int = 10_000_000
-    pixels: int = 40_000_000
+    pixels: int = MAX_PIXELS
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
@@ -94,6 +98,11 @@ class Limits:
                 whole = "a whole number" if kind is int else "a number"
                 raise UsageError(f"the limit {name} is {text!r:.40}; it is {whole}") from None
         return cls(**changed)
+
+    @property
+    def images(self) -> ImageLimits:
+        """Limits of an uploaded image."""
+        return ImageLimits() if self.pixels == MAX_PIXELS else ImageLimits.of_pixels(self.pixels)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from proxyhash.codes import code_bytes, distances, pack
 from proxyhash.search import Query, Searcher
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Snapshot"]
 
-_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": b"P6 1 1 255\n\x80\x80\x80"}
-"""Something small to encode before the first request; the image is a PPM of one gray pixel."""
+_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": Image.new("RGB", (8, 8))}
+"""Something small to encode before the first request."""
 
 
 class Snapshot:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import DataError
+from proxyhash.files import regular_handle
 from proxyhash.index.store.disk import disk_errors
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RowLog:
         self._row_bytes = self._dtype.itemsize * width
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         try:
-            self._file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            self._file = regular_handle(path, flags)
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing; {NEXT_STEP}") from error
         self._salvaged: npt.NDArray[Any] | None = None

@@ -47,7 +47,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
 @router.post("/items", response_model=Upserted, responses=errors(400, 422, 507))
 async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     """Store items, replacing those with the same ids; answered once they are durable."""
-    service = _writable(request, count=len(items.items))
+    service = _writable(request)
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
         await snapshot.queues.change(store_items, snapshot, groups)
@@ -57,7 +57,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
 @router.post("/items/delete", response_model=Deleted, responses=errors(400, 422, 507))
 async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
-    service = _writable(request, count=len(ids.ids))
+    service = _writable(request)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
 
@@ -65,7 +65,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
 async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
-    service = _writable(request, count=1)
+    service = _writable(request)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
 
@@ -92,16 +92,11 @@ async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
-def _writable(request: Request, *, count: int) -> Service:
+def _writable(request: Request) -> Service:
     service = service_of(request)
     if not service.settings.write:
         raise ApiError(
             403, "read_only", "this service is read-only; start it with --write to change items"
-        )
-    most = service.settings.limits.batch
-    if count > most:
-        raise ApiError(
-            422, "invalid_request", f"{count} items are given; {most} are the most per request"
         )
     return service
 
@@ -124,7 +119,10 @@ async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Gr
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, each in enumerate(codes):
         groups.setdefault(tuple(sorted(each)), []).append(row)
-    return [_group(snapshot, items, codes, rows) for rows in groups.values()]
+    with refusing():
+        return await snapshot.queues.run(
+            lambda: [_group(snapshot, items, codes, rows) for rows in groups.values()]
+        )
 
 
 def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
@@ -194,19 +192,16 @@ def _group(
         if item.text is not None:
             payload.setdefault("text", item.text)
         payloads.append(payload)
-    with refusing():
-        names = list(codes[rows[0]])
-        if not names:
-            raise UsageError(
-                f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode"
-            )
-        return check_items(
-            [items[row].id for row in rows],
-            {name: np.stack([codes[row][name] for row in rows]) for name in names},
-            payloads,
-            bits=snapshot.index.bits,
-            modalities=snapshot.index.modalities,
-        )
+    names = list(codes[rows[0]])
+    if not names:
+        raise UsageError(f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode")
+    return check_items(
+        [items[row].id for row in rows],
+        {name: np.stack([codes[row][name] for row in rows]) for name in names},
+        payloads,
+        bits=snapshot.index.bits,
+        modalities=snapshot.index.modalities,
+    )
 
 
 def _new_images(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:

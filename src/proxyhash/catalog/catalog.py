@@ -64,7 +64,7 @@ class Catalog:
 
     @property
     def keys(self) -> ItemKeys:
-        """What the items were made from; empty where it is unknown."""
+        """Digests of what the items were made from; empty where it is unknown."""
         return ItemKeys(self.path / "sources.sqlite3")
 
     @property

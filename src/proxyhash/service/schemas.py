@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
+    "Sample",
     "SearchAnswer",
     "SearchParameters",
     "SearchRequest",
@@ -194,6 +195,7 @@ class QueryAnswer(BaseModel):
     modality: Modality | None
     text: str | None
     id: str | None
+    payload: JsonObject | None = Field(description="Of the item that asks; null where none does.")
     code: str
 
 
@@ -229,6 +231,10 @@ class Explanation(BaseModel):
         description="Number of searched codes at distance 0, 1, ..., bits; empty if unknown."
     )
     cut: int | None = Field(description="Distance of the last hit.")
+    within: int | None = Field(
+        description="Number of searched codes at most as far as the last hit; null if unknown. "
+        "More than there are hits: others are just as near as the last one."
+    )
     proxies: list[ProxyAnswer]
 
 
@@ -279,6 +285,21 @@ class Item(BaseModel):
     payload: JsonObject
 
 
+class SampleItem(BaseModel):
+    """An item to look at."""
+
+    id: str
+    payload: JsonObject
+    thumbnail: str | None
+
+
+class Sample(BaseModel):
+    """Items from all over the index, and the modality that they are shown by."""
+
+    target: Modality
+    items: list[SampleItem]
+
+
 class Upserted(BaseModel):
     """Number of items stored."""
 
@@ -325,6 +346,7 @@ class Info(BaseModel):
     model: ModelInfo
     labels: list[LabelCount]
     limits: LimitsInfo
+    originals: bool = Field(description="Whether /v1/originals has the items' original images.")
     writable: bool
     proxies: bool
     engine: str

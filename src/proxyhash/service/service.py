@@ -13,6 +13,7 @@ from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
+from proxyhash.service.originals import Originals
 from proxyhash.service.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Service:
     Raises:
         ModelError: the model is not the one that made the codes of the index.
         DataError: the index or the keys cannot be read.
+        UsageError: there is no folder of originals where the settings name one.
     """
 
     def __init__(self, settings: Settings, *, snapshot: Snapshot | None = None) -> None:
@@ -42,6 +44,11 @@ class Service:
         self.metrics = Metrics()
         self.bodies = Held(settings.limits.body_bytes)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
+        self.originals = (
+            Originals(settings.originals, most_bytes=settings.limits.original_bytes)
+            if settings.originals
+            else None
+        )
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()

@@ -1,27 +1,25 @@
-"""Items: get, store and delete them, and their thumbnails."""
+"""Items: get, store and delete them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 from fastapi import Path
 from starlette.requests import Request
-from starlette.responses import Response
 
 from proxyhash.codes import Codes
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-from proxyhash.service.routes import errors, gather, make_router, service_of
+from proxyhash.service.routes import errors, gather, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
 
-__all__ = ["router"]
+__all__ = ["ItemId", "router"]
 
 router = make_router("items")
 
@@ -34,12 +32,11 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     service = service_of(request)
     async with service.lease() as snapshot:
         item = await snapshot.queues.item(id)
-    hidden = service.settings.hidden
     return FastJson(
         {
             "id": item.id,
             "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
-            "payload": {key: item.payload[key] for key in item.payload if key not in hidden},
+            "payload": visible(item.payload, service.settings.hidden),
         }
     )
 
@@ -68,28 +65,6 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     service = _writable(request)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
-
-
-@router.get(
-    "/thumbnails/{id:path}",
-    response_class=Response,
-    responses=errors(404, 422, json=False)
-    | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
-)
-async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return an item's thumbnail, a JPEG."""
-    service = service_of(request)
-    async with service.lease() as snapshot:
-        thumbnails = snapshot.thumbnails
-        jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
-    if jpeg is None:
-        raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
-    tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
-    visibility = "public" if service.settings.reads_are_open else "private"
-    headers = {"ETag": tag, "Cache-Control": f"{visibility}, max-age=86400"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
 def _writable(request: Request) -> Service:

@@ -72,6 +72,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROXYHASH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+        patch.delenv("PROXYHASH_MODELS", raising=False)
         patch.setenv("NO_COLOR", "1")
         yield
 
@@ -82,6 +84,25 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     from proxyhash.datasets.scenes import generate_scenes
 
     return generate_scenes(tmp_path_factory.mktemp("scenes"), items=200, seed=0, size=64)
+
+
+@pytest.fixture(scope="session")
+def small_run(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over the 200 generated scenes, 16 bits; do not write into its folder."""
+    from proxyhash.training.config import read_config
+    from proxyhash.training.run import train
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    values = {
+        "query": 20,
+        "train": 100,
+        "validation": 20,
+        "hidden": [64],
+        "epochs": 5,
+        "threads": 1,
+    }
+    train(read_config({"data": str(scenes.root), "out": str(folder), "bits": 16, **values}))
+    return folder
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from proxyhash.files import naming_full_disk
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import hold_lock, naming_full_disk, open_regular, write_output, write_text
 
 LIMITED = """
 import resource, sys
@@ -63,3 +63,115 @@ def test_lack_of_room_names_the_file_and_other_errors_pass(tmp_path: Path) -> No
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError, match="denied"), naming_full_disk(path):
         raise PermissionError(errno.EACCES, "denied")
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.with_name("outside").write_bytes(b"outside")
+    path.symlink_to(path.with_name("outside"))
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+@pytest.mark.parametrize("mode", ["rb", "r", "r+b", "wb", "ab"])
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [(_pipe, "pipe"), (_link, "symbolic link"), (_socket, "socket"), (Path.mkdir, "folder")],
+)
+def test_files_of_our_folders_are_regular_or_named(make, word, mode, tmp_path):
+    make(tmp_path / "file")
+    with pytest.raises(DataError, match=f"file is a {word}, not a regular file"):
+        open_regular(tmp_path / "file", mode)
+    if make is _link:
+        assert (tmp_path / "outside").read_bytes() == b"outside"
+
+
+def test_a_regular_file_is_opened_as_ever_and_a_folder_by_its_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with open_regular(tmp_path / "link" / "file", "w") as file:
+        file.write("long content")
+    with open_regular(tmp_path / "link" / "file", "w") as file:
+        file.write("é")
+    with open_regular(tmp_path / "link" / "file", "r") as file:
+        assert file.read() == "é"
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "none")
+    with pytest.raises(DataError, match="/dev/null is a device"):
+        open_regular("/dev/null")
+
+
+HOLD = """
+import sys
+from proxyhash.files import hold_lock
+with hold_lock(sys.argv[1], "the run"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_by_one_process_and_names_it(tmp_path):
+    path = tmp_path / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(DataError, match=rf"process \(pid {other.pid}\) is writing to the run"),
+            hold_lock(path, "the run"),
+        ):
+            pass
+        other.kill()
+    with hold_lock(path, "the run"):
+        assert path.read_text() == f"{os.getpid()}\n"
+    path.unlink()
+    (tmp_path / "outside").write_text("outside")
+    path.symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match="lock is a symbolic link"), hold_lock(path, "the run"):
+        pass
+    assert (tmp_path / "outside").read_text() == "outside"
+
+
+def test_atomic_writes_refuse_what_is_no_file_and_leave_it(tmp_path):
+    for make in (_pipe, _socket, Path.mkdir):
+        path = tmp_path / f"file{make.__name__}"
+        make(path)
+        before = path.lstat().st_mode
+        with pytest.raises(UsageError, match="give the name of a file"):
+            write_text(path, "text")
+        assert path.lstat().st_mode == before
+    _link(tmp_path / "file")
+    write_text(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+    assert (tmp_path / "outside").read_text() == "outside"
+
+
+def test_outputs_stream_into_pipes_and_devices(tmp_path, monkeypatch):
+    content = bytes(range(256)) * 1000
+    write_output("/dev/null", content)
+    assert Path("/dev/null").is_char_device()
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cp", tmp_path / "pipe", tmp_path / "read"]):
+        write_output(tmp_path / "pipe", content)
+    assert (tmp_path / "read").read_bytes() == content
+    command = "from proxyhash.files import write_output; write_output('/dev/stdout', bytes(70000))"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    assert done.stdout == bytes(70000)
+    with (tmp_path / "redirected").open("wb") as file:
+        subprocess.run([sys.executable, "-c", command], stdout=file, check=True)
+        assert (tmp_path / "redirected").read_bytes() == bytes(70000)
+    monkeypatch.setattr("proxyhash.files._PATIENCE", 0.1)
+    with pytest.raises(UsageError, match="nobody reads from the pipe"):
+        write_output(tmp_path / "pipe", content)
+    write_output(tmp_path / "plain", content)
+    assert (tmp_path / "plain").read_bytes() == content

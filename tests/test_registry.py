@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from proxyhash import registry as module
 from proxyhash.errors import UsageError
-from proxyhash.registry import Registry
+from proxyhash.registry import PLUGIN_FILES, Registry, load_plugin_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,14 +147,56 @@ def test_an_installed_modality_is_there_from_the_start(tmp_path: Path) -> None:
         assert done.stdout.split() == ["image", "text", "sound"]
 
 
-def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+def test_a_broken_package_is_named_and_costs_the_others_nothing(tmp_path: Path) -> None:
     environment = install(tmp_path, "proxyhash.methods", "broken", "import no_such_module\n")
     code = (
-        "from proxyhash.methods import get_method\n"
+        "from proxyhash.methods import METHODS, get_method\n"
         "from proxyhash.errors import ProxyhashError\n"
-        "try: get_method('unknown')\n"
-        "except ProxyhashError as error: print(error)\n"
+        "print(get_method('csq').__name__, 'dchml' in METHODS, list(METHODS.broken))\n"
+        "for name in ('mine', 'unknown'):\n"
+        "    try: get_method(name)\n"
+        "    except ProxyhashError as error: print(type(error).__name__, error)\n"
     )
-    done = run(code, environment)
-    assert done.startswith("broken, which the package broken names under the entry-point")
-    assert "No module named 'no_such_module'" in done
+    works, mine, unknown = run(code, environment).splitlines()
+    assert works.endswith("True ['mine']")
+    assert mine.startswith("ProxyhashError method 'mine': broken, which the package broken names")
+    assert "No module named 'no_such_module'" in mine
+    assert unknown.startswith("UsageError method is 'unknown'; it must be one of")
+
+
+def test_a_plug_in_file_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "my own.py"
+    path.write_text(
+        "import builtins\nbuiltins.runs_of_my_own = 1 + getattr(builtins, 'runs_of_my_own', 0)\n"
+    )
+    monkeypatch.setenv(PLUGIN_FILES, f"{path}{os.pathsep}{path}")
+    for _ in range(2):
+        load_plugin_files()
+        assert list(Registry[int]("kind", group="proxyhash.test")) == []
+    assert builtins.runs_of_my_own == 1  # type: ignore[attr-defined]
+    del builtins.runs_of_my_own  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "no such Python file"),
+        ("\nx = (\n", "line 2: SyntaxError"),
+        (
+            "def f():\n    1 / 0\nf()\n",
+            "line 2: ZeroDivisionError: division by zero; mend",
+        ),
+        ("import no_such_module\n", "line 1: ModuleNotFoundError"),
+    ],
+)
+def test_a_plug_in_file_that_fails_is_named_with_its_line(
+    source: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "failing.py"
+    if source is not None:
+        path.write_text(source)
+    monkeypatch.setenv(PLUGIN_FILES, str(path))
+    for _ in range(2):  # not taken for one that was run
+        with pytest.raises(UsageError, match=r"failing\.py") as caught:
+            load_plugin_files()
+        assert message in str(caught.value)

@@ -179,6 +179,25 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def _plugins() -> list[Check]:
+    """Members of other packages, and files of `--plugin`, that cannot be loaded."""
+    from proxyhash.data import MODALITIES
+    from proxyhash.data.readers import READERS
+    from proxyhash.encoders import ENCODERS
+    from proxyhash.index.engines import ENGINES
+    from proxyhash.index.open import INDEXES
+    from proxyhash.methods import METHODS
+    from proxyhash.networks.base import NETWORKS
+
+    registries = (METHODS, ENCODERS, NETWORKS, MODALITIES, READERS, ENGINES, INDEXES)
+    hint = "mend or uninstall the package; everything else works without it"
+    return [
+        Check(f"plug-in {name}", "warning", sentence, hint)
+        for registry in registries
+        for name, sentence in registry.broken.items()
+    ]
+
+
 def _search_works() -> list[Check]:
     """Compiled search against counting bits by hand."""
     import numpy as np
@@ -228,6 +247,7 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "devices": _devices,
     "torchvision": _torchvision,
     "feature cache": _cache,
+    "plug-ins": _plugins,
     "self-test: codes and search": _search_works,
     "self-test: loss and gradient": _training_works,
 }

@@ -1,4 +1,9 @@
-"""Read and write files so that a crash leaves the old content readable."""
+"""Read and write files so that a crash leaves the old content readable, and nothing else is hurt.
+
+Files of our own folders are opened by `open_regular` or `regular_handle`, which follow no link and
+open neither pipes nor devices: a folder may come from a stranger. Files that the user names are
+written by `write_output`, which streams to pipes and devices.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +12,48 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import DataError
+from proxyhash.errors import DataError, UsageError
+from proxyhash.regular import (
+    check_folder,
+    check_regular,
+    hold_lock,
+    kind_of,
+    open_regular,
+    regular_handle,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "check_folder",
+    "check_regular",
+    "hold_lock",
     "naming_full_disk",
+    "open_regular",
     "read_json",
+    "regular_handle",
     "replace_folder",
     "sha256_file",
     "write_atomic",
     "write_bytes",
     "write_json",
+    "write_output",
     "write_text",
 ]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MOST_JSON = 64 << 20
+_PATIENCE = 10.0
+"""Seconds that a pipe without a reader is waited for."""
 
 
 @contextmanager
@@ -48,16 +73,21 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
     """Yield a temporary path beside `path`; on success it is flushed and renamed over `path`.
 
     The temporary file keeps the suffix of `path`, for libraries that look at it. When the block
-    raises, the temporary file is removed and the old file stays as it was.
+    raises, the temporary file is removed and the old file stays as it was. A link is replaced by a
+    file; what it points to stays.
 
     Args:
         path: what is written.
         private: whether only its owner may read it, from its creation on.
 
     Raises:
+        UsageError: "PATH is a folder; give the name of a file": also for pipes and devices.
         OSError: the file cannot be written; for a full disk, names `path` and the next step.
     """
     path = Path(path)
+    kind = kind_of(path) if os.path.lexists(path) else ""
+    if kind not in ("", "a symbolic link"):
+        raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -120,15 +150,67 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def write_output(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that the user named: atomically, or into a pipe or device such as /dev/stdout.
+
+    Raises:
+        UsageError: "PATH is a folder; give the name of a file", or nobody reads a pipe.
+        OSError: the file cannot be written.
+    """
+    if not _streams(path):
+        write_bytes(path, content)
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"nobody reads from the pipe {shown(path)}; start its reader first"
+                ) from error
+            time.sleep(0.05)
+    try:
+        os.set_blocking(handle, True)
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+    finally:
+        os.close(handle)
+
+
+def _streams(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a pipe or a device, or a name that the system has for an open file."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    if stat.S_ISREG(mode):  # /dev/stdout, where the shell has redirected it
+        return os.fspath(path).startswith(("/dev/", "/proc/"))
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def read_json(path: str | os.PathLike[str], *, ours: bool = False) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        ours: whether it is in a folder of ours: then neither a link nor a pipe, nor huge.
 
     Raises:
         DataError: the file is missing, unreadable or not JSON; names the file and line.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not ours:
+            return json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            content = file.read(_MOST_JSON + 1)
+        if len(content) > _MOST_JSON:
+            raise DataError(f"{path} cannot be read: it has more than {_MOST_JSON >> 20} MB")
+        return json.loads(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except json.JSONDecodeError as error:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pkgutil
+import sys
+from hashlib import sha256
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from proxyhash.errors import ProxyhashError, check_option
+from proxyhash.errors import ProxyhashError, UsageError, check_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Registry"]
+__all__ = ["PLUGIN_FILES", "Registry", "load_plugin_files"]
+
+PLUGIN_FILES = "PROXYHASH_PLUGINS"
+"""Environment variable with the paths of Python files that register members, joined by a colon (on
+Windows a semicolon); worker processes see it, too."""
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Member = TypeVar("Member")
@@ -23,7 +35,9 @@ class Registry(Generic[T]):
     """Named members of one kind, such as all methods or all engines; iterates over the names.
 
     A member registers itself when its module is imported. The modules of this package are imported
-    at the first look-up, and so is what other packages name under the entry-point group.
+    at the first look-up, and so is what other packages name under the entry-point group, and the
+    files that the user names (see `PLUGIN_FILES`). An entry point that cannot be loaded is warned
+    about and costs the other members nothing.
 
     Args:
         noun: what one member is, in messages: "method".
@@ -58,6 +72,7 @@ class Registry(Generic[T]):
         self._adopts = adopts
         self._modules = tuple(modules)
         self._members: dict[str, T] = {}
+        self._broken: dict[str, str] = {}
         self._loaded = False
         self._lock = RLock()
 
@@ -96,7 +111,15 @@ class Registry(Generic[T]):
         if name in self._members:  # no need to load the others
             return self._members[name]
         self.load()
+        if name not in self._members and name in self._broken:
+            raise ProxyhashError(f"{self.noun} {name!r}: {self._broken[name]}")
         return self._members[check_option(self.noun, name, self._members)]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Sentence about each entry point that cannot be loaded, by its name."""
+        self.load()
+        return dict(self._broken)
 
     def __contains__(self, name: object) -> bool:
         """Whether there is a member of that name."""
@@ -130,21 +153,61 @@ class Registry(Generic[T]):
         for name in self._modules:
             _import(name)
         for entry in entry_points(group=self.group):
-            found = _load_entry(entry)
+            try:
+                found = entry.load()
+            except Exception as error:  # whatever a module of another package raises
+                self._broken[entry.name] = _why_broken(entry, error)
+                logger.warning("%s; everything else works without it", self._broken[entry.name])
+                continue
             if self._adopts and entry.name not in self._members:
                 self._members[entry.name] = found
+        load_plugin_files()
         self._loaded = True
 
 
-def _load_entry(entry: EntryPoint) -> Any:
-    try:
-        return entry.load()
-    except Exception as error:  # whatever a module of another package raises
-        package = f"the package {entry.dist.name}" if entry.dist else "another package"
-        raise ProxyhashError(
-            f"{entry.value}, which {package} names under the entry-point group {entry.group}, "
-            f"cannot be loaded: {type(error).__name__}: {error}; mend or uninstall the package"
-        ) from error
+def load_plugin_files() -> None:
+    """Run the files that `PLUGIN_FILES` names, each once; what they register is then there.
+
+    Raises:
+        UsageError: a file is missing, or raises an error; names the file and its line.
+    """
+    for given in filter(None, os.environ.get(PLUGIN_FILES, "").split(os.pathsep)):
+        path = Path(given).expanduser().resolve()
+        name = f"proxyhash_plugin_{path.stem}_{sha256(bytes(path)).hexdigest()[:8]}"
+        if name in sys.modules:  # run already, or running right now
+            continue
+        spec = spec_from_file_location(name, path) if path.is_file() else None
+        if spec is None or spec.loader is None:
+            raise UsageError(f"plug-in {given}: no such Python file; give the path of a .py file")
+        module = sys.modules[name] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever somebody's file raises
+            del sys.modules[name]
+            raise UsageError(
+                f"plug-in {given}{_line(error, path)}: {type(error).__name__}: {error}; mend the "
+                "file, or leave it out"
+            ) from error
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return ", line 3", the last one of this file that an error passed through."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    lines, step = [], error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == str(path):
+            lines.append(step.tb_lineno)
+        step = step.tb_next
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _why_broken(entry: EntryPoint, error: Exception) -> str:
+    package = f"the package {entry.dist.name}" if entry.dist else "another package"
+    return (
+        f"{entry.value}, which {package} names under the entry-point group {entry.group}, "
+        f"cannot be loaded: {type(error).__name__}: {error}; mend or uninstall the package"
+    )
 
 
 def _import(name: str) -> None:

@@ -16,8 +16,6 @@ from tests.conftest import CommandResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxyhash.data import Collection
-
 PROXYHASH = Path(sys.executable).parent / "proxyhash"
 """The installed command, beside the interpreter that runs the tests."""
 
@@ -53,22 +51,3 @@ def proxyhash_process() -> Callable[..., CommandResult]:
         return CommandResult(code=done.returncode, out=done.stdout, err=done.stderr)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def small_run(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run over the 200 generated scenes, 16 bits; do not write into its folder."""
-    from proxyhash.training.config import read_config
-    from proxyhash.training.run import train
-
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    values = {
-        "query": 20,
-        "train": 100,
-        "validation": 20,
-        "hidden": [64],
-        "epochs": 5,
-        "threads": 1,
-    }
-    train(read_config({"data": str(scenes.root), "out": str(folder), "bits": 16, **values}))
-    return folder

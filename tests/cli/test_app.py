@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import signal
 import subprocess
@@ -179,6 +181,78 @@ def test_system_errors_are_told_plainly() -> None:
     done = act("raise MemoryError")
     assert done.returncode == 1
     assert "out of memory" in done.stderr
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", command.replace("proxyhash", str(PROXYHASH))],
+        capture_output=True,
+        env={**os.environ, **environment},
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_closed_standard_streams_are_no_surprise(tmp_path: Path) -> None:
+    done = shell("proxyhash --version >&-")
+    assert done.returncode == 1
+    assert done.stderr.startswith("proxyhash: the system says: [Errno 9] standard output is closed")
+    assert shell("proxyhash --version <&- 2>&-").stdout == f"proxyhash {__version__}\n"
+    done = shell("proxyhash nope 2>&- >&- <&-")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    # What is opened first would have the number of the closed stream, and get what is printed.
+    first = shell(f"proxyhash data generate {tmp_path / 'data'} --items 3 --seed 1 >&- 2>&-")
+    assert first.returncode in (0, 1)
+    lines = (tmp_path / "data" / "items.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["000000", "000001", "000002"]
+
+
+def test_arguments_that_are_not_unicode_are_named() -> None:
+    for arguments in (b"search caf\xe9.index --text x", b"train data --out \xff"):
+        done = subprocess.run(
+            [bytes(PROXYHASH), *arguments.split()], capture_output=True, check=False
+        )
+        assert done.returncode == 2
+        assert "is not UTF-8; rename the file" in done.stderr.decode()
+        assert b"report" not in done.stderr
+
+
+def test_variables_that_libraries_refuse_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(b"")
+    done = act("import numba", "--debug")
+    assert done.returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", ACT.format(body="import numba"), "act"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_NUM_THREADS": "0"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("proxyhash: NUMBA_NUM_THREADS is '0'; set it to a number")
+
+
+READER = """
+import proxyhash as ph
+from proxyhash.data.readers import READERS
+
+print("plug-in", *sorted(set(READERS)), file=__import__("sys").stderr)
+"""
+
+
+def test_a_plug_in_file_may_be_named_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(READER)
+    for command in (
+        f"proxyhash --plugin {path} data check nowhere",
+        f"proxyhash data check nowhere --plugin {path}",
+        f"proxyhash data check --plugin={path} nowhere --debug",
+    ):
+        done = shell(command)
+        assert done.returncode == 3
+        assert done.stderr.startswith("plug-in csv")
+    assert "no such Python file" in shell(f"proxyhash doctor --plugin {tmp_path}/no.py").stderr
+    assert "nowhere" in shell("proxyhash data check -- nowhere").stderr
 
 
 def test_a_reader_that_goes_away_is_no_noise() -> None:

@@ -48,9 +48,11 @@ def test_ends_with_table_page_and_next_steps(proxyhash_command, calls, tmp_path:
     assert "3 nearest of" in result.out
     for words in ("mAP@all", "literature", "strict", "image → text", "text → image", "42 s"):
         assert words in last
+    again = f"proxyhash demo --out '{tmp_path / 'my demo'}' --items 300 --seed 7 --serve"
+    assert f"    {again} " in last
     assert str(tmp_path / "my demo" / "results.html") in last
     commands = [line.split() for line in last.splitlines() if line.startswith("    proxyhash ")]
-    assert [command[1] for command in commands] == ["search", "evaluate", "train"]
+    assert [command[1] for command in commands] == ["search", "demo", "evaluate", "train"]
     assert f"'{tmp_path / 'my demo' / 'run'}'" in last  # quoted for the shell
 
 

@@ -44,6 +44,9 @@ def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_pat
         "items": 4,
         "images": 2,
         "texts": 2,
+        "kept": 0,
+        "unreadable": 0,
+        "skipped": 0,
         "bits": 16,
         "model": CodeFile.load(small_run / "codes.npz").model,
         "seconds": 0,
@@ -71,8 +74,31 @@ def test_a_image_that_cannot_be_read(proxyhash_command, small_run, scenes, tmp_p
     skipped = ["encode", small_run, manifest, "--out", out, "--on-bad-item", "skip", "--json"]
     result = proxyhash_command(*skipped)
     assert result.code == 0
-    assert result.json["images"] == 0
+    assert (result.json["images"], result.json["unreadable"], result.json["skipped"]) == (0, 1, 0)
     assert "gone.jpg" in result.err
+    assert CodeFile.load(out).missed("image").tolist() == [True, False]  # not the same as none
+
+
+def test_codes_are_kept_while_images_are_away(
+    proxyhash_command, small_run, scenes, tmp_path: Path
+) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(scenes.sources("image")[0].read_bytes())
+    items = [{"id": "a", "image": "a.png", "text": "x"}, {"id": "b", "image": "b.png"}]
+    manifest = tmp_path / "items.jsonl"
+    manifest.write_text("".join(json.dumps(item) + "\n" for item in items))
+    out = tmp_path / "codes.npz"
+    encode = ["encode", small_run, manifest, "--out", out, "--on-bad-item", "skip"]
+    result = proxyhash_command(*encode)
+    assert (result.code, "1 item of" in result.err) == (3, True)  # of "b", nothing is there
+    before = CodeFile.load(out)
+    image.unlink()
+    result = proxyhash_command(*encode)
+    assert "2 could not be read; 1 kept from" in result.err
+    after = CodeFile.load(out)
+    assert after.has("image").tolist() == [True, False]
+    assert after.missed("image").tolist() == [False, True]
+    assert (after.of("image") == before.of("image")).all()
 
 
 def test_wrong_usage(proxyhash_command, small_run: Path, scenes, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.files import read_json
 from proxyhash.index.store import Store
 
@@ -44,7 +45,11 @@ def test_build_stores_every_item_and_search_finds_it(
 ) -> None:
     out = tmp_path / "x.index"
     result = proxyhash_command("index", "build", small_run, scenes.root, "--out", out)
-    assert (result.code, result.out.startswith(f"{out}: 200 added (")) == (0, True), result.err
+    assert (result.code, result.out.startswith(f"{out}: 200 added, 200 thumbnails (")) == (
+        0,
+        True,
+    ), result.err
+    assert Catalog(out).thumbnails
     assert f'next: proxyhash search {out} --text "..."' in result.err
     with Store.open(out) as store:
         assert len(store) == 200
@@ -60,6 +65,7 @@ def test_the_gallery_s_index_answers_as_the_run_does(
 ) -> None:
     out = tmp_path / "gallery.index"
     build = ["index", "build", small_run, scenes.root, "--out", out, "--gallery-only", "--json"]
+    build.append("--no-thumbnails")
     result = proxyhash_command(*build)
     assert result.code == 0, result.err
     assert result.json | {"seconds": 0} == {
@@ -69,6 +75,10 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         "unchanged": 0,
         "without_code": 0,
         "thumbnails": 0,
+        "kept": 0,
+        "incomplete": 0,
+        "skipped": 0,
+        "thumbnail_bytes": 0,
         "seconds": 0,
     }
     for query in (
@@ -302,6 +312,8 @@ def test_a_image_that_cannot_be_read(proxyhash_command, index: Path, tmp_path: P
     [
         (["index", "info", "{tmp}/nowhere"], 3, "nowhere"),
         (["index", "verify", "{tmp}"], 2, "is not an index folder; `index verify`"),
+        (["search", "{tmp}/no.index", "--text", "x"], 3, "does not exist; give an index folder"),
+        (["serve", "{tmp}/no.index"], 3, "no.index does not exist; `proxyhash index build`"),
         (["index", "compact", "http://localhost:1"], 2, "is not an index folder"),
         (["index", "add", "{tmp}", "{scenes}"], 3, "index folder: it has no header.json"),
         (["index", "add", "{index}", "{tmp}/nowhere"], 3, "does not exist"),
@@ -385,3 +397,60 @@ def test_features_that_belong_to_a_manifest_are_taken_whole(
     assert proxyhash_command(*build).json["added"] == 200
     for query in (["--id", "000003"], ["--text", "a red car"]):
         assert hits(proxyhash_command("search", out, *query, "--json"))
+
+
+def test_verify_finds_a_damaged_encoder(proxyhash_command, index: Path) -> None:
+    files = sorted((index / "model").glob("*_encoder/*"))
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        result = proxyhash_command("index", "verify", index, "--json")
+        assert result.code == 3, file
+        assert file.parent.name in "".join(result.json["problems"])
+        file.write_bytes(content)
+    assert proxyhash_command("index", "verify", index).code == 0
+
+
+def test_a_snapshot_that_fails_leaves_its_place_free(
+    proxyhash_command, index: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("proxyhash.catalog.catalog._copy_files", fail)
+        assert proxyhash_command("index", "snapshot", index, tmp_path / "copy").code == 1
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [index.name]
+    assert proxyhash_command("index", "snapshot", index, tmp_path / "copy").code == 0
+    assert proxyhash_command("index", "verify", tmp_path / "copy").code == 0
+
+
+def test_a_snapshot_beside_a_writer_loses_nothing(index: Path, tmp_path: Path) -> None:
+    import threading
+
+    import numpy as np
+
+    from proxyhash.catalog.manage import snapshot_index
+
+    stop = threading.Event()
+
+    def write() -> None:
+        with Store.open(index, write=True) as store:
+            code, row = store.get("000001").codes, 0
+            while not stop.is_set():
+                ids = [f"new{row + each}" for each in range(100)]
+                store.upsert(ids, {name: np.stack([one] * 100) for name, one in code.items()})
+                row += 100
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        reports = [snapshot_index(str(index), tmp_path / f"copy-{turn}") for turn in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    assert [(report.lost, report.problem) for report in reports] == [(0, "")] * 3
+    assert [report.items for report in reports] == sorted(report.items for report in reports)
+    assert reports[-1].items > 200

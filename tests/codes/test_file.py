@@ -194,3 +194,28 @@ def test_a_header_cannot_claim_more_than_there_is(codes: CodeFile, tmp_path: Pat
             archive.writestr(f"{name}.npy", stream.getvalue())
     with pytest.raises(DataError, match="field 'image_codes' claims shape"):
         CodeFile.load(path)
+
+
+def test_unreadable_is_not_absent(codes: CodeFile, tmp_path: Path) -> None:
+    missed = {"image": np.array([False, False, False, True])}
+    marked = replace(codes, unreadable=missed)
+    marked.save(tmp_path / "x.npz")
+    loaded = CodeFile.load(tmp_path / "x.npz")
+    assert loaded.missed("image").tolist() == [False, False, False, True]
+    assert not loaded.missed("text").any()
+    full = replace(codes, ids=codes.ids[::-1], present={"image": np.ones(4, bool)} | {
+        "text": np.ones(4, bool)})  # fmt: skip
+    filled = marked.filled_from(full)
+    assert (filled.has("image").all(), filled.missed("image").any()) == (True, False)
+    assert (filled.of("image")[3] == full.of("image")[0]).all()
+    assert (filled.of("image")[:3] == codes.of("image")[:3]).all()
+    assert marked.missed("image").any()  # left as it was
+    with pytest.raises(DataError, match="different models"):
+        marked.filled_from(replace(full, model="other"))
+    for wrong, message in (
+        ({"image": np.ones(4, bool)}, "row 0: the item has a code as well"),
+        ({"image": np.ones(3, bool)}, "must be bool of shape"),
+        ({"sound": np.zeros(4, bool)}, "'unreadable_sound' is there"),
+    ):
+        with pytest.raises(DataError, match=message):
+            replace(codes, unreadable=wrong)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import DataError, UsageError
+from proxyhash.index import FieldKind
 from proxyhash.index.base import CAPABILITIES
 from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
 
@@ -268,6 +269,7 @@ def test_what_an_index_supports_works_and_the_rest_is_refused(
             "changes": lambda: index.changes,
             "count_distances": lambda: index.count_distances(codes_of(0)),
             "count_values": lambda: index.count_values("labels"),
+            "fields": index.fields,
             "verify": index.verify,
             "compact": index.compact,
             "snapshot": lambda: index.snapshot(tmp_path / "copy"),
@@ -296,6 +298,24 @@ def test_what_an_index_supports_works_and_the_rest_is_refused(
             while (values := index.count_values("labels")) is None:
                 pass
             assert {("x", 2), (1, 1)} <= set(values)
+        if index.supports("fields"):
+            assert index.fields() == {"labels": FieldKind(frozenset({"list"}), 2)}
+            odd = {'a"b\\': None, "é": 1, "x y": 1.5, "s": "", "t": True, "o": {}, "labels": 1}
+            index.add(["c"], codes_of(9), payloads=[odd])
+            fields = index.fields()
+            assert fields.complete
+            types = {name: set(kind.types) for name, kind in fields.items()}
+            assert types == {
+                'a"b\\': {"null"},
+                "é": {"number"},
+                "x y": {"number"},
+                "s": {"string"},
+                "t": {"boolean"},
+                "o": {"object"},
+                "labels": {"list", "number"},
+            }
+            index.delete(["c"])
+            assert index.fields() == {"labels": FieldKind(frozenset({"list"}), 2)}
         for name in ("compact", "verify", "snapshot"):
             if index.supports(name):
                 assert calls[name]() in (None, [])

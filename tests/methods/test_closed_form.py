@@ -9,11 +9,12 @@ from sklearn.cross_decomposition import CCA
 
 from proxyhash.errors import UsageError
 from proxyhash.methods.cca_itq import canonical_directions, itq_rotation, quantization_error
+from proxyhash.methods.itq import principal_directions
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.config import read_config
 from tests.methods.toy import BITS, begun, make_toy, networks
 
-CLOSED = ["cca-itq", "random-projection"]
+CLOSED = ["cca-itq", "itq", "random-projection"]
 
 
 def views(items: int = 200, *, seed: int = 0):
@@ -176,3 +177,51 @@ def test_hidden_layers_are_refused(name, layers):
         read_config({"data": "x", "out": "y", "method": name, **layers})
     config = read_config({"data": "x", "out": "y", "method": name})
     assert (config.hidden, config.epochs) == ((), 1)
+
+
+def test_principal_directions_are_those_of_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    view, _ = views(50)
+    found = principal_directions(view, count=4).numpy()
+    theirs = PCA(n_components=4, svd_solver="full").fit(view.numpy()).components_.T
+    assert np.abs((found * theirs).sum(axis=0)) == pytest.approx(np.ones(4))
+    assert found[np.abs(found).argmax(axis=0), range(4)].min() > 0
+    assert principal_directions(view[:3], count=9).shape == (7, 2)
+    assert principal_directions(view, count=9).shape == (7, 7)
+
+
+def test_itq_finds_items_that_are_alike_within_a_modality():
+    from proxyhash.evaluation import mean_average_precision
+    from tests.methods.test_contract import codes_of
+    from tests.methods.toy import train_toy
+
+    toy = make_toy(items=80)
+    labels = toy.labels.bool().numpy()
+
+    def within(name: str) -> list[float]:
+        return [
+            mean_average_precision(codes, codes, labels, labels, bits=BITS).value
+            for codes in codes_of(train_toy(name, toy), toy)
+        ]
+
+    for learned, random in zip(within("itq"), within("random-projection"), strict=True):
+        assert learned > random + 0.01
+
+
+def test_cca_itq_of_one_modality_names_the_method_for_it():
+    from dataclasses import replace
+
+    rows = make_toy().rows()
+    alone = replace(
+        rows, features={"image": rows.features["image"]}, present={"image": rows.present["image"]}
+    )
+    net = {"image": networks("cca-itq")["image"]}
+    with pytest.raises(UsageError, match=r"learns from pairs, and the run has one.*--method itq"):
+        begun_on(net, alone)
+
+
+def begun_on(nets, rows):
+    from tests.methods.toy import objective_of
+
+    objective_of("cca-itq", make_toy()).begin_run(nets, rows)

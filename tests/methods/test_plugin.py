@@ -69,14 +69,16 @@ def test_it_trains_from_the_command_line_and_its_model_opens_elsewhere(
     assert network.description["rank"] == 4
     out = tmp_path / "codes.npz"
     encode = "import sys; from proxyhash.cli import main; sys.argv[0] = 'proxyhash'; main()"
-    subprocess.run(
-        [sys.executable, "-c", encode, "encode", str(run), str(scenes.root), "--out", str(out)],
-        env={**os.environ, "PYTHONPATH": str(PLUGIN)},
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    assert out.read_bytes() == (run / "codes.npz").read_bytes()
+    named = ["--plugin", str(PLUGIN / "proxyhash_low_rank.py")]
+    for path, plugin in ((str(PLUGIN), []), ("", named)):
+        subprocess.run(
+            [sys.executable, "-c", encode, "encode", run, scenes.root, "--out", out, *plugin],
+            env={**os.environ, "PYTHONPATH": path},
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+        assert out.read_bytes() == (run / "codes.npz").read_bytes()
 
 
 def test_an_option_its_networks_lack_is_refused(tmp_path) -> None:

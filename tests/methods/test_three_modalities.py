@@ -1,4 +1,4 @@
-"""Every method learns from three modalities as it does from two, or says that it cannot."""
+"""Every method learns from three modalities, and from one, as from two, or says it cannot."""
 
 from __future__ import annotations
 
@@ -74,6 +74,34 @@ def test_three_networks_learn(tmp_path, name, settings):
             )
         ]
         assert all(moved), modality
+
+
+@pytest.mark.parametrize(("name", "settings"), variants(), ids=str)
+def test_one_network_learns(tmp_path, name, settings):
+    if "data_proxies" in get_method(name).settings_type.model_fields:
+        settings = settings | {"first_stage_epochs": 1}
+    hidden = {} if get_method(name).closed_form or name == "low-rank" else {"hidden": [16]}
+    config = read_config(
+        {
+            "method": name, "data": "d", "out": str(tmp_path), "epochs": 2, "bits": 16,
+            "batch_size": 16, "encoders": {"text": "none"}, "settings": settings, **hidden,
+        }
+    )  # fmt: skip
+    rows = [
+        replace(
+            rows,
+            features={"image": rows.features["image"]},
+            present={"image": rows.present["image"]},
+        )
+        for rows in (make_rows(60), make_rows(20))
+    ]
+    if get_method(name).needs_pairs:
+        with pytest.raises(UsageError, match=r"one modality \(image\); use --method itq"):
+            run(config, *rows)
+        return
+    state = run(config, *rows)
+    assert '"image_to_image"' in (tmp_path / "history.jsonl").read_text()
+    assert state.best.score > 0.3
 
 
 def test_every_registered_method_is_tried():

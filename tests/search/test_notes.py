@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from proxyhash.encoders import BagOfWords
 from proxyhash.errors import UsageError, closest
+from proxyhash.index import MemoryIndex, parse_filter_text
 from proxyhash.search import Note
-from proxyhash.search.notes import read_words
+from proxyhash.search.notes import FilterReader, read_words
 
 if TYPE_CHECKING:
     from proxyhash.search import RunSearcher
@@ -74,3 +76,61 @@ def test_a_text_of_many_unknown_words_is_read_quickly() -> None:
 )
 def test_closest(word: str, expected: tuple[str, ...]) -> None:
     assert closest(word, ["dog", "snow", "cat", "beach"]) == expected
+
+
+@pytest.fixture(scope="module")
+def shop() -> FilterReader:
+    payloads: list[dict[str, object]] = [
+        {"price": 9.5, "year": "2019", "labels": ["dog", "snow"], "new": True},
+        {"price": 3, "labels": ["dog"], "mixed": 1, "sizes": [38, 40]},
+        {"price": None, "labels": [], "mixed": "one", "nothing": None},
+    ]
+    index = MemoryIndex(bits=8)
+    index.add(["a", "b", "c"], np.zeros((3, 1), np.uint8), payloads=payloads)
+    return FilterReader(index)
+
+
+@pytest.mark.parametrize(
+    ("condition", "kind", "message"),
+    [
+        ("prise < 9.5", "unknown_field", "no item has a field 'prise' - did you mean price?"),
+        ("not zebra = 1", "unknown_field", "no item has a field 'zebra'"),
+        ("price < '9.5'", "other_type",
+         "'price' is a number everywhere, but '9.5' is a text; leave the quotes out"),
+        ("price = '3'", "other_type",
+         "'price' is a number everywhere, but '3' is a text; leave the quotes out"),
+        ("price >= 1 and not year > 2000", "other_type",
+         "'year' is a text everywhere, but 2000 is a number; put it in quotes"),
+        ("year contains '2019'", "other_type",
+         "'year' is a text everywhere, but `contains` asks lists"),
+        ("labels = dog", "other_type",
+         "'labels' is a list everywhere, but 'dog' is a text; use `contains`"),
+        ("new = 1", "other_type",
+         "'new' is true or false everywhere, but 1 is a number"),
+        ("nothing = 1", "other_type",
+         "'nothing' is empty everywhere, but 1 is a number"),
+        ("labels contains dgo", "unknown_label",
+         "no item has 'dgo' in 'labels' - did you mean dog?"),
+        ("price > 1 or sizes contains '38'", "unknown_label", "no item has '38' in 'sizes'"),
+    ],
+)  # fmt: skip
+def test_a_filter_that_no_item_can_meet_is_said(
+    shop: FilterReader, condition: str, kind: str, message: str
+) -> None:
+    (note,) = shop.read(parse_filter_text(condition))
+    assert (note.kind, note.message) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["price < 1e9", "year >= '2018'", "labels contains dog", "mixed = 1 or mixed = one",
+     "price = null", "sizes contains 38", "new = true", "not price >= 9"],
+)  # fmt: skip
+def test_a_filter_that_some_item_could_meet_has_no_note(shop: FilterReader, condition: str) -> None:
+    for _ in range(2):
+        assert shop.read(parse_filter_text(condition)) == ()
+
+
+def test_many_wrong_conditions_are_not_all_listed(shop: FilterReader) -> None:
+    condition = " or ".join(f"zz{number} = 1" for number in range(30))
+    assert len(shop.read(parse_filter_text(condition))) == 8

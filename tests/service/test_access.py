@@ -155,3 +155,80 @@ def test_browsers_are_told_to_trust_little(client: TestClient) -> None:
     answer = client.options("/v1/search", headers=origin)
     assert answer.status_code == 401
     assert "access-control-allow-origin" not in answer.headers
+
+
+ELSEWHERE = "https://evil.example"
+TEXT = {"Content-Type": "text/plain"}
+ASKED = [
+    ("POST", "/v1/search", {"json": {"code": "00ff"}}),
+    ("POST", "/v1/search", {"content": '{"code": "00ff"}', "headers": TEXT}),
+    ("POST", "/v1/search/batch", {"json": {"queries": [{"code": "00ff"}]}}),
+    ("POST", "/v1/search/image", {"files": {"image": b"x"}}),
+    ("POST", "/v1/encode/image", {"files": {"image": b"x"}}),
+    ("POST", "/v1/encode", {"data": {"texts": "a duck"}}),
+    ("GET", "/v1/info", {}),
+    ("GET", "/v1/items/000001", {}),
+    ("GET", "/v1/thumbnails/000001", {}),
+    ("GET", "/metrics", {}),
+    ("HEAD", "/v1/info", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:3000"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Origin": ELSEWHERE},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "http://evil.example/localhost"},
+        {"Origin": "http://[::1"},
+    ],
+)
+def test_pages_from_elsewhere_cannot_let_a_browser_ask_where_no_key_is_needed(
+    client: TestClient, said: dict[str, str]
+) -> None:
+    for method, path, request in ASKED:
+        headers = {**request.get("headers", {}), **said}  # type: ignore[dict-item]
+        answer = client.request(method, path, **(request | {"headers": headers}))  # type: ignore[arg-type]
+        assert answer.status_code == 403
+        if method != "HEAD":
+            assert answer.json()["error"]["code"] == "cross_origin"
+    for path in ("/", "/web/app.js", "/healthz", "/openapi.json"):  # a link to the page works
+        assert client.get(path, headers=said).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://search.example"},  # behind a proxy
+        {"Origin": "http://localhost"},
+    ],
+)
+def test_its_own_page_and_programs_ask_as_before(client: TestClient, said: dict[str, str]) -> None:
+    assert client.get("/v1/info", headers=said).status_code == 200
+    answer = client.post("/v1/search", json={"code": "00ff"}, headers=said)
+    assert answer.status_code == 200
+
+
+def test_a_page_from_elsewhere_needs_a_key_like_everyone(
+    serve: Callable[..., TestClient], keys: Keys
+) -> None:
+    said = {"Sec-Fetch-Site": "cross-site", "Origin": ELSEWHERE}
+    client = serve(keys=keys.path, open_reads=True, write=True)
+    item = {"items": [{"id": "x", "codes": {"text": "00ff"}}]}
+    for request in ({"json": item}, {"content": str(item)}, {"data": {"items": "x"}}):
+        assert client.post("/v1/items", **request, headers=said).status_code == 401  # type: ignore[arg-type]
+    assert client.get("/v1/info", headers=said).status_code == 403
+    assert client.get("/v1/info", headers=said | bearer(keys.read)).status_code == 200
+    behind_proxy = serve(allowed_hosts=("search.example",))
+    for origin, status in (("https://search.example", 200), ("https://other.example", 403)):
+        assert behind_proxy.get("/v1/info", headers={"Origin": origin}).status_code == status

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from proxyhash.errors import DataError
 from proxyhash.service.batching import MicroBatcher
 from proxyhash.service.errors import ApiError
+from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,3 +250,39 @@ def test_closing_finishes_what_came_a_moment_ago() -> None:
         assert await asyncio.gather(*tasks) == [0, 2, 4]
 
     asyncio.run(main())
+
+
+def test_work_that_nobody_waits_for_any_more_is_told_to_stop() -> None:
+    begun, ended = threading.Event(), threading.Event()
+    loops = 0
+
+    def work(numbers: Sequence[int]) -> list[int]:
+        nonlocal loops
+        begun.set()
+        try:
+            end = time.monotonic() + (10 if len(numbers) == 2 else 0)
+            while time.monotonic() < end:
+                loops += 1
+                check_stop()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+        return list(numbers)
+
+    async def main() -> float:
+        batcher = MicroBatcher(work, name="numbers", most=4)
+        tasks = [asyncio.create_task(batcher.submit(number)) for number in (1, 2)]
+        await asyncio.to_thread(begun.wait, 10)
+        tasks[0].cancel()
+        await asyncio.sleep(0.05)
+        assert not ended.is_set()  # one still waits
+        start = time.monotonic()
+        tasks[1].cancel()
+        await asyncio.to_thread(ended.wait, 10)
+        seconds = time.monotonic() - start
+        assert await batcher.submit(3) == 3
+        await batcher.close()
+        return seconds
+
+    assert asyncio.run(main()) < 3
+    assert loops > 1

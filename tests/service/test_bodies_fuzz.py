@@ -52,7 +52,7 @@ def refused(client: TestClient, body: bytes) -> str:
     answer = client.post("/v1/search", content=body, headers=JSON)
     assert answer.status_code in (400, 422), (body, answer.text)
     error: dict[str, str] = answer.json()["error"]
-    assert set(error) == {"code", "message", "request_id"}
+    assert set(error) == {"code", "message", "request_id", "retry"}
     return error["code"]
 
 

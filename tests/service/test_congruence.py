@@ -105,6 +105,9 @@ class Asker:
                 f"not labels contains '{self.one(self.labels)}'",
                 "text >= b and text < h",
                 "text = nobody",
+                "prise < 3",
+                "text > 9",
+                "labels contains dgo or labels contains duck",
             ]
         )
         radius = self.one([None, None, None, 0, 3, 6, 16, 99, -1])

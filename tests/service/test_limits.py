@@ -8,23 +8,29 @@ import struct
 import threading
 import time
 import zlib
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
 
+from proxyhash.errors import UsageError
 from proxyhash.service.bodies import json_depth
+from proxyhash.service.settings import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from starlette.testclient import TestClient
 
+    from proxyhash.service.service import Service
     from proxyhash.service.snapshot import Snapshot
     from tests.service.conftest import Built
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data"}
+ROOT = Path(__file__).parents[2]
 FORM_A = {"Content-Type": "multipart/form-data; boundary=a"}
 
 
@@ -66,7 +72,7 @@ def test_depth_is_that_of_the_decoded_value(value: Any) -> None:
 def test_what_is_no_usable_json_is_refused(client: TestClient, body: bytes, status: int) -> None:
     answer = client.post("/v1/search", content=body, headers=JSON)
     assert answer.status_code == status
-    assert set(answer.json()["error"]) == {"code", "message", "request_id"}
+    assert set(answer.json()["error"]) == {"code", "message", "request_id", "retry"}
 
 
 def test_json_must_say_that_it_is_json(client: TestClient) -> None:
@@ -127,7 +133,7 @@ def animation() -> bytes:
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 TRAPS = {
     "bomb": png(60_000, 60_000),
-    "just too large": png(8001, 5000),
+    "just too large": png(8001, 8000),
     "no size": png(0, 0),
     "cut off": jpeg()[:400],
     "SVG": SVG,
@@ -189,6 +195,96 @@ def test_a_form_of_another_shape_is_refused(
     assert client.post("/v1/search/image", **request_).status_code in (status, 400)
 
 
+MANY_KEYS = {f"k{n}": 1 for n in range(99_999)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "status"),
+    [
+        ("/v1/search/batch", {"queries": [{}] * 140_000}, 422),
+        ("/v1/search/batch", {"queries": [1] * 250}, 422),
+        ("/v1/search", {"vector": ["a"] * 65_000}, 422),
+        ("/v1/search", MANY_KEYS, 422),
+        ("/v1/search", {"text": "a", "filter": MANY_KEYS}, 422),
+        ("/v1/search", [[]] * 400_000, 413),
+        ("/v1/encode", {"texts": [1] * 200_000}, 422),
+    ],
+)
+def test_a_body_with_very_many_faults_is_refused_by_the_first(
+    client: TestClient, path: str, value: Any, status: int
+) -> None:
+    body = json.dumps(value)
+    start = time.perf_counter()
+    answer = client.post(path, content=body, headers=JSON)
+    assert answer.status_code == status
+    assert len(answer.content) < 3000
+    assert time.perf_counter() - start < 4  # each fault said would take a minute of the event loop
+
+
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
+    body = zlib.compress(b'{"code": "00ff"}')
+    for coding in ("deflate", "gzip", "br", "identity, gzip", "x" * 100):
+        headers = JSON | {"Content-Encoding": coding}
+        answer = client.post("/v1/search", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media")
+    plain = JSON | {"Content-Encoding": "Identity"}
+    answer = client.post("/v1/search", content='{"code": "00ff"}', headers=plain)
+    assert answer.status_code == 200
+
+
+def test_all_bodies_together_have_a_limit(
+    serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(limits={"body_bytes": 5000})
+    go, begun = threading.Event(), threading.Event()
+    service: Service = client.app.state.service  # type: ignore[attr-defined]
+    search = service.snapshot.index.search
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        go.wait(10)
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(service.snapshot.index, "search", slow)
+    body = json.dumps({"code": "00ff"}) + " " * 3000
+    statuses: list[int] = []
+    thread = threading.Thread(
+        target=lambda: statuses.append(
+            client.post("/v1/search", content=body, headers=JSON).status_code
+        )
+    )
+    thread.start()
+    assert begun.wait(10)
+    answer = client.post("/v1/search", content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["retry"]) == (503, True)
+    go.set()
+    thread.join()
+    assert client.post("/v1/search", content=body, headers=JSON).status_code == 200
+    assert (statuses, service.bodies.bytes) == ([200], 0)
+
+
+def test_limits_are_read_as_they_are_written() -> None:
+    limits = Limits.read(["k=7", "seconds=2.5", "head_bytes=5000"], seconds=9.0, upload_bytes=5)
+    assert (limits.k, limits.seconds, limits.head_bytes, limits.upload_bytes) == (7, 2.5, 5000, 5)
+    for given, message in (
+        ("k", "write NAME=VALUE"),
+        ("hits=7", "limit is 'hits'; it must be one of"),
+        ("k=2.5", "it is a whole number"),
+        ("k=-1", "more than 0"),
+        ("seconds=inf", "more than 0"),
+        ("seconds=nan", "more than 0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Limits.read([given])
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = text.partition("| `--limit` |")[2].partition("\n\n")[0].partition("\n")[2]
+    for each in fields(Limits):
+        rows = [line for line in table.splitlines() if f"`{each.name}`" in line]
+        (default,) = (row.split("|")[2] for row in rows)
+        shown = f"{each.default:g}" if isinstance(each.default, float) else str(each.default)
+        assert shown in default.replace(",", "").split()
+
+
 def test_texts_and_batches_have_limits(serve: Callable[..., TestClient], built: Built) -> None:
     client = serve(limits={"batch": 3, "text": 20})
     from proxyhash.hashing import HashModel
@@ -200,6 +296,9 @@ def test_texts_and_batches_have_limits(serve: Callable[..., TestClient], built: 
     assert client.post("/v1/encode", json={"texts": ["duck"] * 4}).status_code == 422
     assert client.post("/v1/encode", json={"texts": ["duck " * 5]}).status_code == 422
     assert client.post("/v1/encode", json={"texts": []}).status_code == 422
+    unknown = client.post("/v1/encode", json={"texts": ["a duck", "ducc"]})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unknown_words")
+    assert unknown.json()["error"]["notes"][0]["suggestions"][0] == "duck"
 
 
 def test_work_that_takes_too_long_is_answered_504(

@@ -296,7 +296,7 @@ def until_counted(client: TestClient, expected: list[Any]) -> None:
 def test_labels_are_counted_in_parts_while_it_serves(
     built: Built, serve: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxyhash.index.store.columns.BATCH", 7)
+    monkeypatch.setattr("proxyhash.index.store.columns.STEP", 7)
     counts = Counter(label for item in built.collection.items for label in item.labels)
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     until_counted(serve(), [{"name": name, "count": count} for name, count in ordered])

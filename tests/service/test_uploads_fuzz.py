@@ -68,7 +68,7 @@ def send(client: TestClient, path: str, body: bytes, kind: str) -> int:
     answer = client.post(path, content=body, headers={"Content-Type": kind.encode("latin-1")})
     assert answer.status_code in (200, 400, 413, 415, 422), answer.text
     if answer.status_code != 200:
-        assert set(answer.json()["error"]) == {"code", "message", "request_id"}
+        assert set(answer.json()["error"]) == {"code", "message", "request_id", "retry"}
     return answer.status_code
 
 

@@ -140,7 +140,8 @@ def test_labels_come_in_many_forms(labels, classes, expected):
     [
         ({"images": np.zeros((3, 2))}, UsageError, "images has 3, texts has 60, labels has 60"),
         ({"ids": ["a"]}, UsageError, "ids has 1 items"),
-        ({"labels": None}, UsageError, "labels are missing"),
+        ({"labels": None, "classes": ["a"]}, UsageError, "classes names the columns of labels"),
+        ({"images": None, "texts": None}, UsageError, "no images and no texts"),
         ({"labels": np.full((60, 2), 3)}, DataError, "other values than 0 and 1"),
         ({"labels": [-1] * 60}, DataError, "label -1 of item 0"),
         ({"labels": [1.5] * 60}, DataError, "label 1.5 of item 0"),
@@ -151,7 +152,6 @@ def test_labels_come_in_many_forms(labels, classes, expected):
         ({"texts": ["red", 3] * 30}, DataError, "text 1 has the type int; a string or None"),
         ({"image_encoder": "patches"}, UsageError, "an encoder of images was given, but"),
         ({"encoders": {"image": "patches"}}, UsageError, "an encoder of images was given, but"),
-        ({"texts": None}, UsageError, "image"),
         ({"sources": {"sound": ["a"] * 60}}, UsageError, "modality is 'sound'"),
         ({"data": "photos"}, UsageError, "data and images, texts, labels were given"),
         ({"resume": True}, UsageError, "resume needs the run folder"),

@@ -222,7 +222,7 @@ def test_values_of_one_modality_replace_the_default_of_that_modality_alone(monke
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"encoders": {"text": "none"}}, "encoders name image to learn from; cross-modal training"),
+        ({"encoders": {"text": "none", "image": "none"}}, "encoders name no modality to learn"),
         ({"encoders": {"imag": "x"}}, "modality in encoders is 'imag'; it must be one of image"),
         ({"learning_rates": {"text": -1}}, "setting learning_rates is -1: input should be greater"),
         ({"encoders": "bow", "text_encoder": "bow"}, "setting encoders is 'bow': input should be"),

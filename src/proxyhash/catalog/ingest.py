@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from proxyhash.catalog.batch import Batch, IndexReport, presence_of
+from proxyhash.catalog.item_keys import key_of_source
 from proxyhash.catalog.thumbnails import jpeg_thumbnail
 from proxyhash.data import Collection
 from proxyhash.encoders.batches import worker_threads
-from proxyhash.errors import DataError, InterruptedRunError
+from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError
 from proxyhash.payload import copy_json
 from proxyhash.progress import Track, silent
 
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from proxyhash.catalog.item_keys import ItemKeys
     from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import CodeFile, Codes
     from proxyhash.data import Item
@@ -38,42 +45,21 @@ __all__ = [
     "put_codes",
 ]
 
+logger = logging.getLogger(__name__)
+
 BATCH = 512
 """Items that are encoded and stored together; Ctrl-C loses at most as many."""
 
 THUMBNAIL_EDGE = 256
 """Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
 
+_FIRST = 32  # items of the first batch; the following ones grow while they take a moment only
+_SECONDS = 2.0
+
+_NAMED = 5  # refused items listed in the warning; the rest are counted
+
 _ALWAYS = ("text", "image")
 """Keys that every payload has, null where an item lacks them."""
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """Counts of the items of a manifest by what was done with them.
-
-    Attributes:
-        added: stored under new ids.
-        replaced: stored in place of other codes or another payload.
-        unchanged: already stored with the same codes and payload.
-        without_code: without anything that the model encodes; not stored.
-        thumbnails: made and stored.
-    """
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-    without_code: int = 0
-    thumbnails: int = 0
-
-    def __add__(self, other: IndexReport) -> IndexReport:
-        ours, theirs = asdict(self), asdict(other)
-        return IndexReport(**{name: ours[name] + theirs[name] for name in ours})
-
-    @property
-    def stored(self) -> int:
-        """Number of the items that the index contains."""
-        return self.added + self.replaced + self.unchanged
 
 
 def ingest_collection(
@@ -82,6 +68,8 @@ def ingest_collection(
     collection: Collection,
     *,
     thumbnails: ThumbnailStore | None = None,
+    new_thumbnails: bool = True,
+    keys: ItemKeys | None = None,
     cache: FeatureCache | None = None,
     on_bad_item: str = "fail",
     track: Track = silent,
@@ -92,14 +80,19 @@ def ingest_collection(
     A payload has `text`, `image` (the path as the manifest has it) and `labels`, and every other
     key of the manifest. Takes the memory of one batch beside the index and the manifest.
 
+    What cannot be read is not what is not there: of an item whose image is named but unreadable,
+    the stored code and thumbnail of the image stay, and everything that was read is updated.
+
     Args:
         index: open for writing, of this model.
         model: makes the codes.
         collection: the items.
         thumbnails: where small images go, or None for none.
+        new_thumbnails: whether any are made; without, those of changed items are removed.
+        keys: where it is recorded what the items were made from, or None for nowhere.
         cache: of features.
-        on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item counts as
-            having none.
+        on_bad_item: "fail" at an item that cannot be read or stored, or "skip": go on without
+            what cannot be read, and count and name the items.
         track: progress callback.
         batch: items that are stored together.
 
@@ -108,11 +101,22 @@ def ingest_collection(
         ImageError: an image cannot be read.
         DataError: a payload is not JSON; earlier batches are stored.
     """
-    report = IndexReport()
-    work = _Work(index, model, thumbnails, cache, on_bad_item)
-    try:
-        for items in _batches(collection.items, batch, track):
+    report = IndexReport(skipped=collection.skipped)
+    work = _Work(index, model, thumbnails, new_thumbnails, keys, cache, on_bad_item)
+
+    def stored() -> Iterator[Item]:
+        nonlocal report
+        size, start = (_FIRST if batch == BATCH else batch), 0
+        while items := collection.items[start : start + size]:
+            began = time.monotonic()
             report += work.store(Collection.of(collection.path, items))
+            yield from items  # an item counts as done once it is stored
+            start += size
+            if batch == BATCH and time.monotonic() - began < _SECONDS:  # else progress is jerky
+                size = min(2 * size, BATCH)
+
+    try:
+        deque(track(stored(), "indexing items", len(collection)), maxlen=0)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"stopped by Ctrl-C; {report.stored:,} of {len(collection):,} items are stored: "
@@ -121,78 +125,118 @@ def ingest_collection(
     return report
 
 
-def _batches(items: Sequence[Item], size: int, track: Track) -> Iterator[list[Item]]:
-    """Cut items into batches; an item counts as done when the next one is asked for."""
-    waiting: list[Item] = []
-    for place, item in enumerate(track(items, "indexing items", len(items)), start=1):
-        waiting.append(item)
-        if len(waiting) == size or place == len(items):
-            yield waiting
-            waiting = []
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Work:
+    """Encodes and stores one batch after the other."""
+
     index: Index
     model: HashModel
     thumbnails: ThumbnailStore | None
+    new_thumbnails: bool
+    keys: ItemKeys | None
     cache: FeatureCache | None
     on_bad_item: str
 
     def store(self, collection: Collection) -> IndexReport:
-        codes = self.model.encode_collection(
-            collection, cache=self.cache, on_bad_item=self.on_bad_item
+        sources = self._source_keys(collection)
+        batch = Batch(
+            collection,
+            codes=self.model.encode_collection(
+                collection, cache=self.cache, on_bad_item=self.on_bad_item
+            ),
+            before=self.index.get_many(collection.ids),
         )
-        payloads = [item_payload(item, collection) for item in collection.items]
-        coded = np.asarray(_presence(codes).any(axis=1))
-        there = np.array([id_ in self.index for id_ in codes.ids], np.bool_)
-        same = np.zeros(len(codes), np.bool_)
-        for row in np.flatnonzero(coded & there).tolist():
-            same[row] = self._is_stored(codes, row, payloads[row])
-        made = self._make_thumbnails(collection, coded, same)
-        put_codes(
-            self.index.upsert, codes, np.flatnonzero(coded & ~same), payload_of=payloads.__getitem__
-        )
-        return IndexReport(
-            added=int((coded & ~there).sum()),
-            replaced=int((coded & there & ~same).sum()),
-            unchanged=int(same.sum()),
-            without_code=int((~coded).sum()),
-            thumbnails=made,
+        self._read_payloads(batch)
+        made: dict[str, bytes] = {}
+        try:
+            made = self._make_thumbnails(batch)
+        except ProxyhashError as error:  # items are stored without them
+            self.thumbnails = None
+            logger.warning("no more thumbnails are stored: %s", error)
+        self._put(batch, np.flatnonzero(batch.coded & ~batch.same))
+        if self.keys is not None:
+            self.keys.put(batch.keys(sources))
+        if batch.refused:
+            logger.warning(
+                "%d items cannot be stored; of those that are in the index already, everything "
+                "stays as it is:\n%s",
+                len(batch.refused),
+                "\n".join(list(batch.refused.values())[:_NAMED])
+                + ("\n..." if len(batch.refused) > _NAMED else ""),
+            )
+        return batch.report(skip=self.on_bad_item == "skip") + IndexReport(
+            thumbnails=len(made), thumbnail_bytes=sum(map(len, made.values()))
         )
 
-    def _is_stored(self, codes: CodeFile, row: int, payload: object) -> bool:
-        item = self.index.get(codes.ids[row])
-        own = {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
-        return (
-            own.keys() == item.codes.keys()
-            and all((item.codes[name] == code).all() for name, code in own.items())
-            and item.payload == payload
-        )
+    def _source_keys(self, collection: Collection) -> dict[str, bytes]:
+        """Return what the items are made from, as it is before they are encoded."""
+        found: dict[str, bytes] = {}
+        for row, item in enumerate(collection.items if self.keys is not None else ()):
+            with suppress(DataError):  # said when the payloads are read
+                key = key_of_source(item_payload(item, collection), collection, row)
+                if key is not None:
+                    found[item.id] = key
+        return found
 
-    def _make_thumbnails(
-        self, collection: Collection, coded: npt.NDArray[np.bool_], same: npt.NDArray[np.bool_]
-    ) -> int:
-        """Store thumbnails before their items, so that these are complete; return how many."""
+    def _read_payloads(self, batch: Batch) -> None:
+        for row, item in enumerate(batch.collection.items):
+            try:
+                batch.payloads[row] = item_payload(item, batch.collection)
+            except DataError as error:
+                if self.on_bad_item == "fail":
+                    raise
+                batch.refused[row] = str(error)
+        batch.compare()
+
+    def _put(self, batch: Batch, rows: npt.NDArray[np.int64]) -> None:
+        """Store rows; where the index refuses one of them, the others are stored all the same."""
+        if not len(rows):
+            return
+        try:
+            put_codes(self.index.upsert, batch.codes, rows, payload_of=batch.payloads.__getitem__)
+        except DataError as error:
+            if self.on_bad_item == "fail":
+                raise
+            if len(rows) == 1:
+                batch.refused[int(rows[0])] = f"{batch.place(int(rows[0]))}: {error}"
+                return
+            for half in np.array_split(rows, 2):
+                self._put(batch, half)
+            if all(int(row) in batch.refused for row in rows):  # no row's fault: a damaged index
+                raise
+
+    def _make_thumbnails(self, batch: Batch) -> dict[str, bytes]:
+        """Store thumbnails before their items, so that these are complete, and return them.
+
+        The thumbnail of an image that cannot be read stays.
+        """
         if self.thumbnails is None:
-            return 0
-        ids, images = collection.ids, collection.sources("image")
-        present = self.thumbnails.present(ids)
-        rows = [row for row in np.flatnonzero(coded) if not same[row] or ids[row] not in present]
+            return {}
+        ids, images = batch.collection.ids, batch.collection.sources("image")
+        present = self.thumbnails.present(ids, sound=True)
+        rows = [
+            row
+            for row in np.flatnonzero(batch.coded)
+            if not batch.same[row] or ids[row] not in present
+        ]
+        if not self.new_thumbnails:
+            readable = [row for row in rows if not batch.filled[row] and not batch.same[row]]
+            self.thumbnails.delete([ids[row] for row in readable if ids[row] in present])
+            return {}
         with ThreadPoolExecutor(worker_threads()) as pool:
-            thumbnails = pool.map(_thumbnail, [images[row] for row in rows])
-        found = dict(zip((ids[row] for row in rows), thumbnails, strict=True))
-        made = {id_: jpeg for id_, jpeg in found.items() if jpeg is not None}
+            thumbnails = list(pool.map(_thumbnail, [images[row] for row in rows]))
+        made = {ids[row]: jpeg for row, jpeg in zip(rows, thumbnails, strict=True) if jpeg}
+        gone = [ids[row] for row in rows if images[row] is None and ids[row] in present]
         self.thumbnails.put(made)
-        self.thumbnails.delete([id_ for id_ in found if id_ not in made and id_ in present])
-        return len(made)
+        self.thumbnails.delete(gone)
+        return made
 
 
 def item_payload(item: Item, collection: Collection) -> dict[str, object]:
     """Return what hits have of an item: further keys, sources as in the manifest, and labels.
 
     Raises:
-        DataError: a further key has a value that JSON cannot hold; names file, row and item.
+        DataError: a further key has a value that cannot be stored; names file, row, item and key.
     """
     value: dict[str, Any] = {
         **item.payload,
@@ -204,9 +248,20 @@ def item_payload(item: Item, collection: Collection) -> dict[str, object]:
     try:
         copied = copy_json(value, place=place)
     except DataError as error:
-        raise DataError(f"{error}; change it in the manifest, or leave its key out") from error
+        field = next((key for key in value if not _can_be_stored({key: value[key]})), "")
+        raise DataError(
+            f"{error} (field {field!a}); change it in the manifest, or leave its key out"
+        ) from error
     assert isinstance(copied, dict)
     return copied
+
+
+def _can_be_stored(value: object) -> bool:
+    try:
+        copy_json(value)
+    except DataError:
+        return False
+    return True
 
 
 def _thumbnail(path: Path | str | None) -> bytes | None:
@@ -242,7 +297,7 @@ def put_codes(
         rows: which of them.
         payload_of: the payload of a row.
     """
-    presence = _presence(codes)[rows]
+    presence = presence_of(codes)[rows]
     for has in np.unique(presence, axis=0)[::-1]:  # items with every modality first
         those = rows[(presence == has).all(axis=1)]
         names = [name for name, there in zip(codes.modalities, has, strict=True) if there]
@@ -252,9 +307,3 @@ def put_codes(
                 {name: codes.of(name)[those] for name in names},
                 payloads=[payload_of(row) for row in those.tolist()],
             )
-
-
-def _presence(codes: CodeFile) -> npt.NDArray[np.bool_]:
-    """Return which items have which of the modalities, bool (n, modalities)."""
-    each = [codes.has(name) for name in codes.modalities]
-    return np.stack(each, axis=1) if each else np.zeros((len(codes), 0), np.bool_)

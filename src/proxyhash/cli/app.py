@@ -1,12 +1,15 @@
 """The `proxyhash` command: one file per verb, and exit codes that scripts can rely on."""
 
+import errno
 import inspect
+import io
 import logging
 import os
 import sys
 import traceback
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +17,8 @@ from typer.core import TyperGroup
 
 from proxyhash import __version__
 from proxyhash.cli import console
-from proxyhash.errors import InterruptedRunError, ProxyhashError
+from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
+from proxyhash.registry import PLUGIN_FILES, load_plugin_files
 
 __all__ = ["DEBUG_VARIABLE", "VERBS", "app", "debugging", "main", "quieten"]
 
@@ -38,8 +42,25 @@ VERBS = (
 """Files of this room that add a verb: each has `register(app)` and imports the rooms lazily."""
 
 
+_ANYWHERE = {"--debug": False, "--plugin": True}
+"""Options of the root that may also stand behind a verb, and whether each takes a value."""
+
+
 class _Root(TyperGroup):
-    """Turns Ctrl-C into an error of this package's tree, before typer makes a bare exit of it."""
+    """Takes some options anywhere, and turns Ctrl-C into an error of this package's tree."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first, rest = [], list(args)
+        place = 0
+        while place < len(rest) and rest[place] != "--":
+            name = rest[place].partition("=")[0]
+            if name in _ANYWHERE:
+                width = 2 if _ANYWHERE[name] and "=" not in rest[place] else 1
+                first += rest[place : place + width]
+                del rest[place : place + width]
+            else:
+                place += 1
+        return super().parse_args(ctx, first + rest)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -83,8 +104,20 @@ def _root(
             help="Print tracebacks, warnings and debug messages on stderr.",
         ),
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Python file with methods, encoders, readers or other members of your own, run "
+            "first. Can be given several times.",
+            metavar="FILE.py",
+        ),
+    ] = None,
 ) -> None:
     os.environ[DEBUG_VARIABLE] = "1" if debug else "0"
+    if plugin:
+        named = [os.environ.get(PLUGIN_FILES, ""), *(str(path.absolute()) for path in plugin)]
+        os.environ[PLUGIN_FILES] = os.pathsep.join(filter(None, named))
+        load_plugin_files()
     quieten()
     # Idle threads of OpenMP spin by default, and on a machine that is busy with other work every
     # small step then waits for them: measured, ten to forty times slower than with sleeping ones.
@@ -112,10 +145,12 @@ def main() -> None:
     typer itself exits with 0 after a verb or `--help`, with 2 on wrong usage, and quietly with 1
     when the reader of the output has gone away.
     """
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is not a failure
             stream.reconfigure(errors="backslashreplace")
     try:
+        _check_arguments(sys.argv[1:])
         app()
     except ProxyhashError as error:
         sys.exit(_fail(error, str(error), code=error.exit_code))
@@ -124,6 +159,8 @@ def main() -> None:
     except MemoryError as error:
         sys.exit(_fail(error, "out of memory: use smaller data or a smaller batch", code=1))
     except Exception as error:
+        if problem := _wrong_variable():
+            sys.exit(_fail(error, problem, code=2))
         what = f"unexpected {type(error).__name__}: {error}"
         hint = "" if debugging() else "\nPlease report it with the output of --debug."
         sys.exit(_fail(error, what + hint, code=1))
@@ -134,6 +171,57 @@ def _fail(error: BaseException, text: str, *, code: int) -> int:
     if debugging():
         sys.stderr.write("".join(traceback.format_exception(error)))
     return code
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Stands for a standard output that was closed before this process began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, f"standard output is closed, so {len(text)} letters are lost")
+
+
+def _open_standard_streams() -> None:
+    """Make up for standard streams that are closed: `proxyhash ... >&-`.
+
+    Their numbers are taken, so that no file that is opened later gets them and is written over by
+    whatever prints. What would be printed on a closed standard output is an error, when it is.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 -- never closed
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse arguments that are not Unicode: JSON, databases and pages could not hold them.
+
+    Raises:
+        UsageError: names the argument.
+    """
+    for argument in arguments:
+        try:
+            argument.encode("utf-8")
+        except UnicodeEncodeError:
+            shown = os.fsencode(argument).decode("utf-8", errors="replace")
+            raise UsageError(
+                f"the argument {shown!r} is not UTF-8; rename the file, or write it in UTF-8"
+            ) from None
+
+
+def _wrong_variable() -> str:
+    """Return what is wrong with a variable that libraries read for their threads, or ""."""
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        value = os.environ.get(name, "1")
+        if not value.isascii() or not value.isdigit() or int(value) < 1:
+            return f"{name} is {value!r}; set it to a number of threads, 1 or more, or unset it"
+    return ""
 
 
 def debugging() -> bool:

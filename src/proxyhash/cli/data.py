@@ -147,19 +147,26 @@ def split(
     path: PathArgument,
     out: Annotated[Path, typer.Option(help="Split file to write.", show_default=False)],
     query: Annotated[
-        int | None, typer.Option(help="Number of queries.", min=0, show_default="1000")
+        int | None,
+        typer.Option(
+            help="Number of queries. Default: a tenth of the items, at most 1,000.", min=0
+        ),
     ] = None,
     train: Annotated[
         int | None,
         typer.Option(
-            help="Number of training items. Default: all except the queries.",
+            help="Number of training items. Default: four fifths of the rest, at most 50,000.",
             min=1,
         ),
     ] = None,
     validation: Annotated[
-        int,
-        typer.Option(help="Number of training items for validation.", min=0),
-    ] = 500,
+        int | None,
+        typer.Option(
+            help="Number of training items for validation. Default: a twentieth of them, at most "
+            "500.",
+            min=0,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
     from_manifest: Annotated[
         bool,
@@ -178,7 +185,8 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Draw query, training and validation items and write their ids to a file."""
-    from proxyhash.data import draw_split, manifest_split, read_collection
+    from proxyhash.data import draw_split, read_collection, split_sizes
+    from proxyhash.data.draw import MIN_LABELED, follow_manifest, validation_size
     from proxyhash.data.protocols import get_protocol
 
     if protocol and (from_manifest or (query, train) != (None, None)):
@@ -189,12 +197,28 @@ def split(
     named = get_protocol(protocol) if protocol else None
     collection = read_collection(path, format=format)
     if named:
-        parts = named.draw(collection, validation=validation, seed=seed)
+        held_out = validation_size(named.train) if validation is None else validation
+        parts = named.draw(collection, validation=held_out, seed=seed)
     elif from_manifest:
-        parts = manifest_split(collection, validation=validation, seed=seed)
+        parts = follow_manifest(collection, validation=validation, seed=seed)
     else:
-        query = 1000 if query is None else query
-        parts = draw_split(collection, query=query, train=train, validation=validation, seed=seed)
+        labeled = int(collection.labels.any(axis=1).sum())
+        unlabeled = labeled < MIN_LABELED
+        sizes = split_sizes(
+            collection, query=query, train=train, validation=validation, unlabeled=unlabeled
+        )
+        parts = draw_split(
+            collection,
+            query=sizes.query,
+            train=sizes.train,
+            validation=sizes.validation,
+            seed=seed,
+            unlabeled=unlabeled,
+        )
+        if unlabeled:
+            console.note(
+                f"{labeled} items have labels, so queries and training items were drawn from all"
+            )
     parts.save(out, collection)
     if as_json:
         console.emit_json({"out": str(out), "fingerprint": parts.fingerprint(collection)})

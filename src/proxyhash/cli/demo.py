@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_OUT, _ITEMS = Path("proxyhash-demo"), 3000
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -30,8 +32,10 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[
         Path, typer.Option(help="Folder to work in; created if missing.", metavar="FOLDER")
-    ] = Path("proxyhash-demo"),
-    items: Annotated[int, typer.Option(help="Number of images to generate, at least 200.")] = 3000,
+    ] = _OUT,
+    items: Annotated[
+        int, typer.Option(help="Number of images to generate, at least 200.")
+    ] = _ITEMS,
     seed: Annotated[
         int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
     ] = 0,
@@ -53,7 +57,13 @@ def demo(
     if as_json:
         console.emit_json(_to_dict(result))
     else:
-        _show(result)
+        given = {"--out": (out, _OUT), "--items": (items, _ITEMS), "--seed": (seed, 0)}
+        changed = [
+            f" {name} {shlex.quote(str(value))}"
+            for name, (value, usual) in given.items()
+            if value != usual
+        ]
+        _show(result, again="proxyhash demo" + "".join(changed))
     if serve:
         _serve(result)
 
@@ -67,7 +77,7 @@ def _serve(result: "DemoResult") -> None:
     run_service(Settings(index=str(index)), port=0, open_page=True)
 
 
-def _show(result: "DemoResult") -> None:
+def _show(result: "DemoResult", *, again: str) -> None:
     from proxyhash.evaluation.report import direction_words, figure
 
     for answer in result.answers:
@@ -93,6 +103,7 @@ def _show(result: "DemoResult") -> None:
         f"    {result.folder.page.resolve()}\n\n"
         "Try next:\n\n"
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
+        f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
         "    proxyhash train YOUR_FOLDER --out runs/first    # images of your own, items.jsonl\n"
     )

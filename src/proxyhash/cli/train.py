@@ -15,6 +15,7 @@ from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
+    from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.history import EpochRecord
     from proxyhash.training.run import RunResult
@@ -106,6 +107,7 @@ def train(
     results identical to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
+    from proxyhash.training.config import TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments
 
@@ -122,10 +124,17 @@ def train(
     if "networks" in given:
         given["networks"] = _by_modality(given["networks"])
     values = gather_values(given, file=config_file, preset=preset)
-    config = _resumed(values) if resume else _new(values)
+    if preset:
+        values.setdefault("method", TrainConfig.model_fields["method"].default)
+    config, collection = _resumed(values) if resume else _new(values)
     show = _Progress()
     result = run_training(
-        config, resume=resume, overwrite=overwrite, report=show.report, track=show.track
+        config,
+        resume=resume,
+        overwrite=overwrite,
+        report=show.report,
+        track=show.track,
+        collection=collection,
     )
     if as_json:
         console.emit_json(result.metrics)
@@ -147,7 +156,9 @@ def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _new(values: dict[str, Any]) -> "TrainConfig":
+def _new(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
+    """Return the configuration of a new run, and its collection; say what was chosen."""
+    from proxyhash.training.choose import choose
     from proxyhash.training.config import read_config
 
     for key, what in (("data", "the collection to train on"), ("out", "--out, the run folder,")):
@@ -155,10 +166,15 @@ def _new(values: dict[str, Any]) -> "TrainConfig":
             raise UsageError(
                 f"{what} is missing; for example: proxyhash train photos/ --out runs/first"
             )
-    return read_config(values)
+    chosen = choose(values)
+    for note in chosen.notes:
+        console.note(note)
+    for warning in chosen.warnings:
+        console.note(f"warning: {warning}")
+    return read_config(chosen.values), chosen.collection
 
 
-def _resumed(values: dict[str, Any]) -> "TrainConfig":
+def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
     from proxyhash.files import read_json
     from proxyhash.training.sources import resume_config
 
@@ -169,7 +185,7 @@ def _resumed(values: dict[str, Any]) -> "TrainConfig":
         return _new(values)
     if not stored.exists():
         raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
-    return resume_config(read_json(stored), values)
+    return resume_config(read_json(stored), values), None
 
 
 class _Progress:
@@ -210,11 +226,17 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
         right=("literature", "strict"),
     )
     folder = shlex.quote(str(_short(result.folder)))
+    data = _short(Path(config.data))
+    source = data if data.is_dir() else data.parent
+    index = shlex.quote(f"{source.name or 'photos'}.index")
+    modality = "text" if "text" in config.modalities else config.modalities[0]
+    words = '"words of your own"' if modality == "text" else f"FILE_OF_YOUR_{modality.upper()}"
     console.note(
         f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card. "
         "Next:\n"
+        f"  proxyhash index build {folder} {shlex.quote(str(data))} --out {index}\n"
         f"  proxyhash evaluate {folder} --plots\n"
-        f'  proxyhash search {folder} --text "words of your own" -k 12 --html hits.html\n'
+        f"  proxyhash search {folder} --{modality} {words} -k 12 --html hits.html\n"
         f"  proxyhash encode {folder} OTHER_MANIFEST --out codes.npz"
     )
 

@@ -48,7 +48,13 @@ DataArgument: TypeAlias = Annotated[
 
 Out: TypeAlias = Annotated[Path | None, option(RUN, "Run folder to write.")]
 Method: TypeAlias = Annotated[
-    str | None, option(RUN, "Training method; docs/methods.md lists all.", "dchml")
+    str | None,
+    option(
+        RUN,
+        "Training method; docs/methods.md lists all. Without labels it is cca-itq, or itq for one "
+        "modality.",
+        "dchml",
+    ),
 ]
 Bits: TypeAlias = Annotated[int | None, option(RUN, "Code length in bits.", 64)]
 Seed: TypeAlias = Annotated[
@@ -128,7 +134,7 @@ ImageEncoder: TypeAlias = Annotated[
     option(
         NETWORKS,
         "Image encoder: descriptor or patches (no pretrained weights), a transformers folder or "
-        "hub id, or features:PATH.",
+        "hub id, or features:PATH. A known model that this machine has comes before the default.",
         "descriptor",
     ),
 ]

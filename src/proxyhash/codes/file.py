@@ -7,7 +7,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -31,6 +31,9 @@ MAX_FILE_BYTES = 8 * 2**30
 _CODES, _PRESENT = ("u", 2), ("b", 1)
 _FIELDS = {"ids": ("U", 1), "bits": ("iu", 0), "model": ("U", 0)}
 
+_MISSED = "unreadable_"
+"""What the optional fields about unreadable items begin with."""
+
 _MODALITY = re.compile(r"[a-z][a-z0-9_]*")
 
 # What reading a damaged or foreign file can raise: first the archive, then also the arrays in it
@@ -44,12 +47,14 @@ class CodeFile:
     """The codes of n items by modality; row i of every array belongs to `ids[i]`.
 
     The arrays of the file are `ids`, `bits`, `model`, and for each modality `{modality}_codes` and
-    `has_{modality}`.
+    `has_{modality}`; where items could not be read, also `unreadable_{modality}`.
 
     Attributes:
         ids: the items' ids, unique.
         codes: packed codes by modality, uint8 (n, ceil(bits/8)); zero where `present` is False.
         present: bool (n,) by modality: which items have it; the same keys as `codes`.
+        unreadable: bool (n,) by modality: which items name something that could not be read, which
+            is not the same as having none; modalities may be missing.
         bits: the code length.
         model: the fingerprint of the model that made the codes, "" when unknown.
 
@@ -62,6 +67,7 @@ class CodeFile:
     present: Mapping[str, npt.NDArray[np.bool_]]
     bits: int
     model: str = ""
+    unreadable: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
@@ -69,6 +75,8 @@ class CodeFile:
         self._check_ids()
         for modality in dict.fromkeys((*self.codes, *self.present)):
             self._check_modality(modality)
+        for modality in self.unreadable:
+            self._check_unreadable(modality)
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -91,9 +99,36 @@ class CodeFile:
             return self.present[modality]
         return np.zeros(len(self), np.bool_)
 
+    def missed(self, modality: str) -> npt.NDArray[np.bool_]:
+        """Return which items name something of a modality that could not be read, bool (n,)."""
+        if modality in self.unreadable:
+            return self.unreadable[modality]
+        return np.zeros(len(self), np.bool_)
+
     def having(self, modality: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return those of `positions` whose items have a modality, in the same order."""
         return positions[self.has(modality)[positions]]
+
+    def filled_from(self, earlier: CodeFile) -> CodeFile:
+        """Return the codes with those of an earlier file where items could not be read.
+
+        Raises:
+            DataError: the earlier file has codes of another length or model.
+        """
+        if (earlier.bits, earlier.model) != (self.bits, self.model):
+            raise DataError("the files hold codes of different models, which cannot be mixed")
+        places = {id_: row for row, id_ in enumerate(earlier.ids)}
+        codes = {name: array.copy() for name, array in self.codes.items()}
+        present = {name: array.copy() for name, array in self.present.items()}
+        unreadable = {name: array.copy() for name, array in self.unreadable.items()}
+        for name, missed in unreadable.items():
+            has, values = earlier.has(name), earlier.of(name)
+            for row in np.flatnonzero(missed).tolist():
+                place = places.get(self.ids[row])
+                if place is not None and has[place]:
+                    codes[name][row], present[name][row] = values[place], True
+                    missed[row] = False
+        return replace(self, codes=codes, present=present, unreadable=unreadable)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file atomically; equal codes give equal bytes."""
@@ -101,6 +136,7 @@ class CodeFile:
             "ids": np.array(self.ids, dtype=np.str_),
             **{f"{modality}_codes": codes for modality, codes in self.codes.items()},
             **{f"has_{modality}": present for modality, present in self.present.items()},
+            **{f"{_MISSED}{name}": rows for name, rows in self.unreadable.items() if rows.any()},
             "bits": np.array(self.bits, dtype=np.int64),
             "model": np.array(self.model, dtype=np.str_),
         }
@@ -130,6 +166,11 @@ class CodeFile:
                     present=_by_modality(arrays, "has_{}"),
                     bits=int(arrays["bits"]),
                     model=str(arrays["model"]),
+                    unreadable={
+                        name.removeprefix(_MISSED): rows
+                        for name, rows in arrays.items()
+                        if name.startswith(_MISSED)
+                    },
                 )
         except DataError as error:
             raise DataError(f"{path} is not a usable code file: {error}") from error
@@ -169,6 +210,16 @@ class CodeFile:
                 f"which has no {modality}"
             )
 
+    def _check_unreadable(self, modality: str) -> None:
+        rows, name = self.unreadable[modality], f"{_MISSED}{modality}"
+        if modality not in self.codes:
+            raise DataError(f"field {name!r} is there, but not '{modality}_codes'")
+        if rows.dtype != np.bool_ or rows.shape != (len(self.ids),):
+            raise DataError(f"field {name!r} must be bool of shape (n,)")
+        both = np.flatnonzero(rows & self.present[modality])
+        if len(both):
+            raise DataError(f"field {name!r}, row {both[0]}: the item has a code as well")
+
 
 def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any]]:
     """Read the known arrays after checking their headers."""
@@ -185,6 +236,11 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
             **_FIELDS,
             **{f"{modality}_codes": _CODES for modality in modalities},
             **{f"has_{modality}": _PRESENT for modality in modalities},
+            **{
+                f"{_MISSED}{modality}": _PRESENT
+                for modality in modalities
+                if f"{_MISSED}{modality}.npy" in members
+            },
         }
         for name, (kinds, dimensions) in fields.items():
             member = members.get(f"{name}.npy")

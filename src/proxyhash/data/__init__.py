@@ -1,7 +1,7 @@
 """Items, collections and splits: the data, before any model sees it."""
 
 from proxyhash.data.collection import Collection
-from proxyhash.data.draw import draw_split, manifest_split
+from proxyhash.data.draw import draw_split, manifest_split, split_sizes
 from proxyhash.data.images import open_image
 from proxyhash.data.item import Item
 from proxyhash.data.manifest import read_collection, scan_manifest
@@ -25,4 +25,5 @@ __all__ = [
     "register_modality",
     "register_reader",
     "scan_manifest",
+    "split_sizes",
 ]

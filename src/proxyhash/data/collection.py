@@ -33,6 +33,7 @@ class Collection:
         path: the manifest file, or a folder of images.
         items: at least one, their ids distinct.
         classes: every label of every item once, sorted; the columns of `labels`.
+        skipped: how many rows of the manifest were left out because they are not valid items.
         recognized: a sentence about what was found out about the files, for a user to check; ""
             where nothing had to be.
     """
@@ -40,14 +41,17 @@ class Collection:
     path: Path
     items: tuple[Item, ...]
     classes: tuple[str, ...]
+    skipped: int = field(default=0, compare=False)
     recognized: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, path: Path, items: Iterable[Item], *, recognized: str = "") -> Collection:
+    def of(
+        cls, path: Path, items: Iterable[Item], *, skipped: int = 0, recognized: str = ""
+    ) -> Collection:
         """Return the collection of `items`, whose classes are the labels they carry."""
         items = tuple(items)
         classes = tuple(sorted({name for item in items for name in item.labels}))
-        return cls(path, items, classes, recognized)
+        return cls(path, items, classes, skipped, recognized)
 
     def __len__(self) -> int:
         return len(self.items)

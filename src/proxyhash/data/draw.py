@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.data.modalities import MODALITIES
+from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.split import PARTS, Split
 from proxyhash.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
     from proxyhash.data.split import Positions
 
-__all__ = ["draw_split", "manifest_split"]
+__all__ = [
+    "MAX_QUERIES",
+    "MAX_TRAIN",
+    "MAX_VALIDATION",
+    "MIN_LABELED",
+    "SplitSizes",
+    "draw_split",
+    "follow_manifest",
+    "manifest_split",
+    "split_sizes",
+    "validation_size",
+]
+
+MIN_LABELED = 10
+"""Labeled items below which nothing is drawn by labels."""
+MAX_QUERIES = 1000
+MAX_TRAIN = 50_000
+MAX_VALIDATION = 500
 
 _PART_BY_NAME = {
     "query": "query",
@@ -34,8 +54,74 @@ _PART_BY_NAME = {
 }
 
 
+@dataclass(frozen=True)
+class SplitSizes:
+    """Numbers of queries, of training items, and of those of them that are for validation."""
+
+    query: int
+    train: int
+    validation: int
+
+
+def split_sizes(
+    collection: Collection,
+    *,
+    query: int | None = None,
+    train: int | None = None,
+    validation: int | None = None,
+    unlabeled: bool = False,
+) -> SplitSizes:
+    """Return the sizes of a split, by default in proportion to what there is to draw from.
+
+    A tenth of the items are queries (at most 1,000), four fifths of the rest training items (at
+    most 50,000), so that some gallery remains which training has not seen, and a twentieth of those
+    are for validation (at most 500). Items without a label do not count, unless `unlabeled`; then
+    only the queries are in proportion to the labeled items, if there are 10 of those or more.
+    Without any label nothing could be validated, so no items are set aside for it.
+
+    Args:
+        collection: what to split.
+        query: number of queries, if it is not to follow from the collection.
+        train: number of training items, likewise.
+        validation: number of validation items, likewise.
+        unlabeled: whether items without a label are training items, too.
+
+    Raises:
+        UsageError: "photos has 9 items with labels; training needs at least 10".
+    """
+    labeled = int(collection.labels.any(axis=1).sum())
+    if labeled < MIN_LABELED and not unlabeled:
+        raise UsageError(
+            f"{collection.path} has {labeled} items with labels; training needs at least "
+            f"{MIN_LABELED}"
+        )
+    if labeled < MIN_LABELED and len(collection) < MIN_LABELED:
+        raise UsageError(
+            f"{collection.path} has {len(collection)} items; training needs at least {MIN_LABELED}"
+        )
+    queried = labeled if labeled >= MIN_LABELED else len(collection)
+    query = min(max(1, queried // 10), MAX_QUERIES) if query is None else query
+    left = (len(collection) if unlabeled else labeled) - query
+    train = min(max(2, left * 4 // 5), MAX_TRAIN) if train is None else train
+    if validation is None:
+        validation = validation_size(train) if labeled >= MIN_LABELED else 0
+    return SplitSizes(query, train, validation)
+
+
+def validation_size(train: int) -> int:
+    """Return how many of `train` items are for validation by default."""
+    return min(train // 20, MAX_VALIDATION)
+
+
 def draw_split(
-    collection: Collection, *, query: int, train: int | None, validation: int, seed: int
+    collection: Collection,
+    *,
+    query: int,
+    train: int | None,
+    validation: int,
+    seed: int,
+    unlabeled: bool = False,
+    modalities: Iterable[Modality] | None = None,
 ) -> Split:
     """Return a split drawn by `seed`, the same on every machine.
 
@@ -50,6 +136,9 @@ def draw_split(
         train: number of training items, validation included; None takes all that are left.
         validation: how many of those are held out to choose the best epoch.
         seed: not negative.
+        unlabeled: for methods that read no labels: any item may be a training item, and queries
+            have a label only where enough items have one.
+        modalities: the modalities that queries need; by default those of the collection.
 
     Raises:
         UsageError: "500 queries were requested, but only 120 items have ...", and similar.
@@ -57,9 +146,17 @@ def draw_split(
     _check_counts(query=query, train=train, validation=validation, seed=seed)
     order = _order(len(collection), seed)
     labeled: NDArray[np.bool_] = np.asarray(collection.labels.any(axis=1))
-    complete = labeled & _complete(collection)
+    wanted = [each for each in collection.modalities if modalities is None or each in modalities]
+    complete = _complete(collection, wanted)
+    told = [MODALITIES[modality].one for modality in wanted]
+    if not unlabeled or (labeled & complete).sum() >= max(query, 1):
+        complete &= labeled
+        told.insert(0, "a label")
+    if unlabeled:
+        labeled = np.ones(len(collection), dtype=np.bool_)
 
-    queries = _first(order, complete, query, what="queries", who=_complete_name(collection))
+    who = f"items have {' and '.join(told) or 'an id'}"
+    queries = _first(order, complete, query, what="queries", who=who)
     rest = order[~np.isin(order, queries)]
     available = int(labeled[rest].sum())
     training = _first(
@@ -67,7 +164,7 @@ def draw_split(
         labeled,
         available if train is None else train,
         what="training items",
-        who=f"labeled items are left besides {query:,} queries",
+        who=f"{'' if unlabeled else 'labeled '}items are left besides {query:,} queries",
     )
     held_out = _first(
         training[::-1],
@@ -86,17 +183,20 @@ def draw_split(
     )
 
 
-def manifest_split(collection: Collection, *, validation: int, seed: int) -> Split:
+def manifest_split(
+    collection: Collection, *, validation: int, seed: int, unlabeled: bool = False
+) -> Split:
     """Return the split that the items' own `split` values assign.
 
     `query` and `test` are queries, `train` is train, `validation`, `val` and `dev` are validation;
     `gallery`, `database` and items without a value are only in the gallery. Train and validation
-    items without a label cannot be learned from and are only in the gallery.
+    items without a label are only in the gallery, too, unless `unlabeled`.
 
     Args:
         collection: what to split; it must assign queries and training items.
         validation: how many training items to hold out if the manifest assigns no validation items.
         seed: of the draw of validation items.
+        unlabeled: whether items without a label can be learned from.
 
     Raises:
         ManifestError: an item's split is none of these names; says which row.
@@ -111,7 +211,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
                 f"{collection.path}, row {item.row}: split is {item.split!r}; expected is query or "
                 "test, train, validation or val, gallery or database, or none"
             )
-        if part == "query" or item.labels:
+        if part == "query" or item.labels or unlabeled:
             members[part].append(position)
     for part in ("query", "train"):
         if not members[part]:
@@ -124,7 +224,7 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
         order = _order(len(collection), seed)
         held_out = _first(
             order[np.isin(order, train)],
-            _complete(collection),
+            _complete(collection, collection.modalities),
             validation,
             what="validation items",
             who=f"of the {len(train):,} training items are complete",
@@ -138,6 +238,21 @@ def manifest_split(collection: Collection, *, validation: int, seed: int) -> Spl
         seed=seed,
         source="manifest",
     )
+
+
+def follow_manifest(
+    collection: Collection, *, validation: int | None, seed: int, unlabeled: bool = False
+) -> Split:
+    """Return `manifest_split` with a default number of validation items.
+
+    It is that of `split_sizes`, and none where the manifest assigns some.
+    """
+    split = manifest_split(collection, validation=0, seed=seed, unlabeled=unlabeled)
+    if validation is None:
+        validation = validation_size(len(split.train)) if collection.classes else 0
+    if len(split.validation) or not validation:
+        return split
+    return manifest_split(collection, validation=validation, seed=seed, unlabeled=unlabeled)
 
 
 def _order(count: int, seed: int) -> Positions:
@@ -155,17 +270,12 @@ def _first(
     return found[:count]
 
 
-def _complete(collection: Collection) -> NDArray[np.bool_]:
-    """Return which items have every modality of the collection."""
+def _complete(collection: Collection, modalities: Iterable[Modality]) -> NDArray[np.bool_]:
+    """Return which items have every one of the modalities."""
     complete = np.ones(len(collection), dtype=np.bool_)
-    for modality in collection.modalities:
+    for modality in modalities:
         complete &= collection.has(modality)
     return complete
-
-
-def _complete_name(collection: Collection) -> str:
-    has = [MODALITIES[modality].one for modality in collection.modalities]
-    return f"items have {' and '.join(['a label', *has])}"
 
 
 def _check_counts(*, query: int, train: int | None, validation: int, seed: int) -> None:

@@ -93,7 +93,9 @@ def read_collection(
         if on_bad_item == "fail" or not scan.items:
             raise ManifestError(f"{scan.path}: {summary}. `proxyhash data check` lists all of them")
         _log.warning("%s: skipping rows: %s", scan.path, summary)
-    return Collection.of(scan.path, scan.items, recognized=scan.recognized)
+    return Collection.of(
+        scan.path, scan.items, skipped=len(scan.bad_rows), recognized=scan.recognized
+    )
 
 
 def scan_manifest(

@@ -43,10 +43,13 @@ class Features:
     Attributes:
         values: float32, shape (n, d); the rows of absent items are zero.
         present: bool, shape (n,): which items have the modality and could be encoded.
+        unreadable: bool, shape (n,): which items name something that could not be read, so that
+            whoever stores features or codes keeps what it has of them; None for no item.
     """
 
     values: NDArray[np.float32]
     present: NDArray[np.bool_]
+    unreadable: NDArray[np.bool_] | None = None
 
 
 @runtime_checkable

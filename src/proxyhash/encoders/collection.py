@@ -54,8 +54,8 @@ def encode_collection(
         cache: where features are looked up and stored; None encodes everything.
         batch_size: the batch size, at most.
         track: told of every item.
-        on_bad_item: "fail" at the first file that cannot be read, or "skip": count it as absent
-            and log a warning.
+        on_bad_item: "fail" at the first file that cannot be read, or "skip": go on without it,
+            log a warning, and mark the item as `unreadable`.
 
     Raises:
         SourceError: "MANIFEST, row 12, item 'a': PATH: no such file"; of the class that the
@@ -67,6 +67,7 @@ def encode_collection(
     kind = MODALITIES[encoder.modality]
     sources = collection.sources(kind.name)
     present = collection.has(kind.name).copy()
+    unreadable = np.zeros(len(present), np.bool_)
     positions = np.flatnonzero(present)
     if isinstance(encoder, BatchEncoder):
         positions = positions[encoder.order([sources[position] for position in positions])]
@@ -83,20 +84,20 @@ def encode_collection(
                 bad.append(type(row.error)(f"{where}: {row.error}"))
                 if on_bad_item == "fail":
                     raise bad[0] from row.error
-                present[position] = False
+                present[position], unreadable[position] = False, True
                 continue
             values[position] = row.values
             if kept is not None and row.key is not None:
                 kept.add(row.key, values[position])
     if bad:
         logger.warning(
-            "%d of %d %s cannot be read; these items count as having none:\n%s",
+            "%d of %d %s cannot be read; these items are taken without:\n%s",
             len(bad),
             len(positions),
             kind.plural,
             "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
         )
-    return Features(values, present)
+    return Features(values, present, unreadable)
 
 
 def _shelf(encoder: Encoder, cache: FeatureCache | None) -> Any:
@@ -136,6 +137,8 @@ class _Job:
                     waiting.append((row, self._prepare(source)))
             except SourceError as error:
                 row.error = error
+            except OSError as error:  # a folder that may not be entered, a name that is too long
+                row.error = SourceError(f"{source}: cannot be read ({error.strerror or error})")
         if waiting:
             found = self._embed([prepared for _, prepared in waiting])
             for (row, _), values in zip(waiting, found, strict=True):

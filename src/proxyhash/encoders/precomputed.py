@@ -33,7 +33,8 @@ class PrecomputedFeatures(BatchEncoder):
     """Rows of a feature file, for collections whose features exist already.
 
     The rows are in the order of the manifest, or are found by id if the file has `ids`. A row of
-    NaN, or an id that the file does not have, counts as absent.
+    NaN, or an id that the file does not have, counts as absent; where the manifest names something
+    of the modality, as unreadable.
 
     Attributes:
         path: the file as given: absolute, or relative to the working directory or else to the
@@ -143,7 +144,7 @@ class PrecomputedFeatures(BatchEncoder):
         if not present.all():
             count = np.count_nonzero(~present)
             logger.warning("%s has no %s features for %d items", table.path, self.modality, count)
-        return Features(values, present)
+        return Features(values, present, ~present & collection.has(self.modality))
 
 
 def _split(argument: str) -> tuple[Path, str | None]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
 
@@ -42,6 +43,7 @@ CAPABILITIES = (
     "changes",
     "count_distances",
     "count_values",
+    "fields",
     "verify",
     "compact",
     "snapshot",
@@ -211,6 +213,14 @@ class Index(ABC):
         del field
         self._refuse("count_values")
 
+    def fields(self) -> Fields:
+        """Return the fields of all payloads by name, with the types of their values.
+
+        Kept while the index does not change; at most 1,000 names, `complete` says whether that is
+        all.
+        """
+        self._refuse("fields")
+
     @property
     def changes(self) -> object:
         """A value that stays equal as long as nothing in the index changes."""
@@ -240,8 +250,11 @@ class Index(ABC):
         """Rewrite the index without deleted items, which reclaims disk space."""
         self._refuse("compact")
 
-    def snapshot(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index as it is now to another folder, while others read and write it."""
+    def snapshot(self, folder: str | os.PathLike[str]) -> int:
+        """Write the index as it is now to another folder, and return how many items it has.
+
+        Others may read and write it meanwhile.
+        """
         del folder
         self._refuse("snapshot")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from proxyhash.codes import Codes, check_codes
 from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.index.filters import Filter
+from proxyhash.index.filters import Filter, check_fields
 from proxyhash.payload import check_id, check_string, copy_json
 
 if TYPE_CHECKING:
@@ -214,6 +214,8 @@ def check_filter(filter: object) -> None:  # noqa: A002 -- the index's word
             f"filter is a {type(filter).__name__}; make one with proxyhash.parse_filter_text, "
             "from words or from JSON"
         )
+    if filter is not None:
+        check_fields(filter)
 
 
 def _checked_payload(id_: str, payload: object) -> dict[str, object]:

@@ -71,6 +71,7 @@ class CcaItq(ClosedFormObjective):
         source="Gong et al., TPAMI 2013",
         differs="linear networks, no epochs",
     )
+    needs_pairs = True
     settings: CcaItqSettings
 
     def __init__(self, context: Context, settings: CcaItqSettings) -> None:
@@ -82,6 +83,11 @@ class CcaItq(ClosedFormObjective):
         Raises:
             UsageError: there are not two modalities, or fewer than two training items have both.
         """
+        if len(train.modalities) == 1:
+            raise UsageError(
+                f"cca-itq learns from pairs, and the run has one modality ({train.modalities[0]}); "
+                "use --method itq"
+            )
         if len(train.modalities) != 2:
             raise UsageError(
                 f"cca-itq learns from two modalities, and the run has {len(train.modalities)} "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.index import Hit, Index, IndexItem
-    from proxyhash.search.notes import WordsOfText
+    from proxyhash.search.notes import Note, WordsOfText
     from proxyhash.search.query import Query, SearchOptions
     from proxyhash.search.searcher import Searcher
 
@@ -179,7 +179,8 @@ def _find(
         radius=None if radius is None else min(radius, index.bits),
         filter=filter_,
     )
-    shared = _Shared(target, index.bits, index.count(target, filter=filter_))
+    compared, notes = index.count(target, filter=filter_), source.filter_reader.read(filter_)
+    shared = _Shared(target, index.bits, compared, notes)
     if asks_itself:  # an item is never a hit of its own code
         found = [
             [hit for hit in hits if hit.id != search.query.id][: search.options.k]
@@ -203,6 +204,7 @@ class _Shared:
         target: modality searched.
         bits: the code length.
         compared: number of items that the filter passes, None where it is unknown.
+        notes: on the filter.
         codes: of all hits, by id; what was deleted meanwhile has none.
         with_thumbnail: ids of hits with a thumbnail.
     """
@@ -210,6 +212,7 @@ class _Shared:
     target: Modality
     bits: int
     compared: int | None
+    notes: tuple[Note, ...] = ()
     codes: dict[str, Codes] = field(default_factory=dict)
     with_thumbnail: set[str] = field(default_factory=set)
 
@@ -234,5 +237,5 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         bits=shared.bits,
         with_thumbnail=frozenset(shared.with_thumbnail),
         words=None if query.words is None else query.words.known,
-        notes=() if query.words is None else query.words.notes,
+        notes=(() if query.words is None else query.words.notes) + shared.notes,
     )

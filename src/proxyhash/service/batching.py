@@ -11,24 +11,28 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from proxyhash.data import MODALITIES
-from proxyhash.data.images import check_image
 from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
-from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.errors import ProxyhashError, StoppedError, UsageError
+from proxyhash.index.filters import And, Not, Or
 from proxyhash.search.query import NotFoundError, RefusedError
 from proxyhash.search.steps import Search, encode, encode_item, find
 from proxyhash.service.errors import busy, refusing
+from proxyhash.service.uploads import Uploads
+from proxyhash.stopping import Stop, stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
     from proxyhash.data import Modality
     from proxyhash.index import IndexItem
+    from proxyhash.index.filters import Filter
     from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
     from proxyhash.service.monitoring import Metrics
     from proxyhash.service.settings import Limits
@@ -42,6 +46,9 @@ Output = TypeVar("Output")
 
 
 _THREADS = 4
+_LANES = {"searches": _THREADS, "filtered searches": 2, "searches with long filters": 1}
+_SHORT_FILTER = 16
+"""Conditions of a filter that counts as short."""
 
 
 class Queues:
@@ -60,7 +67,7 @@ class Queues:
     def __init__(
         self,
         source: Searcher,
-        encoders: Iterable[Modality],
+        encoders: Collection[Modality],
         *,
         limits: Limits,
         metrics: Metrics,
@@ -68,7 +75,9 @@ class Queues:
         self._source = source
         self._limits = limits
         self._waiting = 0
+        self._uploads = Uploads(limits) if "image" in encoders else None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
         per_core: dict[str, Any] = {"workers": worker_threads(), "prepare": use_one_torch_thread}
         self._encoders: Mapping[Modality, MicroBatcher[Query, EncodedQuery]] = {
             name: MicroBatcher(
@@ -81,16 +90,20 @@ class Queues:
             )
             for name in encoders
         }
-        self._searches: MicroBatcher[Search, Answer] = MicroBatcher(
-            partial(find, source),
-            name="searches",
-            most=limits.search_batch,
-            waiting=limits.waiting,
-            workers=_THREADS,
-            share=False,
-            alike=attrgetter("kind"),
-            observe=metrics.search_batch.observe,
-        )
+        # Filters can be made to cost much, so searches with one never take all workers.
+        self._searches: Mapping[str, MicroBatcher[Search, Answer]] = {
+            name: MicroBatcher(
+                partial(find, source),
+                name=name,
+                most=limits.search_batch,
+                waiting=limits.waiting,
+                workers=workers,
+                share=False,
+                alike=attrgetter("kind"),
+                observe=metrics.search_batch.observe,
+            )
+            for name, workers in _LANES.items()
+        }
 
     async def search(self, query: Query, options: SearchOptions) -> tuple[Answer, float, float]:
         """Return an answer, and how many milliseconds encoding and searching took, with waiting.
@@ -116,12 +129,16 @@ class Queues:
                 return encode(self._source, [query])[0]
             if query.vector is not None:
                 return (await self.run(encode, self._source, [query]))[0]
-            return await self._encoder(query).submit(query)
+            queue = self._encoder(query)
+            if self._uploads is not None and isinstance(query.image, bytes):
+                query = replace(query, image=await self._uploads.decode(query.image))
+            return await queue.submit(query)
 
     async def find(self, query: EncodedQuery, options: SearchOptions) -> Answer:
         """Return the items nearest to a query whose code is known; raises as `search`."""
+        lane = _lane(options.filter)
         with refusing(RefusedError):
-            return await self._searches.submit(Search(query, options, self._limits.k))
+            return await self._searches[lane].submit(Search(query, options, self._limits.k))
 
     async def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
         """Return a stored item.
@@ -133,33 +150,70 @@ class Queues:
             return await self.run(self._source.item, id)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run work on the index in a thread.
+        """Run work on the index in a thread; it is told to stop when its request has gone.
 
         Raises:
             ApiError: 503, too many requests wait already.
         """
-        if self._waiting >= self._limits.waiting:
-            raise busy(
-                "overloaded: too many requests are waiting for the index; try again in a second"
-            )
-        self._waiting += 1
+        stop = Stop()
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+            return await self._run(self._threads, stop, partial(work, *args, **kwargs))
         finally:
-            self._waiting -= 1
+            stop.stop()
+
+    async def run_slowly(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for what can take long: all that runs like this shares one thread."""
+        stop = Stop()
+        try:
+            return await self._run(self._slow, stop, partial(work, *args, **kwargs))
+        finally:
+            stop.stop()
+
+    async def change(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for changes: what has begun is done to its end."""
+        return await self._run(self._threads, Stop(), partial(work, *args, **kwargs))
 
     def waiting(self, modality: Modality) -> int:
         """Return the number of inputs of a modality that wait to be encoded."""
         queue = self._encoders.get(modality)
         return queue.waiting if queue else 0
 
+    def start_decoding(self) -> None:
+        """Start the processes that decode uploaded images, so that no request waits for one."""
+        if self._uploads is not None:
+            self._uploads.start()
+
+    def stop_decoding(self) -> None:
+        """End what uploaded images are being decoded, so that nothing waits for it."""
+        if self._uploads is not None:
+            self._uploads.stop()
+
     async def close(self) -> None:
         """Finish what waits, and end the threads."""
+        if self._uploads is not None:
+            await self._uploads.close()
         for queue in self._encoders.values():
             await queue.close()
-        await self._searches.close()
-        await asyncio.to_thread(self._threads.shutdown, wait=True)
+        for searches in self._searches.values():
+            await searches.close()
+        for threads in (self._threads, self._slow):
+            await asyncio.to_thread(threads.shutdown, wait=True)
+
+    async def _run(self, threads: ThreadPoolExecutor, stop: Stop, work: Callable[[], T]) -> T:
+        if self._waiting >= self._limits.waiting:
+            raise busy(
+                "overloaded: too many requests are waiting for the index; try again in a second"
+            )
+
+        def obey() -> T:
+            with stoppable(stop):
+                return work()
+
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, obey)
+        finally:
+            self._waiting -= 1
 
     def _encoder(self, query: Query) -> MicroBatcher[Query, EncodedQuery]:
         """Return the queue for a query; refuse before any work what is too large for it."""
@@ -170,8 +224,6 @@ class Queues:
             raise UsageError(
                 f"the text has {len(query.text)} characters; {self._limits.text} are the most"
             )
-        if isinstance(query.image, bytes):
-            check_image(query.image, max_pixels=self._limits.pixels)
         return self._encoders[query.modality]
 
 
@@ -228,7 +280,8 @@ class MicroBatcher(Generic[Input, Output]):
     async def submit(self, input_: Input) -> Output:
         """Return the output for an input.
 
-        One whose request is cancelled meanwhile leaves the queue.
+        One whose request is cancelled meanwhile leaves the queue; a batch of which all are is told
+        to stop.
 
         Raises:
             ApiError: 503, the queue is full.
@@ -272,8 +325,10 @@ class MicroBatcher(Generic[Input, Output]):
         """Work until the queue is empty; in a worker, which does not wait for the event loop."""
         while some := self._take():
             self._wake(loop)  # for what this one leaves
-            outputs = self._outputs([input_ for input_, _ in some])
-            loop.call_soon_threadsafe(_deliver, [future for _, future in some], outputs)
+            futures = [future for _, future in some]
+            with stoppable(Stop(unwanted=partial(_all_gone, futures))):
+                outputs = self._outputs([input_ for input_, _ in some])
+            loop.call_soon_threadsafe(_deliver, futures, outputs)
 
     def _take(self) -> list[tuple[Input, asyncio.Future[Output]]]:
         """Return the next batch; without any, the worker is done."""
@@ -299,6 +354,8 @@ class MicroBatcher(Generic[Input, Output]):
     def _outputs(self, inputs: list[Input]) -> Sequence[Output | Exception]:
         try:
             return list(self._work(inputs))
+        except StoppedError as error:
+            return [error] * len(inputs)
         except ProxyhashError as error:
             if len(inputs) == 1:
                 return [error]
@@ -309,6 +366,29 @@ class MicroBatcher(Generic[Input, Output]):
     def _forget_cancelled(self) -> None:
         if any(future.done() for _, future in self._queue):
             self._queue = deque(pair for pair in self._queue if not pair[1].done())
+
+
+def _lane(filter: Filter | None) -> str:  # noqa: A002
+    """Return the name of the queue for searches with a filter."""
+    if filter is None:
+        return "searches"
+    short = _conditions(filter) <= _SHORT_FILTER
+    return "filtered searches" if short else "searches with long filters"
+
+
+def _conditions(filter: Filter) -> int:  # noqa: A002
+    match filter:
+        case And(parts) | Or(parts):
+            return 1 + sum(map(_conditions, parts))
+        case Not(part):
+            return 1 + _conditions(part)
+        case _:
+            return 1
+
+
+def _all_gone(futures: Sequence[asyncio.Future[Output]]) -> bool:
+    """Whether nobody waits any more: clients left, or their time was over."""
+    return all(future.done() for future in futures)
 
 
 def _deliver(

@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from proxyhash.service.errors import ApiError
+from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.schemas import SearchParameters
 
 if TYPE_CHECKING:
@@ -24,11 +24,44 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message, Receive
 
-__all__ = ["BoundedBody", "BoundedRoute", "Upload", "json_depth", "read_upload", "upload_body"]
+__all__ = [
+    "BoundedBody",
+    "BoundedRoute",
+    "Held",
+    "Upload",
+    "json_depth",
+    "read_upload",
+    "upload_body",
+]
 
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"[{", b"]}", ord('"'), ord("\\")
 _OPTIONS_BYTES = 64_000
+_LISTS = ("queries", "texts", "items", "ids")
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
+
+
+class Held:
+    """Bytes that the bodies of all requests under way have together.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """Count more bytes.
+
+        Raises:
+            ApiError: 503, these are too many.
+        """
+        self.bytes += size
+        if self.bytes > self.most:
+            error = busy("overloaded: too many large bodies at once; try again in a second")
+            error.headers = {**(error.headers or {}), "Connection": "close"}
+            raise error
 
 
 class BoundedBody:
@@ -39,14 +72,17 @@ class BoundedBody:
     Args:
         receive: gives the parts.
         most: bytes.
+        held: counts the bytes of all bodies until `stop`.
 
     Attributes:
         complete: whether all of it is here.
         gone: whether the client went away before its answer.
     """
 
-    def __init__(self, receive: Receive, most: int) -> None:
+    def __init__(self, receive: Receive, most: int, *, held: Held) -> None:
         self._receive = receive
+        self._held = held
+        self._counted = 0
         self._most = most
         self._taken = 0
         self._watch: asyncio.Task[None] | None = None
@@ -67,8 +103,11 @@ class BoundedBody:
         if message["type"] == "http.disconnect":
             self.complete = self.gone = True
             return message
-        self._taken += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._taken += size
         self._check(self._taken)
+        self._counted += size
+        self._held.add(size)
         if not message.get("more_body"):
             self.complete = True
             task = asyncio.current_task()
@@ -79,6 +118,8 @@ class BoundedBody:
     def stop(self) -> None:
         """Stop watching: the answer has been sent."""
         self._stopped = True
+        self._held.bytes -= self._counted
+        self._counted = 0
         if self._watch is not None:
             self._watch.cancel()
 
@@ -129,7 +170,16 @@ def json_depth(body: bytes) -> int:
 class _BoundedRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
-        most = self.app.state.service.settings.limits.json_depth
+        limits = self.app.state.service.settings.limits
+        most = limits.json_depth
+        # Each value but the first comes after one of these; strings with commas count as more.
+        values = body.count(b",") + body.count(b"[") + body.count(b"{")
+        if values > limits.json_values:
+            raise ApiError(
+                413,
+                "too_large",
+                f"the body has more than {limits.json_values:,} values; send fewer at once",
+            )
         # Counting brackets in C answers for nearly all bodies; only suspicious ones are walked.
         if body.count(b"[") + body.count(b"{") > most and json_depth(body) > most:
             raise ApiError(
@@ -141,11 +191,13 @@ class _BoundedRequest(Request):
             value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
             # A lone surrogate, written as "\ud800", is not text; nothing after this could store
             # it.
-            json.dumps(value, ensure_ascii=False).encode()
+            if b"\\u" in body:
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ApiError(
                 400, "invalid_json", f"the body is not JSON that can be read: {error!s:.100}"
             ) from error
+        _check_lists(value, most=limits.batch)
         return value
 
 
@@ -160,6 +212,20 @@ class BoundedRoute(APIRoute):
             return await handler(_BoundedRequest(request.scope, request.receive))
 
         return bounded
+
+
+def _check_lists(value: Any, *, most: int) -> None:
+    """Refuse a list with more than one request may hold, before each of its members is checked.
+
+    Raises:
+        ApiError: 422, "300 queries are given; 256 are the most".
+    """
+    for name in _LISTS:
+        members = value.get(name) if isinstance(value, dict) else None
+        if isinstance(members, list) and len(members) > most:
+            raise ApiError(
+                422, "invalid_request", f"{len(members)} {name} are given; {most} are the most"
+            )
 
 
 def _refuse_constant(name: str) -> Any:

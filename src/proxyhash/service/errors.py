@@ -1,4 +1,10 @@
-"""Error responses of the service: one shape for all of them."""
+"""Error responses of the service: one shape for all of them.
+
+`{"error": {"code", "message", "request_id", "retry"}}`, and `notes` where a question was not
+understood. `retry` is whether the same request can succeed later: false where only another request
+can, so that a page offers no "try again" there. It is true for 408, 409, 503, 504 and 507; a 503
+says in `Retry-After` when.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ApiError", "FastJson", "add_handlers", "busy", "error_response", "refusing", "storing"]
 
 _LOG = logging.getLogger("proxyhash.service")
+_MESSAGE = 2000
+_RETRY = frozenset({408, 409, 503, 504, 507})
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "busy"}
 
 
@@ -63,6 +71,8 @@ class ApiError(HTTPException):
         headers: Mapping[str, str] | None = None,
         notes: Sequence[Note] = (),
     ) -> None:
+        if len(message) > _MESSAGE:  # it may quote what was sent
+            message = message[: _MESSAGE - 4] + " ..."
         super().__init__(status, message, dict(headers or {}))
         self.code = code
         self.notes = [note.to_dict() for note in notes]
@@ -131,7 +141,10 @@ def error_response(
     notes: Sequence[Mapping[str, Any]] = (),
 ) -> FastJson:
     """Return an error as every client gets it; `notes` is left out where there are none."""
-    error: dict[str, Any] = {"code": code, "message": message, "request_id": request_id}
+    retry = status in _RETRY
+    error: dict[str, Any] = {
+        "code": code, "message": message, "request_id": request_id, "retry": retry
+    }  # fmt: skip
     if notes:
         error["notes"] = list(notes)
     return FastJson({"error": error}, status_code=status, headers=dict(headers))

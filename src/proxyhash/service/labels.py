@@ -9,7 +9,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import ProxyhashError
+from proxyhash.errors import ProxyhashError, StoppedError
+from proxyhash.stopping import Stop, stoppable
 
 if TYPE_CHECKING:
     from proxyhash.index import Index
@@ -66,6 +67,8 @@ class Labels:
             if now == self._counted:
                 return
             members = self._all() if index.supports("count_values") else self._sample()
+        except StoppedError:
+            return
         except ProxyhashError as error:
             _LOG.warning("the labels were not counted", extra={"error": str(error)})
             return
@@ -75,11 +78,12 @@ class Labels:
         self._counted = now
 
     def _all(self) -> list[tuple[object, int]]:
-        while not self._closing:
-            members = self._index.count_values(_FIELD)
-            if members is not None:
-                return members
-            time.sleep(_REST)
+        with stoppable(Stop(unwanted=lambda: self._closing)):
+            while not self._closing:
+                members = self._index.count_values(_FIELD)
+                if members is not None:
+                    return members
+                time.sleep(_REST)
         return []
 
     def _sample(self) -> list[tuple[object, int]]:

@@ -27,6 +27,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLIENT_GONE = 499
 """The status that logs and metrics show where the client left before its answer; as in nginx."""
 
+_ORIGIN = re.compile(r"https?://(([a-z0-9._-]{1,255}|\[[0-9a-f:.]{1,64}\])(?::[0-9]{1,5})?)")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 _OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.ico")
@@ -86,7 +87,7 @@ class _Exchange:
         self.service = service
         self.scope = scope
         self.headers = Headers(scope=scope)
-        self.body = BoundedBody(receive, self._most_bytes())
+        self.body = BoundedBody(receive, self._most_bytes(), held=service.bodies)
         self._send = send
         self.status = 0
         self.key = ""
@@ -110,6 +111,7 @@ class _Exchange:
         try:
             key = check_access(self.service, self.scope, self.headers)
             self.key = key.name if key else ""
+            check_coding(self.headers)
             self.body.check_announced(self.headers.get("content-length"))
             async with asyncio.timeout(limit):
                 await app(self.scope, self.body.receive, self.send)
@@ -198,7 +200,8 @@ def check_access(service: Service, scope: Scope, headers: Headers) -> Key | None
     """Return the key that a request shows, None where it needs none.
 
     Raises:
-        ApiError: 421, the host is another's name; 401, no valid key; 403, it may not do this.
+        ApiError: 421, the host is another's name; 401, no valid key; 403, it may not do this, or
+            it is a page from elsewhere that asks where no key is needed.
     """
     _check_host(service, headers)
     needed = scope_of(scope["method"], scope["path"])
@@ -206,7 +209,11 @@ def check_access(service: Service, scope: Scope, headers: Headers) -> Key | None
     key = None
     if scheme.lower() == "bearer" and service.keys is not None:
         key = service.keys.find(secret.strip())
-    if needed is None or (needed == "read" and service.settings.reads_are_open):
+    if needed is None:
+        return key
+    if needed == "read" and service.settings.reads_are_open:
+        if key is None:
+            check_origin(service, headers)
         return key
     if key is None:
         raise ApiError(
@@ -234,6 +241,56 @@ def _check_host(service: Service, headers: Headers) -> None:
             "wrong_host",
             "the Host header is not a name of this service; add it with --allow-host, or use the "
             "address that the service printed",
+        )
+
+
+def check_origin(service: Service, headers: Headers) -> None:
+    """Refuse what a page from elsewhere asks, which needs no key: browsers send it without asking.
+
+    Browsers tell by `Sec-Fetch-Site` who asks; those that do not, by `Origin`. Programs send
+    neither.
+
+    Raises:
+        ApiError: 403, another page asks.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        ours = site in ("same-origin", "none")
+    else:
+        ours = all(
+            _is_ours(service, origin, headers.get("host", ""))
+            for origin in headers.getlist("origin")
+        )
+    if not ours:
+        raise ApiError(
+            403,
+            "cross_origin",
+            "a page from elsewhere may not ask this service; open its own page, or ask from a "
+            "program",
+        )
+
+
+def _is_ours(service: Service, origin: str, host: str) -> bool:
+    """Whether an origin is that of this service: the address asked, or a name given for it."""
+    found = _ORIGIN.fullmatch(origin.lower())
+    if found is None:
+        return False
+    address, name = found.groups()
+    return address == host.lower() or name in service.settings.allowed_hosts
+
+
+def check_coding(headers: Headers) -> None:
+    """Refuse a compressed body, whose size says nothing about what it holds.
+
+    Raises:
+        ApiError: 415, it has a Content-Encoding.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ApiError(
+            415,
+            "unsupported_media",
+            "unsupported Content-Encoding; send the body as it is",
+            headers={"Connection": "close"},
         )
 
 

@@ -47,6 +47,9 @@ class Metrics:
             buckets=_SECONDS,
             **make,
         )
+        self.refused = Counter(
+            "connections_refused", "Connections ended or turned away.", ["reason"], **make
+        )
         self.under_way = Gauge("requests_under_way", "Requests not answered yet.", **make)
         self.stages = Histogram(
             "stage_seconds",

@@ -7,12 +7,17 @@ import contextlib
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from proxyhash.errors import UsageError
 from proxyhash.service.app import create_app
+from proxyhash.service.connections import Connection, Door
 from proxyhash.service.errors import ApiError
 from proxyhash.service.service import settle
 
@@ -21,11 +26,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from proxyhash.service.service import Service
+    from proxyhash.service.settings import Limits
 
 __all__ = ["serve"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
+_DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
+_OTHER_FILES = 200
 
 
 def serve(
@@ -44,7 +52,8 @@ def serve(
     Raises:
         UsageError: the port is taken, or the host is not an address of this machine.
     """
-    host = service.settings.host
+    host, limits = service.settings.host, service.settings.limits
+    door = Door(_fitting(limits), service.metrics)
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
@@ -55,21 +64,52 @@ def serve(
         server_header=False,
         proxy_headers=False,
         ws="none",
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(service.settings.limits.seconds) + 1,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=cast("type[asyncio.Protocol]", partial(_connection, door)),
+        timeout_keep_alive=int(limits.idle_seconds + limits.head_seconds) + 1,  # ours is sooner
+        timeout_graceful_shutdown=int(limits.seconds) + 1,
+        h11_max_incomplete_event_size=2 * limits.head_bytes,
     )
+    service.start_decoding()
     settle()
     with listener:
-        _Server(config, service, lambda: started(address)).run(sockets=[listener])
+        _Server(config, service, door, lambda: started(address)).run(sockets=[listener])
+
+
+def _connection(door: Door, **state: Any) -> Connection:
+    """Return the protocol of a new connection; uvicorn chooses what parses."""
+    return Connection(door, partial(AutoHTTPProtocol, **state))
+
+
+def _fitting(limits: Limits) -> Limits:
+    """Return limits with no more connections than this process may have files open."""
+    if sys.platform == "win32":
+        return limits
+    import resource
+
+    wanted = limits.connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if soft < wanted:
+        limits = replace(limits, connections=max(soft - _OTHER_FILES, soft // 2))
+        _LOG.warning(
+            "fewer connections: this process may not open more files",
+            extra={"connections": limits.connections, "files": soft},
+        )
+    return limits
 
 
 class _Server(uvicorn.Server):
     def __init__(
-        self, config: uvicorn.Config, service: Service, started: Callable[[], None]
+        self, config: uvicorn.Config, service: Service, door: Door, started: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._service = service
+        self._door = door
         self._tell = started
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -87,8 +127,14 @@ class _Server(uvicorn.Server):
         _LOG.info("serving", extra={"items": len(self._service.snapshot.index)})
         self._tell()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # once a second
+            self._door.sweep()
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _LOG.info("shutting down")
+        asyncio.get_running_loop().call_later(_DECODING_SECONDS, self._service.stop_decoding)
         await super().shutdown(sockets)
         _LOG.info("stopped")
 

@@ -89,25 +89,16 @@ def read_arrays(
     classes: Sequence[str] | None,
 ) -> ArrayInputs:
     """Return the arrays as a manifest and features."""
-    if labels is None:
-        raise UsageError(
-            "labels are missing; pass a multi-hot array (n, classes), or the classes of each item "
-            "as a list of lists"
-        )
     sources = {modality: _dense(source) for modality, source in sources.items()}
-    for modality, source in sources.items():
-        name = MODALITIES[modality].plural if modality in MODALITIES else modality
-        if isinstance(source, (str, bytes)):
-            raise UsageError(f"{name} is a single string; pass a list with one entry per item")
-        if not hasattr(source, "__len__"):
-            raise UsageError(
-                f"{name} is a {type(source).__name__}; pass a list with one entry per item"
-            )
+    _check_given(sources, labels, classes)
     for modality in sources:
         check_option("modality", modality, MODALITIES)
-    names = _label_names(labels, classes)
     lengths = {MODALITIES[modality].plural: len(source) for modality, source in sources.items()}
-    lengths["labels"] = len(names)
+    if labels is None:
+        names: list[list[str]] = [[] for _ in range(max(lengths.values()))]
+    else:
+        names = _label_names(labels, classes)
+        lengths["labels"] = len(names)
     if ids is not None:
         ids = [str(each) for each in ids]
         lengths["ids"] = len(ids)
@@ -132,6 +123,22 @@ def read_arrays(
                 records[row][modality] = _written(value, modality, row)
     lines = [_line(row, record) for row, record in enumerate(records)]
     return ArrayInputs("\n".join(lines) + "\n", features)
+
+
+def _check_given(sources: Mapping[Modality, Any], labels: Any, classes: Any) -> None:
+    """Refuse what is missing, and sources that are not one entry per item."""
+    if not sources:
+        raise UsageError("there are no images and no texts; pass one of them, or both")
+    if labels is None and classes is not None:
+        raise UsageError("classes names the columns of labels, which are missing; pass both")
+    for modality, source in sources.items():
+        name = MODALITIES[modality].plural if modality in MODALITIES else modality
+        if isinstance(source, (str, bytes)):
+            raise UsageError(f"{name} is a single string; pass a list with one entry per item")
+        if not hasattr(source, "__len__"):
+            raise UsageError(
+                f"{name} is a {type(source).__name__}; pass a list with one entry per item"
+            )
 
 
 def _dense(source: Any) -> Any:

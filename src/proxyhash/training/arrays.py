@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
+from proxyhash.files import read_json
 from proxyhash.hashing import HashModel
 from proxyhash.progress import Track, silent
 from proxyhash.training.array_inputs import ArrayInputs, read_arrays
+from proxyhash.training.choose import choose
 from proxyhash.training.config import current_keys, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.run import train as train_run
+from proxyhash.training.sources import resume_config
 
 if TYPE_CHECKING:
     import os
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from proxyhash.data import Modality
+    from proxyhash.data import Collection, Modality
     from proxyhash.encoders import FeatureCache
+    from proxyhash.training.config import TrainConfig
     from proxyhash.training.history import EpochRecord
     from proxyhash.training.loop import Report
 
@@ -52,7 +56,7 @@ def train(
     ids: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     bits: int = 64,
-    method: str = "dchml",
+    method: str | None = None,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -73,12 +77,14 @@ def train(
         texts: strings (None for an item without a text), or features, float (n, d).
         sources: the same for other registered modalities, by name.
         labels: multi-hot, 0/1 or bool (n, C); or the class of each item, as numbers or names (n,);
-            or a list of the classes of each item, as numbers or names.
+            or a list of the classes of each item, as numbers or names. Without labels, codes are
+            learned from the pairs, or from one modality alone.
         ids: one distinct name per item; the row numbers by default.
         classes: names of the classes that are given as numbers or columns; "class 0" and so on by
             default. `HashModel.classes` has those that an item has, sorted by name.
         bits: code length.
-        method: training objective, such as "dchml-plus"; see docs/methods.md.
+        method: training objective, such as "dchml-plus"; see docs/methods.md. By default "dchml";
+            without labels "cca-itq", or "itq" for a single modality.
         out: run folder to write; by default a temporary one, of which only the model is kept.
         overwrite: replace an earlier run in `out`.
         resume: continue the run in `out`, given the same arrays.
@@ -131,9 +137,10 @@ def train(
             absent = {modality: "none" for modality, source in by_name.items() if source is None}
             options["encoders"] = {**absent, **_encoders(options, inputs), **inputs.encoders}
             data = folder.inputs
-        config = read_config(
-            {"data": str(data), "out": str(out), "bits": bits, "method": method, **options}
-        )
+        values: dict[str, Any] = {"data": str(data), "out": str(out), "bits": bits, **options}
+        values |= {} if method is None else {"method": method}
+        read_config(values)  # whatever is wrong is said before anything is written
+        stack.enter_context(folder.hold())
         if inputs is not None:
             # Nothing in the folder changes before it is known that the run can start.
             if resume and folder.config.exists():
@@ -141,6 +148,7 @@ def train(
             else:
                 folder.check(overwrite=overwrite)
                 inputs.write(folder.inputs)
+        config, collection = _completed(values, stored=folder.config if resume else None)
         train_run(
             config,
             resume=resume,
@@ -148,13 +156,29 @@ def train(
             report=report,
             track=track,
             cache=cache,
+            collection=collection,
             checkpoints=checkpoints,
+            held=True,
         )
         model = HashModel.load(folder.model, device=config.device)
         if not checkpoints:  # the folder is about to be removed
             for modality in model.modalities:
                 model.encoder(modality)
         return model
+
+
+def _completed(
+    values: Mapping[str, Any], *, stored: Path | None
+) -> tuple[TrainConfig, Collection | None]:
+    """Return the configuration, and the collection if it was read; log what was chosen."""
+    if stored is not None and stored.exists():
+        return resume_config(read_json(stored), values), None
+    chosen = choose(values)
+    for note in chosen.notes:
+        _log.info("%s", note)
+    for warning in chosen.warnings:
+        _log.warning("%s", warning)
+    return read_config(chosen.values), chosen.collection
 
 
 def _by_modality(own: Mapping[Modality, Any], others: Mapping[Modality, Any]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def build_state(
             bits=config.bits,
             seed=config.seed,
             modalities=train.modalities,
+            track=track,
         ),
         config.settings,
     ).to(config.device)
@@ -105,7 +106,8 @@ def _make_networks(
         present, width = train.present[modality], features.shape[1]
         if int(present.sum()) < 2:
             raise UsageError(
-                f"{int(present.sum())} training items have a label and {MODALITIES[modality].one}; "
+                f"{int(present.sum())} training items have "
+                f"{'a label and ' if objective.needs_labels else ''}{MODALITIES[modality].one}; "
                 "at least 2 are needed"
             )
         options = _accepted_options(config, modality)

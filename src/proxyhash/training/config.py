@@ -152,11 +152,8 @@ class TrainConfig(NetworkOptions):
         for key in BY_MODALITY:
             for modality in getattr(self, key):
                 _check_modality(modality, key)
-        if len(self.modalities) < 2:
-            raise ValueError(
-                f"encoders name {' and '.join(self.modalities) or 'no modality'} to learn from; "
-                "cross-modal training needs at least two modalities"
-            )
+        if not self.modalities:
+            raise ValueError("encoders name no modality to learn from; name the encoder of one")
         if self.warmup >= self.epochs:
             raise ValueError(
                 f"warmup is {self.warmup:g} epochs of {self.epochs}; it must be shorter than the "

@@ -253,14 +253,15 @@ def batch_size(config: TrainConfig, state: TrainState, items: int) -> int:
 def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
     """Return mAP@all of validation items against training items: per direction, and the "mean".
 
-    Directions go from each modality to every other, such as "image_to_text". The protocol is the
-    default one (expected mAP over ties). Queries of the split are never looked at. Empty when there
-    are no validation items, or none with anything relevant.
+    Directions go from each modality to every other, such as "image_to_text", and from a single one
+    to itself. The protocol is the default one (expected mAP over ties). Queries of the split are
+    never looked at. Empty when there are no validation items, or none with anything relevant.
     """
     scores: dict[str, float] = {}
     queries = {m: _codes(networks, validation, m) for m in train.modalities}
     galleries = {m: _codes(networks, train, m) for m in train.modalities}
-    for modality, other in permutations(train.modalities, 2):
+    pairs = list(permutations(train.modalities, 2)) or [(each, each) for each in train.modalities]
+    for modality, other in pairs:
         (query, query_labels), (gallery, gallery_labels) = queries[modality], galleries[other]
         if not len(query) or not len(gallery):
             continue

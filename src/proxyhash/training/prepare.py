@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from proxyhash.data import (
     Collection,
     Split,
     draw_split,
-    manifest_split,
     read_collection,
+    split_sizes,
 )
+from proxyhash.data.draw import MIN_LABELED, follow_manifest, validation_size
 from proxyhash.data.protocols import get_protocol
 from proxyhash.encoders import Encoder, Features, encode_collection, make_encoder
 from proxyhash.errors import UsageError
-from proxyhash.methods import Rows
+from proxyhash.methods import METHODS, Rows, get_method
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -33,9 +34,17 @@ if TYPE_CHECKING:
     from proxyhash.encoders import FeatureCache
     from proxyhash.training.config import TrainConfig
 
-__all__ = ["PREPARING_KEYS", "Prepared", "choose_split", "encode_modality", "prepare", "take_rows"]
+__all__ = [
+    "Prepared",
+    "choose_split",
+    "encode_modality",
+    "learns_from_all",
+    "prepare",
+    "preparing_key",
+    "take_rows",
+]
 
-PREPARING_KEYS = (
+_PREPARING_KEYS = (
     "data",
     "seed",
     "encoders",
@@ -47,13 +56,12 @@ PREPARING_KEYS = (
     "split_file",
     "device",
 )
-"""Keys of a configuration that decide what is prepared; runs that agree in them can share it."""
 
-MIN_LABELED = 10
-"""Labeled items below which no split is drawn."""
-MAX_QUERIES = 1000
-MAX_TRAIN = 50_000
-MAX_VALIDATION = 500
+
+def preparing_key(config: TrainConfig) -> tuple[Any, ...]:
+    """Return what decides what is prepared; runs that agree in it can share it."""
+    values = (getattr(config, name) for name in _PREPARING_KEYS)
+    return (*values, get_method(config.method).needs_labels)
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,14 @@ class Prepared:
         split: which of them are queries, gallery, training and validation items.
         encoders: per modality of the run.
         features: per modality, of all items.
+        unlabeled: whether items without a label are training items, too.
     """
 
     collection: Collection
     split: Split
     encoders: Mapping[Modality, Encoder]
     features: Mapping[Modality, Features]
+    unlabeled: bool = False
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -80,12 +90,19 @@ class Prepared:
 
     def rows(self, positions: npt.NDArray[np.int64], *, device: torch.device | str) -> Rows:
         """Return the usable items at `positions`, see `take_rows`."""
-        return take_rows(self.features, self.collection.labels, positions, device=device)
+        return take_rows(
+            self.features,
+            self.collection.labels,
+            positions,
+            device=device,
+            unlabeled=self.unlabeled,
+        )
 
 
 def prepare(
     config: TrainConfig,
     *,
+    collection: Collection | None = None,
     split_file: Path | None = None,
     cache: FeatureCache | None = None,
     track: Track = silent,
@@ -94,6 +111,7 @@ def prepare(
 
     Args:
         config: The run's configuration.
+        collection: Its collection, if it was read already.
         split_file: The split of an earlier part of the run, used instead of choosing one.
         cache: Where features are kept between runs.
         track: Reports progress per encoded item.
@@ -103,7 +121,8 @@ def prepare(
             modalities, or no encoder is named for one.
         DataError: the collection, an image or a feature file cannot be used.
     """
-    collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+    if collection is None:
+        collection = read_collection(config.data, on_bad_item=config.on_bad_item)
     for modality in collection.modalities:
         if modality not in config.encoders:
             raise UsageError(
@@ -124,6 +143,7 @@ def prepare(
         split,
         encoders={modality: encoder for modality, (encoder, _) in encoded.items()},
         features={modality: features for modality, (_, features) in encoded.items()},
+        unlabeled=learns_from_all(config.method, collection),
     )
 
 
@@ -150,8 +170,7 @@ def encode_modality(
     if not stored and not collection.has(modality)[split.train].any():
         raise UsageError(
             f"no training item of {collection.path} has any {modality}; single items may lack a "
-            "modality, all of them may not. Training needs two modalities at least; "
-            f"--encoder {modality}=none leaves one out"
+            f"modality, all of them may not; --encoder {modality}=none leaves it out"
         )
     encoder = make_encoder(
         spec,
@@ -173,10 +192,20 @@ def take_rows(
     positions: npt.NDArray[np.int64],
     *,
     device: torch.device | str = "cpu",
+    unlabeled: bool = False,
 ) -> Rows:
-    """Return the items at `positions` that have a label and at least one modality."""
-    present = np.any([values.present for values in features.values()], axis=0)
-    useful = labels.any(axis=1) & present
+    """Return the items at `positions` that have at least one modality, and a label if needed.
+
+    Args:
+        features: per modality, of all items.
+        labels: of all items, bool (n, C).
+        positions: which of them.
+        device: where the tensors are.
+        unlabeled: whether items without a label are returned, too.
+    """
+    useful = np.any([values.present for values in features.values()], axis=0)
+    if not unlabeled:
+        useful &= labels.any(axis=1)
     kept = positions[useful[positions]]
 
     def tensor(values: npt.NDArray[np.generic]) -> Tensor:
@@ -189,14 +218,22 @@ def take_rows(
     )
 
 
+def learns_from_all(method: str, collection: Collection) -> bool:
+    """Return whether a method's training items need no label in this collection.
+
+    They need none where the method reads none and most items have none. Where most have one, it
+    learns from the labeled items like every other method, so that methods can be compared.
+    """
+    labeled = int(collection.labels.any(axis=1).sum())
+    return not get_method(method).needs_labels and 2 * labeled < len(collection)
+
+
 def choose_split(config: TrainConfig, collection: Collection) -> Split:
     """Return the split of a new run.
 
     A `split_file` is used as it is, and a `protocol` is drawn with the sizes it names. Else a
     manifest with `split` keys of its own is followed, unless `query` or `train` are given. Else a
-    split is drawn by the seed: by default a tenth of the items are queries (at most 1,000), four
-    fifths of the rest are training items (at most 50,000), so that some gallery remains which
-    training has not seen, and a twentieth of those are for validation (at most 500).
+    split is drawn by the seed, by default in the proportions of `split_sizes`.
 
     Raises:
         UsageError: there are too few items for what was asked.
@@ -206,38 +243,37 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
         return Split.load(config.split_file, collection)
     if config.protocol:
         protocol = get_protocol(config.protocol)
-        validation = _validation(config, protocol.train)
-        return protocol.draw(collection, validation=validation, seed=config.seed)
-    named = any(item.split is not None for item in collection.items)
-    if named and config.query is None and config.train is None:
-        return _follow_manifest(config, collection)
+        held_out = config.validation
+        held_out = validation_size(protocol.train) if held_out is None else held_out
+        return protocol.draw(collection, validation=held_out, seed=config.seed)
+    unlabeled = learns_from_all(config.method, collection)
     labeled = int(collection.labels.any(axis=1).sum())
-    if labeled < MIN_LABELED:
+    named = any(item.split is not None for item in collection.items)
+    named = named and config.query is None and config.train is None
+    if labeled < (1 if named else MIN_LABELED) and not unlabeled:
+        others = [name for name, method in METHODS.items() if not method.needs_labels]
         raise UsageError(
             f"{collection.path} has {labeled} items with labels; training needs at least "
-            f"{MIN_LABELED}"
+            f"{MIN_LABELED} for method {config.method}. These methods read no labels: "
+            f"{', '.join(others)}; without --method, a fitting one is chosen"
         )
-    query = config.query or min(max(1, labeled // 10), MAX_QUERIES)
-    train = config.train or min(max(2, (labeled - query) * 4 // 5), MAX_TRAIN)
+    if named:
+        return follow_manifest(
+            collection, validation=config.validation, seed=config.seed, unlabeled=unlabeled
+        )
+    sizes = split_sizes(
+        collection,
+        query=config.query,
+        train=config.train,
+        validation=config.validation,
+        unlabeled=unlabeled,
+    )
     return draw_split(
         collection,
-        query=query,
-        train=train,
-        validation=_validation(config, train),
+        query=sizes.query,
+        train=sizes.train,
+        validation=sizes.validation,
         seed=config.seed,
+        unlabeled=unlabeled,
+        modalities=config.modalities,
     )
-
-
-def _follow_manifest(config: TrainConfig, collection: Collection) -> Split:
-    split = manifest_split(collection, validation=0, seed=config.seed)
-    wanted = _validation(config, len(split.train))
-    if len(split.validation) or not wanted:
-        return split
-    return manifest_split(collection, validation=wanted, seed=config.seed)
-
-
-def _validation(config: TrainConfig, train: int) -> int:
-    """Return how many of `train` items are for validation."""
-    if config.validation is not None:
-        return config.validation
-    return min(train // 20, MAX_VALIDATION)

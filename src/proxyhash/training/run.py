@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "listen_for_stop", "train"]
@@ -66,7 +67,9 @@ def train(
     track: Track = silent,
     cache: FeatureCache | None = None,
     prepared: Prepared | None = None,
+    collection: Collection | None = None,
     checkpoints: bool = True,
+    held: bool = False,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
 
@@ -78,27 +81,32 @@ def train(
         report: Called after every epoch.
         track: Reports the progress of long work.
         cache: Where features are kept between runs; by default the user's cache.
-        prepared: The result of `prepare` for a configuration that agrees in `PREPARING_KEYS`, for
+        prepared: The result of `prepare` for a configuration with the same `preparing_key`, for
             many runs on the same inputs.
+        collection: The run's collection, if it was read already.
         checkpoints: False for short runs that would rather be restarted than resumed: nothing is
             written before the end.
+        held: Whether the caller holds the folder's lock already, see `RunFolder.hold`.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
-        DataError: the collection cannot be used.
+        DataError: the collection cannot be used, or another process writes to the folder.
         DivergedError: a loss is not finite; earlier checkpoints are kept.
         InterruptedRunError: Ctrl-C or SIGTERM; says how to continue.
     """
     config = _resolved(config)
     folder = RunFolder(Path(config.out))
-    resume = resume and folder.config.exists()
-    if resume and not checkpoints:
-        raise ValueError("a run without checkpoints cannot be resumed")
-    if resume:
-        config = resume_config(read_json(folder.config), config.to_dict())
-    else:
-        folder.check(overwrite=overwrite)
-    with use_threads(config.threads):
+    with ExitStack() as stack:
+        if not held:
+            stack.enter_context(folder.hold())
+        resume = resume and folder.config.exists()
+        if resume and not checkpoints:
+            raise ValueError("a run without checkpoints cannot be resumed")
+        if resume:
+            config = resume_config(read_json(folder.config), config.to_dict())
+        else:
+            folder.check(overwrite=overwrite)
+        stack.enter_context(use_threads(config.threads))
         return _train(
             config,
             folder,
@@ -107,6 +115,7 @@ def train(
             track=track,
             cache=cache or FeatureCache(),
             prepared=prepared,
+            collection=collection,
             checkpoints=checkpoints,
         )
 
@@ -120,11 +129,14 @@ def _train(
     track: Track,
     cache: FeatureCache,
     prepared: Prepared | None,
+    collection: Collection | None,
     checkpoints: bool,
 ) -> RunResult:
     if prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
-        prepared = prepare(config, split_file=stored, cache=cache, track=track)
+        prepared = prepare(
+            config, collection=collection, split_file=stored, cache=cache, track=track
+        )
     collection, split = prepared.collection, prepared.split
     train_rows = prepared.rows(split.train, device=config.device)
     validation_rows = prepared.rows(split.validation, device=config.device)

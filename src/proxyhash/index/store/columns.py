@@ -1,32 +1,31 @@
-"""Columns of payload fields, which tell the rows that meet a filter without reading payloads.
+"""A column of one payload field, which tells the rows that meet a condition without payloads.
 
-The first filter on a field reads the payloads once and notes a number for every row: the place of
-its value among the different values of the field. A condition is then asked of those only.
+It has a number for every row: the place of its value among the different values of the field. A
+condition is then asked of those only.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
+from bisect import bisect_left, bisect_right
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range, matches
+from proxyhash.index.filters import Contains, Equals, Range, matches
 from proxyhash.index.store.row_table import Growing
-from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from proxyhash.index.filters import Filter
-
     Mask = npt.NDArray[np.bool_]
 
-__all__ = ["Columns"]
+__all__ = ["STEP", "Column", "asks_strings"]
 
-BATCH = 50_000
+STEP = 10_000
+"""Rows that are read, and strings that are sorted, while others wait."""
+
 _NO_SCALAR = object()
 
 
@@ -42,6 +41,10 @@ class Values:
         self._numbers: dict[object, int] = {}
         # Each value as a float; NaN where it is not a number.
         self._floats = Growing(np.empty(0, np.float64))
+        # Strings in runs that are sorted, each with the numbers of its strings; and up to which
+        # number they go.
+        self._runs: list[tuple[list[str], npt.NDArray[np.int64]]] = []
+        self._sorted = 0
         for value in first:
             self.number(value)
 
@@ -65,7 +68,7 @@ class Values:
         bounds = condition.gt, condition.ge, condition.lt, condition.le
         given = [bound for bound in bounds if bound is not None]
         if any(isinstance(bound, str) for bound in given):
-            return self._ask(range(len(self._values)), condition)
+            return self._between(condition, given)
         # Rounding to float never turns an order around, so only numbers that round to a bound
         # have to be asked exactly.
         floats = self._as_floats()
@@ -78,6 +81,51 @@ class Values:
             within &= floats < bound
         doubtful = np.flatnonzero(np.isin(floats, [*lower, *upper]))
         return within | self._ask(doubtful.tolist(), condition)
+
+    @property
+    def unsorted(self) -> int:
+        """Number of values to be sorted before strings are asked for their order."""
+        return len(self._values) - self._sorted
+
+    def next_run(self) -> tuple[int, int, list[str], npt.NDArray[np.int64]]:
+        """Return the next run of strings: from and up to which number it goes, and its content."""
+        start = self._sorted
+        stop = min(len(self._values), start + STEP)
+        strings = [
+            (value, number)
+            for number, value in enumerate(islice(self._values, start, stop), start)
+            if isinstance(value, str)
+        ]
+        strings.sort()
+        numbers = np.array([number for _, number in strings], np.int64)
+        return start, stop, [value for value, _ in strings], numbers
+
+    def take_run(self, run: tuple[int, int, list[str], npt.NDArray[np.int64]]) -> None:
+        """Keep a run, unless another thread was faster."""
+        start, stop, strings, numbers = run
+        if start == self._sorted:
+            self._runs.append((strings, numbers))
+            self._sorted = stop
+
+    def _between(self, condition: Range, given: list[str | int | float]) -> npt.NDArray[np.bool_]:
+        """Return which values are strings within bounds."""
+        result = np.zeros(len(self._values), np.bool_)
+        if not all(isinstance(bound, str) for bound in given):
+            return result  # no value is comparable with both
+        while self.unsorted:
+            self.take_run(self.next_run())
+        for strings, numbers in self._runs:
+            first, last = 0, len(strings)
+            if condition.gt is not None:
+                first = max(first, bisect_right(strings, str(condition.gt)))
+            if condition.ge is not None:
+                first = max(first, bisect_left(strings, str(condition.ge)))
+            if condition.lt is not None:
+                last = min(last, bisect_left(strings, str(condition.lt)))
+            if condition.le is not None:
+                last = min(last, bisect_right(strings, str(condition.le)))
+            result[numbers[first:last]] = True
+        return result
 
     def _ask(self, numbers: range | list[int], condition: Equals | Range) -> npt.NDArray[np.bool_]:
         result = np.zeros(len(self._values), np.bool_)
@@ -121,6 +169,18 @@ class Column:
         # Pairs: the place of a list, and the number of a scalar in it.
         self._pairs = Growing(np.empty(0, np.int64))
         self._members = Values([])
+        self._text_bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """Roughly how much memory the column takes."""
+        numbers = 4 * (self.count + self._scalars.count) + 8 * self._pairs.count
+        return numbers + self._text_bytes
+
+    @property
+    def values(self) -> Values:
+        """The different scalars of the field."""
+        return self._values
 
     @property
     def count(self) -> int:
@@ -135,7 +195,9 @@ class Column:
         if found:
             taken = [places.setdefault(text, len(places)) for _, text in found]
             numbers[np.array([row for row, _ in found]) - covered] = taken
-        new = [json.loads(text) for text in islice(places, known, None) if text is not None]
+        texts = [text for text in islice(places, known, None) if text is not None]
+        new = [json.loads(text) for text in texts]
+        self._text_bytes += sum(map(len, texts)) * 2 + 450 * len(texts)
         pairs = [
             (known + place, self._members.number(member))
             for place, value in enumerate(new)
@@ -173,114 +235,8 @@ class Column:
         return list(zip(self._members.values, counts.tolist(), strict=True))
 
 
-class Columns:
-    """The fields that filters asked for so far.
-
-    Memory: 4 bytes per row and field, and the different values.
-    """
-
-    def __init__(self) -> None:
-        self._columns: dict[str, Column] = {}
-
-    def matching(self, filter: Filter, database: sqlite3.Connection, *, rows: int) -> Mask:  # noqa: A002
-        """Return which of the first `rows` rows meet a filter, bool (rows,).
-
-        Dead rows count as having the payload they had, or none.
-
-        Args:
-            filter: what is asked; it means what `filters.matches` says.
-            database: within a transaction that sees these rows.
-            rows: how many rows there are, never fewer than in an earlier call.
-        """
-        behind: dict[int, list[str]] = {}
-        for field in _fields(filter):
-            column = self._columns.setdefault(field, Column())
-            if column.count < rows:
-                behind.setdefault(column.count, []).append(field)
-        for first, fields in behind.items():
-            self._read(fields, database, first=first, rows=rows)
-        return self._mask(filter, rows)
-
-    def count_values(
-        self, field: str, database: sqlite3.Connection, *, alive: Mask
-    ) -> list[tuple[object, int]] | None:
-        """Return the members of the lists in a field, each with how many rows have it.
-
-        Reads `BATCH` rows a call at most, and returns None until all are read.
-
-        Args:
-            field: of the payloads.
-            database: within a transaction that sees these rows.
-            alive: which rows count, bool (rows,).
-        """
-        column = self._columns.setdefault(field, Column())
-        if column.count < len(alive):
-            stop = min(len(alive), column.count + BATCH)
-            self._read([field], database, first=column.count, rows=stop)
-        return None if column.count < len(alive) else column.count_values(alive)
-
-    def _mask(self, filter: Filter, rows: int) -> Mask:  # noqa: A002
-        check_stop()
-        match filter:
-            case And(parts):
-                mask = np.ones(rows, np.bool_)
-                for part in parts:
-                    mask &= self._mask(part, rows)
-                return mask
-            case Or(parts):
-                mask = np.zeros(rows, np.bool_)
-                for part in parts:
-                    mask |= self._mask(part, rows)
-                return mask
-            case Not(part):
-                return ~self._mask(part, rows)
-            case _:
-                return self._columns[filter.field].meets(filter)
-
-    def _read(
-        self, fields: list[str], database: sqlite3.Connection, *, first: int, rows: int
-    ) -> None:
-        """Read fields that have got equally far, together."""
-        extracted = [_extracted(field) for field in fields]
-        columns = [text for text, _ in extracted]
-        found = database.execute(
-            f"SELECT row, {', '.join(columns)} FROM items WHERE row >= ? AND row < ? ORDER BY row",  # noqa: S608
-            (*(parameter for _, given in extracted for parameter in given), first, rows),
-        )
-        # Fewer rows at once for many fields, so that a search is soon told to stop.
-        while batch := found.fetchmany(max(1000, BATCH // len(fields))):
-            check_stop()
-            for place, field in enumerate(fields):
-                texts = [(one[0], one[place + 1]) for one in batch]
-                if not extracted[place][1]:
-                    texts = [(row, _dig(payload, field)) for row, payload in texts]
-                self._columns[field].extend(texts, rows=batch[-1][0] + 1)
-        for field in fields:
-            self._columns[field].extend([], rows=rows)
-
-
-def _extracted(field: str) -> tuple[str, tuple[str, ...]]:
-    """Return what to select for the JSON of a field, and its parameters.
-
-    SQLite finds a field four times as fast as decoding the payload here takes. Its paths cannot
-    name every field, though; without a parameter, the whole payload is selected.
-    """
-    plain = field.isprintable() and not set(field) & {'"', "\\"}
-    if plain and sqlite3.sqlite_version_info >= (3, 38):
-        return "payload -> ?", (f'$."{field}"',)
-    return "payload", ()
-
-
-def _dig(payload: str, field: str) -> str | None:
-    value = json.loads(payload).get(field)
-    return None if value is None else json.dumps(value)
-
-
-def _fields(filter: Filter) -> set[str]:  # noqa: A002
-    match filter:
-        case And(parts) | Or(parts):
-            return set().union(*map(_fields, parts))
-        case Not(part):
-            return _fields(part)
-        case _:
-            return {filter.field}
+def asks_strings(condition: Equals | Contains | Range) -> bool:
+    """Whether a condition is about the order of strings."""
+    return isinstance(condition, Range) and any(
+        isinstance(bound, str) for bound in (condition.gt, condition.ge, condition.lt, condition.le)
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.store import database
-from proxyhash.index.store.columns import Columns
+from proxyhash.index.store.column_cache import Columns
 from proxyhash.index.store.modality_engine import ModalityEngine
 from proxyhash.index.store.row_log import RowLog
 from proxyhash.index.store.row_table import RowTable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.index.engines import Matches
+    from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.store.header import Header
 
@@ -201,14 +202,18 @@ class Generation:
         mask = self._mask(modality, filter)
         return self.rows.count if mask is None else int(mask.sum())
 
-    def count_values(self, field: str) -> list[tuple[object, int]] | None:
-        """Return the members of the lists in a field, each with how many items have it.
+    def count_values(self, field: str) -> list[tuple[object, int]]:
+        """Return the members of the lists in a field, each with how many items have it."""
+        return self.columns.count_values(field, alive=self._alive())
 
-        None while more is to be read: a call takes a moment only.
-        """
+    def fields(self) -> Fields:
+        """Return the fields of all payloads."""
+        return self.columns.fields(alive=self._alive(), change=self.rows.change)
+
+    def _alive(self) -> npt.NDArray[np.bool_]:
         visible = [self.rows.visible(name) for name in self.rows.modalities]
-        alive = np.logical_or.reduce(visible)
-        return self.columns.count_values(field, self.database, alive=alive)
+        alive: npt.NDArray[np.bool_] = np.logical_or.reduce(visible)
+        return alive
 
     def count_distances(
         self,
@@ -233,7 +238,7 @@ class Generation:
         rows = self.rows
         mask = None if rows.have(modality) == rows.count else rows.visible(modality)
         if filter is not None:
-            matching = self.columns.matching(filter, self.database, rows=rows.count)
+            matching = self.columns.matching(filter, rows=rows.count)
             mask = matching if mask is None else matching & mask
         return mask
 

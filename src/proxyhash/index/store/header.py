@@ -94,12 +94,12 @@ class Header:
                 f"{path} cannot be read ({error.strerror}): check the permissions and the disk"
             ) from error
         if not known:
-            raise DataError(
-                f"{folder} is not an index folder: it has no header.json; "
-                "`proxyhash index build` creates one"
-            )
+            what = "is not an index folder: it has no header.json"
+            if not folder.exists():
+                what = "does not exist"
+            raise DataError(f"{folder} {what}; `proxyhash index build` creates an index folder")
         try:
-            content = read_json(path)
+            content = read_json(path, ours=True)
         except DataError as error:
             raise _damaged(path, str(error)) from error
         return cls.from_json(content, path=path)

@@ -33,7 +33,7 @@ class ClosedFormObjective(Objective):
     """
 
     closed_form = True
-    supervised = False
+    needs_labels = False
     defaults: ClassVar[Mapping[str, Any]] = {
         "hidden": (),
         "dropout": 0.0,

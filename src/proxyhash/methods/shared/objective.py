@@ -55,6 +55,8 @@ class Context:
     """Seed of everything the objective draws."""
     modalities: tuple[Modality, ...]
     """The modalities of the run."""
+    track: Track = silent
+    """Reports the progress of long work."""
 
     @property
     def classes(self) -> int:
@@ -90,12 +92,23 @@ class Objective(nn.Module, ABC):
     """Named training configurations, for example "reference": the optimizer of the paper."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Keys of the training configuration that the method sets unless the user does."""
+    needs_labels: ClassVar[bool] = True
+    """Whether the method reads labels; one that does not learns from every item."""
     supervised: ClassVar[bool] = True
-    """Whether the method reads labels; the model card says so if not."""
+    """The earlier name of `needs_labels`; a class sets either, and has both."""
+    needs_pairs: ClassVar[bool] = False
+    """Whether the method learns from items that have two modalities, so that one is not enough."""
     closed_form: ClassVar[bool] = False
     """Whether `begin_run` computes linear networks completely, so that no pass is needed."""
     card: ClassVar[MethodCard | None] = None
     """The method's row in docs/methods.md."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Keep `needs_labels` and its earlier name the same."""
+        super().__init_subclass__(**kwargs)
+        for name in ("supervised", "needs_labels"):
+            if name in cls.__dict__:
+                cls.supervised = cls.needs_labels = cls.__dict__[name]
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__()

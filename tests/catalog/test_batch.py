@@ -1,0 +1,146 @@
+"""What cannot be read is not what is not there: an index keeps what it has of such items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from proxyhash.catalog.build import add_to_index, build_index
+from proxyhash.catalog.ingest import ingest_collection
+from proxyhash.codes import CodeFile
+from proxyhash.data import read_collection
+from proxyhash.errors import DataError, ImageError
+from proxyhash.index import MemoryIndex
+from tests.catalog.conftest import contents, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxyhash.data import Collection
+
+
+def test_nothing_is_lost_while_the_images_are_away(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path, caplog: Any
+) -> None:
+    index = tmp_path / "x.index"
+    build_index(small_run, write(tmp_path, items), index, thumbnails=True)
+    before = contents(index)
+    assert all(set(codes) == {"image", "text"} for codes, _, _ in before.values())
+    (tmp_path / "data" / "images").rename(tmp_path / "data" / "away")
+    items[0] |= {"text": "a boat on the sea", "price": 3}
+    items[1] |= {"image": None}
+    manifest = write(tmp_path, [*items, {"id": "new", "image": "images/7.png", "text": "a cat"}])
+    with pytest.raises(ImageError, match=r"row 1, item 'i0': .*no such file"):
+        add_to_index(str(index), manifest)
+    assert contents(index) == before
+    report = add_to_index(str(index), manifest, on_bad_item="skip")
+    assert (report.added, report.replaced, report.unchanged) == (1, 2, 4)
+    assert (report.kept, report.incomplete, report.skipped) == (5, 1, 0)
+    assert "6 of 6 images cannot be read" in caplog.text
+    after = contents(index)
+    assert {id_: after[id_] for id_ in ("i2", "i3", "i4", "i5")} == {
+        id_: before[id_] for id_ in ("i2", "i3", "i4", "i5")
+    }
+    codes, payload, thumbnail = after["i0"]
+    assert (codes["image"], thumbnail) == (before["i0"][0]["image"], before["i0"][2])
+    assert codes["text"] != before["i0"][0]["text"]
+    assert (payload["text"], payload["price"]) == ("a boat on the sea", 3)
+    assert set(after["i1"][0]) == {"text"}  # its image is not named any more: that is absent
+    assert after["i1"][2] is None
+    (tmp_path / "data" / "away").rename(tmp_path / "data" / "images")
+    assert add_to_index(str(index), write(tmp_path, items)).unchanged == 6
+
+
+def test_what_is_skipped_and_stored_nowhere_is_counted(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path, proxyhash_command
+) -> None:
+    (tmp_path / "data" / "images" / "2.png").write_bytes(b"no image")
+    bad = [{"image": "images/2.png", "id": "i2"}, {"image": "images/2.png", "id": "gone"}]
+    manifest = write(tmp_path, [items[0], *bad, {"id": ""}, items[3] | {"n": 2**70}])
+    skip = ["--out", tmp_path / "x.index", "--on-bad-item", "skip"]
+    result = proxyhash_command("index", "build", small_run, manifest, *skip)
+    assert result.code == 3
+    assert f"{tmp_path / 'x.index'}: 1 added, 4 skipped" in result.out
+    assert "row 5" in result.err
+    assert "'n'" in result.err
+    assert f"4 items of {manifest} cannot be read, and what they hold is not stored" in result.err
+    write(tmp_path, [items[0], items[3]])
+    assert proxyhash_command("index", "add", tmp_path / "x.index", manifest).code == 0
+    manifest = write(tmp_path, [items[0], items[3] | {"n": 2**70}])
+    add = ["index", "add", tmp_path / "x.index", manifest, "--on-bad-item", "skip", "--json"]
+    result = proxyhash_command(*add)
+    assert (result.code, result.json["unchanged"], result.json["skipped"]) == (3, 1, 1)
+    assert contents(tmp_path / "x.index").keys() == {"i0", "i3"}  # it stays as it is stored
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), "joe \ud83d", {"k\ud83d": 1}, -(2**80), [[[]] * 2], {1: 2}, b"x"]
+)
+def test_one_row_that_cannot_be_stored_does_not_cost_its_batch(tmp_path: Path, value: Any) -> None:
+    from dataclasses import replace
+
+    for item in (records := [{"id": f"i{n}", "text": "x" * n} for n in range(1, 21)]):
+        item["n"] = 1
+    (tmp_path / "data").mkdir()
+    collection = read_collection(write(tmp_path, records))
+    if value == [[[]] * 2]:
+        for _ in range(40):
+            value = [value]
+    rows = list(collection.items)
+    rows[7] = replace(rows[7], payload={"m": 2, "n": value})
+    collection = replace(collection, items=tuple(rows))
+    index = MemoryIndex(bits=8, modalities=("image", "text"))
+    with pytest.raises(DataError, match=r"row 8, item 'i8': .*\(field 'n'\)"):
+        ingest_collection(index, Lengths(), collection)
+    assert len(index) == 0
+    report = ingest_collection(index, Lengths(), collection, on_bad_item="skip")
+    assert (report.added, report.skipped, len(index)) == (19, 1, 19)
+    assert "i8" not in index
+
+
+def test_an_index_that_refuses_one_row_gets_the_others(tmp_path: Path, caplog: Any) -> None:
+    class Picky(MemoryIndex):
+        """Takes short payloads only, as Milvus does."""
+
+        def _put(self, ids: Any, codes: Any, payloads: Any, *, new: bool) -> None:
+            for id_, payload in zip(ids, payloads, strict=True):
+                if len(payload["text"]) > 15:
+                    raise DataError(f"the payload of {id_!r} is too long")
+            super()._put(ids, codes, payloads, new=new)
+
+    (tmp_path / "data").mkdir()
+    texts = ["short", "l" * 16, "x", "l" * 17, "y"]
+    records = [{"id": f"i{row}", "text": text} for row, text in enumerate(texts)]
+    collection = read_collection(write(tmp_path, records))
+    index = Picky(bits=8, modalities=("image", "text"))
+    report = ingest_collection(index, Lengths(), collection, on_bad_item="skip")
+    assert (report.added, report.skipped, len(index)) == (3, 2, 3)
+    assert "row 2, item 'i1': the payload of 'i1' is too long" in caplog.text
+    with pytest.raises(DataError, match="'i1' is too long"):
+        ingest_collection(index, Lengths(), collection)
+
+
+def test_rows_that_a_feature_file_lacks_keep_their_codes(tmp_path: Path) -> None:
+    from proxyhash.encoders import PrecomputedFeatures, encode_collection
+
+    (tmp_path / "data").mkdir()
+    records = [{"id": name, "image": f"{name}.png"} for name in "ab"] + [{"id": "c", "text": "c"}]
+    collection = read_collection(write(tmp_path, records))
+    values = np.ones((2, 3), np.float32)
+    np.savez(tmp_path / "features.npz", features=values, ids=np.array(["a", "z"]))
+    encoder = PrecomputedFeatures.from_file(tmp_path / "features.npz", modality="image")
+    features = encode_collection(encoder, collection)
+    assert features.present.tolist() == [True, False, False]
+    assert features.unreadable is not None
+    assert features.unreadable.tolist() == [False, True, False]  # "c" names no image
+
+
+class Lengths:
+    """Gives a text its length as code."""
+
+    def encode_collection(self, collection: Collection, **_: Any) -> CodeFile:
+        codes = np.array([len(text or "") for text in collection.sources("text")], np.uint8)
+        has = {"text": collection.has("text")}
+        return CodeFile(ids=collection.ids, codes={"text": codes[:, None]}, present=has, bits=8)

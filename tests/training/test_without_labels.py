@@ -1,0 +1,172 @@
+"""Collections without labels, or without one of the modalities: a whole run, and what is chosen."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import proxyhash as ph
+from proxyhash.encoders.known import KNOWN_MODELS
+from proxyhash.errors import UsageError
+from proxyhash.files import read_json, write_text
+from proxyhash.hashing import HashModel
+from proxyhash.training import read_config, train
+from proxyhash.training.choose import choose
+from tests.training.runs import rewrite
+
+
+def without(*keys):
+    def change(_, item):
+        for key in keys:
+            item.pop(key, None)
+
+    return change
+
+
+def chosen_of(data, **values):
+    return choose({"data": str(data), "out": "o", **values})
+
+
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch, tmp_path):
+    monkeypatch.delenv("PROXYHASH_MODELS", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "method", "modalities", "told"),
+    [
+        (["labels"], "cca-itq", ("image", "text"), "200 pairs of image and text, no labels: cca-i"),
+        (["labels", "text"], "itq", ("image",), "200 images, no labels: itq learns from the image"),
+        (["labels", "image"], "itq", ("text",), "200 texts, no labels: itq learns from the texts"),
+        (["text"], "dchml", ("image",), "200 images, no texts: dchml learns from the images alone"),
+        (["image"], "dchml", ("text",), "200 texts, no images: dchml learns from the texts alone"),
+    ],
+)
+def test_the_method_follows_from_what_there_is(scenes, tmp_path, missing, method, modalities, told):
+    data = rewrite(scenes, tmp_path / "data", without(*missing))
+    chosen = chosen_of(data)
+    assert chosen.notes[0].startswith(told)
+    assert ("mAP needs labels" in chosen.notes[0]) == ("labels" in missing)
+    config = read_config(
+        chosen.values | {"out": str(tmp_path / "run"), "bits": 16, "epochs": 1, "hidden": ()}
+    )
+    assert (config.method, config.modalities) == (method, modalities)
+    result = train(config, collection=chosen.collection)
+    expected = {f"{one}_to_{other}" for one in modalities for other in modalities}
+    assert result.metrics["map"].keys() == expected
+    assert all((value is None) == ("labels" in missing) for value in result.metrics["map"].values())
+    names = {"config.json", "split.json", "codes.npz", "metrics.json", "README.md", "model"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert HashModel.load(tmp_path / "run" / "model").modalities == modalities
+
+
+def test_with_labels_and_pairs_nothing_is_chosen_but_the_encoder(scenes):
+    chosen = chosen_of(scenes.root)
+    assert not chosen.notes
+    assert chosen.values["method"] == "dchml"
+    assert chosen.values["encoders"] == {"image": "descriptor", "text": "bow"}
+    (warning,) = chosen.warnings
+    assert all(model.hub_id in warning for model in KNOWN_MODELS["image"])
+    assert not chosen_of(scenes.root, image_encoder="descriptor").warnings
+
+
+def test_a_known_model_on_this_machine_comes_before_the_descriptor(scenes, tmp_path, monkeypatch):
+    mobilenet = "google/mobilenet_v2_1.0_224"
+    snapshot = tmp_path / "hub" / "models--google--mobilenet_v2_1.0_224" / "snapshots" / "abc"
+    write_text(snapshot / "config.json", "{}")
+    assert chosen_of(scenes.root).values["encoders"]["image"] == "descriptor"  # no weights yet
+    write_text(snapshot / "model.safetensors", "")
+    chosen = chosen_of(scenes.root)
+    assert chosen.values["encoders"]["image"] == mobilenet
+    assert mobilenet in chosen.notes[0]
+    assert not chosen.warnings
+    write_text(tmp_path / "own" / "dinov2-small" / "config.json", "{}")
+    write_text(tmp_path / "own" / "dinov2-small" / "model.safetensors", "")
+    monkeypatch.setenv("PROXYHASH_MODELS", str(tmp_path / "own"))
+    assert chosen_of(scenes.root).values["encoders"]["image"].endswith("own/dinov2-small")
+    given = chosen_of(scenes.root, image_encoder="patches").values["encoders"]
+    assert given["image"] == "patches"
+
+
+def test_few_labels_are_said(scenes, tmp_path):
+    def first(count):
+        return lambda position, item: item.update(labels=item["labels"] if position < count else [])
+
+    few = chosen_of(rewrite(scenes, tmp_path / "few", first(15)), image_encoder="patches")
+    assert few.values["method"] == "dchml"
+    assert "15 with labels: dchml learns from the labeled items alone" in few.warnings[0]
+    assert "--method cca-itq learns from all items" in few.warnings[0]
+    fewer = chosen_of(rewrite(scenes, tmp_path / "fewer", first(4)), image_encoder="patches")
+    assert fewer.values["method"] == "cca-itq"
+    assert "4 with labels (at least 10 are needed" in fewer.notes[0]
+
+
+def test_few_texts_leave_the_images(scenes, tmp_path):
+    def change(position, item):
+        item.pop("labels")
+        if position >= 5:
+            item.pop("text")
+
+    chosen = chosen_of(rewrite(scenes, tmp_path / "data", change), image_encoder="patches")
+    assert (chosen.values["method"], chosen.values["encoders"]["text"]) == ("itq", "none")
+    assert "200 items (200 images, 5 texts, 5 with all of these), no labels" in chosen.notes[0]
+
+
+def test_a_method_that_reads_labels_says_which_read_none(scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "data", without("labels"))
+    chosen = chosen_of(data, method="psldh", out=str(tmp_path / "run"))
+    with pytest.raises(UsageError, match=r"0 items with labels.*read no labels: cca-itq, itq, r"):
+        train(read_config(chosen.values), collection=chosen.collection)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unlabeled_items_teach_methods_without_labels_where_few_have_any(scenes, tmp_path):
+    def change(position, item):
+        item.update(labels=item["labels"] if position < 40 else [])
+
+    data = rewrite(scenes, tmp_path / "data", change)
+    sizes = {}
+    for method in ("dchml", "cca-itq"):
+        config = read_config(
+            {
+                "data": str(data), "out": str(tmp_path / method), "method": method,
+                "bits": 16, "epochs": 1, "hidden": (),
+            }
+        )  # fmt: skip
+        train(config)
+        split = read_json(tmp_path / method / "split.json")
+        sizes[method] = len(split["train"]) + len(split["validation"])
+        sizes[f"{method} queries"] = split["query"]
+    assert sizes["dchml"] == 28
+    assert sizes["cca-itq"] == 156
+    assert sizes["dchml queries"] == sizes["cca-itq queries"]
+
+
+def test_arrays_without_labels(tmp_path):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(60, 4))
+    images, texts = shared @ rng.normal(size=(4, 12)), shared @ rng.normal(size=(4, 9))
+    pairs = ph.train(images=images, texts=texts, bits=8, out=tmp_path / "pairs")
+    assert pairs.method == "cca-itq"
+    codes = [
+        pairs.encode_features(values.astype(np.float32), modality=modality)
+        for values, modality in ((images, "image"), (texts, "text"))
+    ]
+    agree = (np.unpackbits(codes[0]) == np.unpackbits(codes[1])).mean()
+    assert agree > 0.9
+    alone = ph.train(texts=["a red cat", "two dogs", "a blue bird"] * 10, bits=8)
+    assert (alone.method, alone.modalities) == ("itq", ("text",))
+    again = ph.train(images=images, texts=texts, bits=8, out=tmp_path / "pairs", resume=True)
+    assert again.fingerprint == pairs.fingerprint
+    config = json.loads((tmp_path / "pairs" / "config.json").read_text())
+    assert config["method"] == "cca-itq"
+
+
+def test_arrays_of_one_modality_with_labels():
+    labels = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    model = ph.train(images=labels @ np.random.default_rng(0).normal(size=(3, 8)), labels=labels,
+                     bits=8, epochs=2)  # fmt: skip
+    assert (model.method, model.modalities) == ("dchml", ("image",))

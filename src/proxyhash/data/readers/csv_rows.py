@@ -105,7 +105,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise ManifestError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > _MAX_PIPE:
-        raise ManifestError(f"{path} is no file and gives more than {_MAX_PIPE:,} bytes")
+        raise ManifestError(f"{path} is a pipe or device that gives more than {_MAX_PIPE:,} bytes")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Where the images of a table are, and the sentence about what was recognized."""
+"""Places of the images of a table, and the sentence about what was recognized."""
 
 from __future__ import annotations
 

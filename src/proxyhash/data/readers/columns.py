@@ -146,7 +146,7 @@ class CellType:
 
     @property
     def name(self) -> str:
-        """What the cells are: "numbers", "true or false", or "" for texts."""
+        """Name of the type: "numbers", "true or false", or "" for texts."""
         if self._mixed or not (self._booleans or self._numbers):
             return ""
         if self._commas:

@@ -28,7 +28,7 @@ _MAX_PIPE = 1 << 30
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table of text is written.
+    """Form of a table of text.
 
     Attributes:
         separator: between cells.
@@ -67,7 +67,7 @@ def _opened(
 
 
 def sniff(path: Path) -> Dialect:
-    """Return how the table is written, by its first line with content and the one after it."""
+    """Return the form of a table, by its first line with content and the one after it."""
     content = None
     if path.exists() and not path.is_file() and not path.is_dir():
         content = _content(path)

@@ -229,6 +229,8 @@ def main(folder: Path, first: int, last: int) -> None:
                     kind = "sound" if answer[1] == expected else "WRONG"
             except ProxyhashError as error:
                 kind = type(error).__name__
+                if kind == "ProxyhashError":
+                    print("UNSURE", number, name, how, error, file=sys.stderr, flush=True)
             except Exception as error:
                 kind = "RAW"
                 print("RAW", number, name, how, repr(error)[:200], flush=True)

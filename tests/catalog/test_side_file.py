@@ -375,5 +375,9 @@ def test_links_and_pipes_in_a_model_are_not_copied(index: Path, tmp_path: Path) 
     report = snapshot_index(str(index), tmp_path / "copy", salvage=True)
     assert "weights is a link" in report.problem
     (index / "model" / "weights").unlink()
+    (index / "model").rename(tmp_path / "model")
+    (index / "model").symlink_to(tmp_path / "model")
+    with pytest.raises(DataError, match=r"model is a link"):
+        snapshot_index(str(index), tmp_path / "other")
     (index / "model" / "model.json").unlink()
     assert "has no model.json" in verify_index(str(index))[0]

@@ -191,6 +191,8 @@ def test_thumbnails_are_there_unless_told_otherwise(
     texts = write(tmp_path, [{"id": "a", "text": "a dog"}])
     build_index(small_run, texts, tmp_path / "texts.index")
     assert Catalog(tmp_path / "texts.index").thumbnails is None
+    first = add_to_index(str(tmp_path / "texts.index"), write(tmp_path, items[:2]))
+    assert first.thumbnails == 2  # the first images of this index
 
 
 def test_items_are_stored_where_thumbnails_cannot_be(

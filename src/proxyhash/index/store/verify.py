@@ -12,12 +12,11 @@ from proxyhash.errors import DataError
 from proxyhash.index.store.content import content_errors, read_state
 from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.header import Header
-from proxyhash.index.store.modality_engine import find_damaged
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
 from proxyhash.index.store.writing import item_checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -32,16 +31,26 @@ _SALVAGED = 10_000_000
 """Rows that a salvaged index may count, whatever the size of its files."""
 
 
-def find_problems(generation: Generation) -> list[str]:
-    """Return the problems found in a generation, one sentence each; called in a transaction."""
+def find_problems(
+    generation: Generation, *, report: Callable[[str], None] | None = None
+) -> list[str]:
+    """Return the problems found in a generation, one sentence each; called in a transaction.
+
+    Args:
+        generation: what is read, all of it.
+        report: is told in sentences what was compared beside checksums.
+    """
     problems: list[str] = []
     try:
         with content_errors(generation.path):
             problems += _database_problems(generation)
             problems += _log_problems(generation)
             problems += _item_problems(generation)
-        for folder in sorted((generation.folder / "engines").glob("*")):
-            problems += find_damaged(folder)
+        if not problems:  # a saved engine is compared with sound codes
+            for name, engine in generation.engines.items():
+                problems += engine.find_problems(
+                    generation.rows, modality=name, report=report or (lambda _: None)
+                )
     except DataError as error:
         problems.append(str(error))
     except sqlite3.DatabaseError as error:

@@ -19,9 +19,10 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "proxyhash serve indexes/flickr --open",
+            "proxyhash serve photos.index --originals photos/ --open",
             "proxyhash keys add keys.json loader --write",
             "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
-            "proxyhash serve indexes/flickr --limit k=2000 --limit connections=500",
+            "proxyhash serve indexes/flickr --guard --limit k=2000 --limit connections=500",
         )
     )(serve)
 
@@ -74,6 +75,14 @@ def serve(
     log_queries: Annotated[
         bool, typer.Option("--log-queries", help="Also log what is searched for.")
     ] = False,
+    originals: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the image paths of the items begin in, usually the manifest's. The "
+            "page then shows original images in full; without it, thumbnails.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     upload_mb: Annotated[
         float, typer.Option(help="Size limit of an uploaded image, in MB.", min=0.001)
@@ -89,6 +98,12 @@ def serve(
             metavar="NAME=VALUE",
         ),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard", help="Watch over the service, and start it again where it crashes."
+        ),
+    ] = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
@@ -107,21 +122,32 @@ def serve(
         host=host,
         open_reads=open_reads,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
+        originals=originals,
         log_queries=log_queries,
         limits=Limits.read(limit or (), upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
     )
-    run_service(settings, port=port, open_page=open_page)
+    run_service(settings, port=port, open_page=open_page, guarded=guard)
 
 
-def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
+def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bool = False) -> None:
     """Open the index of the settings and serve it until a signal arrives."""
     from proxyhash.service import Service
     from proxyhash.service.monitoring import log_as_json
+    from proxyhash.service.server import listen
     from proxyhash.service.server import serve as serve_http
 
+    listener, first = None, True
+    if guarded:
+        from proxyhash.service.guard import guard
+
+        log_as_json()
+        listener = listen(settings.host, port)  # clients that come while it restarts wait
+        first = guard()
     service = Service(settings)
 
     def started(address: str) -> None:
+        if not first:
+            return
         console.out(f"serving {settings.index} at {address}")
         if open_page:
             import webbrowser
@@ -129,4 +155,4 @@ def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
             webbrowser.open(address)
 
     log_as_json()
-    serve_http(service, port=port, started=started)
+    serve_http(service, port=port, listener=listener, started=started)

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from proxyhash.service.service import Service
     from proxyhash.service.settings import Limits
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
+_DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
 _OTHER_FILES = 200
 
 
@@ -39,6 +40,7 @@ def serve(
     service: Service,
     *,
     port: int = 8080,
+    listener: socket.socket | None = None,
     started: Callable[[str], None] = lambda _address: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way; SIGHUP reloads.
@@ -46,6 +48,7 @@ def serve(
     Args:
         service: what is served, and on which host.
         port: 0 for any that is free.
+        listener: made by `listen` already, for that host and port.
         started: told the address once requests can come.
 
     Raises:
@@ -53,7 +56,7 @@ def serve(
     """
     host, limits = service.settings.host, service.settings.limits
     door = Door(_fitting(limits), service.metrics)
-    listener = _listen(host, port)
+    listener = listener or listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
@@ -68,6 +71,7 @@ def serve(
         timeout_graceful_shutdown=int(limits.seconds) + 1,
         h11_max_incomplete_event_size=2 * limits.head_bytes,
     )
+    service.start_decoding()
     settle()
     with listener:
         _Server(config, service, door, lambda: started(address)).run(sockets=[listener])
@@ -132,6 +136,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _LOG.info("shutting down")
+        asyncio.get_running_loop().call_later(_DECODING_SECONDS, self._service.stop_decoding)
         await super().shutdown(sockets)
         _LOG.info("stopped")
 
@@ -145,7 +150,12 @@ class _Server(uvicorn.Server):
             await self._service.reload()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket to which clients can connect.
+
+    Raises:
+        UsageError: the port is taken, or the host is not an address of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

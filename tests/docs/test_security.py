@@ -22,4 +22,5 @@ def test_every_promise_names_its_tests() -> None:
 def test_what_is_named_is_a_test(named: str) -> None:
     path, _, name = named.partition("::")
     text = (ROOT / path).read_text(encoding="utf-8")
-    assert re.search(rf"^(async )?def {name}\(" if name else r"^(async )?def test_", text, re.MULTILINE)
+    start = rf"^(async )?def {name}\(" if name else r"^(async )?def test_"
+    assert re.search(start, text, re.MULTILINE)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
-from unicodedata import category
 
 from proxyhash.errors import UsageError
 
@@ -40,7 +40,7 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~$]|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
 """What Markdown reads inside a line, bare links included."""
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories of control and format characters, halves of pairs, and line separators."""
+"""Unicode's kinds of control and format characters, halves of pairs, and line separators."""
 
 
 def plain_text(text: str) -> str:
@@ -50,7 +50,7 @@ def plain_text(text: str) -> str:
 
 def _is_hidden(character: str) -> bool:
     """Whether a character changes what others show; joiners, which scripts need, do not."""
-    return category(character) in _HIDDEN and character not in "\u200c\u200d"
+    return unicodedata.category(character) in _HIDDEN and character not in "\u200c\u200d"
 
 
 def markdown_text(text: str) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "IndexArgument",
     "JsonOption",
     "ModelOption",
+    "OverwriteOption",
     "RunArgument",
     "accept_old_names",
     "examples",
@@ -52,6 +53,10 @@ BadItemOption = Annotated[
     ),
 ]
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the file that is written, whatever it is."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]

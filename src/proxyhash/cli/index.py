@@ -17,6 +17,7 @@ from proxyhash.cli.shared import (
     DeviceOption,
     IndexArgument,
     JsonOption,
+    LabelSeparatorOption,
     ModelOption,
     examples,
 )
@@ -85,6 +86,7 @@ def build(
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -106,6 +108,7 @@ def build(
         copy_model=model_copy,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
@@ -126,6 +129,7 @@ def add(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -144,6 +148,7 @@ def add(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
@@ -164,6 +169,7 @@ def sync(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     dry_run: DryRunOption = False,
     yes: Annotated[
         bool,
@@ -192,6 +198,7 @@ def sync(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         dry_run=dry_run,
         yes=yes,
         track=console.track,

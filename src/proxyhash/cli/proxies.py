@@ -68,7 +68,7 @@ def proxies(
     if out is not None:
         check_output(out, "a file of codes", ours=_is_codes, overwrite=overwrite)
     started = time.perf_counter()
-    made = make_proxies(kind, classes=classes, bits=bits, seed=seed)
+    made = make_proxies(kind, classes=classes, bits=bits, seed=seed, track=console.track)
     seconds = time.perf_counter() - started
     if out is not None:
         _save(made, out)

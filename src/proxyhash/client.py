@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import replace
@@ -28,6 +29,8 @@ from proxyhash.search.query import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from PIL.Image import Image
 
     from proxyhash.codes import Codes
     from proxyhash.index.filters import Filter
@@ -296,9 +299,13 @@ def _item(id_: str) -> str:
     return f"/v1/items/{quote(id_, safe='')}"
 
 
-def _content(image: str | Path | bytes) -> bytes:
+def _content(image: str | Path | bytes | Image) -> bytes:
     if isinstance(image, bytes):
         return image
+    if not isinstance(image, str | Path):
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
     path = Path(image)
     if not path.is_file():  # the sentence of a search here
         raise ImageError(f"{image}: {'not a file' if path.exists() else 'no such file'}")

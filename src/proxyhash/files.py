@@ -17,14 +17,25 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from proxyhash.errors import DataError, MissingExtraError, UsageError
+from proxyhash.errors import DataError, UsageError
+from proxyhash.regular import (
+    check_folder,
+    check_regular,
+    hold_lock,
+    kind_of,
+    open_regular,
+    regular_handle,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "check_folder",
+    "check_regular",
     "hold_lock",
     "naming_full_disk",
     "open_regular",
@@ -40,7 +51,7 @@ __all__ = [
 ]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_FOLLOWED = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
+_MOST_JSON = 64 << 20
 _PATIENCE = 10.0
 """Seconds that a pipe without a reader is waited for."""
 
@@ -55,115 +66,6 @@ def naming_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
             raise
         advice = f"{error.strerror}; free some space and rerun; the previous file is unchanged"
         raise OSError(error.errno, advice, str(path)) from error
-
-
-def regular_handle(
-    path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, permissions: int = 0o666
-) -> int:
-    """Return a descriptor of a regular file: no link is followed, no pipe or device opened.
-
-    Args:
-        path: a file of one of our folders; the folder itself may be reached by a link.
-        flags: as for `os.open`.
-        permissions: of a file that is created, less the umask.
-
-    Raises:
-        DataError: "PATH is a symbolic link, not a regular file; ...".
-        OSError: as `os.open` (a file that is missing, or not permitted).
-    """
-    guarded = flags | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        # Truncated below, when it is known to be a regular file.
-        handle = os.open(path, guarded & ~os.O_TRUNC, permissions)
-    except OSError as error:
-        if error.errno in _NOT_FOLLOWED:
-            raise _not_regular(path) from error
-        raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise _not_regular(path)
-    if flags & os.O_TRUNC:
-        os.ftruncate(handle, 0)
-    return handle
-
-
-def open_regular(
-    path: str | os.PathLike[str], mode: str = "rb", *, encoding: str | None = None
-) -> IO[Any]:
-    """Open a regular file as `open` does: no link is followed, no pipe or device opened.
-
-    Raises:
-        DataError: "PATH is a symbolic link, not a regular file; ...".
-        OSError: as `open`.
-    """
-    text = None if "b" in mode else encoding or "utf-8"
-    return open(path, mode, encoding=text, opener=regular_handle)
-
-
-def _not_regular(path: str | os.PathLike[str]) -> DataError:
-    return DataError(
-        f"{_shown(path)} is {_kind(path)}, not a regular file; "
-        "proxyhash neither reads nor writes it: put a copy of the file in its place"
-    )
-
-
-def _kind(path: str | os.PathLike[str]) -> str:
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return "something else"
-    kinds = {
-        stat.S_IFREG: "",
-        stat.S_IFLNK: "a symbolic link",
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a pipe",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "something else")
-
-
-def _shown(path: str | os.PathLike[str]) -> str:
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
-
-
-@contextmanager
-def hold_lock(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Hold a lock file while a block runs; the kernel drops it when the process ends.
-
-    The file says which process holds it. It stays afterwards, since another process may have it
-    open already.
-
-    Args:
-        path: the lock file, made where it is missing.
-        what: what is written meanwhile, for the sentence, such as the run folder.
-
-    Raises:
-        DataError: "another process (pid 123) is writing to WHAT; ...", or the file is a link.
-        OSError: the file cannot be made.
-    """
-    try:
-        import fcntl
-    except ModuleNotFoundError as error:  # pragma: no cover -- Windows
-        raise MissingExtraError(
-            f"writing to {what} needs file locks of a POSIX system; use one"
-        ) from error
-    handle = regular_handle(path, os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise DataError(
-                f"another process (pid {owner}) is writing to {what}; "
-                "wait until it is done, or choose another folder"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -183,9 +85,9 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
         OSError: the file cannot be written; for a full disk, names `path` and the next step.
     """
     path = Path(path)
-    kind = _kind(path) if os.path.lexists(path) else ""
+    kind = kind_of(path) if os.path.lexists(path) else ""
     if kind not in ("", "a symbolic link"):
-        raise UsageError(f"{_shown(path)} is {kind}; give the name of a file")
+        raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -268,7 +170,7 @@ def write_output(path: str | os.PathLike[str], content: bytes) -> None:
                 raise
             if time.monotonic() > deadline:
                 raise UsageError(
-                    f"nobody reads from the pipe {_shown(path)}; start its reader first"
+                    f"nobody reads from the pipe {shown(path)}; start its reader first"
                 ) from error
             time.sleep(0.05)
     try:
@@ -290,15 +192,25 @@ def _streams(path: str | os.PathLike[str]) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], *, ours: bool = False) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        ours: whether it is in a folder of ours: then neither a link nor a pipe, nor huge.
 
     Raises:
         DataError: the file is missing, unreadable or not JSON; names the file and line.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not ours:
+            return json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            content = file.read(_MOST_JSON + 1)
+        if len(content) > _MOST_JSON:
+            raise DataError(f"{path} cannot be read: it has more than {_MOST_JSON >> 20} MB")
+        return json.loads(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except json.JSONDecodeError as error:

@@ -391,3 +391,60 @@ def test_features_that_belong_to_a_manifest_are_taken_whole(
     assert proxyhash_command(*build).json["added"] == 200
     for query in (["--id", "000003"], ["--text", "a red car"]):
         assert hits(proxyhash_command("search", out, *query, "--json"))
+
+
+def test_verify_finds_a_damaged_encoder(proxyhash_command, index: Path) -> None:
+    files = sorted((index / "model").glob("*_encoder/*"))
+    assert files
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        result = proxyhash_command("index", "verify", index, "--json")
+        assert result.code == 3, file
+        assert file.parent.name in "".join(result.json["problems"])
+        file.write_bytes(content)
+    assert proxyhash_command("index", "verify", index).code == 0
+
+
+def test_a_snapshot_that_fails_leaves_its_place_free(
+    proxyhash_command, index: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("proxyhash.catalog.catalog._copy_files", fail)
+        assert proxyhash_command("index", "snapshot", index, tmp_path / "copy").code == 1
+    assert not (tmp_path / "copy").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [index.name]
+    assert proxyhash_command("index", "snapshot", index, tmp_path / "copy").code == 0
+    assert proxyhash_command("index", "verify", tmp_path / "copy").code == 0
+
+
+def test_a_snapshot_beside_a_writer_loses_nothing(index: Path, tmp_path: Path) -> None:
+    import threading
+
+    import numpy as np
+
+    from proxyhash.catalog.manage import snapshot_index
+
+    stop = threading.Event()
+
+    def write() -> None:
+        with Store.open(index, write=True) as store:
+            code, row = store.get("000001").codes, 0
+            while not stop.is_set():
+                ids = [f"new{row + each}" for each in range(100)]
+                store.upsert(ids, {name: np.stack([one] * 100) for name, one in code.items()})
+                row += 100
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        reports = [snapshot_index(str(index), tmp_path / f"copy-{turn}") for turn in range(3)]
+    finally:
+        stop.set()
+        thread.join()
+    assert [(report.lost, report.problem) for report in reports] == [(0, "")] * 3
+    assert [report.items for report in reports] == sorted(report.items for report in reports)
+    assert reports[-1].items > 200

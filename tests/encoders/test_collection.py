@@ -207,7 +207,7 @@ def hostile(folder: Path) -> dict[str, str]:
     (folder / "folder.png").mkdir()
     return {
         "truncated.jpg": "not an image that can be read",
-        "empty.png": "not an image",
+        "empty.png": "the file is empty",
         "text.jpg": "the format is not recognized",
         "bomb.png": "pixels",
         "folder.png": "not a file",

@@ -133,7 +133,7 @@ def animation() -> bytes:
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 TRAPS = {
     "bomb": png(60_000, 60_000),
-    "just too large": png(8001, 5000),
+    "just too large": png(8001, 8000),
     "no size": png(0, 0),
     "cut off": jpeg()[:400],
     "SVG": SVG,
@@ -193,6 +193,32 @@ def test_a_form_of_another_shape_is_refused(
     client: TestClient, request_: dict[str, Any], status: int
 ) -> None:
     assert client.post("/v1/search/image", **request_).status_code in (status, 400)
+
+
+MANY_KEYS = {f"k{n}": 1 for n in range(99_999)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "status"),
+    [
+        ("/v1/search/batch", {"queries": [{}] * 140_000}, 422),
+        ("/v1/search/batch", {"queries": [1] * 250}, 422),
+        ("/v1/search", {"vector": ["a"] * 65_000}, 422),
+        ("/v1/search", MANY_KEYS, 422),
+        ("/v1/search", {"text": "a", "filter": MANY_KEYS}, 422),
+        ("/v1/search", [[]] * 400_000, 413),
+        ("/v1/encode", {"texts": [1] * 200_000}, 422),
+    ],
+)
+def test_a_body_with_very_many_faults_is_refused_by_the_first(
+    client: TestClient, path: str, value: Any, status: int
+) -> None:
+    body = json.dumps(value)
+    start = time.perf_counter()
+    answer = client.post(path, content=body, headers=JSON)
+    assert answer.status_code == status
+    assert len(answer.content) < 3000
+    assert time.perf_counter() - start < 4  # each fault said would take a minute of the event loop
 
 
 def test_a_compressed_body_is_refused(client: TestClient) -> None:
@@ -270,6 +296,9 @@ def test_texts_and_batches_have_limits(serve: Callable[..., TestClient], built: 
     assert client.post("/v1/encode", json={"texts": ["duck"] * 4}).status_code == 422
     assert client.post("/v1/encode", json={"texts": ["duck " * 5]}).status_code == 422
     assert client.post("/v1/encode", json={"texts": []}).status_code == 422
+    unknown = client.post("/v1/encode", json={"texts": ["a duck", "ducc"]})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unknown_words")
+    assert unknown.json()["error"]["notes"][0]["suggestions"][0] == "duck"
 
 
 def test_work_that_takes_too_long_is_answered_504(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from proxyhash.errors import UsageError
+from proxyhash.errors import DataError, UsageError
 from proxyhash.training.folder import RunFolder
 
 
@@ -44,3 +46,47 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     assert folder.config.exists()
     folder.start()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = RunFolder(tmp_path / "runs" / "a")
+    with folder.hold():
+        with (
+            pytest.raises(DataError, match=rf"pid {os.getpid()}\) is writing to the run folder"),
+            folder.hold(),
+        ):
+            pass
+        folder.check(overwrite=False)  # the lock alone leaves the folder free
+        folder.config.touch()
+    folder.lock.write_text("12345\n")  # of a process that was killed
+    with folder.hold():
+        assert folder.lock.read_text() == f"{os.getpid()}\n"
+    assert set(folder.path.iterdir()) == {folder.config}
+
+
+def test_a_folder_made_for_the_lock_alone_goes_when_the_run_cannot_start(tmp_path):
+    folder = RunFolder(tmp_path / "a")
+    with pytest.raises(UsageError, match="mistyped"), folder.hold():
+        raise UsageError("mistyped")
+    assert not folder.path.exists()
+    folder.path.mkdir()
+    with pytest.raises(UsageError, match="mistyped"), folder.hold():
+        raise UsageError("mistyped")
+    assert folder.path.exists()
+
+
+def test_a_folder_of_someone_else_gets_no_lock(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="exists and is not empty"), RunFolder(tmp_path).hold():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(DataError, match="symbolic link"), folder.hold():
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"

@@ -113,6 +113,10 @@ def test_killed_and_terminated_processes_continue_to_the_same_end(scenes, tmp_pa
 
     killed = start(scenes.root, broken)
     wait_for_epochs(broken, 2, killed)
+    killed.send_signal(signal.SIGSTOP)  # so that it is still there while others come
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(DataError, match=rf"another process \(pid {killed.pid}\) is writing to"):
+            train(config_of(scenes.root, broken, epochs=40), **options)
     killed.kill()
     killed.communicate()
     done = len(read_history(broken / "history.jsonl"))

@@ -13,6 +13,7 @@ from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json
 from proxyhash.methods import method_settings
 from proxyhash.training import TrainConfig, read_config
+from proxyhash.training.folder import RunFolder
 from proxyhash.training.sources import FREE_KEYS, merge_values
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ class Cell:
         return "unfinished" if self.folder.exists() else "open"
 
     def clear(self) -> None:
-        """Remove what an earlier run left.
+        """Remove what an earlier run left; its lock stays, which the caller holds.
 
         Raises:
             UsageError: the folder is not a run folder.
         """
-        if not self.folder.exists():
+        folder = RunFolder(self.folder)
+        if not (self.folder.exists() and folder.entries):
             return
         known = {"config.json", "split.json", "history.jsonl", "metrics.json", "codes.npz"}
         if not any((self.folder / name).is_file() for name in known):
@@ -98,7 +100,11 @@ class Cell:
                 f"{self.folder} is not a run folder, so it is not removed; move it away"
             )
         self.record.unlink(missing_ok=True)  # first, so that no half removed cell looks finished
-        shutil.rmtree(self.folder)
+        for entry in folder.entries:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def cells_of(suite: Suite, out: Path) -> list[Cell]:

@@ -231,23 +231,24 @@ class Filler:
 
     def _fill(self, cell: Cell) -> None:
         started = time.perf_counter()
-        cell.clear()
-        config = cell.config.model_copy(update={"threads": self._threads})
-        result = train(config, prepared=self._shared(config), checkpoints=False)
-        if not self._keep_models:
-            shutil.rmtree(RunFolder(cell.folder).model)
-        assert self._prepared is not None
-        _write_average_precision(cell, result, self._prepared)
-        record = {
-            "method": cell.method,
-            "seconds": round(time.perf_counter() - started, 3),
-            "training_seconds": round(result.seconds, 3),
-            "threads": self._threads,
-            "peak_memory": peak_memory(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": describe_machine(),
-        }
-        write_json(cell.record, record)
+        with RunFolder(cell.folder).hold():
+            cell.clear()
+            config = cell.config.model_copy(update={"threads": self._threads})
+            result = train(config, prepared=self._shared(config), checkpoints=False, held=True)
+            if not self._keep_models:
+                shutil.rmtree(RunFolder(cell.folder).model)
+            assert self._prepared is not None
+            _write_average_precision(cell, result, self._prepared)
+            record = {
+                "method": cell.method,
+                "seconds": round(time.perf_counter() - started, 3),
+                "training_seconds": round(result.seconds, 3),
+                "threads": self._threads,
+                "peak_memory": peak_memory(),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "machine": describe_machine(),
+            }
+            write_json(cell.record, record)
 
     def _shared(self, config: TrainConfig) -> Prepared:
         key = preparing_key(config)

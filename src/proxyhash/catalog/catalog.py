@@ -10,14 +10,16 @@ was built from is gone or retrained.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.thumbnails import ThumbnailStore
-from proxyhash.errors import ModelError
+from proxyhash.errors import DataError, ProxyhashError
 
 if TYPE_CHECKING:
     from proxyhash.index import Index
@@ -50,48 +52,102 @@ class Catalog:
     def thumbnails(self) -> ThumbnailStore | None:
         """The thumbnails, or None where the index has none."""
         path = self.path / "thumbnails.sqlite3"
-        return ThumbnailStore(path) if path.is_file() else None
+        return ThumbnailStore(path, forgiving=True) if os.path.lexists(path) else None
+
+    @property
+    def thumbnails_problem(self) -> str | None:
+        """Reason that the thumbnails cannot be read now, a sentence; else None."""
+        stored = self.thumbnails
+        return None if stored is None else stored.problem()
 
     @property
     def nbytes(self) -> int:
         """Bytes of all files of the index."""
         total = 0
         for file in self.path.rglob("*"):
-            with suppress(FileNotFoundError):  # a writer may replace files meanwhile
-                total += file.stat().st_size if file.is_file() else 0
+            with suppress(OSError):  # a writer may replace files meanwhile
+                found = file.lstat()
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
         return total
 
     def make_thumbnails(self) -> ThumbnailStore:
         """Return the thumbnails; an empty store is made where there is none."""
         return ThumbnailStore.create(self.path / "thumbnails.sqlite3")
 
-    def put_model(self, model: Path) -> None:
-        """Copy a model's folder into the index, whole or not at all."""
+    def put_model(self, model: Path, *, follow_links: bool = True) -> None:
+        """Copy a model's folder into the index, whole or not at all.
+
+        Args:
+            model: the folder.
+            follow_links: whether links in it are followed, as in a run of one's own; not in an
+                index, which may come from a stranger.
+
+        Raises:
+            DataError: something in it is a pipe or a device, or a link that is not followed.
+        """
         from proxyhash.files import replace_folder
 
         with replace_folder(self.path / "model") as new:
-            shutil.copytree(model, new, dirs_exist_ok=True)
+            _copy_files(model, new, follow_links=follow_links)
 
-    def copy_to(self, target: Path) -> None:
-        """Copy model and thumbnails into another index folder."""
-        if self.model is not None:
-            Catalog(target).put_model(self.model)
-        if self.thumbnails is not None:
-            self.thumbnails.copy_to(target / "thumbnails.sqlite3")
+    def copy_thumbnails(self, target: Path) -> str:
+        """Copy the thumbnails into another index folder; return why not, or "".
+
+        Thumbnails are derived and may be missing, so a copy does not fail for them.
+        """
+        path = target / "thumbnails.sqlite3"
+        try:
+            if self.thumbnails is not None:
+                self.thumbnails.copy_to(path)
+        except ProxyhashError as error:
+            return str(error)
+        return ""
 
     def check(self, index: Index) -> list[str]:
         """Return the problems with model and thumbnails, one sentence each."""
         problems: list[str] = []
         if self.model is not None:
-            from proxyhash.hashing import HashModel
-
-            try:
-                fingerprint = HashModel.load(self.model).fingerprint
-            except ModelError as error:
-                problems.append(str(error))
-            else:
-                if index.model not in ("", fingerprint):
-                    problems.append(f"{self.model} is not the model that made the codes")
+            problems.extend(_model_problems(self.model, index))
+        elif os.path.lexists(self.path / "model"):
+            problems.append(
+                f"{self.path / 'model'} has no model.json, so it is not a complete model; delete "
+                "it, then `proxyhash index add` with --model copies the model again"
+            )
         if self.thumbnails is not None and (problem := self.thumbnails.verify()):
             problems.append(problem)
         return problems
+
+
+def _copy_files(source: Path, target: Path, *, follow_links: bool) -> None:
+    """Copy a folder of regular files; `target` exists and is empty."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=follow_links):
+                (target / entry.name).mkdir()
+                _copy_files(source / entry.name, target / entry.name, follow_links=follow_links)
+            elif entry.is_file(follow_symlinks=follow_links):
+                shutil.copyfile(entry.path, target / entry.name, follow_symlinks=follow_links)
+            else:
+                raise DataError(
+                    f"{entry.path} is a link, a pipe or a device, which is not copied; put the "
+                    "file itself in its place"
+                )
+
+
+def _model_problems(folder: Path, index: Index) -> list[str]:
+    """Return the problems with a model and its encoders, one sentence each."""
+    from proxyhash.hashing import HashModel
+
+    try:
+        model = HashModel.load(folder)
+    except ProxyhashError as error:
+        return [str(error)]
+    problems = []
+    if index.model not in ("", model.fingerprint):
+        problems.append(f"{folder} is not the model that made the codes")
+    for modality in model.modalities:
+        try:
+            model.encoder(modality)
+        except ProxyhashError as error:
+            problems.append(str(error))
+    return problems

@@ -15,7 +15,7 @@ from proxyhash.catalog.batch import Batch, IndexReport, presence_of
 from proxyhash.catalog.thumbnails import jpeg_thumbnail
 from proxyhash.data import Collection
 from proxyhash.encoders.batches import worker_threads
-from proxyhash.errors import DataError, InterruptedRunError
+from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError
 from proxyhash.payload import copy_json
 from proxyhash.progress import Track, silent
 
@@ -110,7 +110,7 @@ def ingest_collection(
     return report
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
     """Encodes and stores one batch after the other."""
 
@@ -129,7 +129,12 @@ class _Work:
             before=self.index.get_many(collection.ids),
         )
         self._read_payloads(batch)
-        made = self._make_thumbnails(batch)
+        made: dict[str, bytes] = {}
+        try:
+            made = self._make_thumbnails(batch)
+        except ProxyhashError as error:  # items are stored without them
+            self.thumbnails = None
+            logger.warning("no more thumbnails are stored: %s", error)
         self._put(batch, np.flatnonzero(batch.coded & ~batch.same))
         if batch.refused:
             logger.warning(
@@ -178,7 +183,7 @@ class _Work:
         if self.thumbnails is None:
             return {}
         ids, images = batch.collection.ids, batch.collection.sources("image")
-        present = self.thumbnails.present(ids)
+        present = self.thumbnails.present(ids, sound=True)
         rows = [
             row
             for row in np.flatnonzero(batch.coded)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.catalog import Catalog
-from proxyhash.errors import DataError, InterruptedRunError, UsageError
+from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError, UsageError
+from proxyhash.files import replace_folder
 from proxyhash.index.copy import CopyReport, copy_between
 from proxyhash.index.open import open_index
 from proxyhash.index.store import Store
@@ -27,6 +29,8 @@ __all__ = [
     "snapshot_index",
     "verify_index",
 ]
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 10_000
 
@@ -60,6 +64,8 @@ def describe_index(uri: str) -> dict[str, object]:
             "thumbnails": 0 if stored is None else len(stored),
             "bytes": folder.nbytes,
         }
+        if problem := folder.thumbnails_problem:
+            info["thumbnails_problem"] = problem
     return info
 
 
@@ -77,7 +83,10 @@ def compact_index(uri: str) -> tuple[int, int]:
     with Store.open(folder.path, write=True) as store:
         store.compact()
         if folder.thumbnails is not None:
-            folder.thumbnails.compact(keep=store.__contains__)
+            try:
+                folder.thumbnails.compact(keep=store.__contains__)
+            except ProxyhashError as error:
+                logger.warning("the thumbnails are left as they are: %s", error)
     return before, folder.nbytes
 
 
@@ -88,8 +97,8 @@ class SnapshotReport:
     Attributes:
         items: how many items were copied.
         lost: how many could not be read.
-        problem: what is wrong with the model or the thumbnails and kept them from being copied
-            whole, a sentence; "" when nothing is.
+        problem: what kept the model or the thumbnails from being copied whole, a sentence; "" when
+            nothing did. Thumbnails, which can be made again, never keep a snapshot from being made.
     """
 
     items: int
@@ -105,24 +114,33 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
         target: new, or empty.
         salvage: copy what is readable of a damaged index, and leave out the rest.
 
+    The folder appears when the copy is complete; a snapshot that fails or is killed leaves nothing
+    under its name.
+
     Raises:
         UsageError: the target is inside the index, or is not empty.
-        DataError: the index is damaged, and `salvage` is off.
+        DataError: the index or its model is damaged, and `salvage` is off.
     """
     folder = Catalog(Path(uri)) if salvage else _folder(uri, "snapshot")
     _check_outside(folder, target)
-    with Store.open(folder.path, salvage=salvage) as store:
-        store.snapshot(target)
-        there = len(store)
-    problem = ""
-    try:
-        folder.copy_to(target)
-    except DataError as error:
-        if not salvage:
-            raise
-        problem = str(error)
-    with Store.open(target) as copy:
-        return SnapshotReport(len(copy), there - len(copy), problem)
+    _check_free(target)
+    problems: list[str] = []
+    with replace_folder(target) as new:  # whole, or not at all
+        with Store.open(folder.path, salvage=salvage) as store:
+            there = store.snapshot(new)
+        if folder.model is not None:
+            try:
+                Catalog(new).put_model(folder.model, follow_links=False)
+            except DataError as error:
+                if not salvage:
+                    raise
+                problems.append(str(error))
+        if problem := folder.copy_thumbnails(new):
+            problems.append(problem)
+        with Store.open(new) as copy:
+            found = len(copy)
+        _check_free(target)  # still, since it is replaced now
+    return SnapshotReport(found, there - found, "; ".join(problems))
 
 
 def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
@@ -143,8 +161,16 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
         ) from None
     here, there = Catalog.at(source), Catalog.at(target)
     if here is not None and there is not None:
-        here.copy_to(there.path)
+        if here.model is not None:
+            there.put_model(here.model, follow_links=False)
+        if problem := here.copy_thumbnails(there.path):
+            logger.warning("the thumbnails are not copied: %s", problem)
     return report
+
+
+def _check_free(target: Path) -> None:
+    if Store.exists(target):
+        raise UsageError(f"{target} exists and is not empty; give a folder that is new or empty")
 
 
 def _check_outside(folder: Catalog, target: Path) -> None:

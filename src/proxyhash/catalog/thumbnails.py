@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import base64
 import io
-import sqlite3
-from contextlib import closing, contextmanager
+import logging
+import zlib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from proxyhash.catalog.side_file import SideFile
 from proxyhash.data import open_image
-from proxyhash.errors import DataError, ImageError, ProxyhashError
+from proxyhash.errors import ImageError, ProxyhashError
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["StoredThumbnails", "ThumbnailStore", "Thumbnails", "jpeg_thumbnail"]
+
+logger = logging.getLogger(__name__)
 
 
 class StoredThumbnails(Protocol):
@@ -85,8 +90,15 @@ class Thumbnails:
         return address
 
 
-_SCHEMA = "CREATE TABLE thumbnails (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL) WITHOUT ROWID"
+_FORMS = (
+    "CREATE TABLE thumbnails (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL, crc32 INTEGER)"
+    " WITHOUT ROWID",
+    "CREATE TABLE thumbnails (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL) WITHOUT ROWID",
+)
+_ADDED = ("ALTER TABLE thumbnails ADD COLUMN crc32 INTEGER",)
+_ADVICE = "delete it, then `proxyhash index add` with --thumbnails recreates the thumbnails"
 _AT_ONCE = 500
+_NAMED = 3  # damaged thumbnails that `verify` names
 
 
 class ThumbnailStore:
@@ -94,45 +106,58 @@ class ThumbnailStore:
 
     Args:
         path: the SQLite file.
+        forgiving: whether a file that cannot be read counts as empty, and a deletion that is
+            impossible is left out, with a warning: no search fails for thumbnails, and no
+            change of items.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, forgiving: bool = False) -> None:
         self.path = path
+        self._forgiving = forgiving
+        self._warned: set[str] = set()
+        self._file = SideFile(path, table="thumbnails", forms=_FORMS, added=_ADDED, advice=_ADVICE)
 
     @classmethod
     def create(cls, path: Path) -> ThumbnailStore:
         """Return the store in a file, which is made if it is missing."""
         store = cls(path)
         if not path.is_file():
-            with store._connection(write=True) as connection:
-                connection.execute(_SCHEMA.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+            with store._file.open(write=True):
+                pass
         return store
 
     def put(self, thumbnails: Mapping[str, bytes]) -> None:
         """Store thumbnails, all or none, in place of what was stored under their ids."""
-        with self._connection(write=True) as connection, connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO thumbnails VALUES (?, ?)", thumbnails.items()
-            )
+        if not thumbnails:
+            return
+        rows = ((id_, jpeg, zlib.crc32(jpeg)) for id_, jpeg in thumbnails.items())
+        with self._file.open(write=True) as (connection, _):
+            connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", rows)
 
     def get(self, id: str) -> bytes | None:  # noqa: A002
-        """Return the JPEG of an item, or None."""
-        with self._connection() as connection:
-            row = connection.execute("SELECT jpeg FROM thumbnails WHERE id = ?", (id,)).fetchone()
-        return None if row is None else bytes(row[0])
+        """Return the JPEG of an item, or None, also where it is damaged."""
+        with self._forgiven(), self._file.open() as (connection, form):
+            for jpeg in _sound(connection, form, [id]).values():
+                return jpeg
+        return None
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove thumbnails; ids without one are ignored."""
-        with self._connection(write=True) as connection, connection:
+        if not ids:
+            return
+        with self._forgiven(), self._file.open(write=True) as (connection, _):
             connection.executemany("DELETE FROM thumbnails WHERE id = ?", ((id_,) for id_ in ids))
 
-    def present(self, ids: Iterable[str]) -> set[str]:
-        """Return those of the ids that have a thumbnail."""
+    def present(self, ids: Iterable[str], *, sound: bool = False) -> set[str]:
+        """Return those of the ids that have a thumbnail; with `sound`, one that is not damaged."""
         wanted = list(ids)
         found: set[str] = set()
-        with self._connection() as connection:
-            for start in range(0, len(wanted), _AT_ONCE):
+        with self._forgiven(), self._file.open() as (connection, form):
+            for start in range(0, len(wanted) if form >= 0 else 0, _AT_ONCE):
                 some = wanted[start : start + _AT_ONCE]
+                if sound:
+                    found.update(_sound(connection, form, some))
+                    continue
                 marks = ",".join("?" * len(some))
                 rows = connection.execute(
                     f"SELECT id FROM thumbnails WHERE id IN ({marks})",  # noqa: S608
@@ -143,46 +168,98 @@ class ThumbnailStore:
 
     def compact(self, *, keep: Callable[[str], bool]) -> int:
         """Remove thumbnails whose id is not kept, reclaim disk space, and return their number."""
-        with self._connection() as connection:
-            ids = [id_ for (id_,) in connection.execute("SELECT id FROM thumbnails")]
-        gone = [id_ for id_ in ids if not keep(id_)]
+        with self._file.open(seconds=None) as (connection, form):
+            rows = connection.execute("SELECT id FROM thumbnails") if form >= 0 else ()
+            gone = [id_ for (id_,) in rows if not (isinstance(id_, str) and keep(id_))]
         self.delete(gone)
-        with self._connection(write=True) as connection:
-            connection.execute("VACUUM")
+        self._file.reclaim()
         return len(gone)
 
     def copy_to(self, path: Path) -> None:
         """Write the thumbnails into another file, also while others write here."""
-        with self._connection() as source, closing(sqlite3.connect(path)) as target:
-            source.backup(target)
+        target = ThumbnailStore(path)._file
+        with self._file.open(seconds=None) as (source, _), target.open(write=True) as (there, _):
+            source.execute("COMMIT")
+            there.execute("COMMIT")
+            source.backup(there)
+
+    def problem(self) -> str | None:
+        """Return why the thumbnails cannot be read now, a sentence, or None; quick."""
+        return self._file.problem()
 
     def verify(self) -> str | None:
-        """Return the problem with the file, or None."""
+        """Return the problem with the file, or None; reads all of it."""
+        if problem := self._file.find_damage():
+            return problem
+        damaged: list[str] = []
+        count = 0
         try:
-            with self._connection() as connection:
-                (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        except DataError as error:
+            for id_, jpeg, crc in self._all():
+                if not _is_sound(jpeg, crc):
+                    count += 1
+                    damaged = [*damaged, str(id_)][:_NAMED]
+        except ProxyhashError as error:
             return str(error)
-        return None if answer == "ok" else f"{self.path} is damaged ({answer})"
+        if not count:
+            return None
+        what = "1 thumbnail is" if count == 1 else f"{count:,} thumbnails are"
+        names = ", ".join(f"{name!r:.60}" for name in damaged) + (", ..." if count > _NAMED else "")
+        return (
+            f"{self.path}: {what} damaged ({names}); `proxyhash index add` with the same manifest "
+            "makes them again"
+        )
 
     def __len__(self) -> int:
         """Return the number of thumbnails."""
-        with self._connection() as connection:
-            (count,) = connection.execute("SELECT count(*) FROM thumbnails").fetchone()
-        return int(count)
+        count = 0
+        with self._forgiven(), self._file.open() as (connection, form):
+            if form >= 0:
+                (count,) = connection.execute("SELECT count(*) FROM thumbnails").fetchone()
+        return count
+
+    def _all(self) -> Iterator[tuple[object, object, object]]:
+        """Return id, JPEG and checksum of every thumbnail; writers come in between."""
+        last: tuple[object, ...] = ()
+        while True:
+            with self._file.open() as (connection, form):
+                after = "WHERE id > ? " if last else ""
+                rows = (
+                    connection.execute(f"{_select(form)} {after}ORDER BY id LIMIT {_AT_ONCE}", last)
+                    if form >= 0
+                    else ()
+                )
+                found = list(rows)
+            yield from found
+            if len(found) < _AT_ONCE:
+                return
+            last = (found[-1][0],)
 
     @contextmanager
-    def _connection(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        uri = self.path.absolute().as_uri() + ("?mode=rwc" if write else "?mode=ro")
+    def _forgiven(self) -> Iterator[None]:
         try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=20)) as connection:
-                yield connection
-        except sqlite3.OperationalError as error:
-            raise ProxyhashError(
-                f"{self.path}: {error}; check disk space and permissions, then run again"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                f"{self.path} is damaged ({error}); delete it, then `proxyhash index add` with "
-                "--thumbnails recreates the thumbnails"
-            ) from error
+            yield
+        except ProxyhashError as error:
+            if not self._forgiving:
+                raise
+            if (sentence := str(error)) not in self._warned:
+                self._warned.add(sentence)
+                logger.warning("there are no thumbnails: %s", sentence)
+
+
+def _select(form: int) -> str:
+    crc = "crc32" if form == 0 else "NULL"
+    return f"SELECT id, jpeg, {crc} FROM thumbnails"  # noqa: S608
+
+
+def _sound(connection: sqlite3.Connection, form: int, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return those of the thumbnails that are not damaged, by id."""
+    if form < 0:
+        return {}
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"{_select(form)} WHERE id IN ({marks})", ids)
+    return {id_: jpeg for id_, jpeg, crc in rows if _is_sound(jpeg, crc)}
+
+
+def _is_sound(jpeg: object, crc: object) -> bool:
+    """Whether a thumbnail is what was stored; those of earlier versions have no checksum."""
+    return isinstance(jpeg, bytes) and (crc is None or zlib.crc32(jpeg) == crc)

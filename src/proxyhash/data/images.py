@@ -1,70 +1,133 @@
-"""Open any image as upright 8-bit RGB."""
+"""Open any image as upright 8-bit RGB, within stated time and memory.
+
+Files are looked at before they are decoded (`image_scan`). What is known to be decoded quickly is
+decoded here, in the caller's thread; everything else in a process that can be killed (`decoders`).
+"""
 
 from __future__ import annotations
 
-import io
+import os
+import stat
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from proxyhash.data.decoders import can_isolate, shared_decoders
+from proxyhash.data.decoding import ImageLimits, check_opened, decode, readable, upright_rgb
+from proxyhash.data.image_kinds import HEAD_BYTES, ImageKind, kind_of, unknown_kind
+from proxyhash.data.image_scan import is_ordinary
 from proxyhash.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["MAX_PIXELS", "ImageSource", "check_image", "open_image"]
+    from proxyhash.data.decoders import Decoders
+
+__all__ = [
+    "MAX_PIXELS",
+    "ImageLimits",
+    "ImageSource",
+    "current_limits",
+    "image_limits",
+    "open_image",
+    "open_untrusted",
+]
 
 ImageSource: TypeAlias = "str | Path | bytes | Image.Image"
 
 MAX_PIXELS = 64_000_000
-"""Images with more pixels are refused before they are decoded: 64 million take 192 MB as RGB."""
+"""Pixels of a decoded image at most, by default; they take 256 MB in Pillow."""
 
-# Raster formats with a signature. Pillow's other formats are not opened, since files come from
-# strangers: EPS would start Ghostscript, ICO decodes an image before its size can be checked.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+_READ_AT_ONCE = 32_000_000  # bytes; longer files are decoded in another process
+
+_current = [ImageLimits()]
 
 
-def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def current_limits() -> ImageLimits:
+    """Return the limits of images that are opened without any of their own."""
+    return _current[-1]
+
+
+@contextmanager
+def image_limits(limits: ImageLimits | None) -> Iterator[None]:
+    """Use these limits for all images opened within the block, in every thread; None changes none.
+
+    Encoders open images by themselves, wherever they were written, so this reaches them all.
+    """
+    _current.append(limits or current_limits())
+    try:
+        yield
+    finally:
+        _current.pop()
+
+
+def open_image(
+    source: ImageSource, *, max_pixels: int | None = None, limits: ImageLimits | None = None
+) -> Image.Image:
     """Return the image as mode RGB, fully decoded, upright and detached from its file.
 
     EXIF rotation is applied, transparency becomes white, CMYK and palettes are converted,
     16-bit gray keeps its upper eight bits, 32-bit and float gray are stretched from their own range
-    to 0..255, and an animation gives its first frame.
+    to 0..255, and an animation gives its first frame. A JPEG whose pixels take more than
+    `limits.max_bytes` is decoded at a half, a quarter or an eighth of its size.
 
     Args:
         source: a path, the bytes of an image file, or an opened image (which is left as it is).
-        max_pixels: width times height that is decoded at most; checked before decoding.
+        max_pixels: shorthand for `ImageLimits.of_pixels`.
+        limits: the most that is decoded; default those of `image_limits`.
 
     Raises:
-        ImageError: "PATH: no such file", "PATH: not an image that can be read (REASON)" or
-            "PATH: WIDTHxHEIGHT has more than MAX pixels".
+        ImageError: "PATH: no such file", "PATH: not an image that can be read (REASON)",
+            "PATH: WIDTHxHEIGHT has more than MAX pixels, ...", or another sentence about a file
+            that is not an image, needs a plug-in, or takes too long.
     """
-    name = _name(source)
-    with _image_errors(name, max_pixels):
+    limits = _limits(max_pixels, limits)
+    with _naming(source):
         if isinstance(source, Image.Image):
-            _check_size(source, name, max_pixels)
-            return _upright_rgb(source)
-        with Image.open(_file(source, name), formats=_known_formats()) as image:
-            _check_size(image, name, max_pixels)
-            return _upright_rgb(image)
+            with readable(None, None):
+                check_opened(source, limits)
+                return upright_rgb(source, copy=True)
+        given = source if isinstance(source, bytes) else Path(source)
+        content, whole = (given, True) if isinstance(given, bytes) else _read(given, limits)
+        kind = _kind(content, source)
+        if whole and is_ordinary(kind.name, content):
+            return decode(content, kind, limits)
+        if not can_isolate():
+            return decode(given, kind, limits)
+        return shared_decoders().decode(given, limits)
 
 
-def check_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Check the header of an image file: a known format and an allowed size.
+def open_untrusted(
+    content: bytes,
+    decoders: Decoders,
+    *,
+    limits: ImageLimits,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Image.Image:
+    """Return an image as `open_image` does, always decoded in a process of its own.
+
+    Args:
+        content: the bytes of an image file.
+        decoders: the processes.
+        limits: the most that is decoded.
+        wanted: asked now and then; where it is false, decoding is ended.
 
     Raises:
-        ImageError: as `open_image`, which also finds damage after the header.
+        ImageError: as `open_image`.
     """
-    name = _name(source)
-    with (
-        _image_errors(name, max_pixels),
-        Image.open(_file(source, name), formats=_known_formats()) as image,
-    ):
-        _check_size(image, name, max_pixels)
+    with _naming(content):
+        kind = _kind(content, content)
+        if not can_isolate():
+            return decode(content, kind, limits)
+        return decoders.decode(content, limits, wanted=wanted)
+
+
+def _limits(max_pixels: int | None, limits: ImageLimits | None) -> ImageLimits:
+    if max_pixels is not None:
+        return ImageLimits.of_pixels(max_pixels)
+    return limits or current_limits()
 
 
 def _name(source: ImageSource) -> str:
@@ -72,68 +135,48 @@ def _name(source: ImageSource) -> str:
 
 
 @contextmanager
-def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
+def _naming(source: ImageSource) -> Iterator[None]:
     try:
         yield
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name}: has more than {max_pixels:,} pixels ({error})") from error
-    except Exception as error:
-        # Decoders raise nearly any exception for damaged bytes: OSError, SyntaxError, ValueError,
-        # struct.error, KeyError... They all mean the same to the caller.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = "the format is not recognized"
-        raise ImageError(f"{name}: not an image that can be read ({reason})") from error
+    except ImageError as error:
+        raise type(error)(f"{_name(source)}: {error}") from error.__cause__
+    except MemoryError as error:
+        raise ImageError(f"{_name(source)}: there is not enough memory to decode it") from error
 
 
-def _file(source: str | Path | bytes, name: str) -> Path | io.BytesIO:
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    path = Path(source)
-    if not path.is_file():  # also avoids blocking on a pipe
-        raise ImageError(f"{name}: {'not a file' if path.exists() else 'no such file'}")
-    return path
-
-
-@cache
-def _known_formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ImageError(f"{name}: {width}x{height} has more than {max_pixels:,} pixels")
-
-
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.load()
-    upright = _upright(image)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        upright = _eight_bit_gray(upright, sixteen_bit=image.format in {"PNG", "PPM"})
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return a copy, rotated as its EXIF says."""
+def _read(path: Path, limits: ImageLimits) -> tuple[bytes, bool]:
+    """Return the content of a file, or the beginning of one that is long, and whether it is all."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF: rotation unknown, but the pixels are still good
-        return image.copy()
+        number = os.open(path, flags)
+    except FileNotFoundError as error:
+        raise ImageError("no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read ({_reason(error)})") from error
+    status = os.fstat(number)
+    if not stat.S_ISREG(status.st_mode):  # a pipe would make its reader wait
+        os.close(number)
+        raise ImageError("not a file")
+    with os.fdopen(number, "rb", buffering=0) as file:
+        if status.st_size > limits.max_file_bytes:
+            raise ImageError(
+                f"the file has {status.st_size / 1e6:,.0f} MB; at most "
+                f"{limits.max_file_bytes / 1e6:,.0f} MB are read"
+            )
+        whole = status.st_size <= _READ_AT_ONCE
+        try:
+            return file.read(-1 if whole else HEAD_BYTES), whole
+        except OSError as error:
+            raise ImageError(f"cannot be read ({_reason(error)})") from error
 
 
-def _eight_bit_gray(image: Image.Image, *, sixteen_bit: bool) -> Image.Image:
-    values = np.asarray(image)
-    if sixteen_bit or image.mode.startswith("I;16"):
-        return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
-    finite = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
-    stretched = (finite - low) * (255.0 / (high - low)) if high > low else np.zeros_like(finite)
-    return Image.fromarray(stretched.round().astype(np.uint8))
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _kind(head: bytes, source: ImageSource) -> ImageKind:
+    kind = kind_of(head[:HEAD_BYTES])
+    if kind is None:
+        name = _name(source) if isinstance(source, str | Path) else ""
+        raise ImageError(unknown_kind(head[:HEAD_BYTES], name))
+    return kind

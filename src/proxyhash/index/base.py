@@ -250,8 +250,11 @@ class Index(ABC):
         """Rewrite the index without deleted items, which reclaims disk space."""
         self._refuse("compact")
 
-    def snapshot(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index as it is now to another folder, while others read and write it."""
+    def snapshot(self, folder: str | os.PathLike[str]) -> int:
+        """Write the index as it is now to another folder, and return how many items it has.
+
+        Others may read and write it meanwhile.
+        """
         del folder
         self._refuse("snapshot")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxyhash.errors import UsageError
@@ -40,6 +41,7 @@ Ordered: TypeAlias = "str | int | float"
 
 BOUNDS = ("gt", "ge", "lt", "le")
 MAX_DEPTH = 16
+_MOST_SHOWN = 8
 MAX_CONDITIONS = 256
 MAX_FIELDS = 32
 """Different fields in one filter: each may have to be read from all payloads."""
@@ -209,7 +211,7 @@ def _condition(json: dict[str, Any], place: str) -> Filter:
     field = json.get("field")
     if not isinstance(field, str) or not field:
         raise UsageError(
-            f"{place} has the keys {sorted(map(str, json))}; it needs 'field' with a name, "
+            f"{place} has the keys {_shown_keys(json)}; it needs 'field' with a name, "
             "or one of 'and', 'or' and 'not' alone"
         )
     _check_value(field, f"{place}.field")
@@ -231,7 +233,7 @@ def _condition(json: dict[str, Any], place: str) -> Filter:
             _check_value(value, f"{place}.{key}")
         return Range(field, **rest)
     raise UsageError(
-        f"{place} asks {sorted(map(str, rest))} of {field!r}; it takes 'eq', or 'contains', or "
+        f"{place} asks {_shown_keys(rest)} of {field!r}; it takes 'eq', or 'contains', or "
         "bounds out of 'gt', 'ge', 'lt' and 'le'"
     )
 
@@ -274,6 +276,11 @@ def _within(found: object, bounds: Range) -> bool:
         if isinstance(found, str) != isinstance(bound, str) or not holds(found, bound):
             return False
     return True
+
+
+def _shown_keys(json: dict[str, Any]) -> str:
+    few = [str(key)[:40] for key in islice(json, _MOST_SHOWN)]
+    return f"{sorted(few)}{' and more' if len(json) > _MOST_SHOWN else ''}"
 
 
 def _shown(value: object) -> str:

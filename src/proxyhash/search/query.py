@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float32
+    from PIL.Image import Image
 
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
@@ -81,7 +82,7 @@ class Query:
 
     Attributes:
         text: searched for by its meaning.
-        image: file, or a file's bytes.
+        image: file, a file's bytes, or an image that Pillow has opened.
         item: id of a stored item, which asks with a code of its own.
         code: packed code, uint8 (ceil(bits/8),), or its hex digits.
         vector: encoder output, float32 (d,), for the network of `modality`.
@@ -100,7 +101,7 @@ class Query:
     """
 
     text: str | None = None
-    image: str | Path | bytes | None = None
+    image: str | Path | bytes | Image | None = None
     item: str | None = None
     code: Codes | str | None = None
     vector: Float32[np.ndarray, " d"] | None = None

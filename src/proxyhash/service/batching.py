@@ -11,23 +11,24 @@ import asyncio
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from proxyhash.data import MODALITIES
-from proxyhash.data.images import check_image
 from proxyhash.encoders.batches import use_one_torch_thread, worker_threads
 from proxyhash.errors import ProxyhashError, StoppedError, UsageError
 from proxyhash.index.filters import And, Not, Or
 from proxyhash.search.query import NotFoundError, RefusedError
 from proxyhash.search.steps import Search, encode, encode_item, find
 from proxyhash.service.errors import busy, refusing
+from proxyhash.service.uploads import Uploads
 from proxyhash.stopping import Stop, stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 
     from proxyhash.data import Modality
     from proxyhash.index import IndexItem
@@ -66,7 +67,7 @@ class Queues:
     def __init__(
         self,
         source: Searcher,
-        encoders: Iterable[Modality],
+        encoders: Collection[Modality],
         *,
         limits: Limits,
         metrics: Metrics,
@@ -74,6 +75,7 @@ class Queues:
         self._source = source
         self._limits = limits
         self._waiting = 0
+        self._uploads = Uploads(limits) if "image" in encoders else None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="index")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
         per_core: dict[str, Any] = {"workers": worker_threads(), "prepare": use_one_torch_thread}
@@ -127,7 +129,10 @@ class Queues:
                 return encode(self._source, [query])[0]
             if query.vector is not None:
                 return (await self.run(encode, self._source, [query]))[0]
-            return await self._encoder(query).submit(query)
+            queue = self._encoder(query)
+            if self._uploads is not None and isinstance(query.image, bytes):
+                query = replace(query, image=await self._uploads.decode(query.image))
+            return await queue.submit(query)
 
     async def find(self, query: EncodedQuery, options: SearchOptions) -> Answer:
         """Return the items nearest to a query whose code is known; raises as `search`."""
@@ -173,8 +178,20 @@ class Queues:
         queue = self._encoders.get(modality)
         return queue.waiting if queue else 0
 
+    def start_decoding(self) -> None:
+        """Start the processes that decode uploaded images, so that no request waits for one."""
+        if self._uploads is not None:
+            self._uploads.start()
+
+    def stop_decoding(self) -> None:
+        """End what uploaded images are being decoded, so that nothing waits for it."""
+        if self._uploads is not None:
+            self._uploads.stop()
+
     async def close(self) -> None:
         """Finish what waits, and end the threads."""
+        if self._uploads is not None:
+            await self._uploads.close()
         for queue in self._encoders.values():
             await queue.close()
         for searches in self._searches.values():
@@ -207,8 +224,6 @@ class Queues:
             raise UsageError(
                 f"the text has {len(query.text)} characters; {self._limits.text} are the most"
             )
-        if isinstance(query.image, bytes):
-            check_image(query.image, max_pixels=self._limits.pixels)
         return self._encoders[query.modality]
 
 

@@ -36,6 +36,7 @@ __all__ = [
 
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"[{", b"]}", ord('"'), ord("\\")
 _OPTIONS_BYTES = 64_000
+_LISTS = ("queries", "texts", "items", "ids")
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 
@@ -169,7 +170,16 @@ def json_depth(body: bytes) -> int:
 class _BoundedRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
-        most = self.app.state.service.settings.limits.json_depth
+        limits = self.app.state.service.settings.limits
+        most = limits.json_depth
+        # Each value but the first comes after one of these; strings with commas count as more.
+        values = body.count(b",") + body.count(b"[") + body.count(b"{")
+        if values > limits.json_values:
+            raise ApiError(
+                413,
+                "too_large",
+                f"the body has more than {limits.json_values:,} values; send fewer at once",
+            )
         # Counting brackets in C answers for nearly all bodies; only suspicious ones are walked.
         if body.count(b"[") + body.count(b"{") > most and json_depth(body) > most:
             raise ApiError(
@@ -181,11 +191,13 @@ class _BoundedRequest(Request):
             value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
             # A lone surrogate, written as "\ud800", is not text; nothing after this could store
             # it.
-            json.dumps(value, ensure_ascii=False).encode()
+            if b"\\u" in body:
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise ApiError(
                 400, "invalid_json", f"the body is not JSON that can be read: {error!s:.100}"
             ) from error
+        _check_lists(value, most=limits.batch)
         return value
 
 
@@ -200,6 +212,20 @@ class BoundedRoute(APIRoute):
             return await handler(_BoundedRequest(request.scope, request.receive))
 
         return bounded
+
+
+def _check_lists(value: Any, *, most: int) -> None:
+    """Refuse a list with more than one request may hold, before each of its members is checked.
+
+    Raises:
+        ApiError: 422, "300 queries are given; 256 are the most".
+    """
+    for name in _LISTS:
+        members = value.get(name) if isinstance(value, dict) else None
+        if isinstance(members, list) and len(members) > most:
+            raise ApiError(
+                422, "invalid_request", f"{len(members)} {name} are given; {most} are the most"
+            )
 
 
 def _refuse_constant(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
 from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
+    "Sample",
     "SearchAnswer",
     "SearchParameters",
     "SearchRequest",
@@ -46,8 +47,27 @@ _AT_LEAST_1: Any = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"
 _AT_LEAST_0: Any = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "null"}]}
 
 
+_MOST_KEYS = 64
+
+
+def _few(value: Any) -> Any:
+    """Refuse at once what would have to be refused key by key."""
+    if isinstance(value, dict) and len(value) > _MOST_KEYS:
+        raise ValueError(f"the object has {len(value)} keys; {_MOST_KEYS} are the most")
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    """Refuse at once what would have to be refused number by number."""
+    if isinstance(value, list) and any(type(one) not in (int, float) for one in value):
+        raise ValueError("it holds something that is not a number")
+    return value
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    _few_keys = model_validator(mode="before")(_few)
 
 
 class SearchParameters(_Request):
@@ -94,7 +114,7 @@ class SearchRequest(SearchParameters):
     code: str | None = Field(
         None, json_schema_extra=_HEX, description="Packed code in hex, first bit first."
     )
-    vector: list[float] | None = Field(
+    vector: Annotated[list[float] | None, BeforeValidator(_numbers)] = Field(
         None, max_length=65_536, description="Features, as the encoder of `modality` returns them."
     )
     modality: Modality | None = Field(
@@ -132,13 +152,13 @@ def _array(values: list[float]) -> Any:
 class BatchRequest(_Request):
     """Several searches at once."""
 
-    queries: list[SearchRequest]
+    queries: Annotated[list[SearchRequest], FailFast()]
 
 
 class EncodeRequest(_Request):
     """Texts to encode."""
 
-    texts: Annotated[list[str], Field(min_length=1)]
+    texts: Annotated[list[str], Field(min_length=1), FailFast()]
 
 
 class NewItem(_Request):
@@ -146,20 +166,20 @@ class NewItem(_Request):
 
     id: Id
     text: str | None = None
-    codes: dict[str, Hex] = Field(default_factory=dict)
+    codes: Annotated[dict[str, Hex], BeforeValidator(_few)] = Field(default_factory=dict)
     payload: JsonObject = Field(default_factory=dict)
 
 
 class ItemsRequest(_Request):
     """Items to store, replacing those with the same ids."""
 
-    items: list[NewItem]
+    items: Annotated[list[NewItem], FailFast()]
 
 
 class Ids(_Request):
     """Ids of items."""
 
-    ids: list[Id]
+    ids: Annotated[list[Id], FailFast()]
 
 
 class Status(BaseModel):
@@ -175,6 +195,7 @@ class QueryAnswer(BaseModel):
     modality: Modality | None
     text: str | None
     id: str | None
+    payload: JsonObject | None = Field(description="Of the item that asks; null where none does.")
     code: str
 
 
@@ -210,6 +231,10 @@ class Explanation(BaseModel):
         description="Number of searched codes at distance 0, 1, ..., bits; empty if unknown."
     )
     cut: int | None = Field(description="Distance of the last hit.")
+    within: int | None = Field(
+        description="Number of searched codes at most as far as the last hit; null if unknown. "
+        "More than there are hits: others are just as near as the last one."
+    )
     proxies: list[ProxyAnswer]
 
 
@@ -260,6 +285,21 @@ class Item(BaseModel):
     payload: JsonObject
 
 
+class SampleItem(BaseModel):
+    """An item to look at."""
+
+    id: str
+    payload: JsonObject
+    thumbnail: str | None
+
+
+class Sample(BaseModel):
+    """Items from all over the index, and the modality that they are shown by."""
+
+    target: Modality
+    items: list[SampleItem]
+
+
 class Upserted(BaseModel):
     """Number of items stored."""
 
@@ -306,6 +346,7 @@ class Info(BaseModel):
     model: ModelInfo
     labels: list[LabelCount]
     limits: LimitsInfo
+    originals: bool = Field(description="Whether /v1/originals has the items' original images.")
     writable: bool
     proxies: bool
     engine: str

@@ -32,6 +32,7 @@ __all__ = ["serve"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
+_DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
 _OTHER_FILES = 200
 
 
@@ -68,6 +69,7 @@ def serve(
         timeout_graceful_shutdown=int(limits.seconds) + 1,
         h11_max_incomplete_event_size=2 * limits.head_bytes,
     )
+    service.start_decoding()
     settle()
     with listener:
         _Server(config, service, door, lambda: started(address)).run(sockets=[listener])
@@ -132,6 +134,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         _LOG.info("shutting down")
+        asyncio.get_running_loop().call_later(_DECODING_SECONDS, self._service.stop_decoding)
         await super().shutdown(sockets)
         _LOG.info("stopped")
 

@@ -13,6 +13,7 @@ from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
+from proxyhash.service.originals import Originals
 from proxyhash.service.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Service:
     Raises:
         ModelError: the model is not the one that made the codes of the index.
         DataError: the index or the keys cannot be read.
+        UsageError: there is no folder of originals where the settings name one.
     """
 
     def __init__(self, settings: Settings, *, snapshot: Snapshot | None = None) -> None:
@@ -42,6 +44,11 @@ class Service:
         self.metrics = Metrics()
         self.bodies = Held(settings.limits.body_bytes)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
+        self.originals = (
+            Originals(settings.originals, most_bytes=settings.limits.original_bytes)
+            if settings.originals
+            else None
+        )
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
@@ -89,6 +96,7 @@ class Service:
                     "the index or model cannot be served; the service keeps serving what it has, "
                     "and its log says what is wrong",
                 ) from error
+            new.queues.start_decoding()
             self.keys = keys
             self._snapshot = new
             self.metrics.reloads.labels("done").inc()
@@ -97,6 +105,14 @@ class Service:
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
             task.add_done_callback(lambda _: settle())  # when nothing holds the old model any more
+
+    def start_decoding(self) -> None:
+        """Start the processes that decode uploaded images, so that no request waits for one."""
+        self._snapshot.queues.start_decoding()
+
+    def stop_decoding(self) -> None:
+        """End what uploaded images are being decoded; a service that shuts down does not wait."""
+        self._snapshot.queues.stop_decoding()
 
     async def close(self) -> None:
         """Finish what is under way and close the index."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from proxyhash.codes import code_bytes, distances, pack
 from proxyhash.search import Query, Searcher
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
-    from proxyhash.index import Index
+    from proxyhash.index import Index, IndexItem
     from proxyhash.search import Answer, SearchOptions
     from proxyhash.service.monitoring import Metrics
     from proxyhash.service.settings import Limits, Settings
 
 __all__ = ["Snapshot"]
 
-_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": b"P6 1 1 255\n\x80\x80\x80"}
-"""Something small to encode before the first request; the image is a PPM of one gray pixel."""
+_SPREAD = 8
+"""Items near each random code of a sample, so that items of the same code take turns."""
+
+_WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": Image.new("RGB", (8, 8))}
+"""Something small to encode before the first request."""
 
 
 class Snapshot:
@@ -124,16 +129,40 @@ class Snapshot:
         where the index cannot count them.
         """
         code = answer.query.code
-        histogram: list[int] = []
-        if self.index.supports("count_distances"):
-            histogram = self.index.count_distances(
-                code[None], modality=answer.target, filter=options.filter
-            ).tolist()
+        histogram = self.source.count_distances(answer, filter=options.filter)
+        cut = answer.hits[-1].distance if answer.hits else None
         return {
             "histogram": histogram,
-            "cut": answer.hits[-1].distance if answer.hits else None,
+            "cut": cut,
+            "within": sum(histogram[: cut + 1]) if histogram and cut is not None else None,
             "proxies": self._nearest_proxies(code),
         }
+
+    def sample(self, count: int, *, seed: int) -> tuple[Modality, list[IndexItem], frozenset[str]]:
+        """Return items from all over the index; runs in a thread.
+
+        They are the items nearest to random codes, which any index finds quickly however large it
+        is. Images that have a thumbnail are taken before texts.
+
+        Returns:
+            the modality that they are shown by, at most `count` items, and the ids of those with a
+            thumbnail.
+        """
+        random = np.random.default_rng(seed)
+        codes = pack(random.integers(0, 2, (count, self.index.bits)).astype(np.bool_))
+        target, ids = self.index.modalities[0], list[str]()
+        shown: frozenset[str] = frozenset()
+        for modality in sorted(self.index.modalities, key=lambda name: name != "image"):
+            found = self.index.search(codes, k=_SPREAD, modality=modality)
+            if not (near := [hit.id for rank in zip_longest(*found) for hit in rank if hit]):
+                continue
+            target, ids = modality, list(dict.fromkeys(near))
+            shown = self.source.with_thumbnail(ids)
+            if shown:
+                ids = [id_ for id_ in ids if id_ in shown]
+                break
+        items = self.index.get_many(ids[:count])
+        return target, [items[id_] for id_ in ids[:count] if id_ in items], shown
 
     def _nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
         """Return the classes whose proxies are nearest to a code; ties in alphabetical order."""

@@ -140,6 +140,7 @@ def train(
         values: dict[str, Any] = {"data": str(data), "out": str(out), "bits": bits, **options}
         values |= {} if method is None else {"method": method}
         read_config(values)  # whatever is wrong is said before anything is written
+        stack.enter_context(folder.hold())
         if inputs is not None:
             # Nothing in the folder changes before it is known that the run can start.
             if resume and folder.config.exists():
@@ -157,6 +158,7 @@ def train(
             cache=cache,
             collection=collection,
             checkpoints=checkpoints,
+            held=True,
         )
         model = HashModel.load(folder.model, device=config.device)
         if not checkpoints:  # the folder is about to be removed

@@ -1,14 +1,18 @@
-"""Paths in a run folder, and whether a run may write there."""
+"""Paths in a run folder, whether a run may write there, and the lock of the one that does."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import UsageError
+from proxyhash.files import hold_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["RunFolder"]
@@ -75,6 +79,53 @@ class RunFolder:
         """Manifest and features of a run on arrays; written before the run starts."""
         return self.path / "inputs"
 
+    @property
+    def lock(self) -> Path:
+        """The lock of the process that writes here."""
+        return self.path / ".lock"
+
+    @property
+    def entries(self) -> set[Path]:
+        """Everything in the folder but its lock."""
+        return set(self.path.iterdir()) - {self.lock}
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes out of the folder while a block runs, making it if needed.
+
+        The kernel drops the lock when the process ends, however it ends. A folder that was made
+        for the lock alone is removed again when the block raises.
+
+        Raises:
+            UsageError: the folder holds something other than a run.
+            DataError: "another process (pid 123) is writing to the run folder runs/f64; ...".
+        """
+        if not (self.lock.exists() or self.config.is_file()):
+            self.check(overwrite=False)  # so that no folder of someone else gets a lock file
+        made = not self.path.exists()
+        with ExitStack() as stack:
+            while True:
+                self.path.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):  # the folder was removed in this instant
+                    stack.enter_context(hold_lock(self.lock, f"the run folder {self.path}"))
+                    if self._is_own_lock():
+                        break
+                stack.close()
+            try:
+                yield
+            finally:
+                self.lock.unlink(missing_ok=True)
+                if made:
+                    with suppress(OSError):  # it is not empty: a run is in it
+                        self.path.rmdir()
+
+    def _is_own_lock(self) -> bool:
+        """Whether the lock file is the one that this process holds, and was not removed since."""
+        try:
+            return self.lock.read_bytes() == f"{os.getpid()}\n".encode()
+        except OSError:
+            return False
+
     def check(self, *, overwrite: bool) -> None:
         """Check that a new run may be written here; nothing is touched yet.
 
@@ -84,7 +135,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is a file; --out needs a folder")
-        if not self.path.is_dir() or not set(self.path.iterdir()) - {self.inputs}:
+        if not self.path.is_dir() or not self.entries - {self.inputs}:
             return
         is_run = self.config.is_file()
         if not overwrite:

@@ -69,6 +69,7 @@ def train(
     prepared: Prepared | None = None,
     collection: Collection | None = None,
     checkpoints: bool = True,
+    held: bool = False,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
 
@@ -85,23 +86,27 @@ def train(
         collection: The run's collection, if it was read already.
         checkpoints: False for short runs that would rather be restarted than resumed: nothing is
             written before the end.
+        held: Whether the caller holds the folder's lock already, see `RunFolder.hold`.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
-        DataError: the collection cannot be used.
+        DataError: the collection cannot be used, or another process writes to the folder.
         DivergedError: a loss is not finite; earlier checkpoints are kept.
         InterruptedRunError: Ctrl-C or SIGTERM; says how to continue.
     """
     config = _resolved(config)
     folder = RunFolder(Path(config.out))
-    resume = resume and folder.config.exists()
-    if resume and not checkpoints:
-        raise ValueError("a run without checkpoints cannot be resumed")
-    if resume:
-        config = resume_config(read_json(folder.config), config.to_dict())
-    else:
-        folder.check(overwrite=overwrite)
-    with use_threads(config.threads):
+    with ExitStack() as stack:
+        if not held:
+            stack.enter_context(folder.hold())
+        resume = resume and folder.config.exists()
+        if resume and not checkpoints:
+            raise ValueError("a run without checkpoints cannot be resumed")
+        if resume:
+            config = resume_config(read_json(folder.config), config.to_dict())
+        else:
+            folder.check(overwrite=overwrite)
+        stack.enter_context(use_threads(config.threads))
         return _train(
             config,
             folder,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.index.engines import ENGINES
+from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.folder import (
     header_stamp,
     open_generation,
@@ -19,14 +21,36 @@ from proxyhash.index.store.folder import (
 from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from proxyhash.index.store.disk import WriterLock
     from proxyhash.index.store.generation import Generation
     from proxyhash.index.store.header import Header
 
-__all__ = ["Access", "Mode"]
+__all__ = ["Access", "Mode", "whole"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ATTEMPTS = 20
+
+
+def whole(ask: Callable[P, T]) -> Callable[P, T]:
+    """Let a function ask again when the index changed while it was read without locks.
+
+    Raises:
+        MovedError: it changes all the time.
+    """
+
+    @wraps(ask)
+    def asked(*args: P.args, **options: P.kwargs) -> T:
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(MovedError):
+                return ask(*args, **options)
+        return ask(*args, **options)
+
+    return asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +113,8 @@ class Access:
             self._opened()
             if self._writer is None and header_stamp(self.folder) != self._stamp:
                 self._catch_up()
+            if self._opened().database.moved:
+                self._reload()
             generation = self._opened()
             with generation.transaction():
                 if not self.mode.salvage:
@@ -145,11 +171,14 @@ class Access:
         header = read_header(self.folder, salvage=self.mode.salvage)
         opened = self._opened()
         if header.generation != opened.header.generation:
-            self._generation = None
-            opened.close()
-            self._load()
+            self._reload()
         else:
             self._stamp = stamp
+
+    def _reload(self) -> None:
+        opened = self._opened()
+        self._load()
+        opened.close()
 
     def _note_counts(self, generation: Generation) -> None:
         """Put the counts into the header, for people who look at it."""

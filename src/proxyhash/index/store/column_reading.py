@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import ProxyhashError
+from proxyhash.errors import DataError
 from proxyhash.index.filters import conditions_of
 from proxyhash.index.store import columns, database
 
@@ -80,7 +80,7 @@ def _read(access: Access, generation: Generation, behind: Behind) -> None:
     """Do work until little is left, or the generation is not the current one any more."""
     try:
         connection = database.connect(generation.path, write=False)
-    except ProxyhashError:
+    except DataError:
         with access.reading() as now:
             if now is generation:
                 raise

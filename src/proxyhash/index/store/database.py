@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.files import check_regular, regular_handle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["connect", "create", "database_errors", "read_header", "rows_by_id", "transaction"]
+__all__ = [
+    "Connection",
+    "MovedError",
+    "connect",
+    "create",
+    "database_errors",
+    "read_header",
+    "rows_by_id",
+    "transaction",
+]
 
 SCHEMA = """
 CREATE TABLE header (json TEXT NOT NULL);
@@ -43,6 +53,8 @@ INSERT INTO state VALUES (0, 0, 0);
 """`state` is one row. `runs`: from row `first` on, rows have these modalities, as bits.
 `changes`: rows deleted (int64), or given another rank (pairs of int64 row and uint64 rank)."""
 
+_WRITES = ("WRITE", "FSYNC", "DIR_FSYNC", "TRUNCATE", "SHMSIZE", "SHMOPEN", "DELETE")
+
 _SETTINGS = (
     "PRAGMA synchronous = FULL",
     # Items are looked up one by one all over the file; a map finds a page without a system call.
@@ -55,6 +67,61 @@ _SETTINGS = (
 )
 
 
+_NOT_WRITTEN = ("SQLITE_FULL", *(f"SQLITE_IOERR_{name}" for name in _WRITES))
+
+
+class MovedError(ProxyhashError):
+    """The database changed while it was read without locks; asking again gives a whole answer."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows its file, and leaves SQLite's other files in place when it closes.
+
+    Readers without permission to write cannot make the files `-wal` and `-shm`, and without them
+    take no part in locks. SQLite removes both when the last connection closes; here, they stay,
+    empty.
+
+    Attributes:
+        path: of the database.
+        stamp: without locks, what the file was like when it was opened; None with locks.
+    """
+
+    path: Path
+    stamp: tuple[int, ...] | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the file is read without locks, and was changed or has a writer by now."""
+        return self.stamp is not None and (
+            self.stamp != _stamp(self.path) or _beside(self.path, "-wal").exists()
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if not _writable(self.path):
+            return
+        with suppress(OSError, DataError):
+            permissions = self.path.stat().st_mode & 0o777
+            for suffix in ("-wal", "-shm"):
+                handle = regular_handle(
+                    _beside(self.path, suffix), os.O_RDWR | os.O_CREAT, permissions=permissions
+                )
+                os.close(handle)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def create(path: Path) -> None:
     """Create an empty database.
 
@@ -62,7 +129,8 @@ def create(path: Path) -> None:
         OSError, ProxyhashError: the file cannot be written.
     """
     with database_errors(path):
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, isolation_level=None, factory=Connection)
+        connection.path = path
         try:
             connection.execute("PRAGMA page_size = 8192")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -71,28 +139,36 @@ def create(path: Path) -> None:
             connection.close()
 
 
-def connect(path: Path, *, write: bool) -> sqlite3.Connection:
+def connect(path: Path, *, write: bool) -> Connection:
     """Open a database; transactions are begun and ended by hand.
 
-    A reader needs to write nothing, but takes part in SQLite's locks where the folder lets it;
-    in a folder that cannot be written, nobody writes, and it does without.
+    A reader takes part in SQLite's locks. Where it may not write and no writer was there yet, it
+    does without, until it is `moved`: the files that locks need are not there.
 
     Raises:
         DataError: the file is missing, or is not a database.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing; restore a snapshot of the index")
+    check_regular(*(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal")))
     uri = path.absolute().as_uri()
+    stamp: tuple[int, ...] | None = _stamp(path)
     if write or _writable(path):
-        uri += "?mode=rw"
-    elif path.with_name(path.name + "-wal").exists():
-        uri += "?mode=ro"
+        uri, stamp = uri + "?mode=rw", None
+    elif _beside(path, "-wal").exists():
+        uri, stamp = uri + "?mode=ro&readonly_shm=1", None
     else:
         uri += "?immutable=1"
     with database_errors(path):
         connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+            uri,
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+            factory=Connection,
         )
+        connection.path, connection.stamp = path, stamp
         try:
             for setting in _SETTINGS:
                 connection.execute(setting)
@@ -126,12 +202,26 @@ def _writable(path: Path) -> bool:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, path: Path, *, write: bool) -> Iterator[None]:
+def transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[None]:
     """Let a block see one state of the database; what it writes is kept when it ends well.
 
     Raises:
+        MovedError: it was read without locks, and may have changed meanwhile.
         ProxyhashError, DataError: as `database_errors`.
     """
+    try:
+        with _transaction(connection, path, write=write):
+            yield
+    except Exception as error:
+        if connection.moved:
+            raise MovedError(f"{path} changed while it was read; try again") from error
+        raise
+    if connection.moved:
+        raise MovedError(f"{path} changed while it was read; try again")
+
+
+@contextmanager
+def _transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[None]:
     with database_errors(path):
         connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
@@ -159,10 +249,15 @@ def database_errors(path: Path) -> Iterator[None]:
         name: Any = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR")):
             raise DataError(f"{path} is damaged ({error}); restore a snapshot") from error
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        if name.startswith(_NOT_WRITTEN):
             raise ProxyhashError(
                 f"{path} cannot be written ({error}): free disk space and run again; "
                 "what was acknowledged before is kept"
+            ) from error
+        if name.startswith("SQLITE_IOERR"):
+            raise ProxyhashError(
+                f"{path} cannot be read ({error}): check the disk, and restore a snapshot if it "
+                "does not read again"
             ) from error
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise ProxyhashError(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import MissingExtraError, ProxyhashError
+from proxyhash.files import regular_handle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,12 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, *, verb: str = "written") -> Iterator[None]:
     """Turn errors of the system into errors that name the file and the next step.
+
+    Args:
+        path: named where the system names no file.
+        verb: what cannot be done with it.
 
     Raises:
         ProxyhashError: names the file and the next step.
@@ -32,7 +37,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _NO_ROOM:
             step = "free disk space and run again; what was acknowledged before is kept"
         raise ProxyhashError(
-            f"{error.filename or path} cannot be written ({error.strerror}): {step}"
+            f"{error.filename or path} cannot be {verb} ({error.strerror}): {step}"
         ) from error
 
 
@@ -68,7 +73,7 @@ class WriterLock:
                 "use one, or an index on a Milvus server"
             ) from error
         path = folder / "lock"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = regular_handle(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

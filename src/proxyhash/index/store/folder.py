@@ -12,11 +12,13 @@ generation-000001/
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from proxyhash.errors import DataError, ProxyhashError, UsageError
+from proxyhash.files import check_folder
 from proxyhash.index.store import database
 from proxyhash.index.store.disk import WriterLock, disk_errors, sync
 from proxyhash.index.store.generation import Generation, database_path
@@ -101,6 +103,8 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
         generation = None
         try:
             path = header.generation_folder(folder)
+            with disk_errors(path, verb="read"), suppress(FileNotFoundError):
+                check_folder(path)
             generation = Generation(path, header, write=write, engine=engine)
             with generation.transaction():
                 _take_in(generation, write=write, salvage=salvage)
@@ -108,8 +112,10 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
             if generation is not None:
                 generation.close()
             # A writer may have compacted the index since its header was read.
-            moved = isinstance(error, ProxyhashError) and attempts < _ATTEMPTS
-            if not moved or read_header(folder, salvage=salvage) == header:
+            if not isinstance(error, ProxyhashError) or attempts >= _ATTEMPTS:
+                raise
+            moved = isinstance(error, database.MovedError)
+            if not moved and read_header(folder, salvage=salvage) == header:
                 raise
         else:
             return generation

@@ -99,7 +99,7 @@ class Header:
                 what = "does not exist"
             raise DataError(f"{folder} {what}; `proxyhash index build` creates an index folder")
         try:
-            content = read_json(path)
+            content = read_json(path, ours=True)
         except DataError as error:
             raise _damaged(path, str(error)) from error
         return cls.from_json(content, path=path)

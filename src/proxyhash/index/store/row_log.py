@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import DataError
+from proxyhash.files import regular_handle
 from proxyhash.index.store.disk import disk_errors
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RowLog:
         self._row_bytes = self._dtype.itemsize * width
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         try:
-            self._file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            self._file = regular_handle(path, flags)
         except FileNotFoundError as error:
             raise DataError(f"{path} is missing; {NEXT_STEP}") from error
         self._salvaged: npt.NDArray[Any] | None = None
@@ -72,7 +73,7 @@ class RowLog:
             DataError: "FILE ends after row 7 of 9; ...".
         """
         there = self.whole_rows()
-        if there < rows:
+        if there < rows and not self.salvaged:
             raise DataError(f"{self.path} ends after row {there} of {rows}; {NEXT_STEP}")
 
     def append(self, rows: npt.NDArray[Any], *, at: int) -> None:
@@ -116,6 +117,11 @@ class RowLog:
             mapped = mmap(self._file, rows * self._row_bytes, access=ACCESS_READ)
             self._mapped = np.frombuffer(mapped, self._dtype).reshape(rows, self._width)
         return self._mapped[:rows]
+
+    @property
+    def salvaged(self) -> bool:
+        """Whether what is left was read into memory."""
+        return self._salvaged is not None
 
     def salvage(self, rows: int) -> None:
         """Read what is left into memory, with zeros for what is lost; the file is left alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from proxyhash.index.base import CAPABILITIES, Index
 from proxyhash.index.checks import check_modalities
 from proxyhash.index.filters import Contains
 from proxyhash.index.open import register_index
-from proxyhash.index.store.access import Access, Mode
+from proxyhash.index.store.access import Access, Mode, whole
 from proxyhash.index.store.column_reading import reading_filtered, reading_when
+from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.disk import WriterLock, disk_errors
 from proxyhash.index.store.folder import make_folder, read_header
 from proxyhash.index.store.header import Header
@@ -21,7 +23,7 @@ from proxyhash.index.store.writing import delete_items, put_items
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     import numpy as np
@@ -139,11 +141,13 @@ class Store(Index):
         path = _path(folder)
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
+    @whole
     def count_values(self, field: str) -> list[tuple[object, int]]:
         """Return the values in the lists of a payload field, each with how many items have it."""
         with reading_filtered(self._access, Contains(field, "")) as generation:
             return generation.count_values(field)
 
+    @whole
     def fields(self) -> Fields:
         """Return the fields of all payloads by name, with the types of their values."""
         with reading_when(
@@ -152,11 +156,13 @@ class Store(Index):
             return generation.fields()
 
     @property
+    @whole
     def changes(self) -> tuple[int, int]:
         """Generation and number of the last change: the same as long as nothing changed."""
         with self._access.reading() as generation:
             return generation.header.generation, generation.rows.change
 
+    @whole
     def info(self) -> dict[str, object]:
         """Return kind, counts and settings, for people to read."""
         with self._access.reading() as generation:
@@ -168,10 +174,16 @@ class Store(Index):
                 **generation.info(),
             }
 
-    def verify(self) -> list[str]:
-        """Read everything and return the problems found, one sentence each."""
+    @whole
+    def verify(self, *, report: Callable[[str], None] | None = None) -> list[str]:
+        """Read everything and return the problems found, one sentence each.
+
+        Args:
+            report: is told in sentences what was compared beside checksums.
+        """
         with self._access.reading() as generation:
-            return [*find_header_problems(self.folder), *find_problems(generation)]
+            problems = find_header_problems(self.folder)
+            return [*problems, *find_problems(generation, report=report)]
 
     def compact(self) -> None:
         """Rewrite the index without deleted items, which reclaims disk space, and save its engines.
@@ -184,8 +196,10 @@ class Store(Index):
         """
         self._access.compact()
 
-    def snapshot(self, folder: str | os.PathLike[str]) -> None:
-        """Write the index as it is now to another folder, while others read and write it.
+    def snapshot(self, folder: str | os.PathLike[str]) -> int:
+        """Write the index as it is now to another folder, and return how many items it has.
+
+        Others may read and write it meanwhile.
 
         The copy is an index of its own, compacted and checked.
 
@@ -195,9 +209,7 @@ class Store(Index):
         """
         reader = Access(self.folder, self._access.mode, writer=None)
         try:
-            with reader.reading() as source:
-                header = source.header.with_(generation=1)
-                make_folder(Path(folder), header, source=source).release()
+            return whole(_copy)(reader, Path(folder))
         finally:
             reader.close()
 
@@ -205,6 +217,7 @@ class Store(Index):
         """Close all files; what was acknowledged is stored already."""
         self._access.close()
 
+    @whole
     def __len__(self) -> int:
         """Return the number of items."""
         with self._access.reading() as generation:
@@ -225,18 +238,22 @@ class Store(Index):
         with self._access.writing() as generation:
             return delete_items(generation, ids)
 
+    @whole
     def _get_many(self, ids: list[str]) -> dict[str, IndexItem]:
         with self._access.reading() as generation:
             return {item.id: item for item in generation.present(ids)}
 
+    @whole
     def _contains(self, id_: str) -> bool:
         with self._access.reading() as generation:
             return generation.has(id_)
 
+    @whole
     def _count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
         with reading_filtered(self._access, filter) as generation:
             return generation.count(modality, filter)
 
+    @whole
     def _search(
         self,
         codes: Codes,
@@ -249,6 +266,7 @@ class Store(Index):
         with reading_filtered(self._access, filter) as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
 
+    @whole
     def _count_distances(
         self,
         query: Codes,
@@ -261,12 +279,31 @@ class Store(Index):
     def _items(self, batch: int) -> Iterator[list[IndexItem]]:
         last = ""
         while True:  # each batch is what is stored when it is asked for
-            with self._access.reading() as generation:
-                found = generation.after(last, batch)
+            found = self._after(last, batch)
             if not found:
                 return
             yield found
             last = found[-1].id
+
+    @whole
+    def _after(self, id_: str, count: int) -> list[IndexItem]:
+        with self._access.reading() as generation:
+            return generation.after(id_, count)
+
+
+def _copy(reader: Access, folder: Path) -> int:
+    """Write what is in an index to another folder, and return how many items that were."""
+    made = False
+    try:
+        with reader.reading() as source:
+            header = source.header.with_(generation=1)
+            make_folder(folder, header, source=source).release()
+            made = True
+            return source.rows.items
+    except MovedError:
+        if made:
+            shutil.rmtree(folder)
+        raise
 
 
 def _path(folder: str | os.PathLike[str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
 
 from fastapi import APIRouter
 
@@ -11,13 +12,21 @@ from proxyhash.service.bodies import BoundedRoute
 from proxyhash.service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from starlette.requests import Request
 
     from proxyhash.service.service import Service
 
-__all__ = ["errors", "gather", "log", "make_router", "service_of"]
+__all__ = [
+    "errors",
+    "gather",
+    "log",
+    "make_router",
+    "service_of",
+    "thumbnail_address",
+    "visible",
+]
 
 T = TypeVar("T")
 
@@ -63,6 +72,16 @@ def make_router(subject: str) -> APIRouter:
 def service_of(request: Request) -> Service:
     """Return the service that a request came to."""
     return cast("Service", request.app.state.service)
+
+
+def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, object]:
+    """Return a payload without the fields that the service hides."""
+    return {key: value for key, value in payload.items() if key not in hidden}
+
+
+def thumbnail_address(id_: str) -> str:
+    """Return where an item's thumbnail is."""
+    return f"/v1/thumbnails/{quote(id_, safe='')}"
 
 
 def log(request: Request, **fields: Any) -> None:

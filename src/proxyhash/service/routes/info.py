@@ -46,6 +46,7 @@ async def info(request: Request) -> FastJson:
                     "upload_bytes": limits.upload_bytes,
                     "batch": limits.batch,
                 },
+                "originals": service.originals is not None,
                 "writable": service.settings.write,
                 "proxies": snapshot.proxies is not None,
                 "engine": _engine(index),

@@ -1,27 +1,25 @@
-"""Items: get, store and delete them, and their thumbnails."""
+"""Items: get, store and delete them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
 from fastapi import Path
 from starlette.requests import Request
-from starlette.responses import Response
 
 from proxyhash.codes import Codes
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-from proxyhash.service.routes import errors, gather, make_router, service_of
+from proxyhash.service.routes import errors, gather, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
 
-__all__ = ["router"]
+__all__ = ["ItemId", "router"]
 
 router = make_router("items")
 
@@ -34,12 +32,11 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     service = service_of(request)
     async with service.lease() as snapshot:
         item = await snapshot.queues.item(id)
-    hidden = service.settings.hidden
     return FastJson(
         {
             "id": item.id,
             "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
-            "payload": {key: item.payload[key] for key in item.payload if key not in hidden},
+            "payload": visible(item.payload, service.settings.hidden),
         }
     )
 
@@ -47,7 +44,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
 @router.post("/items", response_model=Upserted, responses=errors(400, 422, 507))
 async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     """Store items, replacing those with the same ids; answered once they are durable."""
-    service = _writable(request, count=len(items.items))
+    service = _writable(request)
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
         await snapshot.queues.change(store_items, snapshot, groups)
@@ -57,7 +54,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
 @router.post("/items/delete", response_model=Deleted, responses=errors(400, 422, 507))
 async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
-    service = _writable(request, count=len(ids.ids))
+    service = _writable(request)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
 
@@ -65,43 +62,16 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
 async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
-    service = _writable(request, count=1)
+    service = _writable(request)
     async with service.lease() as snapshot:
         return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
 
 
-@router.get(
-    "/thumbnails/{id:path}",
-    response_class=Response,
-    responses=errors(404, 422, json=False)
-    | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
-)
-async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return an item's thumbnail, a JPEG."""
-    service = service_of(request)
-    async with service.lease() as snapshot:
-        thumbnails = snapshot.thumbnails
-        jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
-    if jpeg is None:
-        raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
-    tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
-    visibility = "public" if service.settings.reads_are_open else "private"
-    headers = {"ETag": tag, "Cache-Control": f"{visibility}, max-age=86400"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(jpeg, media_type="image/jpeg", headers=headers)
-
-
-def _writable(request: Request, *, count: int) -> Service:
+def _writable(request: Request) -> Service:
     service = service_of(request)
     if not service.settings.write:
         raise ApiError(
             403, "read_only", "this service is read-only; start it with --write to change items"
-        )
-    most = service.settings.limits.batch
-    if count > most:
-        raise ApiError(
-            422, "invalid_request", f"{count} items are given; {most} are the most per request"
         )
     return service
 
@@ -124,7 +94,10 @@ async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Gr
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, each in enumerate(codes):
         groups.setdefault(tuple(sorted(each)), []).append(row)
-    return [_group(snapshot, items, codes, rows) for rows in groups.values()]
+    with refusing():
+        return await snapshot.queues.run(
+            lambda: [_group(snapshot, items, codes, rows) for rows in groups.values()]
+        )
 
 
 def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
@@ -194,19 +167,16 @@ def _group(
         if item.text is not None:
             payload.setdefault("text", item.text)
         payloads.append(payload)
-    with refusing():
-        names = list(codes[rows[0]])
-        if not names:
-            raise UsageError(
-                f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode"
-            )
-        return check_items(
-            [items[row].id for row in rows],
-            {name: np.stack([codes[row][name] for row in rows]) for name in names},
-            payloads,
-            bits=snapshot.index.bits,
-            modalities=snapshot.index.modalities,
-        )
+    names = list(codes[rows[0]])
+    if not names:
+        raise UsageError(f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode")
+    return check_items(
+        [items[row].id for row in rows],
+        {name: np.stack([codes[row][name] for row in rows]) for name in names},
+        payloads,
+        bits=snapshot.index.bits,
+        modalities=snapshot.index.modalities,
+    )
 
 
 def _new_images(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby, islice
 from typing import Any
-from urllib.parse import quote
 
+from pydantic_core import to_json
 from starlette.requests import Request
+from starlette.responses import Response
 
 from proxyhash.codes import Codes
-from proxyhash.search import Answer, Query
+from proxyhash.search import Answer, Query, SearchOptions
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
-from proxyhash.service.routes import errors, gather, log, make_router, service_of
+from proxyhash.service.routes import (
+    errors,
+    gather,
+    log,
+    make_router,
+    service_of,
+    thumbnail_address,
+    visible,
+)
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -28,11 +39,13 @@ from proxyhash.service.snapshot import Snapshot
 
 __all__ = ["router"]
 
+_FEW_HITS = 50
+
 router = make_router("search")
 
 
 @router.post("/search", response_model=SearchAnswer, responses=errors(400, 404, 422))
-async def search(request: Request, body: SearchRequest) -> FastJson:
+async def search(request: Request, body: SearchRequest) -> Response:
     """Find the items nearest to a text, an item, a code or a vector."""
     service = service_of(request)
     if service.settings.log_queries:
@@ -41,7 +54,7 @@ async def search(request: Request, body: SearchRequest) -> FastJson:
         query, options = body.query(), body.options()
     async with service.lease() as snapshot:
         answer, *times = await snapshot.queues.search(query, options)
-        return FastJson(await _json(service, snapshot, answer, times, body))
+        return _response(await _json(service, snapshot, answer, times, body))
 
 
 @router.post(
@@ -50,7 +63,7 @@ async def search(request: Request, body: SearchRequest) -> FastJson:
     responses=errors(400, 415, 422),
     openapi_extra=upload_body(options=True),
 )
-async def search_image(request: Request) -> FastJson:
+async def search_image(request: Request) -> Response:
     """Find the items nearest to an uploaded image."""
     service = service_of(request)
     upload = await read_upload(request)
@@ -58,23 +71,22 @@ async def search_image(request: Request) -> FastJson:
         query, options = Query(image=upload.image), upload.parameters.options()
     async with service.lease() as snapshot:
         answer, *times = await snapshot.queues.search(query, options)
-        return FastJson(await _json(service, snapshot, answer, times, upload.parameters))
+        return _response(await _json(service, snapshot, answer, times, upload.parameters))
 
 
 @router.post("/search/batch", response_model=BatchAnswer, responses=errors(400, 404, 422))
-async def search_batch(request: Request, batch: BatchRequest) -> FastJson:
+async def search_batch(request: Request, batch: BatchRequest) -> Response:
     """Do several searches at once; if one cannot be done, all are refused."""
     service = service_of(request)
-    _check_number(len(batch.queries), service.settings.limits.batch, "queries")
-    with refusing():
-        asked = [(body, body.query(), body.options()) for body in batch.queries]
     async with service.lease() as snapshot:
+        with refusing():
+            asked = await snapshot.queues.run(_read, batch)
         # All texts are encoded together; then searches that ask alike, one group after the other: a
         # batch must not take all threads from single searches, nor all room from others.
         start = time.perf_counter()
         encoded = await gather([snapshot.queues.encode(query) for _, query, _ in asked])
         encode_ms = 1000 * (time.perf_counter() - start)
-        results: list[dict[str, Any]] = []
+        results: list[bytes] = []
         pairs = zip(encoded, asked, strict=True)
         for _, group in groupby(pairs, key=lambda pair: _options_of(pair[1][0])):
             while alike := list(islice(group, service.settings.limits.search_batch)):
@@ -89,18 +101,21 @@ async def search_batch(request: Request, batch: BatchRequest) -> FastJson:
                         for answer, (_, (body, _, _)) in zip(answers, alike, strict=True)
                     ]
                 )
-        return FastJson({"results": results})
+                _check_size(results, most=service.settings.limits.answer_bytes // 4)
+        return _response(b'{"results":[' + b",".join(results) + b"]}")
 
 
 @router.post("/encode", response_model=Encoded, responses=errors(400, 422))
 async def encode(request: Request, texts: EncodeRequest) -> FastJson:
     """Return the codes of texts."""
     service = service_of(request)
-    _check_number(len(texts.texts), service.settings.limits.batch, "texts")
     with refusing():
         queries = [Query(text=text) for text in texts.texts]
     async with service.lease() as snapshot:
         found = await gather([snapshot.queues.encode(query) for query in queries])
+        with refusing():
+            for each in found:
+                each.check_known()
         return _codes(snapshot, [each.code for each in found])
 
 
@@ -118,9 +133,8 @@ async def encode_image(request: Request) -> FastJson:
         return _codes(snapshot, [encoded.code])
 
 
-def _check_number(count: int, most: int, noun: str) -> None:
-    if count > most:
-        raise ApiError(422, "invalid_request", f"{count} {noun} are given; {most} are the most")
+def _read(batch: BatchRequest) -> list[tuple[SearchRequest, Query, SearchOptions]]:
+    return [(body, body.query(), body.options()) for body in batch.queries]
 
 
 def _options_of(body: SearchRequest) -> str:
@@ -143,9 +157,9 @@ async def _json(
     answer: Answer,
     times: list[float],
     body: SearchParameters,
-) -> dict[str, Any]:
-    """Return an answer as JSON values, explained if the request wants it; count its times."""
-    query, stages = answer.query, dict(zip(("encode", "search"), times, strict=True))
+) -> bytes:
+    """Return an answer as JSON, explained if the request wants it; count its times."""
+    stages = dict(zip(("encode", "search"), times, strict=True))
     for stage, milliseconds in stages.items():
         service.metrics.stages.labels(stage).observe(milliseconds / 1000)
     start = time.perf_counter()
@@ -156,32 +170,62 @@ async def _json(
         run = snapshot.queues.run if options.filter is None else snapshot.queues.run_slowly
         explanation = await run(snapshot.explain, answer, options)
     stages["total"] = sum(times) + 1000 * (time.perf_counter() - start)
-    hidden = service.settings.hidden
-    return {
-        "query": {
-            "kind": "id" if query.query.kind == "item" else query.query.kind,
-            "modality": query.modality,
-            "text": getattr(body, "text", None),
-            "id": query.id,
-            "code": query.code.tobytes().hex(),
-        },
-        "bits": answer.bits,
-        "target": answer.target,
-        "searched": answer.searched,
-        "words": answer.words,
-        "notes": [note.to_dict() for note in answer.notes],
-        "hits": [
-            {
-                "id": hit.id,
-                "distance": hit.distance,
-                "code": code.tobytes().hex(),
-                "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
-                "thumbnail": f"/v1/thumbnails/{quote(hit.id, safe='')}"
-                if hit.id in answer.with_thumbnail
-                else None,
-            }
-            for hit, code in zip(answer.hits, answer.codes, strict=True)
-        ],
-        "took_ms": {stage: round(milliseconds, 3) for stage, milliseconds in stages.items()},
-        "explain": explanation,
-    }
+    text = getattr(body, "text", None)
+    took = {stage: round(milliseconds, 3) for stage, milliseconds in stages.items()}
+    rest = {"text": text, "took_ms": took, "explain": explanation}
+    render = partial(_rendered, answer, rest, hidden=service.settings.hidden)
+    # Writing many hits takes as long as finding them; meanwhile the event loop serves others.
+    return render() if len(answer.hits) <= _FEW_HITS else await snapshot.queues.run(render)
+
+
+def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str]) -> bytes:
+    query = answer.query
+    return to_json(
+        {
+            "query": {
+                "kind": "id" if query.query.kind == "item" else query.query.kind,
+                "modality": query.modality,
+                "text": rest["text"],
+                "id": query.id,
+                "payload": None if query.item is None else visible(query.item.payload, hidden),
+                "code": query.code.tobytes().hex(),
+            },
+            "bits": answer.bits,
+            "target": answer.target,
+            "searched": answer.searched,
+            "words": answer.words,
+            "notes": [note.to_dict() for note in answer.notes],
+            "hits": [
+                {
+                    "id": hit.id,
+                    "distance": hit.distance,
+                    "code": code.tobytes().hex(),
+                    "payload": visible(hit.payload, hidden),
+                    "thumbnail": thumbnail_address(hit.id)
+                    if hit.id in answer.with_thumbnail
+                    else None,
+                }
+                for hit, code in zip(answer.hits, answer.codes, strict=True)
+            ],
+            "took_ms": rest["took_ms"],
+            "explain": rest["explain"],
+        }
+    )
+
+
+def _response(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
+
+
+def _check_size(results: list[bytes], *, most: int) -> None:
+    """Refuse a batch whose answers become too large to be kept until they are sent.
+
+    Raises:
+        ApiError: 422, they are.
+    """
+    if sum(map(len, results)) > most:
+        raise ApiError(
+            422,
+            "too_many_hits",
+            f"the answers of this batch have more than {most:,} bytes; ask for fewer at once",
+        )

@@ -78,6 +78,8 @@ class Workplace:
             UsageError: it was made for another collection, by another program, or with other
                 options of training; nothing is changed.
         """
+        if not self.data.exists():
+            raise DataError(f"{self.data} does not exist; give a folder of images, or a manifest")
         marker, source = self.path / "up.json", str(self.data.resolve())
         if not marker.is_file():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):

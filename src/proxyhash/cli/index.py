@@ -225,8 +225,9 @@ def sync(
 
 def _show_next(index: str, given: str) -> None:
     place = shlex.quote(index)
-    console.note(f'next: proxyhash search {place}{given} --text "..."')
-    console.note(f"      proxyhash serve {place}{given}")
+    console.next_steps(
+        f'proxyhash search {place}{given} --text "..."', f"proxyhash serve {place}{given}"
+    )
 
 
 def _show(

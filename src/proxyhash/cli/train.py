@@ -232,12 +232,13 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
     modality = "text" if "text" in config.modalities else config.modalities[0]
     words = '"words of your own"' if modality == "text" else f"FILE_OF_YOUR_{modality.upper()}"
     console.note(
-        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card. "
-        "Next:\n"
-        f"  proxyhash index build {folder} {shlex.quote(str(data))} --out {index}\n"
-        f"  proxyhash evaluate {folder} --plots\n"
-        f"  proxyhash search {folder} --{modality} {words} -k 12 --html hits.html\n"
-        f"  proxyhash encode {folder} OTHER_MANIFEST --out codes.npz"
+        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card"
+    )
+    console.next_steps(
+        f"proxyhash index build {folder} {shlex.quote(str(data))} --out {index}",
+        f"proxyhash evaluate {folder} --plots",
+        f"proxyhash search {folder} --{modality} {words} -k 12 --html hits.html",
+        f"proxyhash encode {folder} OTHER_MANIFEST --out codes.npz",
     )
 
 

@@ -1,5 +1,7 @@
 """`proxyhash up`: from a folder of images to a search page, by the commands that do it."""
 
+import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,9 +101,16 @@ def up(
     training = {name: value for name, value in named.items() if value is not None}
     work = Workplace(data, out or Workplace.default_path(data), training, on_bad_item)
     work.claim()
+    start = time.monotonic()
     for number, step in enumerate(work.steps(serve=serve, port=port, open_page=open_page), start=1):
+        if step.arguments[0] == "serve":
+            minutes = (time.monotonic() - start) / 60
+            console.note(f"\nready after {minutes:.1f} minutes; Ctrl-C ends the page")
         console.note(f"\n{number}. {step.purpose}:\n   {step}")
-        _do(step)
+        with console.guided():
+            _do(step)
+    if not serve:
+        console.next_steps(f"proxyhash serve {shlex.quote(str(work.index))} --open")
 
 
 def _do(step: "Step") -> None:

@@ -27,7 +27,7 @@ class Step:
     Attributes:
         arguments: of `proxyhash`.
         purpose: what it is done for, a few words.
-        may_skip: whether rows and images that cannot be used are left out and the way goes on.
+        may_skip: whether bad rows and images are only left out, and the next step is done.
     """
 
     arguments: tuple[str, ...]
@@ -108,7 +108,8 @@ class Workplace:
         """
         data, skip = str(self.data), ("--on-bad-item", self.on_bad_item)
         if not self._trained():
-            yield Step(("data", "check", data), "look at every row and image", may_skip=True)
+            checking = self.on_bad_item == "skip"
+            yield Step(("data", "check", data), "look at every row and image", may_skip=checking)
             if (self.run / "config.json").is_file():
                 arguments: tuple[str, ...] = ("train", "--resume", "--out", str(self.run))
                 yield Step(arguments, "go on with the training that was stopped")

@@ -216,15 +216,17 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
     from proxyhash.evaluation.report import direction_words, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
-    console.table(
-        ("mAP@all", "literature", "strict"),
-        [
-            (direction_words(key), figure(value), figure(strict.get(key)))
-            for key, value in result.metrics["map"].items()
-        ],
-        title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
-        right=("literature", "strict"),
-    )
+    if any(value is not None for value in result.metrics["map"].values()):
+        title = f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}"
+        console.table(
+            ("mAP@all", "literature", "strict"),
+            [
+                (direction_words(key), figure(value), figure(strict.get(key)))
+                for key, value in result.metrics["map"].items()
+            ],
+            title=title,
+            right=("literature", "strict"),
+        )
     folder = shlex.quote(str(_short(result.folder)))
     data = _short(Path(config.data))
     source = data if data.is_dir() else data.parent

@@ -9,6 +9,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import examples
+from proxyhash.errors import DataError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.up import Step
@@ -91,7 +92,6 @@ def up(
     other options. Nothing in FOLDER is changed. A stopped `up` goes on where it was; a second one
     takes over new, changed and removed images without training again.
     """
-    from proxyhash.errors import check_option
     from proxyhash.up import Workplace
 
     check_option("--on-bad-item", on_bad_item, ("skip", "fail"))
@@ -118,11 +118,16 @@ def _do(step: "Step") -> None:
 
     from proxyhash.cli.app import app
 
-    done = get_command(app).main(
-        args=list(step.arguments), prog_name="proxyhash", standalone_mode=False
-    )
-    if done == 0 or done is None:
-        return
-    if not (step.may_skip and done == 3):
+    try:
+        done = get_command(app).main(
+            args=list(step.arguments), prog_name="proxyhash", standalone_mode=False
+        )
+    except DataError as error:
+        if not step.may_skip:
+            raise
+        console.note(str(error))
+        done = error.exit_code
+    if done and not (step.may_skip and done == DataError.exit_code):
         raise typer.Exit(done)
-    console.note("going on without what cannot be used")
+    if done:
+        console.note("going on without what cannot be used")

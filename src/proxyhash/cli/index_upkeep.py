@@ -1,16 +1,18 @@
 """`proxyhash index delete|compact|info|verify|snapshot|copy`: what an index is kept in order by."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import IndexArgument, JsonOption, examples
 from proxyhash.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.index.filters import Filter
 
 __all__ = ["DryRunOption", "register"]
 
@@ -56,11 +58,14 @@ def delete(
         if ids or ids_from:
             raise UsageError("give ids or --where, not both")
         condition = parse_filter_text(where)
+        _check_condition(index, condition)
         deleted = delete_where(index, condition, dry_run=dry_run, track=console.track)
         asked: dict[str, object] = {"where": where}
         absent = ""
     else:
-        wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
+        from proxyhash.data.text_file import read_ids
+
+        wanted = list(dict.fromkeys([*(ids or []), *(read_ids(ids_from) if ids_from else [])]))
         if not wanted:
             raise UsageError(
                 "give the ids to delete, a file of them with --ids-from, or a condition with "
@@ -81,14 +86,16 @@ def delete(
     console.out(f"{index}: {deleted:,} {done}{absent}")
 
 
-def _read_ids(path: Path) -> list[str]:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({error}); give a file with one id per line"
-        ) from error
-    return [id_ for line in text.removeprefix("\ufeff").split("\n") if (id_ := line.strip())]
+def _check_condition(index: str, condition: "Filter") -> None:
+    """Refuse a condition about what no item has: `not prise > 3` would delete everything."""
+    from proxyhash.index.open import open_index
+    from proxyhash.search.notes import FilterReader
+
+    with open_index(index) as opened:
+        notes = FilterReader(opened).read(condition)
+    if notes:
+        said = "; ".join(note.message for note in notes)
+        raise UsageError(f"{said}; nothing is deleted")
 
 
 def compact(index: IndexArgument, as_json: JsonOption = False) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "JsonOption",
     "LabelSeparatorOption",
     "ModelOption",
+    "OverwriteOption",
     "RunArgument",
     "accept_old_names",
     "examples",
@@ -53,6 +54,10 @@ BadItemOption = Annotated[
     ),
 ]
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the file that is written, whatever it is."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
+    "Readiness",
     "Sample",
     "SearchAnswer",
     "SearchParameters",
@@ -34,7 +35,8 @@ __all__ = [
 ]
 
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
-Id = Annotated[str, Field(min_length=1, max_length=512)]
+# The index checks ids, so that what it says about one is the same everywhere.
+Id = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 512})]
 JsonObject = dict[str, Any]
 
 _QUERIES = ("text", "id", "code", "vector")
@@ -186,6 +188,13 @@ class Status(BaseModel):
     """State of the service."""
 
     status: str
+
+
+class Readiness(BaseModel):
+    """Whether searches are answered."""
+
+    status: str
+    warnings: list[str] = Field(description="What is wrong although searches are answered.")
 
 
 class QueryAnswer(BaseModel):

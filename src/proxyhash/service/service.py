@@ -6,11 +6,13 @@ import asyncio
 import gc
 import logging
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError
 from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.health import Health
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
 from proxyhash.service.originals import Originals
@@ -50,6 +52,8 @@ class Service:
             else None
         )
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
+        folder = Path(settings.index) if settings.write else None
+        self.health = Health(folder if folder is not None and folder.is_dir() else None)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.ready = True
@@ -89,6 +93,7 @@ class Service:
                 )
             except (ProxyhashError, OSError) as error:
                 self.metrics.reloads.labels("failed").inc()
+                self.health.reload_failed = True
                 _LOG.error("reload failed", extra={"error": str(error)})
                 raise ApiError(
                     409,
@@ -100,6 +105,7 @@ class Service:
             self.keys = keys
             self._snapshot = new
             self.metrics.reloads.labels("done").inc()
+            self.health.reload_failed = False
             _LOG.info("reloaded")
             task = asyncio.create_task(_retire(old))
             self._retired.add(task)
@@ -118,6 +124,7 @@ class Service:
         """Finish what is under way and close the index."""
         self.ready = False
         await asyncio.gather(*self._retired)
+        await self.health.close()
         await _retire(self._snapshot)
 
 

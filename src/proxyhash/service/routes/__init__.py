@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from proxyhash.service.service import Service
 
 __all__ = [
+    "address_of",
     "errors",
     "gather",
+    "id_of",
     "log",
     "make_router",
     "service_of",
@@ -29,6 +32,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\%]+")
 
 _ALWAYS = (401, 403, 408, 413, 421, 503, 504)
 _REFERENCE = {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
@@ -74,6 +79,20 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
+def address_of(kind: str, id_: str) -> str:
+    """Return the address of what is stored under an id; `kind` is "items" or "thumbnails".
+
+    Clients and proxies shorten paths such as a/../b, so what they would change is a parameter.
+    """
+    quoted = quote(id_, safe="")
+    return f"/v1/{kind}/{quoted}" if _PLAIN_ID.fullmatch(id_) else f"/v1/{kind}/?id={quoted}"
+
+
+def id_of(request: Request, path: str) -> str:
+    """Return the id that a request names: the rest of its path, or its parameter `id`."""
+    return path or request.query_params.get("id", "")
+
+
 def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, object]:
     """Return a payload without the fields that the service hides."""
     return {key: value for key, value in payload.items() if key not in hidden}
@@ -81,7 +100,7 @@ def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, o
 
 def thumbnail_address(id_: str) -> str:
     """Return where an item's thumbnail is."""
-    return f"/v1/thumbnails/{quote(id_, safe='')}"
+    return address_of("thumbnails", id_)
 
 
 def log(request: Request, **fields: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Path
@@ -14,7 +14,7 @@ from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-from proxyhash.service.routes import errors, gather, make_router, service_of, visible
+from proxyhash.service.routes import errors, gather, id_of, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
@@ -23,7 +23,15 @@ __all__ = ["ItemId", "router"]
 
 router = make_router("items")
 
-ItemId = Annotated[str, Path(description="The item's id; it may have slashes.")]
+T = TypeVar("T")
+
+ItemId = Annotated[
+    str,
+    Path(
+        description="The item's id, percent-encoded. Ids such as .. that clients and proxies "
+        "change in a path go into the parameter `id` instead, with nothing here."
+    ),
+]
 
 
 @router.get("/items/{id:path}", response_model=Item, responses=errors(404, 422))
@@ -31,7 +39,7 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        item = await snapshot.queues.item(id)
+        item = await snapshot.queues.item(id_of(request, id))
     return FastJson(
         {
             "id": item.id,
@@ -47,7 +55,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     service = _writable(request)
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
-        await snapshot.queues.change(store_items, snapshot, groups)
+        await _change(service, snapshot, store_items, groups)
     return FastJson({"upserted": len(items.items)})
 
 
@@ -56,7 +64,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
+        return FastJson({"deleted": await _change(service, snapshot, delete_items, ids.ids)})
 
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
@@ -64,7 +72,9 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
+        return FastJson(
+            {"deleted": await _change(service, snapshot, delete_items, [id_of(request, id)])}
+        )
 
 
 def _writable(request: Request) -> Service:
@@ -74,6 +84,19 @@ def _writable(request: Request) -> Service:
             403, "read_only", "this service is read-only; start it with --write to change items"
         )
     return service
+
+
+async def _change(
+    service: Service, snapshot: Snapshot, work: Callable[[Snapshot, Any], T], what: Any
+) -> T:
+    """Return what a change returns; note whether it could be stored."""
+    try:
+        done = await snapshot.queues.change(work, snapshot, what)
+    except ApiError as error:
+        service.health.storing_failed |= error.code == "storage"
+        raise
+    service.health.storing_failed = False
+    return done
 
 
 Group = tuple[list[str], "dict[str, Codes]", list[dict[str, object]]]

@@ -10,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from proxyhash.service.errors import ApiError, FastJson
-from proxyhash.service.routes import errors, make_router, service_of, thumbnail_address, visible
+from proxyhash.service.routes import (
+    errors,
+    id_of,
+    make_router,
+    service_of,
+    thumbnail_address,
+    visible,
+)
 from proxyhash.service.routes.items import ItemId
 from proxyhash.service.schemas import Sample
 from proxyhash.service.service import Service
@@ -59,7 +66,7 @@ async def sample(
 )
 async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
     """Return an item's thumbnail, a JPEG."""
-    service = service_of(request)
+    service, id = service_of(request), id_of(request, id)  # noqa: A001
     async with service.lease() as snapshot:
         thumbnails = snapshot.thumbnails
         jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
@@ -79,7 +86,7 @@ async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
 )
 async def original(request: Request, id: ItemId) -> Response:  # noqa: A002
     """Return an item's original image, where the service was started with --originals."""
-    service = service_of(request)
+    service, id = service_of(request), id_of(request, id)  # noqa: A001
     if service.originals is None:
         raise ApiError(
             404, "not_found", "this service shows no originals; start it with --originals FOLDER"

@@ -113,6 +113,9 @@ async def encode(request: Request, texts: EncodeRequest) -> FastJson:
         queries = [Query(text=text) for text in texts.texts]
     async with service.lease() as snapshot:
         found = await gather([snapshot.queues.encode(query) for query in queries])
+        with refusing():
+            for each in found:
+                each.check_known()
         return _codes(snapshot, [each.code for each in found])
 
 

@@ -210,7 +210,7 @@ def _fetch(
         row = np.int64(0)
         for byte in range(size):
             row |= np.int64(pointers[start + byte]) << (8 * byte)
-        waiting[2 * _WAITING + index] = min(row * width, end)
+        waiting[2 * _WAITING + index] = min(row * width, end)  # type: ignore[call-overload]
     for index in range(waits):
         start, near = waiting[2 * _WAITING + index], np.int64(0)
         for place in range(width):

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash serve photos.index --originals photos/ --open",
             "proxyhash keys add keys.json loader --write",
             "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
-            "proxyhash serve indexes/flickr --limit k=2000 --limit connections=500",
+            "proxyhash serve indexes/flickr --guard --limit k=2000 --limit connections=500",
         )
     )(serve)
 
@@ -98,6 +98,12 @@ def serve(
             metavar="NAME=VALUE",
         ),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard", help="Watch over the service, and start it again where it crashes."
+        ),
+    ] = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
@@ -120,18 +126,28 @@ def serve(
         log_queries=log_queries,
         limits=Limits.read(limit or (), upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
     )
-    run_service(settings, port=port, open_page=open_page)
+    run_service(settings, port=port, open_page=open_page, guarded=guard)
 
 
-def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
+def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bool = False) -> None:
     """Open the index of the settings and serve it until a signal arrives."""
     from proxyhash.service import Service
     from proxyhash.service.monitoring import log_as_json
+    from proxyhash.service.server import listen
     from proxyhash.service.server import serve as serve_http
 
+    listener, first = None, True
+    if guarded:
+        from proxyhash.service.guard import guard
+
+        log_as_json()
+        listener = listen(settings.host, port)  # clients that come while it restarts wait
+        first = guard()
     service = Service(settings)
 
     def started(address: str) -> None:
+        if not first:
+            return
         console.out(f"serving {settings.index} at {address}")
         if open_page:
             import webbrowser
@@ -139,4 +155,4 @@ def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
             webbrowser.open(address)
 
     log_as_json()
-    serve_http(service, port=port, started=started)
+    serve_http(service, port=port, listener=listener, started=started)

@@ -9,6 +9,7 @@ from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, png_byt
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
+    caveats_markdown,
     cells_csv,
     significance_csv,
     table_csv,
@@ -60,7 +61,8 @@ def write_report(
         folder = out / "report" / slug(name)
         comparisons[name] = compare(results, name)
         classes[name] = _classes(results, name)
-        write(folder / "table.md", table_markdown(results, name) + "\n")
+        told = caveats_markdown(results, name)
+        write(folder / "table.md", f"{table_markdown(results, name)}\n{told}")
         write(folder / "table.csv", table_csv(results, name))
         write(folder / "significance.csv", significance_csv(comparisons[name]))
         try:
@@ -98,6 +100,8 @@ def _classes(results: Results, name: str) -> tuple[str, ...]:
     """Return the names of the classes, or none when the collection is not there any more."""
     config = next(each.cell.config for each in results.measured if each.cell.data == name)
     try:
-        return read_collection(config.data, on_bad_item="skip").classes
+        return read_collection(
+            config.data, on_bad_item="skip", label_separator=config.label_separator
+        ).classes
     except DataError:
         return ()

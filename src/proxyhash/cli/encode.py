@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import BadItemOption, DeviceOption, JsonOption, examples
+from proxyhash.cli.shared import BadItemOption, DeviceOption, JsonOption, OverwriteOption, examples
 from proxyhash.errors import DataError
 
 __all__ = ["register"]
@@ -31,6 +31,7 @@ def encode(
     ],
     out: Annotated[Path, typer.Option(help="Code file to write (.npz).", metavar="FILE")],
     on_bad_item: BadItemOption = "fail",
+    overwrite: OverwriteOption = False,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -48,8 +49,10 @@ def encode(
     from proxyhash.codes import CodeFile
     from proxyhash.data import MODALITIES, read_collection
     from proxyhash.encoders.cache import FeatureCache
+    from proxyhash.files import check_output
     from proxyhash.hashing import HashModel, model_folder
 
+    check_output(out, "a code file", ours=CodeFile.begins, overwrite=overwrite)
     collection = read_collection(data, on_bad_item=on_bad_item)
     hash_model = HashModel.load(model_folder(model), device=device)
     start = time.perf_counter()

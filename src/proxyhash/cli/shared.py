@@ -13,7 +13,9 @@ __all__ = [
     "DeviceOption",
     "IndexArgument",
     "JsonOption",
+    "LabelSeparatorOption",
     "ModelOption",
+    "OverwriteOption",
     "RunArgument",
     "accept_old_names",
     "examples",
@@ -52,8 +54,21 @@ BadItemOption = Annotated[
     ),
 ]
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the file that is written, whatever it is."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+LabelSeparatorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels in a cell of text. Default: |, or ; in a cell without |.",
+        metavar="TEXT",
+        show_default=False,
+    ),
 ]
 
 DeviceOption = Annotated[

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.images import remember_images
 from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
+from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError
@@ -36,6 +38,7 @@ def build_index(
     copy_model: bool = True,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    max_megapixels: float | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Write a new index folder with the codes of a manifest's items.
@@ -50,6 +53,8 @@ def build_index(
             even if the run is gone.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        max_megapixels: of an image; the index remembers it, and its service takes as much. Default
+            250 for JPEG, which is decoded at a smaller size above 64, and 64 for other formats.
         track: progress callback.
 
     Raises:
@@ -73,16 +78,17 @@ def build_index(
         extras = Catalog(folder)
         if copy_model:
             extras.put_model(source)
-        return ingest_collection(
-            store,
-            model,
-            collection,
-            thumbnails=extras.make_thumbnails() if thumbnails else None,
-            cache=FeatureCache(),
-            on_bad_item=on_bad_item,
-            track=track,
-            batch=_batch(model, collection),
-        )
+        with image_limits(remember_images(folder, collection, max_megapixels)):
+            return ingest_collection(
+                store,
+                model,
+                collection,
+                thumbnails=extras.make_thumbnails() if thumbnails else None,
+                cache=FeatureCache(),
+                on_bad_item=on_bad_item,
+                track=track,
+                batch=_batch(model, collection),
+            )
 
 
 def add_to_index(
@@ -93,6 +99,7 @@ def add_to_index(
     thumbnails: bool = False,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    max_megapixels: float | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Add a manifest's items to an index, replacing items with the same ids.
@@ -104,6 +111,7 @@ def add_to_index(
         thumbnails: keep small images; always where the index has some already.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        max_megapixels: of an image; default as the index was built.
         track: progress callback.
 
     Raises:
@@ -131,16 +139,22 @@ def add_to_index(
         stored = folder.thumbnails if folder else None
         if thumbnails and folder is not None:
             stored = folder.make_thumbnails()
-        return ingest_collection(
-            index,
-            hash_model,
-            collection,
-            thumbnails=stored,
-            cache=FeatureCache(),
-            on_bad_item=on_bad_item,
-            track=track,
-            batch=_batch(hash_model, collection),
+        limits = (
+            ImageLimits.of_megapixels(max_megapixels)
+            if folder is None
+            else remember_images(folder.path, collection, max_megapixels)
         )
+        with image_limits(limits):
+            return ingest_collection(
+                index,
+                hash_model,
+                collection,
+                thumbnails=stored,
+                cache=FeatureCache(),
+                on_bad_item=on_bad_item,
+                track=track,
+                batch=_batch(hash_model, collection),
+            )
 
 
 def _load(folder: Path, device: str) -> HashModel:

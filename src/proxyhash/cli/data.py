@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, MegapixelsOption, examples
 from proxyhash.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def check(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Decode every image.")
     ] = True,
+    max_megapixels: MegapixelsOption = None,
     threads: Annotated[int, typer.Option(help="Decoding threads.", min=1)] = 4,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,10 +65,12 @@ def check(
     (labels as a list), or the metadata file of a Hugging Face image folder.
     """
     from proxyhash.data.check import check_collection
+    from proxyhash.data.images import ImageLimits, image_limits
 
-    report = check_collection(
-        path, format=format, files=images, threads=threads, track=console.track
-    )
+    with image_limits(ImageLimits.of_megapixels(max_megapixels)):
+        report = check_collection(
+            path, format=format, files=images, threads=threads, track=console.track
+        )
     if as_json:
         console.emit_json(report.to_dict())
     else:

@@ -14,6 +14,7 @@ from proxyhash.cli.shared import (
     DeviceOption,
     IndexArgument,
     JsonOption,
+    MegapixelsOption,
     ModelOption,
     examples,
 )
@@ -68,6 +69,7 @@ def build(
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
+    max_megapixels: MegapixelsOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -89,6 +91,7 @@ def build(
         copy_model=model_copy,
         device=device,
         on_bad_item=on_bad_item,
+        max_megapixels=max_megapixels,
         track=console.track,
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
@@ -114,6 +117,7 @@ def add(
         ),
     ] = False,
     on_bad_item: BadItemOption = "fail",
+    max_megapixels: MegapixelsOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -132,6 +136,7 @@ def add(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        max_megapixels=max_megapixels,
         track=console.track,
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)

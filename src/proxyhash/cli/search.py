@@ -123,6 +123,8 @@ def search(
     Give exactly one of --text, --image, --id, --code, --vector and --input. Distances are Hamming
     distances in bits; equal ones are ordered by id.
     """
+    from proxyhash.catalog.images import images_taken
+    from proxyhash.data.images import image_limits
     from proxyhash.search import SearchOptions, open_searcher, search_many
 
     given = {
@@ -139,7 +141,10 @@ def search(
         radius=radius,
         filter=_filter(condition),
     )
-    with open_searcher(where, data=data, model=model, device=device) as searcher:
+    with (
+        image_limits(images_taken(where).limits),  # what the index took can be a query
+        open_searcher(where, data=data, model=model, device=device) as searcher,
+    ):
         (answer,) = search_many(searcher, [query], options)
     if html is not None:
         write_html(html, answer, searcher)

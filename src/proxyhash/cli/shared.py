@@ -13,6 +13,7 @@ __all__ = [
     "DeviceOption",
     "IndexArgument",
     "JsonOption",
+    "MegapixelsOption",
     "ModelOption",
     "RunArgument",
     "accept_old_names",
@@ -49,6 +50,17 @@ BadItemOption = Annotated[
     typer.Option(
         help="On a row or image that cannot be read: fail, or skip it.",
         metavar="fail|skip",
+    ),
+]
+
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Refuse images of more megapixels. Default: 250 for JPEG, which is decoded at a "
+        "smaller size above 64, and 64 for other formats.",
+        min=0.001,
+        show_default=False,
+        metavar="N",
     ),
 ]
 

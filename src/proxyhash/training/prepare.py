@@ -50,6 +50,7 @@ _PREPARING_KEYS = (
     "encoders",
     "bow_words",
     "on_bad_item",
+    "max_megapixels",
     "query",
     "train",
     "validation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy as np
 
 from proxyhash.codes import code_bytes
 from proxyhash.errors import ImageError, ProxyhashError, UsageError, require_extra
-from proxyhash.index.checks import check_items, check_search
+from proxyhash.index.checks import as_ids, can_be_id, check_items, check_search
 from proxyhash.index.filters import filter_to_json
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.search import Answer, EncodedQuery, Note, Query, SearchOptions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 _LONGEST_WAIT = 30.0
+_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\%]+")
 _DEFAULT = SearchOptions()
 _ABOUT_THE_REQUEST: dict[str, type[ProxyhashError]] = {
     "not_found": NotFoundError,
@@ -168,6 +170,8 @@ class Client:
 
     def get(self, id: str, /) -> IndexItem:  # noqa: A002 -- the index's word
         """Return a stored item; see `Index.get`."""
+        if not can_be_id(id):
+            raise NotFoundError(f"no item {id!r:.80} in the index")
         answer = self._send("GET", _item(id))
         codes = {name: self._codes([code])[0] for name, code in answer["codes"].items()}
         return IndexItem(answer["id"], codes, answer["payload"])
@@ -199,7 +203,7 @@ class Client:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items and return how many of them there were; see `Index.delete`."""
-        wanted = list(dict.fromkeys(ids))
+        wanted = as_ids(ids)
         return sum(each["deleted"] for each in self._in_parts("/v1/items/delete", "ids", wanted))
 
     def info(self) -> dict[str, Any]:
@@ -212,7 +216,7 @@ class Client:
 
     def __contains__(self, id: object, /) -> bool:  # noqa: A002
         """Whether something is stored under this id."""
-        if not isinstance(id, str) or not id:
+        if not can_be_id(id):
             return False
         return bool(self._connection.request("GET", _item(id)).status_code == 200)
 
@@ -282,6 +286,8 @@ def _question(query: Query) -> dict[str, Any]:
         return {"text": query.text}
     modality = {} if query.modality is None else {"modality": query.modality}
     if query.item is not None:
+        if not can_be_id(query.item):
+            raise NotFoundError(f"no item {query.item!r:.80} in the index")
         return {"id": query.item} | modality
     if query.code is not None:
         code = query.code if isinstance(query.code, str) else query.code.tobytes().hex()
@@ -296,7 +302,9 @@ def _hits(answer: Mapping[str, Any]) -> list[Hit]:
 
 
 def _item(id_: str) -> str:
-    return f"/v1/items/{quote(id_, safe='')}"
+    quoted = quote(id_, safe="")
+    # Dots, slashes and the like are changed on the way where they are in a path.
+    return f"/v1/items/{quoted}" if _PLAIN_ID.fullmatch(id_) else f"/v1/items/?id={quoted}"
 
 
 def _content(image: str | Path | bytes | Image) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.files import read_json
 from proxyhash.index.store import Store
 
@@ -44,7 +45,11 @@ def test_build_stores_every_item_and_search_finds_it(
 ) -> None:
     out = tmp_path / "x.index"
     result = proxyhash_command("index", "build", small_run, scenes.root, "--out", out)
-    assert (result.code, result.out.startswith(f"{out}: 200 added (")) == (0, True), result.err
+    assert (result.code, result.out.startswith(f"{out}: 200 added, 200 thumbnails (")) == (
+        0,
+        True,
+    ), result.err
+    assert Catalog(out).thumbnails
     assert f'next: proxyhash search {out} --text "..."' in result.err
     with Store.open(out) as store:
         assert len(store) == 200
@@ -60,6 +65,7 @@ def test_the_gallery_s_index_answers_as_the_run_does(
 ) -> None:
     out = tmp_path / "gallery.index"
     build = ["index", "build", small_run, scenes.root, "--out", out, "--gallery-only", "--json"]
+    build.append("--no-thumbnails")
     result = proxyhash_command(*build)
     assert result.code == 0, result.err
     assert result.json | {"seconds": 0} == {

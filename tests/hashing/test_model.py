@@ -93,7 +93,7 @@ def test_images_and_texts_go_through_their_encoders(model: HashModel, scenes: Co
     assert np.array_equal(model.encode_images(images), expected)
     contents = [path.read_bytes() for path in paths]
     assert np.array_equal(model.encode_images(contents), expected)
-    texts = ["a red circle", ""]
+    texts = ["a red circle", "a blue circle"]
     expected = model.encode_features(encoders["text"].encode(texts), modality="text")
     assert np.array_equal(model.encode_texts(texts), expected)
     assert np.array_equal(model.encode(texts, modality="text"), expected)
@@ -230,6 +230,17 @@ def test_wrong_inputs_are_said(model: HashModel) -> None:
     features[1] = np.nan
     with pytest.raises(DataError, match="row 1 of the logits holds NaN"):
         model.encode_features(features, modality="image")
+
+
+def test_an_input_of_nothing_known_has_no_code_unless_it_is_asked_for(model: HashModel) -> None:
+    texts = ["a red circle", "xyzzy", "plugh"]
+    with pytest.raises(UsageError, match=r"nothing of text 1, 'xyzzy' \(and of 1 more\), so its"):
+        model.encode_texts(texts)
+    codes = model.encode_texts(texts, on_unknown="keep")
+    assert codes.shape == (3, 3)
+    assert np.array_equal(codes[:1], model.encode_texts(texts[:1]))
+    with pytest.raises(UsageError, match="on_unknown is 'skip'; it must be one of fail, keep"):
+        model.encode_texts(texts, on_unknown="skip")
 
 
 def test_parts_that_do_not_fit_are_refused(model: HashModel) -> None:

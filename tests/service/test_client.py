@@ -8,6 +8,7 @@ import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -249,3 +250,115 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "httpx", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'proxyhash\[serve\]'"):
         Client("http://127.0.0.1:9")
+
+
+AWKWARD = [
+    ".",
+    "..",
+    "...",
+    "/",
+    "//",
+    "a/b",
+    "a/../b",
+    "../../etc/passwd",
+    "a/./b",
+    "\\",
+    "a\\..\\b",
+    "a\nb",
+    "\r\n",
+    "a\tb",
+    "\x7f",
+    "%",
+    "%2F",
+    "%2e%2e",
+    "%00",
+    "a%zz",
+    "?",
+    "a?b=c",
+    "#",
+    "a#b",
+    "&id=x",
+    "+",
+    "a+b",
+    " ",
+    " a ",
+    ";",
+    "a;b",
+    ":",
+    "http://x/",
+    "é",
+    "é",
+    "\u202e",
+    "🦆" * 512,
+    "search",
+    "delete",
+    "id",
+    "x" * 512,
+    "'",
+    '"',
+    "<b>",
+    "*",
+    "~",
+    "@",
+    "[",
+    "null",
+]
+
+
+def test_every_id_that_an_index_holds_can_be_read_searched_changed_and_deleted(
+    client: Client, server: tuple[Server, str]
+) -> None:
+    codes = np.zeros((len(AWKWARD), 2), np.uint8)
+    client.upsert(AWKWARD, {"text": codes}, payloads=[{"n": n} for n in range(len(AWKWARD))])
+    for place, id_ in enumerate(AWKWARD):
+        assert (client.get(id_).id, client.get(id_).payload) == (id_, {"n": place})
+        assert id_ in client
+        assert client.search_id(id_, k=1, target="image") != []
+    client.upsert(AWKWARD, {"text": codes}, payloads=[{"n": -1}] * len(AWKWARD))
+    assert all(client.get(id_).payload == {"n": -1} for id_ in AWKWARD)
+    with httpx.Client(headers={"Authorization": f"Bearer {server[1]}"}) as http:
+        for id_ in AWKWARD:  # by the address, and the thumbnail's is one that is found
+            address = f"{server[0].url}/v1/items/"
+            assert http.get(address, params={"id": id_}).json()["id"] == id_
+            assert (
+                http.get(address.replace("items", "thumbnails"), params={"id": id_}).status_code
+                == 404
+            )
+            assert http.delete(address, params={"id": id_}).json() == {"deleted": 1}
+            assert id_ not in client
+    assert client.delete(AWKWARD) == 0
+
+
+def test_ids_that_no_index_holds_are_answered_as_in_python(client: Client) -> None:
+    local = MemoryIndex(bits=16, modalities=("image", "text"))
+    codes = {"text": np.zeros((1, 2), np.uint8)}
+    for id_ in ("", "a\0b", "x" * 513, "\ud800"):
+        assert (id_ in client, client.delete([id_])) == (id_ in local, local.delete([id_]))
+        with pytest.raises(UsageError, match="no item"):
+            client.get(id_)
+        with pytest.raises(UsageError, match="no item"):
+            client.search_id(id_)
+        with pytest.raises(DataError) as here:
+            local.upsert([id_], codes)
+        with pytest.raises(DataError) as there:
+            client.upsert([id_], codes)
+        assert str(here.value) == str(there.value)
+
+
+def test_the_message_about_an_empty_id_is_that_of_python(server: tuple[Server, str]) -> None:
+    with httpx.Client(
+        base_url=server[0].url, headers={"Authorization": f"Bearer {server[1]}"}
+    ) as http:
+        items = {"items": [{"id": "", "codes": {"text": "00ff"}}]}
+        answer = http.post("/v1/items", json=items)
+        message = answer.json()["error"]["message"]
+        assert (answer.status_code, message) == (
+            422,
+            "id '' has 0 characters; 1 to 512 are expected",
+        )
+        for answer in (http.get("/v1/items/"), http.post("/v1/search", json={"id": ""})):
+            assert (answer.status_code, answer.json()["error"]["message"]) == (
+                404,
+                "no item '' in the index",
+            )
+        assert http.delete("/v1/items/").json() == {"deleted": 0}

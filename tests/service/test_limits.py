@@ -296,6 +296,9 @@ def test_texts_and_batches_have_limits(serve: Callable[..., TestClient], built: 
     assert client.post("/v1/encode", json={"texts": ["duck"] * 4}).status_code == 422
     assert client.post("/v1/encode", json={"texts": ["duck " * 5]}).status_code == 422
     assert client.post("/v1/encode", json={"texts": []}).status_code == 422
+    unknown = client.post("/v1/encode", json={"texts": ["a duck", "ducc"]})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "unknown_words")
+    assert unknown.json()["error"]["notes"][0]["suggestions"][0] == "duck"
 
 
 def test_work_that_takes_too_long_is_answered_504(

@@ -71,6 +71,8 @@ NAMES = [
     "GET /readyz",
     "GET /v1/info",
     "GET /v1/items/{id}",
+    "GET /v1/originals/{id}",
+    "GET /v1/sample",
     "GET /v1/thumbnails/{id}",
     "DELETE /v1/items/{id}",
     "POST /v1/admin/reload",

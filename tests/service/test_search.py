@@ -51,6 +51,7 @@ def test_a_text_finds_what_the_searcher_finds(client: TestClient, searcher: Sear
         "modality": "text",
         "text": "a  duck and a boat",
         "id": None,
+        "payload": None,
         "code": expected.query.code.tobytes().hex(),
     }
     assert body["explain"] is None

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.catalog.item_keys import key_of_stored
+from proxyhash.index import IndexItem
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
-    from proxyhash.codes import CodeFile
+    from proxyhash.codes import CodeFile, Codes
     from proxyhash.data import Collection
-    from proxyhash.index import IndexItem
 
 __all__ = ["Batch", "IndexReport", "presence_of"]
 
@@ -96,6 +98,16 @@ class Batch:
             item = self.before.get(self.codes.ids[row])
             self.same[row] = item is not None and self._is(item, row)
 
+    def keys(self, sources: Mapping[str, bytes]) -> dict[str, tuple[bytes, bytes]]:
+        """Return the digests of the items that are stored whole, by id; see `ItemKeys`."""
+        found = {}
+        for row in np.flatnonzero(self.coded & ~self.missed).tolist():
+            id_ = self.codes.ids[row]
+            if id_ in sources and row not in self.refused:
+                item = IndexItem(id_, self._own(row), self.payloads[row])
+                found[id_] = sources[id_], key_of_stored(item)
+        return found
+
     def report(self, *, skip: bool) -> IndexReport:
         """Return what was done with the items, thumbnails left out."""
         there = np.array([id_ in self.before for id_ in self.codes.ids], np.bool_)
@@ -127,9 +139,12 @@ class Batch:
                     self.filled[row] = True
         return replace(codes, codes=found, present=present, unreadable={})
 
-    def _is(self, item: IndexItem, row: int) -> bool:
+    def _own(self, row: int) -> dict[str, Codes]:
         codes = self.codes
-        own = {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
+        return {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
+
+    def _is(self, item: IndexItem, row: int) -> bool:
+        own = self._own(row)
         return (
             own.keys() == item.codes.keys()
             and all((item.codes[name] == code).all() for name, code in own.items())

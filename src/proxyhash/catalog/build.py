@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import logging
+from collections import Counter
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,18 +16,24 @@ from proxyhash.data import Collection, Split, read_collection
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.errors import ModelError, UsageError
+from proxyhash.errors import ModelError, UsageError, closest
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
 from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from proxyhash.hashing import HashModel
+    from proxyhash.index import Index
 
-__all__ = ["add_to_index", "build_index"]
+__all__ = ["add_to_index", "adding", "build_index", "warn_of_unlearned"]
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 5  # labels that the warning names; the rest are counted
 
 
 def build_index(
@@ -34,7 +42,7 @@ def build_index(
     folder: Path,
     *,
     gallery_only: bool = False,
-    thumbnails: bool = False,
+    thumbnails: bool | None = None,
     copy_model: bool = True,
     device: str = "cpu",
     on_bad_item: str = "fail",
@@ -48,7 +56,7 @@ def build_index(
         manifest: the items.
         folder: of the index; must not exist, or be empty.
         gallery_only: leave out the queries of the run's split.
-        thumbnails: keep small images in the index.
+        thumbnails: keep small images in the index; default where the items have images.
         copy_model: keep a copy of the model in the index, so that texts and images can ask
             even if the run is gone.
         device: where the model runs.
@@ -70,8 +78,11 @@ def build_index(
     source = model_folder(run)
     model = _load(source, device)
     collection = read_collection(manifest, on_bad_item=on_bad_item)
+    warn_of_unlearned(model.classes, collection)
     if gallery_only:
         collection = _gallery(run, collection)
+    if thumbnails is None:
+        thumbnails = bool(collection.has("image").any())
     with Store.create(
         folder, bits=model.bits, model=model.fingerprint, modalities=model.modalities
     ) as store:
@@ -84,10 +95,11 @@ def build_index(
                 model,
                 collection,
                 thumbnails=extras.make_thumbnails() if thumbnails else None,
+                keys=extras.keys,
                 cache=FeatureCache(),
                 on_bad_item=on_bad_item,
                 track=track,
-                batch=_batch(model, collection),
+                batch=len(collection) if _needs_all(model) else BATCH,
             )
 
 
@@ -96,7 +108,7 @@ def add_to_index(
     manifest: Path,
     *,
     model: Path | None = None,
-    thumbnails: bool = False,
+    thumbnails: bool | None = None,
     device: str = "cpu",
     on_bad_item: str = "fail",
     max_megapixels: float | None = None,
@@ -108,7 +120,8 @@ def add_to_index(
         uri: index folder or address.
         manifest: the items.
         model: run or model folder; default the copy in the index, which gets one if it has none.
-        thumbnails: keep small images; always where the index has some already.
+        thumbnails: keep small images; default where the index has some already, or has no items.
+            With False, the thumbnails of images that changed are removed.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
         max_megapixels: of an image; default as the index was built.
@@ -120,41 +133,119 @@ def add_to_index(
         ModelError: the model is not the one that made the codes of the index.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
-    folder = Catalog.at(uri)
-    if thumbnails and folder is None and scheme_of(uri) != "file":
-        raise UsageError(f"{uri} is not an index folder, so it cannot store thumbnails")
+    _check_thumbnails(uri, thumbnails)
     with closing(open_index(uri, write=True)) as index:
-        source = model or (folder.model if folder else None)
-        if source is None:
-            raise UsageError(f"{uri} has no model; give one with --model RUN")
         collection = read_collection(manifest, on_bad_item=on_bad_item)
-        hash_model = _load(model_folder(source), device)
-        if index.model not in ("", hash_model.fingerprint) or index.bits != hash_model.bits:
-            raise ModelError(
-                f"{source} is not the model that made the codes of {uri}; add with the model that "
-                "the index was built with, or build another index"
-            )
-        if folder is not None and folder.model is None:
-            folder.put_model(model_folder(source))
-        stored = folder.thumbnails if folder else None
-        if thumbnails and folder is not None:
-            stored = folder.make_thumbnails()
-        limits = (
-            ImageLimits.of_megapixels(max_megapixels)
-            if folder is None
-            else remember_images(folder.path, collection, max_megapixels)
+        with adding(
+            index,
+            uri,
+            collection,
+            model=model,
+            thumbnails=thumbnails,
+            device=device,
+            on_bad_item=on_bad_item,
+            max_megapixels=max_megapixels,
+            track=track,
+        ) as add:
+            return add(collection)
+
+
+@contextmanager
+def adding(
+    index: Index,
+    uri: str,
+    collection: Collection,
+    *,
+    model: Path | None,
+    thumbnails: bool | None,
+    device: str,
+    on_bad_item: str,
+    track: Track,
+    max_megapixels: float | None = None,
+) -> Iterator[Callable[[Collection], IndexReport]]:
+    """Yield a function that adds some items of a collection to an index open for writing.
+
+    It reports about the whole collection: the other items are unchanged.
+
+    Raises:
+        UsageError: as `add_to_index`.
+        ModelError: as `add_to_index`.
+    """
+    _check_thumbnails(uri, thumbnails)
+    folder = Catalog.at(uri)
+    source = model or (folder.model if folder else None)
+    if source is None:
+        raise UsageError(f"{uri} has no model; give one with --model RUN")
+    hash_model = _load(model_folder(source), device)
+    if index.model not in ("", hash_model.fingerprint) or index.bits != hash_model.bits:
+        raise ModelError(
+            f"{source} is not the model that made the codes of {uri}; add with the model that "
+            "the index was built with, or build another index"
         )
-        with image_limits(limits):
-            return ingest_collection(
-                index,
-                hash_model,
-                collection,
-                thumbnails=stored,
-                cache=FeatureCache(),
-                on_bad_item=on_bad_item,
-                track=track,
-                batch=_batch(hash_model, collection),
-            )
+    warn_of_unlearned(hash_model.classes, collection)
+    if folder is not None and folder.model is None:
+        folder.put_model(model_folder(source))
+    stored = folder.thumbnails if folder else None
+    wanted = thumbnails
+    if wanted is None and stored is None:  # an index that has none was built without, or is empty
+        wanted = len(index) == 0 and bool(collection.has("image").any())
+    if wanted and folder is not None:
+        stored = folder.make_thumbnails()
+    whole = _needs_all(hash_model)
+
+    def add(items: Collection) -> IndexReport:
+        if whole:
+            items = collection
+        report = ingest_collection(
+            index,
+            hash_model,
+            items,
+            thumbnails=stored,
+            new_thumbnails=thumbnails is not False,
+            keys=folder.keys if folder else None,
+            cache=FeatureCache(),
+            on_bad_item=on_bad_item,
+            track=track,
+            batch=len(collection) if whole else BATCH,
+        )
+        return report + IndexReport(unchanged=len(collection) - len(items))
+
+    if folder is None:
+        limits = ImageLimits.of_megapixels(max_megapixels)
+    else:
+        limits = remember_images(folder.path, collection, max_megapixels)
+    with image_limits(limits):
+        yield add
+
+
+def warn_of_unlearned(classes: Sequence[str], collection: Collection) -> None:
+    """Log a warning about labels that a model was not trained on: only filters know them.
+
+    A model without classes learned from pairs, and is not asked for any.
+    """
+    counts = Counter(label for item in collection.items for label in item.labels)
+    unknown = [(label, count) for label, count in counts.most_common() if label not in {*classes}]
+    if not classes or not unknown:
+        return
+    named = []
+    for label, count in unknown[:_NAMED]:
+        near = [f'"{name}"' for name in closest(label, classes)]
+        hint = f", did you mean {' or '.join(near)}?" if near else ""
+        named.append(f'"{label}" ({count:,} item{"s" if count > 1 else ""}{hint})')
+    more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+    only = "is only a filter" if len(unknown) == 1 else "are only filters"
+    logger.warning(
+        "the model was trained on %d classes; %s%s %s until you train again",
+        len(classes),
+        ", ".join(named),
+        more,
+        only,
+    )
+
+
+def _check_thumbnails(uri: str, thumbnails: bool | None) -> None:
+    if thumbnails and Catalog.at(uri) is None and scheme_of(uri) != "file":
+        raise UsageError(f"{uri} is not an index folder, so it cannot store thumbnails")
 
 
 def _load(folder: Path, device: str) -> HashModel:
@@ -163,11 +254,10 @@ def _load(folder: Path, device: str) -> HashModel:
     return HashModel.load(folder, device=device)
 
 
-def _batch(model: HashModel, collection: Collection) -> int:
-    """Precomputed features belong to a manifest as a whole, so all of it is one batch."""
+def _needs_all(model: HashModel) -> bool:
+    """Whether all items go together: precomputed features belong to a manifest as a whole."""
     encoders = (model.encoder(modality) for modality in model.modalities)
-    precomputed = any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)
-    return len(collection) if precomputed else BATCH
+    return any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)
 
 
 def _gallery(run: Path, collection: Collection) -> Collection:

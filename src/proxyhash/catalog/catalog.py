@@ -3,6 +3,7 @@
     header.json, generation-*/   the items, see `proxyhash.index.store`
     model/                       the model that made the codes, so that texts and images can ask
     thumbnails.sqlite3           see `ThumbnailStore`
+    sources.sqlite3              see `ItemKeys`
 
 With its model, an index is one folder that can be moved, served and searched when the run that it
 was built from is gone or retrained.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxyhash.catalog.item_keys import ItemKeys
 from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.errors import DataError, ProxyhashError
 
@@ -59,6 +61,11 @@ class Catalog:
         """Reason that the thumbnails cannot be read now, a sentence; else None."""
         stored = self.thumbnails
         return None if stored is None else stored.problem()
+
+    @property
+    def keys(self) -> ItemKeys:
+        """Digests of what the items were made from; empty where it is unknown."""
+        return ItemKeys(self.path / "sources.sqlite3")
 
     @property
     def nbytes(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from proxyhash.catalog.batch import Batch, IndexReport, presence_of
+from proxyhash.catalog.item_keys import key_of_source
 from proxyhash.catalog.thumbnails import jpeg_thumbnail
 from proxyhash.data import Collection
 from proxyhash.encoders.batches import worker_threads
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from proxyhash.catalog.item_keys import ItemKeys
     from proxyhash.catalog.thumbnails import ThumbnailStore
     from proxyhash.codes import CodeFile, Codes
     from proxyhash.data import Item
@@ -49,6 +53,9 @@ BATCH = 512
 THUMBNAIL_EDGE = 256
 """Longest side of a stored thumbnail in pixels; as JPEG some 5 to 25 kB."""
 
+_FIRST = 32  # items of the first batch; the following ones grow while they take a moment only
+_SECONDS = 2.0
+
 _NAMED = 5  # refused items listed in the warning; the rest are counted
 
 _ALWAYS = ("text", "image")
@@ -61,6 +68,8 @@ def ingest_collection(
     collection: Collection,
     *,
     thumbnails: ThumbnailStore | None = None,
+    new_thumbnails: bool = True,
+    keys: ItemKeys | None = None,
     cache: FeatureCache | None = None,
     on_bad_item: str = "fail",
     track: Track = silent,
@@ -79,6 +88,8 @@ def ingest_collection(
         model: makes the codes.
         collection: the items.
         thumbnails: where small images go, or None for none.
+        new_thumbnails: whether any are made; without, those of changed items are removed.
+        keys: where it is recorded what the items were made from, or None for nowhere.
         cache: of features.
         on_bad_item: "fail" at an item that cannot be read or stored, or "skip": go on without
             what cannot be read, and count and name the items.
@@ -91,14 +102,18 @@ def ingest_collection(
         DataError: a payload is not JSON; earlier batches are stored.
     """
     report = IndexReport(skipped=collection.skipped)
-    work = _Work(index, model, thumbnails, cache, on_bad_item)
+    work = _Work(index, model, thumbnails, new_thumbnails, keys, cache, on_bad_item)
 
     def stored() -> Iterator[Item]:
         nonlocal report
-        for start in range(0, len(collection), batch):
-            items = collection.items[start : start + batch]
+        size, start = (_FIRST if batch == BATCH else batch), 0
+        while items := collection.items[start : start + size]:
+            began = time.monotonic()
             report += work.store(Collection.of(collection.path, items))
             yield from items  # an item counts as done once it is stored
+            start += size
+            if batch == BATCH and time.monotonic() - began < _SECONDS:  # else progress is jerky
+                size = min(2 * size, BATCH)
 
     try:
         deque(track(stored(), "indexing items", len(collection)), maxlen=0)
@@ -117,10 +132,13 @@ class _Work:
     index: Index
     model: HashModel
     thumbnails: ThumbnailStore | None
+    new_thumbnails: bool
+    keys: ItemKeys | None
     cache: FeatureCache | None
     on_bad_item: str
 
     def store(self, collection: Collection) -> IndexReport:
+        sources = self._source_keys(collection)
         batch = Batch(
             collection,
             codes=self.model.encode_collection(
@@ -136,6 +154,8 @@ class _Work:
             self.thumbnails = None
             logger.warning("no more thumbnails are stored: %s", error)
         self._put(batch, np.flatnonzero(batch.coded & ~batch.same))
+        if self.keys is not None:
+            self.keys.put(batch.keys(sources))
         if batch.refused:
             logger.warning(
                 "%d items cannot be stored; of those that are in the index already, everything "
@@ -147,6 +167,16 @@ class _Work:
         return batch.report(skip=self.on_bad_item == "skip") + IndexReport(
             thumbnails=len(made), thumbnail_bytes=sum(map(len, made.values()))
         )
+
+    def _source_keys(self, collection: Collection) -> dict[str, bytes]:
+        """Return what the items are made from, as it is before they are encoded."""
+        found: dict[str, bytes] = {}
+        for row, item in enumerate(collection.items if self.keys is not None else ()):
+            with suppress(DataError):  # said when the payloads are read
+                key = key_of_source(item_payload(item, collection), collection, row)
+                if key is not None:
+                    found[item.id] = key
+        return found
 
     def _read_payloads(self, batch: Batch) -> None:
         for row, item in enumerate(batch.collection.items):
@@ -189,6 +219,10 @@ class _Work:
             for row in np.flatnonzero(batch.coded)
             if not batch.same[row] or ids[row] not in present
         ]
+        if not self.new_thumbnails:
+            readable = [row for row in rows if not batch.filled[row] and not batch.same[row]]
+            self.thumbnails.delete([ids[row] for row in readable if ids[row] in present])
+            return {}
         with ThreadPoolExecutor(worker_threads()) as pool:
             thumbnails = list(pool.map(_thumbnail, [images[row] for row in rows]))
         made = {ids[row]: jpeg for row, jpeg in zip(rows, thumbnails, strict=True) if jpeg}

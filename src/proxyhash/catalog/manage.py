@@ -13,19 +13,25 @@ from proxyhash.catalog.images import copy_images_taken
 from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import replace_folder
 from proxyhash.index.copy import CopyReport, copy_between
+from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index
 from proxyhash.index.store import Store
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxyhash.progress import Track
+    from proxyhash.index import Index
+    from proxyhash.index.filters import Filter
 
 __all__ = [
     "SnapshotReport",
     "compact_index",
     "copy_index",
+    "count_items",
+    "delete_from",
     "delete_items",
+    "delete_where",
     "describe_index",
     "snapshot_index",
     "verify_index",
@@ -42,15 +48,53 @@ def delete_items(uri: str, ids: Sequence[str], *, track: Track) -> int:
     Raises:
         ProxyhashError: another process is writing the index.
     """
-    folder, deleted = Catalog.at(uri), 0
-    starts = range(0, len(ids), _AT_ONCE)
     with closing(open_index(uri, write=True)) as index:
-        for start in track(starts, "deleting items", len(starts)):
-            some = ids[start : start + _AT_ONCE]
-            deleted += index.delete(some)
-            if folder is not None and folder.thumbnails is not None:
-                folder.thumbnails.delete(some)
+        return delete_from(index, Catalog.at(uri), ids, track=track)
+
+
+def delete_from(
+    index: Index, folder: Catalog | None, ids: Sequence[str], *, track: Track = silent
+) -> int:
+    """Delete items of an index that is open for writing, with what its folder holds of them."""
+    deleted = 0
+    starts = range(0, len(ids), _AT_ONCE)
+    stored = folder.thumbnails if folder else None
+    for start in track(starts, "deleting items", len(starts)):
+        some = ids[start : start + _AT_ONCE]
+        deleted += index.delete(some)
+        if stored is not None:
+            stored.delete(some)
+        if folder is not None and folder.keys.path.exists():
+            folder.keys.delete(some)
     return deleted
+
+
+def count_items(uri: str, ids: Sequence[str]) -> int:
+    """Return how many of these ids an index holds."""
+    with closing(open_index(uri)) as index:
+        starts = range(0, len(ids), _AT_ONCE)
+        return sum(len(index.get_many(ids[start : start + _AT_ONCE])) for start in starts)
+
+
+def delete_where(
+    uri: str, condition: Filter, *, dry_run: bool = False, track: Track = silent
+) -> int:
+    """Delete the items whose payload meets a condition, and return their number.
+
+    Args:
+        uri: index folder or address.
+        condition: as a search takes it.
+        dry_run: count them only.
+        track: progress callback.
+    """
+    with closing(open_index(uri, write=not dry_run)) as index:
+        items = (item for some in index.items() for item in some)
+        found = [
+            item.id
+            for item in track(items, "reading items", len(index))
+            if matches(condition, item.payload)
+        ]
+        return len(found) if dry_run else delete_from(index, Catalog.at(uri), found, track=track)
 
 
 def describe_index(uri: str) -> dict[str, object]:

@@ -1,14 +1,17 @@
 """`proxyhash index`: build an index from a run and a manifest, change and maintain it."""
 
-import sys
+import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxyhash.cli import console
+from proxyhash.cli import console, index_upkeep
+from proxyhash.cli.index_upkeep import DryRunOption
 from proxyhash.cli.shared import (
     BadItemOption,
     DeviceOption,
@@ -18,7 +21,7 @@ from proxyhash.cli.shared import (
     ModelOption,
     examples,
 )
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
     from proxyhash.catalog.ingest import IndexReport
@@ -33,6 +36,7 @@ commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
+    index_upkeep.register(commands)
     app.add_typer(commands, name="index")
 
 
@@ -40,11 +44,20 @@ ManifestArgument = Annotated[
     Path, typer.Argument(help="Manifest file or folder of the items.", show_default=False)
 ]
 
+ThumbnailsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--thumbnails/--no-thumbnails",
+        help="Store a small JPEG of every image. Default: if the index has thumbnails.",
+        show_default=False,
+    ),
+]
+
 
 @commands.command(
     epilog=examples(
         "proxyhash index build runs/f64 photos/ --out photos.index",
-        "proxyhash index build runs/f64 photos/ --out photos.index --thumbnails",
+        "proxyhash index build runs/f64 photos/ --out photos.index --no-thumbnails",
         'proxyhash search photos.index --text "two dogs run through the snow"',
     )
 )
@@ -57,9 +70,13 @@ def build(
         typer.Option("--gallery-only", help="Leave out the queries of the run's split."),
     ] = False,
     thumbnails: Annotated[
-        bool,
-        typer.Option("--thumbnails", help="Store a small JPEG of every image in the index."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--thumbnails/--no-thumbnails",
+            help="Store a small JPEG of every image in the index. Default: if there are images.",
+            show_default=False,
+        ),
+    ] = None,
     model_copy: Annotated[
         bool,
         typer.Option(
@@ -96,7 +113,8 @@ def build(
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
-        console.note(f'next: proxyhash search {out} --text "..."')
+        given = "" if model_copy else f" --model {shlex.quote(str(run))}"
+        _show_next(str(out), given)
 
 
 @commands.command(
@@ -109,13 +127,7 @@ def add(
     index: IndexArgument,
     manifest: ManifestArgument,
     model: ModelOption = None,
-    thumbnails: Annotated[
-        bool,
-        typer.Option(
-            "--thumbnails",
-            help="Store a small JPEG of every image. Always on if the index has thumbnails.",
-        ),
-    ] = False,
+    thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
     max_megapixels: MegapixelsOption = None,
     device: DeviceOption = "cpu",
@@ -140,18 +152,106 @@ def add(
         track=console.track,
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
+    if not as_json:
+        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+
+
+@commands.command(
+    epilog=examples(
+        "proxyhash index sync photos.index photos/ --dry-run",
+        "proxyhash index sync photos.index photos/",
+        "proxyhash index sync photos.index catalog.csv --on-bad-item skip --yes",
+    )
+)
+def sync(
+    index: IndexArgument,
+    manifest: ManifestArgument,
+    model: ModelOption = None,
+    thumbnails: ThumbnailsOption = None,
+    on_bad_item: BadItemOption = "fail",
+    dry_run: DryRunOption = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="Also remove more than half of the items, and those of folders that are away.",
+        ),
+    ] = False,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Add, change and remove items until an index holds those of a manifest or folder of images.
+
+    Items whose texts, keys and files are as they were (by path, size and time) are not encoded
+    again; after an interruption, the same command continues. Images that cannot be read are not
+    taken for removed ones, nor is anything in a folder that is empty or missing, as an unmounted
+    one is, or where rows of the manifest cannot be read.
+    """
+    from proxyhash.catalog.sync import sync_index
+
+    start = time.perf_counter()
+    report = sync_index(
+        index,
+        manifest,
+        model=model,
+        thumbnails=thumbnails,
+        device=device,
+        on_bad_item=on_bad_item,
+        dry_run=dry_run,
+        yes=yes,
+        track=console.track,
+    )
+    seconds = time.perf_counter() - start
+    more = {"removed": report.removed, "away": report.away}
+    if report.away and not as_json:
+        console.note(
+            f"{report.away:,} items are not in {manifest}, but stay: {', '.join(report.places)} "
+            "looks away (not mounted, empty or unreadable); --yes removes them"
+        )
+    if dry_run:
+        planned = {
+            "add": report.items.added,
+            "change": report.items.replaced,
+            "leave": report.items.unchanged,
+            "keep what cannot be read of": report.items.kept,
+            "remove": report.removed,
+        }
+        if as_json:
+            counts = {**asdict(report.items), **more}
+            console.emit_json({"index": index, "dry_run": True, **counts})
+        else:
+            parts = [f"{what} {count:,}" for what, count in planned.items() if count]
+            console.out(f"{index}: would {', '.join(parts or ['do nothing'])}; nothing is changed")
+        return
+    _show(index, manifest, report.items, seconds=seconds, as_json=as_json, more=more)
+    if not as_json:
+        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+
+
+def _show_next(index: str, given: str) -> None:
+    place = shlex.quote(index)
+    console.note(f'next: proxyhash search {place}{given} --text "..."')
+    console.note(f"      proxyhash serve {place}{given}")
 
 
 def _show(
-    index: str, manifest: Path, report: "IndexReport", *, seconds: float, as_json: bool
+    index: str,
+    manifest: Path,
+    report: "IndexReport",
+    *,
+    seconds: float,
+    as_json: bool,
+    more: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     if as_json:
-        console.emit_json({"index": index, **asdict(report), "seconds": round(seconds, 3)})
+        counts = {**asdict(report), **more}
+        console.emit_json({"index": index, **counts, "seconds": round(seconds, 3)})
     else:
         counts = {
             "added": report.added,
             "replaced": report.replaced,
             "unchanged": report.unchanged,
+            "removed": more.get("removed", 0),
             "without a code": report.without_code,
             "kept as stored where they cannot be read": report.kept,
             "without what cannot be read": report.incomplete,
@@ -168,189 +268,3 @@ def _show(
             f"{items} of {manifest} cannot be read, and what they hold is not stored; mend what "
             f"is named above, then `proxyhash index add {index} {manifest}`"
         )
-
-
-@commands.command(
-    epilog=examples(
-        "proxyhash index delete photos.index 1000268201 1001773457",
-        "proxyhash index delete photos.index --ids-from gone.txt",
-        "jq -r .id gone.jsonl | proxyhash index delete photos.index --ids-from -",
-    )
-)
-def delete(
-    index: IndexArgument,
-    ids: Annotated[
-        list[str] | None, typer.Argument(help="Ids of the items.", metavar="ID...")
-    ] = None,
-    ids_from: Annotated[
-        Path | None,
-        typer.Option(help="File with one id per line; - for standard input.", metavar="FILE"),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete items by id, with their thumbnails; ids that are not stored are ignored.
-
-    `index compact` reclaims the disk space.
-    """
-    from proxyhash.catalog.manage import delete_items
-
-    wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
-    if not wanted:
-        raise UsageError("give the ids to delete, or a file of them with --ids-from")
-    deleted = delete_items(index, wanted, track=console.track)
-    if as_json:
-        console.emit_json({"index": index, "ids": len(wanted), "deleted": deleted})
-        return
-    absent = f"; {len(wanted) - deleted:,} not found" if deleted < len(wanted) else ""
-    console.out(f"{index}: {deleted:,} deleted{absent}")
-
-
-@commands.command(
-    epilog=examples("proxyhash index compact photos.index"),
-)
-def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Rewrite an index folder without deleted and replaced items.
-
-    Needs as much free disk space as the index takes; readers are not interrupted.
-    """
-    from proxyhash.catalog.manage import compact_index
-
-    before, after = compact_index(index)
-    if as_json:
-        console.emit_json({"index": index, "bytes_before": before, "bytes": after})
-        return
-    console.out(f"{index}: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({error}); give a file with one id per line"
-        ) from error
-    return [line for line in text.split("\n") if line.strip()]
-
-
-@commands.command(
-    epilog=examples(
-        "proxyhash index info photos.index",
-        "proxyhash index info photos.db --json",
-    )
-)
-def info(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Print the items, bits, model, size and search engine of an index."""
-    from proxyhash.catalog.manage import describe_index
-
-    described = describe_index(index)
-    if as_json:
-        console.emit_json(described)
-        return
-    console.table(
-        ["", index], [[name.replace("_", " "), _shown(value)] for name, value in described.items()]
-    )
-
-
-@commands.command(epilog=examples("proxyhash index verify photos.index"))
-def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
-    """Read all of an index folder and compare checksums; exit code 3 if there are problems."""
-    from proxyhash.catalog.manage import verify_index
-
-    problems = verify_index(index)
-    if as_json:
-        console.emit_json({"index": index, "problems": problems})
-    else:
-        for problem in problems:
-            console.out(console.printable(problem))
-    if problems:
-        plural = "s" if len(problems) > 1 else ""
-        raise DataError(f"{index}: {len(problems):,} problem{plural}, listed above")
-    if not as_json:
-        console.out(f"{index}: no problems found")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{name} ({_shown(each)})" if isinstance(each, dict) else f"{name} {_shown(each)}"
-            for name, each in value.items()
-        )
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-@commands.command(
-    epilog=examples(
-        "proxyhash index snapshot photos.index backup/photos-monday.index",
-        "proxyhash index snapshot damaged.index rest.index --salvage",
-    )
-)
-def snapshot(
-    index: IndexArgument,
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of the copy; new or empty.", show_default=False)
-    ],
-    salvage: Annotated[
-        bool,
-        typer.Option("--salvage", help="Copy the readable part of a damaged index."),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy an index folder while others read and write it.
-
-    The copy is a complete, compacted index with model and thumbnails.
-    """
-    from proxyhash.catalog.manage import snapshot_index
-
-    report = snapshot_index(index, folder, salvage=salvage)
-    if as_json:
-        console.emit_json({"index": index, "snapshot": str(folder), **asdict(report)})
-        return
-    lost = f"; {report.lost:,} could not be read" if report.lost else ""
-    console.out(f"{index}: {report.items:,} items copied to {folder}{lost}")
-    if report.problem:
-        console.note(f"left out: {report.problem}")
-
-
-@commands.command(
-    epilog=examples(
-        "proxyhash index copy photos.index http://localhost:19530",
-        "proxyhash index copy http://localhost:19530 photos.index",
-        "proxyhash index copy photos.index photos.db",
-    )
-)
-def copy(
-    source: Annotated[
-        str, typer.Argument(help="Index folder, file or address to read.", show_default=False)
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(help="Place to copy to; created if missing.", show_default=False),
-    ],
-    as_json: JsonOption = False,
-) -> None:
-    """Copy all items to another index of any kind, and compare counts and checksums.
-
-    Run the same command again to continue an interrupted copy. Between folders, model and
-    thumbnails are copied too; elsewhere searching by text or image needs --model.
-    """
-    from proxyhash.catalog.manage import copy_index
-
-    report = copy_index(source, target, track=console.track)
-    if as_json:
-        console.emit_json(
-            {
-                "source": source,
-                "target": target,
-                "items": report.items,
-                "written": report.written,
-                "sha256": report.sha256,
-            }
-        )
-        return
-    console.out(
-        f"{target}: {report.items:,} items, the same as in {source} (SHA-256 {report.sha256[:12]})"
-    )

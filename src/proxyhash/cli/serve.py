@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "proxyhash serve indexes/flickr --open",
+            "proxyhash serve photos.index --originals photos/ --open",
             "proxyhash keys add keys.json loader --write",
             "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
             "proxyhash serve indexes/flickr --limit k=2000 --limit connections=500",
@@ -77,6 +78,14 @@ def serve(
     log_queries: Annotated[
         bool, typer.Option("--log-queries", help="Also log what is searched for.")
     ] = False,
+    originals: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the image paths of the items begin in, usually the manifest's. The "
+            "page then shows original images in full; without it, thumbnails.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     upload_mb: Annotated[
         float | None,
@@ -125,6 +134,7 @@ def serve(
         host=host,
         open_reads=open_reads,
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
+        originals=originals,
         log_queries=log_queries,
         limits=Limits.read(
             limit or (), **_image_limits(index, upload_mb, max_megapixels), seconds=seconds

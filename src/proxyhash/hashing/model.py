@@ -15,7 +15,7 @@ from proxyhash.codes import CodeFile, binarize, code_bytes
 from proxyhash.data import MODALITIES, Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
-from proxyhash.errors import ModelError, UsageError
+from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.hashing.folder import (
     SavedEncoder,
     SavedModel,
@@ -138,6 +138,7 @@ class HashModel:
         modality: Modality,
         batch_size: int = 64,
         track: Track = silent,
+        on_unknown: str = "fail",
     ) -> UInt8[np.ndarray, "n b"]:
         """Return packed codes, (n, ceil(K/8)), of inputs of one modality.
 
@@ -146,10 +147,12 @@ class HashModel:
             modality: one of the model's.
             batch_size: largest number of inputs that go through the encoder together.
             track: reports progress.
+            on_unknown: "fail" at an input in which the model knows nothing, such as a text without
+                a word of its vocabulary, or "keep" its code, which means nothing.
 
         Raises:
-            UsageError: the model has no network or no encoder for the modality, or `inputs` is a
-                single string.
+            UsageError: the model has no network or no encoder for the modality, `inputs` is a
+                single string, or the model knows nothing of an input.
             ImageError: an image cannot be read; names it.
         """
         if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence):
@@ -161,21 +164,26 @@ class HashModel:
             for row, each in enumerate(inputs):
                 if not isinstance(each, str):
                     raise UsageError(f"text {row} is {each!r:.40}; a string is expected")
+        check_option("on_unknown", on_unknown, ("fail", "keep"))
         encoder = self._need_encoder(modality)
         features = encoder.encode(inputs, batch_size=batch_size, track=track)
+        unknown = np.flatnonzero(~features.any(axis=1))
+        if on_unknown == "fail" and unknown.size:
+            row, *others = unknown.tolist()
+            more = f" (and of {len(others):,} more)" if others else ""
+            raise UsageError(
+                f"the model knows nothing of {modality} {row}, {inputs[row]!r:.80}{more}, so its "
+                "code would mean nothing; leave it out, or pass on_unknown='keep'"
+            )
         return self.encode_features(features, modality=modality)
 
-    def encode_images(
-        self, images: Sequence[Any], *, batch_size: int = 64, track: Track = silent
-    ) -> UInt8[np.ndarray, "n b"]:
-        """Return packed codes of image paths, bytes or PIL images, as `encode` does."""
-        return self.encode(images, modality="image", batch_size=batch_size, track=track)
+    def encode_images(self, images: Sequence[Any], **options: Any) -> UInt8[np.ndarray, "n b"]:
+        """Return packed codes of image paths, bytes or PIL images; options as of `encode`."""
+        return self.encode(images, modality="image", **options)
 
-    def encode_texts(
-        self, texts: Sequence[str], *, batch_size: int = 64, track: Track = silent
-    ) -> UInt8[np.ndarray, "n b"]:
-        """Return packed codes of texts, as `encode` does."""
-        return self.encode(texts, modality="text", batch_size=batch_size, track=track)
+    def encode_texts(self, texts: Sequence[str], **options: Any) -> UInt8[np.ndarray, "n b"]:
+        """Return packed codes of texts; options as of `encode`."""
+        return self.encode(texts, modality="text", **options)
 
     def encode_collection(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.hashing import model_folder
+from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index, scheme_of
 from proxyhash.search.notes import FilterReader
 from proxyhash.search.query import (
@@ -169,6 +170,34 @@ class Searcher:
         if self.thumbnails is None or not ids:
             return frozenset()
         return frozenset(self.thumbnails.present(ids))
+
+    def count_distances(
+        self,
+        answer: Answer,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> list[int]:
+        """Return how many of the items compared lie at distance 0, 1, ..., bits of the query.
+
+        The sum up to the last hit's distance says how many items are as near as that one, whether
+        or not they are among the hits: ties at the end are cut by id.
+
+        Args:
+            answer: to the query.
+            filter: that the answer was found with.
+
+        Returns:
+            bits + 1 counts, without the item that asks; empty where the index cannot count them.
+        """
+        if not self.index.supports("count_distances"):
+            return []
+        query = answer.query
+        counts: list[int] = self.index.count_distances(
+            query.code[None], modality=answer.target, filter=filter
+        ).tolist()
+        if query.stored and query.item is not None and query.modality == answer.target:
+            counts[0] -= filter is None or matches(filter, query.item.payload)
+        return counts
 
     def search(
         self,

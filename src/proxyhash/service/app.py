@@ -16,7 +16,7 @@ from starlette.responses import Response
 from proxyhash import __version__
 from proxyhash.service.errors import ApiError, add_handlers
 from proxyhash.service.middleware import Surroundings
-from proxyhash.service.routes import info, items, search
+from proxyhash.service.routes import info, items, media, search
 from proxyhash.service.service import Service
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def create_app(service: Service | Settings) -> FastAPI:
     app.state.service = service
     add_handlers(app)
     for router in (
-        search.router, items.router, info.router, info.admin, info.probes, _PAGE,
+        search.router, items.router, media.router, info.router, info.admin, info.probes, _PAGE,
     ):  # fmt: skip
         app.include_router(router)
     app.add_middleware(Surroundings, service=service)

@@ -25,6 +25,8 @@ __all__ = [
     "Item",
     "ItemsRequest",
     "NewItem",
+    "Readiness",
+    "Sample",
     "SearchAnswer",
     "SearchParameters",
     "SearchRequest",
@@ -33,7 +35,8 @@ __all__ = [
 ]
 
 Hex = Annotated[str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=2 * code_bytes(MAX_BITS))]
-Id = Annotated[str, Field(min_length=1, max_length=512)]
+# The index checks ids, so that what it says about one is the same everywhere.
+Id = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 512})]
 JsonObject = dict[str, Any]
 
 _QUERIES = ("text", "id", "code", "vector")
@@ -187,6 +190,13 @@ class Status(BaseModel):
     status: str
 
 
+class Readiness(BaseModel):
+    """Whether searches are answered."""
+
+    status: str
+    warnings: list[str] = Field(description="What is wrong although searches are answered.")
+
+
 class QueryAnswer(BaseModel):
     """The query that an answer is for."""
 
@@ -194,6 +204,7 @@ class QueryAnswer(BaseModel):
     modality: Modality | None
     text: str | None
     id: str | None
+    payload: JsonObject | None = Field(description="Of the item that asks; null where none does.")
     code: str
 
 
@@ -229,6 +240,10 @@ class Explanation(BaseModel):
         description="Number of searched codes at distance 0, 1, ..., bits; empty if unknown."
     )
     cut: int | None = Field(description="Distance of the last hit.")
+    within: int | None = Field(
+        description="Number of searched codes at most as far as the last hit; null if unknown. "
+        "More than there are hits: others are just as near as the last one."
+    )
     proxies: list[ProxyAnswer]
 
 
@@ -279,6 +294,21 @@ class Item(BaseModel):
     payload: JsonObject
 
 
+class SampleItem(BaseModel):
+    """An item to look at."""
+
+    id: str
+    payload: JsonObject
+    thumbnail: str | None
+
+
+class Sample(BaseModel):
+    """Items from all over the index, and the modality that they are shown by."""
+
+    target: Modality
+    items: list[SampleItem]
+
+
 class Upserted(BaseModel):
     """Number of items stored."""
 
@@ -325,6 +355,7 @@ class Info(BaseModel):
     model: ModelInfo
     labels: list[LabelCount]
     limits: LimitsInfo
+    originals: bool = Field(description="Whether /v1/originals has the items' original images.")
     writable: bool
     proxies: bool
     engine: str

@@ -6,13 +6,16 @@ import asyncio
 import gc
 import logging
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import ProxyhashError
 from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.health import Health
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
+from proxyhash.service.originals import Originals
 from proxyhash.service.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Service:
     Raises:
         ModelError: the model is not the one that made the codes of the index.
         DataError: the index or the keys cannot be read.
+        UsageError: there is no folder of originals where the settings name one.
     """
 
     def __init__(self, settings: Settings, *, snapshot: Snapshot | None = None) -> None:
@@ -42,7 +46,14 @@ class Service:
         self.metrics = Metrics()
         self.bodies = Held(settings.limits.body_bytes)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
+        self.originals = (
+            Originals(settings.originals, most_bytes=settings.limits.original_bytes)
+            if settings.originals
+            else None
+        )
         self._snapshot = snapshot or Snapshot.open(settings, metrics=self.metrics)
+        folder = Path(settings.index) if settings.write else None
+        self.health = Health(folder if folder is not None and folder.is_dir() else None)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         self.ready = True
@@ -82,6 +93,7 @@ class Service:
                 )
             except (ProxyhashError, OSError) as error:
                 self.metrics.reloads.labels("failed").inc()
+                self.health.reload_failed = True
                 _LOG.error("reload failed", extra={"error": str(error)})
                 raise ApiError(
                     409,
@@ -93,6 +105,7 @@ class Service:
             self.keys = keys
             self._snapshot = new
             self.metrics.reloads.labels("done").inc()
+            self.health.reload_failed = False
             _LOG.info("reloaded")
             task = asyncio.create_task(_retire(old))
             self._retired.add(task)
@@ -111,6 +124,7 @@ class Service:
         """Finish what is under way and close the index."""
         self.ready = False
         await asyncio.gather(*self._retired)
+        await self.health.close()
         await _retire(self._snapshot)
 
 

@@ -32,6 +32,7 @@ class Limits:
         upload_bytes: size of an uploaded image.
         pixels: width times height of one. The default stands for the limits that indexing has by
             default, with which a larger JPEG is decoded at a smaller size.
+        original_bytes: size of an original image that is shown.
         seconds: from the first byte of a request to its answer.
         waiting: requests of one kind that wait for a worker; more are answered 503.
         encode_batch: texts or images that are encoded together.
@@ -55,6 +56,7 @@ class Limits:
     json_values: int = 300_000
     upload_bytes: int = 10_000_000
     pixels: int = MAX_PIXELS
+    original_bytes: int = 60_000_000
     seconds: float = 30.0
     waiting: int = 256
     encode_batch: int = 64
@@ -121,6 +123,8 @@ class Settings:
         allowed_hosts: names that a request may call the service by; empty for any. A service that
             is open to read on loopback answers to loopback names and these only, so that a page
             from elsewhere cannot reach it under a name of its own (DNS rebinding).
+        originals: folder that the image paths of the items begin in; the service shows those files.
+            None for none: then thumbnails are the largest images shown.
         hidden: payload fields that answers leave out.
         log_queries: whether logs say what was searched for.
         limits: the most that one request may ask for.
@@ -134,6 +138,7 @@ class Settings:
     host: str = "127.0.0.1"
     open_reads: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    originals: Path | None = None
     hidden: tuple[str, ...] = ("image",)
     log_queries: bool = False
     limits: Limits = field(default_factory=Limits)

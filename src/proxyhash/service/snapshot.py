@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from proxyhash.codes import code_bytes, distances, pack
-from proxyhash.search import Query, Searcher
-from proxyhash.search.steps import encode
+from proxyhash.index.filters import Contains
+from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
+from proxyhash.search.steps import Search, encode, find
 from proxyhash.service.batching import Queues
 from proxyhash.service.labels import Labels
 
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.hashing import HashModel
-    from proxyhash.index import Index
-    from proxyhash.search import Answer, SearchOptions
+    from proxyhash.index import Index, IndexItem
     from proxyhash.service.monitoring import Metrics
     from proxyhash.service.settings import Limits, Settings
 
 __all__ = ["Snapshot"]
+
+_HITS = 12
+_SPREAD = 8
+"""Items near each random code of a sample, so that items of the same code take turns."""
 
 _WARM_UP: dict[Modality, Any] = {"text": "warm up", "image": Image.new("RGB", (8, 8))}
 """Something small to encode before the first request."""
@@ -109,14 +114,22 @@ class Snapshot:
             await asyncio.to_thread(self.index.close)
 
     def warm_up(self) -> None:
-        """Encode and search once, so that the first request need not wait."""
+        """Do once what requests ask for most, so that the first need not wait."""
         for name in self.encoders:
             if name in _WARM_UP:
                 encode(self.source, [Query.of(name, _WARM_UP[name])])
-        nothing = np.zeros((1, code_bytes(self.index.bits)), np.uint8)
-        for modality in self.index.modalities:
-            self.index.search(nothing, k=1, modality=modality)
-        self._nearest_proxies(nothing[0])
+        nothing = np.zeros(code_bytes(self.index.bits), np.uint8)
+        query = EncodedQuery(Query(code=nothing), nothing)
+        label: str | None = None
+        for modality, filtered in product(self.index.modalities, (False, True)):
+            if filtered and (label is None or not self.index.supports("count_values")):
+                continue  # elsewhere, what is filtered is not read into this process
+            chosen = Contains("labels", label) if filtered and label else None
+            options = SearchOptions(target=modality, k=_HITS, filter=chosen)
+            for answer in find(self.source, [Search(query, options)]):
+                if isinstance(answer, Answer):
+                    label = label or _first_label(answer)
+                    self.explain(answer, options)
 
     def explain(self, answer: Answer, options: SearchOptions) -> dict[str, Any]:
         """Return the distances of everything that was compared, and the nearest proxies.
@@ -125,16 +138,40 @@ class Snapshot:
         where the index cannot count them.
         """
         code = answer.query.code
-        histogram: list[int] = []
-        if self.index.supports("count_distances"):
-            histogram = self.index.count_distances(
-                code[None], modality=answer.target, filter=options.filter
-            ).tolist()
+        histogram = self.source.count_distances(answer, filter=options.filter)
+        cut = answer.hits[-1].distance if answer.hits else None
         return {
             "histogram": histogram,
-            "cut": answer.hits[-1].distance if answer.hits else None,
+            "cut": cut,
+            "within": sum(histogram[: cut + 1]) if histogram and cut is not None else None,
             "proxies": self._nearest_proxies(code),
         }
+
+    def sample(self, count: int, *, seed: int) -> tuple[Modality, list[IndexItem], frozenset[str]]:
+        """Return items from all over the index; runs in a thread.
+
+        They are the items nearest to random codes, which any index finds quickly however large it
+        is. Images that have a thumbnail are taken before texts.
+
+        Returns:
+            the modality that they are shown by, at most `count` items, and the ids of those with a
+            thumbnail.
+        """
+        random = np.random.default_rng(seed)
+        codes = pack(random.integers(0, 2, (count, self.index.bits)).astype(np.bool_))
+        target, ids = self.index.modalities[0], list[str]()
+        shown: frozenset[str] = frozenset()
+        for modality in sorted(self.index.modalities, key=lambda name: name != "image"):
+            found = self.index.search(codes, k=_SPREAD, modality=modality)
+            if not (near := [hit.id for rank in zip_longest(*found) for hit in rank if hit]):
+                continue
+            target, ids = modality, list(dict.fromkeys(near))
+            shown = self.source.with_thumbnail(ids)
+            if shown:
+                ids = [id_ for id_ in ids if id_ in shown]
+                break
+        items = self.index.get_many(ids[:count])
+        return target, [items[id_] for id_ in ids[:count] if id_ in items], shown
 
     def _nearest_proxies(self, code: Codes, *, most: int = 12) -> list[dict[str, Any]]:
         """Return the classes whose proxies are nearest to a code; ties in alphabetical order."""
@@ -143,6 +180,14 @@ class Snapshot:
         found = distances(code[None], self.proxies)[0].tolist()
         pairs = sorted(zip(found, self.model.classes, strict=True))[:most]
         return [{"label": label, "distance": distance} for distance, label in pairs]
+
+
+def _first_label(answer: Answer) -> str | None:
+    for hit in answer.hits:
+        labels = hit.payload.get("labels")
+        if isinstance(labels, list) and labels and isinstance(labels[0], str):
+            return labels[0]
+    return None
 
 
 def _place(uri: str) -> object:

@@ -155,7 +155,7 @@ def test_opening_measures_nothing_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert (again.reason, again.engines) == ("given", ("scan", "clustered"))
     assert again.plan(k=10) == engine.plan(k=10)
     write_json(tmp_path / "plan.json", {"costs": [{"price": 3}]})
-    with pytest.raises(DataError, match=r"plan\.json is not a plan; rebuild the engine"):
+    with pytest.raises(DataError, match=r"plan\.json is damaged: .* rebuild the engine"):
         PlannedEngine.load(tmp_path, codes)
 
 

@@ -120,13 +120,13 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     words = tmp_path / "words.npy"
     content = words.read_bytes()
     words.write_bytes(content[:-8])
-    with pytest.raises(DataError, match=r"words\.npy cannot be read; rebuild the engine"):
+    with pytest.raises(DataError, match=r"words\.npy has 2,520 bytes, not the 2,528 of"):
         ClusteredEngine.load(tmp_path, codes)
     words.unlink()
     with pytest.raises(DataError, match=r"words\.npy cannot be read"):
         ClusteredEngine.load(tmp_path, codes)
     np.save(words, np.zeros((3, 1), np.uint64))
-    with pytest.raises(DataError, match="is inconsistent; rebuild the engine"):
+    with pytest.raises(DataError, match="the shapes of its lists do not fit the codes; rebuild"):
         ClusteredEngine.load(tmp_path, codes)
 
 

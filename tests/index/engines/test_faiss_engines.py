@@ -73,18 +73,32 @@ def test_saved_and_loaded(kind: type[FaissEngine], tmp_path: Path) -> None:
     codes, query = draw_codes(500, 64, 0), draw_codes(5, 64, 1)
     engine = kind.build(codes, bits=64)
     engine.save(tmp_path)
-    again = kind.load(tmp_path, codes)
-    assert as_answer(again.search(query, k=7)) == as_answer(engine.search(query, k=7))
-    assert again.nbytes == engine.nbytes >= 2 * codes.nbytes
+    for trusted in (False, True):
+        again = kind.load(tmp_path, codes, trusted=trusted)
+        assert as_answer(again.search(query, k=7)) == as_answer(engine.search(query, k=7))
+        assert again.nbytes == engine.nbytes >= 2 * codes.nbytes
     other = tmp_path / "other"
     other.mkdir()
     kind.build(codes[:400], bits=64).save(other)
     (other / "index.faiss").replace(tmp_path / "index.faiss")
     with pytest.raises(DataError, match="built for other codes"):
-        kind.load(tmp_path, codes)
+        kind.load(tmp_path, codes, trusted=True)
     (tmp_path / "index.faiss").write_bytes(b"not an index")
     with pytest.raises(DataError, match=r"index\.faiss cannot be read; rebuild the engine"):
-        kind.load(tmp_path, codes)
+        kind.load(tmp_path, codes, trusted=True)
+    again = kind.load(tmp_path, codes)  # FAISS's own reader is not asked
+    assert as_answer(again.search(query, k=7)) == as_answer(engine.search(query, k=7))
+
+
+def test_options_are_kept_and_checked_when_loaded(tmp_path: Path) -> None:
+    codes = draw_codes(500, 64, 0)
+    FaissIvfEngine.build(codes, bits=64, lists=3, probes=2).save(tmp_path)
+    engine = FaissIvfEngine.load(tmp_path, codes)
+    assert (engine._index.nlist, engine._index.nprobe) == (3, 2)
+    header = tmp_path / "engine.json"
+    header.write_text(header.read_text().replace('"probes": 2', '"probes": 999999999'))
+    with pytest.raises(DataError, match=r"its options are .*999999999"):
+        FaissIvfEngine.load(tmp_path, codes)
 
 
 def test_options_are_checked() -> None:

@@ -132,10 +132,10 @@ def test_damaged_tables_are_refused(tmp_path: Path) -> None:
     starts = tmp_path / "starts.npy"
     content = starts.read_bytes()
     starts.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=r"starts\.npy cannot be read: .*; rebuild the engine"):
+    with pytest.raises(DataError, match=r"starts\.npy has 3,124 bytes, not the 3,224 of"):
         MultiIndexEngine.load(tmp_path, codes)
     np.save(starts, np.zeros((3, 5), np.uint32))
-    with pytest.raises(DataError, match="tables of other codes"):
+    with pytest.raises(DataError, match="the shapes of its tables do not fit the codes"):
         MultiIndexEngine.load(tmp_path, codes)
     starts.unlink()
     with pytest.raises(DataError, match=r"starts\.npy cannot be read"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,10 +12,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.errors import DataError, ProxyhashError, UsageError
 from proxyhash.index.store import Store
 from proxyhash.index.store.database import connect, database_errors
 from proxyhash.index.store.header import Header
+from proxyhash.index.store.modality_engine import _note_files
+from tests.fuzz.forked import run_forked
 
 ROWS = 9000
 QUERY = np.full((3, 8), 0x0F, np.uint8)
@@ -90,6 +94,79 @@ def test_a_flipped_byte_of_a_saved_engine_is_found(folder) -> None:
     with Store.open(folder) as store:
         (problem,) = store.verify()
         assert f"{largest(folder).name}: the checksum does not match" in problem
+
+
+def warned(folder, engine):
+    """Search, cut the saved engine short under the open index, search again; return how it went."""
+    log = logging.getLogger("proxyhash")
+    heard = []
+    log.addHandler(handler := logging.Handler())
+    handler.emit = lambda record: heard.append(record.getMessage())
+    with Store.open(folder, engine=engine) as store:
+        expected = store.search(QUERY, k=50)
+        assert not heard
+        os.truncate(largest(folder), 100)
+        assert store.search(QUERY, k=50) == expected
+        assert store.search(QUERY, k=50) == expected
+        assert store.verify()
+    assert sum("was cut short; rebuilding" in one for one in heard) == len(heard) == 1
+    return "survived"
+
+
+def test_a_saved_engine_that_is_cut_short_under_a_reader_is_built_again(folder) -> None:
+    assert run_forked(lambda: warned(folder, "multi_index")) == "survived"
+
+
+def test_codes_that_are_cut_short_under_a_reader_are_an_error(folder) -> None:
+    def work() -> str:
+        with Store.open(folder, engine="scan") as store:
+            store.search(QUERY, k=50)
+            os.truncate(folder / "generation-000002" / "text.codes", 100)
+            with pytest.raises(DataError, match=r"text\.codes ends after row 12 of 9000"):
+                store.search(QUERY, k=50)
+        return "survived"
+
+    assert run_forked(work) == "survived"
+
+
+def test_verify_compares_a_saved_engine_with_the_codes_and_a_scan(folder) -> None:
+    told: list[str] = []
+    with Store.open(folder) as store:
+        assert store.verify(report=told.append) == []
+    (sentence,) = told
+    assert sentence.startswith("text: the saved engine (multi_index, 9,000 rows) was compared")
+    folder = engine_folder(folder)
+    array = np.load(folder / "0" / "starts.npy")
+    array[0, 3] += 1
+    np.save(folder / "0" / "starts.npy", array)
+    (folder / "files.json").unlink()
+    _note_files(folder)  # checksums that fit
+    with Store.open(folder.parents[2]) as store:
+        (problem,) = store.verify()
+    assert "its tables are not those of the codes; rebuild the engine" in problem
+
+
+def test_names_of_files_outside_of_the_folder_are_not_read(folder, caplog) -> None:
+    note = engine_folder(folder) / "files.json"
+    for name in ("../../../../../../dev/zero", "/dev/zero", "0/../../text", "a\0b"):
+        note.write_text(json.dumps(json.loads(note.read_text()) | {name: [1, 0]}))
+        with Store.open(folder) as store:
+            assert "files.json is damaged" in store.verify()[0]
+
+
+def test_engines_that_trust_what_they_read_are_not_saved(folder, caplog) -> None:
+    with Store.open(folder, write=True, engine="faiss_flat") as store:
+        expected = store.search(QUERY, k=20)
+        store.compact()
+        assert (
+            not engine_folder(folder)
+            .parents[1]
+            .with_name("generation-000003")
+            .joinpath("engines")
+            .exists()
+        )
+        assert store.search(QUERY, k=20) == expected
+    assert not caplog.records
 
 
 def test_readers_follow_labels_that_move(tmp_path) -> None:

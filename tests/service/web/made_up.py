@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.service.web.browser import open_tab
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page, Request, Route
 
-__all__ = ["ADDRESS", "BITS", "Site", "distance", "failure", "open_site"]
+__all__ = ["ADDRESS", "BITS", "PIXEL", "Site", "distance", "failure", "open_site"]
 
 ADDRESS = "http://127.0.0.1:9"  # nothing listens there: what is not answered here fails
 BITS = 64
@@ -41,7 +41,7 @@ LABELS = (
 
 POLICY = "default-src 'self'; img-src 'self' blob: data:"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_PIXEL = base64.b64decode(
+PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M/wHwAEBgIApD5fRAAAAABJRU5ErkJggg=="
 )
 
@@ -55,6 +55,7 @@ def info() -> dict[str, Any]:
         "model": {"fingerprint": "0f" * 32, "image_encoder": "patches", "text_encoder": "bow"},
         "labels": [{"name": name, "count": 100 - rank} for rank, name in enumerate(LABELS)],
         "limits": {"k": 50, "text": 200, "upload_bytes": 5000, "batch": 8},
+        "originals": False,
         "writable": False,
         "proxies": True,
         "engine": "scan",
@@ -67,6 +68,19 @@ def random_code(seed: object, bits: int = BITS) -> str:
 
 def distance(one: str, other: str) -> int:
     return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+def sample_of(count: int, seed: int = 0) -> dict[str, Any]:
+    """A sample of the made-up items, in the service's form."""
+    items = [
+        {
+            "id": f"item/{seed}-{rank}",
+            "payload": {"text": f"Item {rank} of {seed}", "labels": ["dog"]},
+            "thumbnail": f"/v1/thumbnails/item/{seed}-{rank}",
+        }
+        for rank in range(count)
+    ]
+    return {"target": "image", "items": items}
 
 
 def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None = None) -> Any:
@@ -97,16 +111,20 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
             "modality": "text" if kind == "text" else "image" if kind != "code" else None,
             "text": body.get("text"),
             "id": body.get("id"),
+            "payload": {"text": f"Caption of {body['id']}"} if body.get("id") else None,
             "code": code,
         },
         "bits": BITS,
         "target": body.get("target", "image"),
         "searched": 1000,
         "hits": found,
+        "words": None,
+        "notes": [],
         "took_ms": {"encode": 1.25, "search": 0.5, "total": 2.0},
         "explain": {
             "histogram": histogram,
             "cut": found[-1]["distance"] if found else None,
+            "within": len(found),
             "proxies": [{"label": label, "distance": 8 + n} for n, label in enumerate(LABELS[:9])],
         }
         if body.get("explain")
@@ -114,9 +132,11 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
     }
 
 
-def failure(status: int, message: str, **headers: str) -> Callable[[Route, Any], None]:
+def failure(
+    status: int, message: str, *, code: str = "made_up", notes: Any = (), **headers: str
+) -> Callable[[Route, Any], None]:
     """An answer that is an error."""
-    error = {"code": "made_up", "message": message, "request_id": "request-7"}
+    error = {"code": code, "message": message, "request_id": "request-7", "notes": list(notes)}
 
     def respond(route: Route, _body: Any) -> None:
         route.fulfill(status=status, json={"error": error}, headers=headers)
@@ -134,7 +154,9 @@ class Site:
         bodies: the searches asked for; those with an image have its bytes as "image".
         asked: every request.
         search: answers a search; default `answer_to`.
+        sample: changes a sample of items before it is sent.
         thumbnails: whether items have images.
+        originals: answers a request for an original; default none is there.
         held: searches that are not answered yet.
     """
 
@@ -145,7 +167,9 @@ class Site:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     asked: list[Request] = field(default_factory=list)
     search: Callable[[Route, dict[str, Any]], None] | None = None
+    sample: Callable[[dict[str, Any]], dict[str, Any]] = dict
     thumbnails: bool = True
+    originals: Callable[[Route], None] | None = None
     held: list[tuple[Route, dict[str, Any]]] = field(default_factory=list)
 
     def hold(self, route: Route, body: dict[str, Any]) -> None:
@@ -183,8 +207,13 @@ class Site:
             (self.info_answer or (lambda route, _: route.fulfill(json=self.info)))(route, None)
         elif path.startswith("/v1/search"):
             self._answer_search(route, image=path.endswith("/image"))
+        elif path == "/v1/sample":
+            asked = dict(parse_qsl(urlsplit(route.request.url).query))
+            route.fulfill(json=self.sample(sample_of(int(asked["count"]), int(asked["seed"]))))
         elif path.startswith("/v1/thumbnails/") and self.thumbnails:
-            route.fulfill(body=_PIXEL, content_type="image/png")
+            route.fulfill(body=PIXEL, content_type="image/png")
+        elif path.startswith("/v1/originals/") and self.originals:
+            self.originals(route)
         elif path.startswith("/v1/"):
             failure(404, "there is no such thing")(route, None)
         else:

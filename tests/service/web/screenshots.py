@@ -30,13 +30,13 @@ class _View:
 
 
 _VIEWS = (
-    _View("results", 1280, 920, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
-    _View("image", 1280, 920, "?for=image", dark=True, upload=True),
-    _View("texts", 1600, 1000, "?q=a+cat+under+a+lamp&for=text&labels=cat&labels=lamp&match=all"),
-    _View("detail", 1280, 860, "?q=a+bicycle+by+the+house&for=image", opened=True),
-    _View("start", 768, 900, dark=True),
-    _View("phone", 360, 740, "?q=two+ducks+and+a+boat+by+the+sea&for=image&labels=duck"),
-    _View("error", 360, 740, "?q=qwertz&for=image", dark=True),
+    _View("results", 1280, 800, "?q=two+ducks+and+a+boat+by+the+sea&for=image"),
+    _View("image", 1280, 800, "?for=image", dark=True, upload=True),
+    _View("texts", 1280, 800, "?q=a+cat+under+a+lamp&for=text&labels=cat&labels=lamp&match=all"),
+    _View("detail", 1280, 800, "?q=a+bicycle+by+the+house&for=image", opened=True),
+    _View("start", 1280, 800),
+    _View("phone", 390, 844, "?q=two+ducks+and+a+boat+by+the+sea&for=image&labels=duck"),
+    _View("error", 390, 844, "?q=qwertz&for=image", dark=True),
 )
 _FLAT = 24
 _MARKS = ((0xD2, 0x45, 0x1E), (0xEF, 0xA2, 0x87), (0xFF, 0x8A, 0x5C), (0x8A, 0x4B, 0x36))
@@ -68,6 +68,7 @@ def take_screenshots(browser: Browser, address: str, folder: Path, *, image: Pat
                 page.wait_for_url("**/?code=*")
             if view.opened:
                 page.locator(".open").nth(2).click()
+                page.locator(".reason summary").click()
             page.wait_for_load_state("networkidle")
             path = folder / f"page-{view.name}.png"
             _save(page.screenshot(), path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.service.web.made_up import answer_to, failure, open_site
+from tests.service.web.made_up import answer_to, failure, info, open_site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -61,6 +61,7 @@ def test_keys_lead_from_the_box_through_the_results_and_back(site: Site) -> None
 
 def test_the_tab_key_goes_from_top_to_bottom_and_is_always_seen(site: Site) -> None:
     page = site.open("?q=a+dog&for=image&k=6")
+    assert page.evaluate("document.activeElement === document.body")  # only the start page has it
     order = []
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -69,7 +70,7 @@ def test_the_tab_key_goes_from_top_to_bottom_and_is_always_seen(site: Site) -> N
             break
         assert outlined, name
         order.append(name)
-    wanted = ["skip", "home", "words", "file", "go", "for", "theme", "dog", "k", "open", "alike"]
+    wanted = ["skip", "home", "words", "file", "go", "for", "theme", "dog", "open", "why", "alike"]
     assert [name for name in order if name in wanted][: len(wanted)] == wanted
 
 
@@ -96,10 +97,39 @@ def test_the_skip_link_leads_to_the_results_and_leaves_the_address(site: Site) -
 
 def test_every_image_and_control_has_a_name(site: Site) -> None:
     page = site.open("?id=item%2F1&from=image&for=image")
-    assert page.locator("img:not([alt]), img[alt='']").count() == 0
+    assert page.locator("img:not([alt]), #main img[alt='']").count() == 0
     for role in ("button", "radio", "textbox", "combobox", "searchbox", "link"):
         for control in page.get_by_role(role).all():  # type: ignore[arg-type]
             expect(control).to_have_accessible_name(re.compile(r"\S"))
+
+
+NOTES = [
+    {
+        "kind": "unknown_word",
+        "message": "not known: snwo - did you mean snow or show?",
+        "subject": "snwo",
+        "suggestions": ["snow", "show"],
+    },
+    {
+        "kind": "unknown_label",
+        "message": "no item has the label 'dgo' (did you mean 'dog'?)",
+        "subject": "dgo",
+        "suggestions": ["dog"],
+    },
+]
+
+
+def puzzled(route: Route, body: dict[str, Any]) -> None:
+    """Answer with notes on what was not understood."""
+    route.fulfill(json=answer_to(body) | {"words": ["dogs"], "notes": NOTES})
+
+
+def without_images(route: Route, body: dict[str, Any]) -> None:
+    """Answer with items that have nothing to show."""
+    answer = answer_to(body)
+    for hit in answer["hits"]:
+        hit["thumbnail"] = None
+    route.fulfill(json=answer)
 
 
 def shown(page: Page, site: Site, state: str) -> None:
@@ -107,11 +137,27 @@ def shown(page: Page, site: Site, state: str) -> None:
     match state:
         case "start":
             site.open()
+        case "empty":
+            site.info |= {"items": 0, "labels": [], "modalities": {"image": 0, "text": 0}}
+            site.open()
+        case "notes" | "how":
+            site.search = puzzled
+            site.open("?q=dogs+snwo+for=image&labels=dgo")
+            if state == "how":
+                page.locator(".how").click()
+        case "wordy":
+            site.search = without_images
+            site.open("?q=a+dog&for=image")
+        case "unknown":
+            site.search = failure(422, "no word is known", code="unknown_words", notes=NOTES[:1])
+            site.open("?q=snwo")
         case "images" | "texts":
             site.open(f"?q=a+dog&for={state.removesuffix('s')}&labels=dog")
-        case "detail":
+        case "detail" | "why":
             site.open("?q=a+dog&for=image")
             page.locator(".open").first.click()
+            if state == "why":
+                page.locator(".reason summary").click()
         case "waiting":
             site.search = site.hold
             page.goto("http://127.0.0.1:9/?q=a+dog")
@@ -127,7 +173,10 @@ def shown(page: Page, site: Site, state: str) -> None:
             site.open("?q=a+dog")
 
 
-STATES = ["start", "images", "texts", "detail", "waiting", "nothing", "error", "key"]
+STATES = [
+    *("start", "images", "texts", "detail", "why", "notes", "how", "wordy", "unknown"),
+    *("waiting", "nothing", "error", "key", "empty"),
+]
 
 
 @pytest.mark.slow
@@ -139,6 +188,7 @@ def test_axe_finds_nothing(chromium: Browser, width: int, dark: bool) -> None:
     with open_site(chromium, width=width, dark=dark, reduced_motion="reduce") as site:
         for state in STATES:
             site.search = site.info_answer = None
+            site.info = info()
             shown(site.page, site, state)
             site.page.wait_for_timeout(50)
             report = Axe().run(site.page, options={"runOnly": tags})
@@ -164,10 +214,16 @@ def test_nothing_is_wider_than_the_page(chromium: Browser, width: int) -> None:
             hit["payload"] = {"text": LONG, "labels": [LONG, "a"], "note": LONG}
         route.fulfill(json=answer)
 
+    def long_sample(sample: dict[str, Any]) -> dict[str, Any]:
+        for item in sample["items"]:
+            item |= {"payload": {"text": LONG}, "thumbnail": None}
+        return sample
+
     with open_site(chromium, width=width, height=700) as site:
-        site.info["labels"] += [{"name": LONG, "count": 123456}]
+        site.sample = long_sample
         for state in STATES:
             site.search = long if state not in ("error", "nothing", "waiting") else None
+            site.info = info() | {"labels": [*info()["labels"], {"name": LONG, "count": 123456}]}
             site.info_answer = None
             shown(site.page, site, state)
             wide = site.page.evaluate("document.documentElement.scrollWidth - innerWidth")

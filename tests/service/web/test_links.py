@@ -62,6 +62,7 @@ def test_back_and_forward_show_what_was_found_without_asking_again(site: Site) -
 def test_the_link_to_a_code_is_copied(site: Site) -> None:
     page = site.open("?q=a+dog&for=text")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="How this was found").click()
     page.get_by_role("button", name="Copy link to this code").click()
     expect(page.get_by_role("status")).to_contain_text("Link copied")
     copied = page.evaluate("navigator.clipboard.readText()")

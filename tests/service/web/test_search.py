@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.service.web.made_up import answer_to, distance
+from tests.service.web.made_up import answer_to, distance, failure
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
     from tests.service.web.made_up import Site
 
 
 def test_the_start_page_says_what_is_there_and_offers_words(site: Site) -> None:
     page = site.open()
     expect(page.locator(".welcome h2")).to_be_visible()
-    expect(page.locator(".lead")).to_contain_text("64 bits")
     expect(page.locator(".lead")).to_contain_text("1,000 images and 900 texts")
+    expect(page.locator("#words")).to_be_focused()
     page.get_by_role("button", name="boat", exact=True).click()
     site.settle()
     assert site.bodies == [{"text": "boat", "target": "image", "k": 12, "explain": True}]
@@ -38,21 +40,27 @@ def test_words_find_cards_with_text_labels_distance_and_alt_text(site: Site) -> 
 
 
 def test_grids_show_the_codes_and_mark_exactly_the_bits_that_differ(site: Site) -> None:
-    page = site.open("?q=codes&for=image&k=6")
+    page = site.open("?q=codes&for=image&k=3")
     answer = answer_to(site.bodies[0])
     query = answer["query"]["code"]
-    grids = page.evaluate(GRIDS)
-    assert len(grids) == 1 + 6
-    codes = [query, *(hit["code"] for hit in answer["hits"])]
-    for grid, code in zip(grids, codes, strict=True):
-        bits, wanted = f"{int(code, 16):064b}", f"{int(query, 16):064b}"
-        for place in range(64):
-            name = ("on" if bits[place] == "1" else "off") + (
-                "" if bits[place] == wanted[place] else " far"
-            )
-            assert grid[f"{place % 8} {place // 8}"] == name
-    shown = page.locator(".hit .near b").all_inner_texts()
-    assert shown == [f"{distance(code, query)} bits apart" for code in codes[1:]]
+    assert page.locator(".bits:visible").count() == 0  # no code in the first view
+    page.locator(".how").click()
+    page.locator(".open").first.click()
+    page.locator(".reason summary").click()
+    for place, hit in enumerate(answer["hits"], start=1):
+        expect(page.locator(".detail .kind")).to_have_text(f"Result {place} of 3")
+        grids = page.evaluate(GRIDS)
+        pairs = [(query, query), (query, hit["code"]), (hit["code"], query)]
+        for grid, (code, other) in zip(grids, pairs, strict=True):
+            bits, wanted = f"{int(code, 16):064b}", f"{int(other, 16):064b}"
+            for square in range(64):
+                name = ("on" if bits[square] == "1" else "off") + (
+                    "" if bits[square] == wanted[square] else " far"
+                )
+                assert grid[f"{square % 8} {square // 8}"] == name
+        near = page.locator(".near b").first
+        assert near.inner_text() == f"{distance(hit['code'], query)} bits apart"
+        page.keyboard.press("ArrowRight")
 
 
 GRIDS = """() => [...document.querySelectorAll(".bits")].map(grid => Object.fromEntries(
@@ -104,14 +112,37 @@ def test_without_encoders_only_what_works_is_offered(site: Site) -> None:
     expect(page.locator(".examples")).to_have_count(0)
 
 
-def test_how_many_are_shown_can_be_chosen_within_the_limit(site: Site) -> None:
+def test_more_results_are_added_below_up_to_the_limit(site: Site) -> None:
+    def ordered(route: Route, body: dict[str, Any]) -> None:
+        answer = answer_to(body, hits=50)
+        answer["hits"] = answer["hits"][: body["k"]]
+        route.fulfill(json=answer)
+
+    site.search = ordered
     page = site.open("?q=a+dog")
-    assert page.locator("#k option").all_inner_texts() == ["6", "12", "24", "48"]
-    page.select_option("#k", "24")
-    site.settle()
-    assert site.bodies[-1]["k"] == 24
+    first = page.locator(".hit").first.element_handle()
+    assert first is not None
+    page.set_viewport_size({"width": 1280, "height": 600})
+    more = page.get_by_role("button", name="Show more")
+    more.focus()
+    before = page.evaluate("scrollY")
+    assert before > 0
+    page.keyboard.press("Enter")
     expect(page.locator("#hits > li")).to_have_count(24)
+    expect(page.locator(".hit .open").nth(12)).to_be_focused()
+    assert first.evaluate("each => each.isConnected")
+    assert page.evaluate("scrollY") == before
+    assert site.bodies[-1]["k"] == 24
     assert site.address == "?q=a+dog&for=image&k=24"
+    site.search = failure(503, "it is busy")
+    more.click()
+    expect(page.get_by_role("alert")).to_have_text("it is busy")
+    site.search = ordered
+    more.click()
+    expect(page.locator("#hits > li")).to_have_count(48)
+    more.click()
+    expect(page.locator("#hits > li")).to_have_count(50)
+    expect(page.locator("#more")).to_have_text("This service shows 50 at most.")
 
 
 def test_labels_filter_with_any_or_all_and_are_cleared(site: Site) -> None:
@@ -139,7 +170,7 @@ def test_labels_filter_with_any_or_all_and_are_cleared(site: Site) -> None:
 def test_more_like_one_asks_by_its_id_and_the_side_that_was_shown(site: Site) -> None:
     page = site.open("?q=a+dog&for=text")
     page.locator(".hit").nth(2).hover()
-    page.get_by_role("button", name="More texts like Hit 2 for a dog").click()
+    page.get_by_role("button", name="More texts like “Hit 2 for a dog”").click()
     site.settle()
     assert site.bodies[-1] == {
         "id": "item/2",
@@ -150,7 +181,8 @@ def test_more_like_one_asks_by_its_id_and_the_side_that_was_shown(site: Site) ->
     }
     assert site.address == "?id=item%2F2&from=text&for=text"
     expect(page.locator("#results")).to_be_focused()
-    expect(page.locator(".given")).to_contain_text("Item item/2")
+    expect(page.locator(".given")).to_contain_text("Caption of item/2")
+    expect(page.locator(".asked h2")).to_have_text("Caption of item/2")
 
 
 def test_one_hit_in_full_shows_both_codes_and_leads_on(site: Site) -> None:
@@ -158,9 +190,12 @@ def test_one_hit_in_full_shows_both_codes_and_leads_on(site: Site) -> None:
     page.get_by_role("button", name="Hit 1 for a dog", exact=True).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_have_accessible_name("Hit 1 for a dog")
-    expect(dialog.locator(".bits")).to_have_count(2)
     expect(dialog.locator(".fields")).to_contain_text("1999")
-    apart = int(dialog.locator(".near b").inner_text().split()[0])
+    expect(dialog.locator(".bits:visible")).to_have_count(0)
+    dialog.get_by_text("Why this result?").click()
+    expect(dialog.locator(".bits:visible")).to_have_count(2)
+    expect(dialog.locator(".id")).to_contain_text("item/1")
+    apart = int(dialog.locator(".near b").first.inner_text().split()[0])
     expect(dialog.locator(".comparison")).to_contain_text(f"{64 - apart} of 64 bits agree")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
@@ -173,8 +208,9 @@ def test_one_hit_in_full_shows_both_codes_and_leads_on(site: Site) -> None:
 
 def test_the_histogram_counts_and_marks_the_cut(site: Site) -> None:
     page = site.open("?q=a+dog&for=image")
+    page.locator(".how").click()
     chart = page.locator(".histogram svg")
-    cut = int(page.locator(".hit .near b").last.inner_text().split()[0])
+    cut = answer_to(site.bodies[0])["hits"][-1]["distance"]
     bars = page.evaluate(
         "['near', 'rest'].map(name => [...document.querySelector(`.histogram .${name}`)"
         ".getAttribute('d').matchAll(/M(\\d+) \\d+v-([\\d.]+)/g)]"
@@ -196,6 +232,7 @@ def test_the_histogram_counts_and_marks_the_cut(site: Site) -> None:
 
 def test_the_nearest_classes_and_the_times_are_told(site: Site) -> None:
     page = site.open("?q=a+dog&for=image")
+    page.locator(".how").click()
     rows = page.locator(".proxies li")
     assert rows.all_inner_texts()[:2] == ["dog\n8", "boat\n9"]
     shares = page.locator(".proxies .share").evaluate_all(

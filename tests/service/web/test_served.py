@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,18 +70,29 @@ def click_through(page: Page, address: str, words: str, label: str, image: Path)
     hits = ask(page, {"text": words, "target": "image", "explain": True})
     cards = page.locator("#hits > li")
     expect(cards).to_have_count(12)
-    assert page.locator(".hit .near span").all_inner_texts() == [hit["id"] for hit in hits["hits"]]
-    expect(page.locator(".hit .missing")).to_have_count(0)
+    texts = [hit["payload"]["text"] for hit in hits["hits"]]
+    assert page.locator(".hit .open").all_inner_texts() == texts
+    expect(page.locator(".hit.wordy")).to_have_count(0)
+    within = hits["explain"]["within"] - 12
+    expect(page.get_by_role("status")).to_contain_text(
+        re.compile(f"; {within} more (is|are) as near|{within + 12} equally near")
+        if within
+        else "12"
+    )
+    page.locator(".how").click()
     expect(cards.first.locator("img")).not_to_have_js_property("naturalWidth", 0)
     expect(page.locator(".proxies li")).to_have_count(6)
     assert (
-        page.locator(".proxies li span").first.inner_text()
+        page.locator(".proxies li span").first.get_attribute("title")
         == (hits["explain"]["proxies"][0]["label"])
     )
+    page.locator(".how").click()
+    page.get_by_role("button", name="Show more").click()
+    expect(cards).to_have_count(24)
 
     page.get_by_role("radio", name="Texts").check(force=True)
     settle(page)
-    expect(page.locator("#hits.texts > li")).to_have_count(12)
+    expect(page.locator("#hits.texts > li")).to_have_count(24)
 
     more = page.get_by_role("button", name="more", exact=False).and_(page.locator(".more"))
     if more.count():
@@ -92,13 +104,21 @@ def click_through(page: Page, address: str, words: str, label: str, image: Path)
         assert label in labels.locator("li").all_inner_texts()
 
     page.locator(".open").first.click()
+    shown = page.locator(".stage img")
+    expect(shown).not_to_have_js_property("naturalWidth", 0)
+    first = page.locator("#detail-title").inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".detail .kind")).to_contain_text("Result 2 of")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#detail-title")).to_have_text(first)
     page.get_by_role("button", name="Images like this").click()
     page.wait_for_url("**/?id=*")
     settle(page)
     expect(page.locator("#hits.images > li")).not_to_have_count(0)
     page.get_by_role("button", name="Clear").click()
     settle(page)
-    expect(page.locator(".asked .kind")).to_contain_text("The text of")
+    expect(page.locator(".asked .kind")).to_have_text("Like the text")
+    expect(page.locator(".asked h2")).to_have_text(first)
     page.locator(".hit").nth(1).hover()
     page.locator(".hit .alike").nth(1).click()
     page.wait_for_url("**from=image**")
@@ -107,16 +127,21 @@ def click_through(page: Page, address: str, words: str, label: str, image: Path)
     page.set_input_files("#file", str(image))
     page.wait_for_url("**/?code=*")
     settle(page)
-    shown = page.locator(".hit .near span").all_inner_texts()
+    found = page.locator(".hit .open").all_inner_texts()
     page.reload()
     settle(page)
-    assert page.locator(".hit .near span").all_inner_texts() == shown
+    assert page.locator(".hit .open").all_inner_texts() == found
 
     page.go_back()
     settle(page)
     expect(page.locator(".asked img")).to_be_visible()
     page.get_by_role("link", name="start page").click()
     expect(page.locator(".welcome")).to_be_visible()
+    expect(page.locator(".mosaic img").first).not_to_have_js_property("naturalWidth", 0)
+    page.locator(".mosaic button").first.click()
+    page.wait_for_url("**/?id=*")
+    settle(page)
+    expect(page.locator(".asked img")).not_to_have_js_property("naturalWidth", 0)
     assert page.url.startswith(address)
 
 
@@ -204,7 +229,10 @@ def test_everything_works_on_photos(chromium: Browser, tmp_path: Path) -> None:
     index = build(data, tmp_path, image_encoder="descriptor")
     image = read_collection(data).sources("image")[3]
     assert image is not None
-    with serve(index) as address, open_tab(chromium) as (page, complaints):
+    with (
+        serve(index, "--originals", str(data)) as address,
+        open_tab(chromium) as (page, complaints),
+    ):
         page.goto(address)
         click_through(page, address, "a dog runs through the grass", "dog", image)
         assert complaints == []

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from proxyhash.codes.bits import MAX_BITS
 from proxyhash.errors import DataError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import write_json
+from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
@@ -76,6 +78,9 @@ class Engine(Protocol):
     Attributes:
         name: what it is called in options and reports.
         exact: whether it never misses a row. One that may miss says so here.
+        checks_saved: whether `load` compares all that it reads with the codes before it uses any
+            of it, so that files of unknown origin do no harm. An index in a folder saves and loads
+            such engines alone, and builds others from the codes. False where there is none.
         bits: the code length.
         count: how many rows it holds.
         nbytes: memory of everything it holds, the codes included.
@@ -83,6 +88,7 @@ class Engine(Protocol):
 
     name: ClassVar[str]
     exact: ClassVar[bool]
+    checks_saved: ClassVar[bool]
     bits: int
     count: int
 
@@ -132,7 +138,11 @@ class Engine(Protocol):
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine that `save` wrote, memory-mapped, over the same codes and order."""
+        """Return the engine that `save` wrote, memory-mapped, over the same codes and order.
+
+        Raises:
+            DataError: a file is missing or damaged, or does not fit the codes.
+        """
         ...
 
 
@@ -154,8 +164,8 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
         DataError: it is missing or damaged, of another engine, or of other codes.
     """
     path = folder / HEADER
-    header = read_json(path)
-    if not isinstance(header, dict) or header.get("version") != _VERSION:
+    header = read_settings(path)
+    if header.get("version") != _VERSION:
         raise DataError(f"{path} has another version; rebuild the engine")
     if header.get("engine") != engine:
         raise DataError(f"{path} is of the engine {header.get('engine')!r}, not of {engine!r}")
@@ -164,6 +174,9 @@ def read_header(folder: Path, *, engine: str, codes: Codes) -> dict[str, Any]:
             f"{path} is about {header.get('count')} codes and there are {len(codes)}; "
             "rebuild the engine"
         )
+    bits = header.get("bits")
+    fits = is_whole(bits, 1, MAX_BITS) and (bits + 7) // 8 == codes.shape[1]
+    check_saved(fits, path, f"it says {bits!r} bits for codes of {codes.shape[1]} bytes")
     return header
 
 

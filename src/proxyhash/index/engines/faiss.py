@@ -22,6 +22,7 @@ from proxyhash.index.engines.base import (
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["FaissFlatEngine", "FaissHnswEngine", "FaissIvfEngine"]
 
 _FILE = "index.faiss"
+_MAX_OPTION = 1 << 16
 # Queries answered between two looks at Ctrl-C.
 _UNIT_QUERIES = 256
 # How many rows within a radius are asked for at first where FAISS only knows k.
@@ -101,11 +103,13 @@ class FaissEngine(ABC):
 
     name: ClassVar[str]
     exact: ClassVar[bool]
+    checks_saved: ClassVar[bool] = False
     defaults: ClassVar[dict[str, int]] = {}
 
-    def __init__(self, rows: CodeRows, index: Any) -> None:
+    def __init__(self, rows: CodeRows, index: Any, options: dict[str, int]) -> None:
         self._rows = rows
         self._index = index
+        self._options = options
         self.bits = rows.bits
         self.count = rows.count
 
@@ -153,7 +157,8 @@ class FaissEngine(ABC):
             if not isinstance(value, int) or value < 1:
                 raise UsageError(f"{name} is {value!r}; it must be an integer of at least 1")
         rows = CodeRows(codes, bits=bits, order=order)
-        return cls(rows, cls._make(rows, {**cls.defaults, **options}))
+        settings = {**cls.defaults, **options}
+        return cls(rows, cls._make(rows, settings), settings)
 
     def search(
         self,
@@ -178,19 +183,38 @@ class FaissEngine(ABC):
     def save(self, folder: Path) -> None:
         """Write FAISS's index; see `Engine.save`."""
         _faiss().write_index_binary(self._index, str(folder / _FILE))
-        write_header(folder, engine=self.name, bits=self.bits, count=self.count)
+        write_header(folder, engine=self.name, bits=self.bits, count=self.count, **self._options)
 
     @classmethod
     def load(
-        cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
+        cls,
+        folder: Path,
+        codes: Codes,
+        *,
+        order: npt.NDArray[np.uint64] | None = None,
+        trusted: bool = False,
     ) -> Self:
-        """Return the engine that `save` wrote, read into memory; see `Engine.load`.
+        """Return the engine that `save` wrote, in memory; see `Engine.load`.
+
+        FAISS's reader trusts what it reads: a crafted file makes it allocate, loop or crash. So
+        the index is built again from the codes, with the options it was saved with.
+
+        Args:
+            folder: what `save` wrote.
+            codes: the same codes.
+            order: the same order.
+            trusted: read FAISS's file instead, which is faster; for a folder that you wrote.
 
         Raises:
             MissingExtraError: FAISS is not installed.
             DataError: a file is missing, damaged or about other codes.
         """
         header = read_header(folder, engine=cls.name, codes=codes)
+        options = {name: header.get(name, value) for name, value in cls.defaults.items()}
+        valid = all(is_whole(value, 1, _MAX_OPTION) for value in options.values())
+        check_saved(valid, folder, f"its options are {options}"[:200])
+        if not trusted:
+            return cls.build(codes, bits=header["bits"], order=order, **options)
         rows, path = CodeRows(codes, bits=header["bits"], order=order), folder / _FILE
         try:
             index = _faiss().read_index_binary(str(path))
@@ -198,7 +222,7 @@ class FaissEngine(ABC):
             raise DataError(f"{path} cannot be read; rebuild the engine") from error
         if index.d != 8 * codes.shape[1] or index.ntotal != rows.count:
             raise DataError(f"{path} was built for other codes; rebuild the engine")
-        return cls(rows, index)
+        return cls(rows, index, options)
 
 
 @register_engine

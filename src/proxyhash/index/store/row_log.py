@@ -73,7 +73,7 @@ class RowLog:
             DataError: "FILE ends after row 7 of 9; ...".
         """
         there = self.whole_rows()
-        if there < rows:
+        if there < rows and not self.salvaged:
             raise DataError(f"{self.path} ends after row {there} of {rows}; {NEXT_STEP}")
 
     def append(self, rows: npt.NDArray[Any], *, at: int) -> None:
@@ -117,6 +117,11 @@ class RowLog:
             mapped = mmap(self._file, rows * self._row_bytes, access=ACCESS_READ)
             self._mapped = np.frombuffer(mapped, self._dtype).reshape(rows, self._width)
         return self._mapped[:rows]
+
+    @property
+    def salvaged(self) -> bool:
+        """Whether what is left was read into memory."""
+        return self._salvaged is not None
 
     def salvage(self, rows: int) -> None:
         """Read what is left into memory, with zeros for what is lost; the file is left alone."""

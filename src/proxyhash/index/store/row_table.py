@@ -74,6 +74,16 @@ class RowTable:
         """Numbers that compare as the ids of living rows do, uint64 (count,)."""
         return self._order.values
 
+    def written_order(self) -> npt.NDArray[np.uint64]:
+        """Return the numbers that rows were given when they were appended, uint64 (count,).
+
+        Of rows that are alive, and of any two that once were at the same time, they compare as the
+        ids; `order` has the ones of today. Memory-mapped where nothing is salvaged.
+        """
+        if self._log.salvaged:
+            return self.order
+        return self._log.map(self.count)[:, 0]
+
     def visible(self, modality: str) -> npt.NDArray[np.bool_]:
         """Return which rows are alive and have a code of the modality, bool (count,)."""
         return self._visible[modality].values

@@ -23,7 +23,7 @@ from proxyhash.index.store.writing import delete_items, put_items
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     import numpy as np
@@ -175,10 +175,15 @@ class Store(Index):
             }
 
     @whole
-    def verify(self) -> list[str]:
-        """Read everything and return the problems found, one sentence each."""
+    def verify(self, *, report: Callable[[str], None] | None = None) -> list[str]:
+        """Read everything and return the problems found, one sentence each.
+
+        Args:
+            report: is told in sentences what was compared beside checksums.
+        """
         with self._access.reading() as generation:
-            return [*find_header_problems(self.folder), *find_problems(generation)]
+            problems = find_header_problems(self.folder)
+            return [*problems, *find_problems(generation, report=report)]
 
     def compact(self) -> None:
         """Rewrite the index without deleted items, which reclaims disk space, and save its engines.

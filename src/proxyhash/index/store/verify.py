@@ -11,12 +11,11 @@ import numpy as np
 from proxyhash.errors import DataError
 from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.header import Header
-from proxyhash.index.store.modality_engine import find_damaged
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
 from proxyhash.index.store.writing import item_checksum
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -29,15 +28,25 @@ __all__ = ["find_header_problems", "find_problems", "hide_damage"]
 MAX_NAMED = 20
 
 
-def find_problems(generation: Generation) -> list[str]:
-    """Return the problems found in a generation, one sentence each; called in a transaction."""
+def find_problems(
+    generation: Generation, *, report: Callable[[str], None] | None = None
+) -> list[str]:
+    """Return the problems found in a generation, one sentence each; called in a transaction.
+
+    Args:
+        generation: what is read, all of it.
+        report: is told in sentences what was compared beside checksums.
+    """
     problems: list[str] = []
     try:
         problems += _database_problems(generation)
         problems += _log_problems(generation)
         problems += _item_problems(generation)
-        for folder in sorted((generation.folder / "engines").glob("*")):
-            problems += find_damaged(folder)
+        if not problems:  # a saved engine is compared with sound codes
+            for name, engine in generation.engines.items():
+                problems += engine.find_problems(
+                    generation.rows, modality=name, report=report or (lambda _: None)
+                )
     except sqlite3.DatabaseError as error:
         problems.append(f"{generation.path} is damaged ({error}); restore a snapshot")
     return problems

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
 
 from fastapi import APIRouter
 
@@ -11,15 +13,27 @@ from proxyhash.service.bodies import BoundedRoute
 from proxyhash.service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from starlette.requests import Request
 
     from proxyhash.service.service import Service
 
-__all__ = ["errors", "gather", "log", "make_router", "service_of"]
+__all__ = [
+    "address_of",
+    "errors",
+    "gather",
+    "id_of",
+    "log",
+    "make_router",
+    "service_of",
+    "thumbnail_address",
+    "visible",
+]
 
 T = TypeVar("T")
+
+_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\%]+")
 
 _ALWAYS = (401, 403, 408, 413, 421, 503, 504)
 _REFERENCE = {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}
@@ -63,6 +77,30 @@ def make_router(subject: str) -> APIRouter:
 def service_of(request: Request) -> Service:
     """Return the service that a request came to."""
     return cast("Service", request.app.state.service)
+
+
+def address_of(kind: str, id_: str) -> str:
+    """Return the address of what is stored under an id; `kind` is "items" or "thumbnails".
+
+    Clients and proxies shorten paths such as a/../b, so what they would change is a parameter.
+    """
+    quoted = quote(id_, safe="")
+    return f"/v1/{kind}/{quoted}" if _PLAIN_ID.fullmatch(id_) else f"/v1/{kind}/?id={quoted}"
+
+
+def id_of(request: Request, path: str) -> str:
+    """Return the id that a request names: the rest of its path, or its parameter `id`."""
+    return path or request.query_params.get("id", "")
+
+
+def visible(payload: Mapping[str, object], hidden: Sequence[str]) -> dict[str, object]:
+    """Return a payload without the fields that the service hides."""
+    return {key: value for key, value in payload.items() if key not in hidden}
+
+
+def thumbnail_address(id_: str) -> str:
+    """Return where an item's thumbnail is."""
+    return address_of("thumbnails", id_)
 
 
 def log(request: Request, **fields: Any) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from proxyhash import __version__
 from proxyhash.service.errors import FastJson, busy
 from proxyhash.service.routes import errors, make_router, service_of
-from proxyhash.service.schemas import Info, Status
+from proxyhash.service.schemas import Info, Readiness, Status
 
 __all__ = ["admin", "probes", "router"]
 
@@ -46,6 +46,7 @@ async def info(request: Request) -> FastJson:
                     "upload_bytes": limits.upload_bytes,
                     "batch": limits.batch,
                 },
+                "originals": service.originals is not None,
                 "writable": service.settings.write,
                 "proxies": snapshot.proxies is not None,
                 "engine": _engine(index),
@@ -59,13 +60,14 @@ async def healthz() -> FastJson:
     return FastJson({"status": "ok"})
 
 
-@probes.get("/readyz", response_model=Status, responses=errors())
+@probes.get("/readyz", response_model=Readiness, responses=errors())
 async def readyz(request: Request) -> FastJson:
-    """Return whether the service takes requests."""
+    """Return whether searches are answered, and what is wrong although they are."""
     service = service_of(request)
     if not service.ready:
         raise busy("the service is shutting down", seconds=5)
-    return FastJson({"status": "ready"})
+    async with service.lease() as snapshot:
+        return FastJson({"status": "ready", "warnings": await service.health.warnings(snapshot)})
 
 
 @probes.get("/metrics", response_class=PlainTextResponse, responses=errors(json=False))

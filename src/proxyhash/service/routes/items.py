@@ -1,31 +1,37 @@
-"""Items: get, store and delete them, and their thumbnails."""
+"""Items: get, store and delete them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Path
 from starlette.requests import Request
-from starlette.responses import Response
 
 from proxyhash.codes import Codes
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
 from proxyhash.service.errors import ApiError, FastJson, refusing, storing
-from proxyhash.service.routes import errors, gather, make_router, service_of
+from proxyhash.service.routes import errors, gather, id_of, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
 from proxyhash.service.snapshot import Snapshot
 
-__all__ = ["router"]
+__all__ = ["ItemId", "router"]
 
 router = make_router("items")
 
-ItemId = Annotated[str, Path(description="The item's id; it may have slashes.")]
+T = TypeVar("T")
+
+ItemId = Annotated[
+    str,
+    Path(
+        description="The item's id, percent-encoded. Ids such as .. that clients and proxies "
+        "change in a path go into the parameter `id` instead, with nothing here."
+    ),
+]
 
 
 @router.get("/items/{id:path}", response_model=Item, responses=errors(404, 422))
@@ -33,13 +39,12 @@ async def get(request: Request, id: ItemId) -> FastJson:  # noqa: A002 -- the in
     """Return a stored item."""
     service = service_of(request)
     async with service.lease() as snapshot:
-        item = await snapshot.queues.item(id)
-    hidden = service.settings.hidden
+        item = await snapshot.queues.item(id_of(request, id))
     return FastJson(
         {
             "id": item.id,
             "codes": {name: code.tobytes().hex() for name, code in item.codes.items()},
-            "payload": {key: item.payload[key] for key in item.payload if key not in hidden},
+            "payload": visible(item.payload, service.settings.hidden),
         }
     )
 
@@ -50,7 +55,7 @@ async def upsert(request: Request, items: ItemsRequest) -> FastJson:
     service = _writable(request)
     async with service.lease() as snapshot:
         groups = await prepare_items(snapshot, items.items)
-        await snapshot.queues.change(store_items, snapshot, groups)
+        await _change(service, snapshot, store_items, groups)
     return FastJson({"upserted": len(items.items)})
 
 
@@ -59,7 +64,7 @@ async def delete_several(request: Request, ids: Ids) -> FastJson:
     """Delete items; ids that are not stored are ignored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, ids.ids)})
+        return FastJson({"deleted": await _change(service, snapshot, delete_items, ids.ids)})
 
 
 @router.delete("/items/{id:path}", response_model=Deleted, responses=errors(422, 507))
@@ -67,29 +72,9 @@ async def delete(request: Request, id: ItemId) -> FastJson:  # noqa: A002
     """Delete an item, if it is stored."""
     service = _writable(request)
     async with service.lease() as snapshot:
-        return FastJson({"deleted": await snapshot.queues.change(delete_items, snapshot, [id])})
-
-
-@router.get(
-    "/thumbnails/{id:path}",
-    response_class=Response,
-    responses=errors(404, 422, json=False)
-    | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "It has not changed."}},
-)
-async def thumbnail(request: Request, id: ItemId) -> Response:  # noqa: A002
-    """Return an item's thumbnail, a JPEG."""
-    service = service_of(request)
-    async with service.lease() as snapshot:
-        thumbnails = snapshot.thumbnails
-        jpeg = await snapshot.queues.run(thumbnails.get, id) if thumbnails else None
-    if jpeg is None:
-        raise ApiError(404, "not_found", f"item {id!r:.80} has no thumbnail in the index")
-    tag = f'"{hashlib.sha256(jpeg).hexdigest()[:32]}"'
-    visibility = "public" if service.settings.reads_are_open else "private"
-    headers = {"ETag": tag, "Cache-Control": f"{visibility}, max-age=86400"}
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(jpeg, media_type="image/jpeg", headers=headers)
+        return FastJson(
+            {"deleted": await _change(service, snapshot, delete_items, [id_of(request, id)])}
+        )
 
 
 def _writable(request: Request) -> Service:
@@ -99,6 +84,19 @@ def _writable(request: Request) -> Service:
             403, "read_only", "this service is read-only; start it with --write to change items"
         )
     return service
+
+
+async def _change(
+    service: Service, snapshot: Snapshot, work: Callable[[Snapshot, Any], T], what: Any
+) -> T:
+    """Return what a change returns; note whether it could be stored."""
+    try:
+        done = await snapshot.queues.change(work, snapshot, what)
+    except ApiError as error:
+        service.health.storing_failed |= error.code == "storage"
+        raise
+    service.health.storing_failed = False
+    return done
 
 
 Group = tuple[list[str], "dict[str, Codes]", list[dict[str, object]]]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby, islice
 from typing import Any
-from urllib.parse import quote
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -17,7 +16,15 @@ from proxyhash.codes import Codes
 from proxyhash.search import Answer, Query, SearchOptions
 from proxyhash.service.bodies import read_upload, upload_body
 from proxyhash.service.errors import ApiError, FastJson, refusing
-from proxyhash.service.routes import errors, gather, log, make_router, service_of
+from proxyhash.service.routes import (
+    errors,
+    gather,
+    log,
+    make_router,
+    service_of,
+    thumbnail_address,
+    visible,
+)
 from proxyhash.service.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -106,6 +113,9 @@ async def encode(request: Request, texts: EncodeRequest) -> FastJson:
         queries = [Query(text=text) for text in texts.texts]
     async with service.lease() as snapshot:
         found = await gather([snapshot.queues.encode(query) for query in queries])
+        with refusing():
+            for each in found:
+                each.check_known()
         return _codes(snapshot, [each.code for each in found])
 
 
@@ -177,6 +187,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                 "modality": query.modality,
                 "text": rest["text"],
                 "id": query.id,
+                "payload": None if query.item is None else visible(query.item.payload, hidden),
                 "code": query.code.tobytes().hex(),
             },
             "bits": answer.bits,
@@ -189,8 +200,8 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "id": hit.id,
                     "distance": hit.distance,
                     "code": code.tobytes().hex(),
-                    "payload": {key: hit.payload[key] for key in hit.payload if key not in hidden},
-                    "thumbnail": f"/v1/thumbnails/{quote(hit.id, safe='')}"
+                    "payload": visible(hit.payload, hidden),
+                    "thumbnail": thumbnail_address(hit.id)
                     if hit.id in answer.with_thumbnail
                     else None,
                 }

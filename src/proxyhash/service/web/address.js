@@ -6,7 +6,6 @@
  */
 
 const DEFAULT_K = 12;
-export const CHOICES_OF_K = [6, 12, 24, 48, 96];
 const CODE = /^[0-9a-f]+$/i;
 
 /** Return the search that a link's parameters stand for; what they lack or get wrong is default. */
@@ -22,6 +21,9 @@ export function readAddress(parameters, info) {
     match: get("match") === "all" ? "all" : "any",
   };
 }
+
+/** Return the number of results that comes after k; k itself where the service gives no more. */
+export const moreThan = (k, { limits }) => Math.min(2 * k, Math.max(k, limits.k));
 
 /** Return the link of a search, "?..." or "." for the start page. */
 export function writeAddress({ query, target, k, labels, match }) {

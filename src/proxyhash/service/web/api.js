@@ -1,13 +1,14 @@
 /** The service, as functions. The key, where one is needed, lives as long as the tab. */
 
 const KEY = "proxyhash-key";
+const OURS = ["v1/thumbnails/", "v1/originals/"];
 const base = new URL(".", document.baseURI);
 
 /** The service, or the way to it, said no. `status` is 0 where nothing answered. */
 export class ServiceError extends Error {
-  constructor(status, message, { code = "", request = "", retryAfter = null } = {}) {
+  constructor(status, message, { code = "", request = "", retry, retryAfter = null, notes = [] } = {}) {
     super(message);
-    Object.assign(this, { status, code, request, retryAfter });
+    Object.assign(this, { status, code, request, retry, retryAfter, notes });
   }
 }
 
@@ -26,6 +27,9 @@ export function setKey(key) {
 
 export const fetchInfo = () => call("v1/info");
 
+/** Some items from all over the collection; another seed gives others. */
+export const fetchSample = (count, seed) => call(`v1/sample?count=${count}&seed=${seed}`);
+
 /** Search; `body` is of `toRequest`, `file` an image or null. */
 export function search(body, file, signal) {
   if (!file) {
@@ -38,17 +42,20 @@ export function search(body, file, signal) {
   return call("v1/search/image", { method: "POST", body: form, signal });
 }
 
-export const thumbnailOf = (id) =>
-  `/v1/thumbnails/${id.split("/").map(encodeURIComponent).join("/")}`;
+export const thumbnailOf = (id) => `/v1/thumbnails/${inAddress(id)}`;
+
+export const originalOf = (id) => `/v1/originals/${inAddress(id)}`;
+
+const inAddress = (id) => id.split("/").map(encodeURIComponent).join("/");
 
 /**
- * Let an image show a thumbnail. Images cannot send a key, so with one the bytes are fetched and
- * shown from memory. `lost` is called when there is no image.
+ * Let an image show a thumbnail or an original. Images cannot send a key, so with one the bytes
+ * are fetched and shown from memory. `lost` is called when there is no image.
  */
-export async function showThumbnail(image, path, lost) {
+export async function showImage(image, path, lost) {
   image.addEventListener("error", lost, { once: true });
   const address = new URL(path.replace(/^\/+/, ""), base);
-  const ours = address.href.startsWith(new URL("v1/thumbnails/", base).href);
+  const ours = OURS.some((folder) => address.href.startsWith(new URL(folder, base).href));
   if (!ours) return lost();
   if (!keyIsSet()) {
     image.src = address.href;
@@ -79,11 +86,11 @@ async function call(path, { headers = {}, ...options } = {}) {
   }
   const body = await answer.json().catch(() => null);
   if (answer.ok && body !== null) return body;
-  const { code, message, request_id: request } = body?.error ?? {};
+  const { code, message, request_id: request, retry, notes } = body?.error ?? {};
   throw new ServiceError(
     answer.ok ? 0 : answer.status,
     message ?? `The service answered ${answer.status} without a reason.`,
-    { code, request, retryAfter: seconds(answer.headers.get("Retry-After")) },
+    { code, request, retry, notes: notes ?? [], retryAfter: seconds(answer.headers.get("Retry-After")) },
   );
 }
 

@@ -1,16 +1,18 @@
 /** The page: reads the address, asks the service, shows the answer. */
 
-import { CHOICES_OF_K, readAddress, toRequest, writeAddress } from "./address.js";
+import { moreThan, readAddress, toRequest, writeAddress } from "./address.js";
 import { fetchInfo, search as ask, ServiceError } from "./api.js";
+import { offerChoices, showGiven } from "./box.js";
 import { openDetail } from "./detail.js";
-import { $, h, icon } from "./dom.js";
+import { $, h } from "./dom.js";
 import { showFilters } from "./filters.js";
-import { hitList, skeletons } from "./hits.js";
+import { appendHits, hitList, skeletons } from "./hits.js";
 import { watchKeys } from "./keyboard.js";
-import { failure, nothing, welcome } from "./notices.js";
+import { failure, noteList, nothing } from "./notices.js";
 import { refusal, watchImages } from "./image.js";
-import { queryPanel, titleOf } from "./query.js";
-import { between, compared, milliseconds, number, thing } from "./words.js";
+import { asked, queryPanel, titleOf } from "./query.js";
+import { welcome } from "./start.js";
+import { compared, number, plain } from "./words.js";
 
 const PATIENCE = 150; // ms until the old results give way to empty cards
 const REMEMBERED = 20;
@@ -20,6 +22,7 @@ let current = null;
 let running = null;
 const early = []; // what was asked before the service had said what it offers
 const images = new Map(); // what was uploaded, by its code
+const payloads = new Map(); // of items that asked, so that they have a name
 const answers = new Map(); // what was found, by its address, so that Back is immediate
 
 async function start() {
@@ -29,13 +32,15 @@ async function start() {
     return showFailure(error, start);
   }
   const typed = $("words").value;
-  offerChoices();
+  offerChoices(info);
   if (early.length) {
     current = readAddress(new URLSearchParams(location.search), info);
     return early.splice(0).forEach((action) => action());
   }
   const shown = visit();
   if (typed) $("words").value = typed;
+  const untouched = document.activeElement === document.body;
+  if (!current.query && untouched && matchMedia("(hover: hover)").matches) $("words").focus();
   return shown;
 }
 
@@ -67,33 +72,58 @@ async function run(wanted, { push = true, file = null } = {}) {
     showWelcome();
     return;
   }
-  const waiting = setTimeout(() => showWaiting(wanted), PATIENCE);
+  const waiting = setTimeout(() => showWaiting(wanted, file), PATIENCE);
   $("results").setAttribute("aria-busy", "true");
   try {
-    const begun = performance.now();
-    const answer = await ask(toRequest(wanted), file, own.signal);
+    const found = await find(wanted, file, own.signal);
     if (own.signal.aborted) return;
-    const found = { answer, roundTrip: performance.now() - begun };
-    if (file) keepImage(answer, file, push);
-    if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
-    answers.set(writeAddress(current), found);
+    if (file) keepImage(found.answer, file, push);
+    keepAnswer(found);
     if (file) showControls(); // only then: what was typed meanwhile stays
     showAnswer(found);
   } catch (error) {
     const again = () => run(wanted, { push: Boolean(file), file });
-    if (!own.signal.aborted) showFailure(error, again);
+    if (!own.signal.aborted) showFailure(error, again, file);
   } finally {
     clearTimeout(waiting);
   }
 }
 
+async function find(wanted, file, signal) {
+  const begun = performance.now();
+  const answer = await ask(toRequest(wanted), file, signal);
+  return { answer, roundTrip: performance.now() - begun };
+}
+
 const change = (part) => run({ ...current, ...part });
+
+/** Search for more of the same, and add them below; what is there stays where it is. */
+async function showMore() {
+  running?.abort();
+  const own = (running = new AbortController());
+  const wanted = { ...current, k: moreThan(current.k, info) };
+  $("more").setAttribute("aria-busy", "true");
+  try {
+    const found = await find(wanted, null, own.signal);
+    if (own.signal.aborted) return;
+    const before = [...document.querySelectorAll("#hits .hit")].length;
+    const same = found.answer.hits.length > before;
+    current = wanted;
+    history.replaceState(null, "", writeAddress(current));
+    keepAnswer(found);
+    showAnswer(found, { below: same });
+  } catch (error) {
+    if (!own.signal.aborted) $("more").append(h("p", { role: "alert" }, plain(error.message)));
+  } finally {
+    $("more").removeAttribute("aria-busy");
+  }
+}
 
 function searchImage(file) {
   const why = info.model.image_encoder
     ? refusal(file, info.limits.upload_bytes)
     : "This model has no image encoder. Search with a text.";
-  if (why) showFailure(new ServiceError(400, why), () => $("file").click());
+  if (why) showFailure(new ServiceError(400, why), null, file);
   else run({ ...current, query: null }, { file });
 }
 
@@ -103,123 +133,148 @@ function keepImage({ query }, file, push) {
   if (push) remember(current);
 }
 
+function keepAnswer(found) {
+  const { query } = found.answer;
+  if (query.id) payloads.set(query.id, query.payload ?? {});
+  if (answers.size >= REMEMBERED) answers.delete(answers.keys().next().value);
+  answers.set(writeAddress(current), found);
+}
+
 function remember(wanted) {
   const address = writeAddress(wanted);
   const same = new URL(address, location.href).search === location.search;
   history[same ? "replaceState" : "pushState"](null, "", address);
 }
 
-const alike = (modality) => (hit, target) =>
+const alike = (modality) => (hit, target) => {
+  payloads.set(hit.id, hit.payload);
+  scrollTo(0, 0);
   change({ query: { id: hit.id, modality }, target });
+};
+
+/** Search with what a note suggests in place of what was not understood. */
+function instead({ kind, subject }, word) {
+  const { query, labels } = current;
+  if (kind === "unknown_label") {
+    change({ labels: [...new Set(labels.map((label) => (label === subject ? word : label)))] });
+    return;
+  }
+  const written = subject.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+  const place = new RegExp(`(?<![\\p{L}\\p{N}])${written}(?![\\p{L}\\p{N}])`, "iu");
+  const text = query?.text ?? "";
+  change({ query: { text: place.test(text) ? text.replace(place, () => word) : word } });
+}
 
 function showWelcome() {
   $("tools").hidden = current.labels.length === 0; // the start page has no need of them
   document.title = "proxyhash";
-  show({ status: "", content: welcome(info, (text) => change({ query: { text } })) });
+  const actions = {
+    ask: (text) => change({ query: { text } }),
+    alike: (item, modality) => alike(modality)(item, modality),
+  };
+  show({ status: "", content: welcome(info, actions) });
 }
 
-function showAnswer({ answer, roundTrip }) {
+function showAnswer({ answer, roundTrip }, { below = false } = {}) {
   const { hits, target, query } = answer;
   const shown = query.text || query.id ? undefined : images.get(query.code);
   const chosen = current.labels;
-  const amount = compared(answer) + among(chosen);
   const actions = {
     chosen,
     alike: alike(target),
-    open: (hit) => openDetail(hit, answer, { chosen, alike: alike(target), modalities: info.modalities }),
+    open: (hit, options) =>
+      openDetail(hit, answer, { ...options, chosen, alike: alike(target), closed: returnTo,
+        modalities: info.modalities, originals: info.originals }),
   };
-  document.title = `${titleOf(query, shown)} · proxyhash`;
+  const title = titleOf(query, shown);
+  document.title = `${plain(title)} · proxyhash`;
+  if (!shown && query.id) showGiven(title, { query, model: info.model, remove: removeQuery });
+  const list = below ? $("hits") : null;
+  const first = list ? appendHits(list, answer, actions) : null;
   const copied = () => { $("status").textContent = "Link copied."; };
   show({
     panel: queryPanel(answer, { shown, roundTrip, copied }),
-    status: hits.length
-      ? [
-          h("b", {}, `${number(hits.length)} nearest`),
-          ` of ${amount}, ${between(hits.map(({ distance }) => distance))}`,
-          h("span", {}, `, in ${milliseconds(answer.took_ms.total)}`),
-        ]
-      : `Nothing found among ${amount}`,
-    content: hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] })),
+    status: hits.length ? found(answer, among(chosen)) : `Nothing found among ${compared(answer)}${among(chosen)}`,
+    notes: noteList(answer.notes, answer.words, instead),
+    content: list ?? (hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] }))),
+    more: moreResults(answer),
   });
+  first?.querySelector(".open").focus({ preventScroll: true });
+}
+
+/** How many of how many, and whether others are just as near: "24 equally near, showing 12". */
+function found(answer, which) {
+  const { hits } = answer;
+  const tied = tiesOf(answer);
+  const level = hits[0].distance === hits.at(-1).distance;
+  const all = `${compared(answer)}${which}`;
+  if (tied && level) return [h("b", {}, `${number(hits.length + tied)} equally near`), `, showing ${number(hits.length)} of ${all}`];
+  const more = tied ? `; ${number(tied)} more ${tied === 1 ? "is" : "are"} as near as the last` : "";
+  return [h("b", {}, `${number(hits.length)} nearest`), ` of ${all}${more}`];
+}
+
+/** How many items are as near as the last hit without being one; 0 where that is unknown. */
+const tiesOf = ({ hits, explain }) => Math.max(0, (explain?.within ?? 0) - hits.length);
+
+function moreResults({ hits, searched }) {
+  if (!hits.length || hits.length < current.k || hits.length === searched) return null;
+  return moreThan(current.k, info) > current.k
+    ? h("button", { class: "go second", type: "button", onclick: showMore }, "Show more")
+    : h("p", {}, `This service shows ${number(current.k)} at most.`);
+}
+
+const returnTo = (place) =>
+  document.querySelectorAll("#hits .hit")[place]?.querySelector(".open").focus();
+
+function removeQuery() {
+  change({ query: null });
+  $("words").focus();
 }
 
 const among = ({ length }) => ["", " with this label"][length] ?? " with these labels";
 
-function showFailure(error, retry) {
-  show({ status: "", content: failure(error, retry), urgent: true });
+function showFailure(error, retry, file = null) {
+  const toWords = { text: "Change the search", act: () => { $("words").focus(); $("words").select(); } };
+  const toFile = { text: "Choose another image", act: () => $("file").click() };
+  const home = { text: "Go to the start page", act: () => change({ query: null }) };
+  const change_ = file ? toFile : current?.query?.text !== undefined ? toWords : info && home;
+  show({ status: "", content: failure(error, { retry, change: change_, instead }), urgent: true });
 }
 
-function showWaiting({ target, k }) {
-  show({ status: "Searching…", content: skeletons(target, k), busy: true });
+function showWaiting({ query, target, k }, file) {
+  const named = { ...query, payload: payloads.get(query?.id) };
+  const shown = images.get(query?.code) ?? (file ? { name: file.name || "Pasted image" } : undefined);
+  show({ panel: [asked(named, shown)], status: "Searching…", content: skeletons(target, k), busy: true });
 }
 
 /** Fill the page; who had the focus on what is gone then has it on the results. */
-function show({ panel = null, status, content, busy = false, urgent = false }) {
+function show({ panel = null, status, notes = null, content, more = null, busy = false, urgent = false }) {
   const place = $("content");
   const focused = document.activeElement;
   $("results").setAttribute("aria-busy", String(busy));
-  if (!busy) {
-    $("query").hidden = panel === null;
-    $("query").replaceChildren(...(panel ?? []));
-  }
-  $("main").classList.toggle("split", !$("query").hidden);
+  $("query").hidden = panel === null;
+  $("query").replaceChildren(...(panel ?? []).flat());
   $("status").replaceChildren(...[status].flat());
+  $("notes").replaceChildren(...[notes].filter(Boolean));
   if (urgent) place.setAttribute("role", "alert");
   else place.removeAttribute("role");
-  place.replaceChildren(content);
+  if (place.firstChild !== content) place.replaceChildren(content);
+  $("more").replaceChildren(...[more].flat().filter(Boolean));
   if (focused && !focused.isConnected) $("results").focus({ preventScroll: true });
 }
 
 function showControls(file = null) {
-  $("tools").hidden = false;
-  const { query, target, k, labels, match } = current;
+  $("tools").hidden = info.labels.length === 0;
+  const { query, target, labels, match } = current;
   $("words").value = query?.text ?? "";
   for (const radio of document.querySelectorAll("[name=for]")) radio.checked = radio.value === target;
-  showChoicesOfK(k);
   showFilters($("labels"), info.labels, { chosen: labels, match }, (chosen, joined) =>
     change({ labels: chosen, match: joined }),
   );
   const shown = images.get(query?.code);
-  const name = file ? file.name : query && query.text === undefined ? titleOf(query, shown) : null;
-  $("words").placeholder = name ? "" : invitation();
-  $("given").replaceChildren(...(name ? [given(name, shown)] : []));
-}
-
-function given(name, shown) {
-  const remove = h(
-    "button",
-    { type: "button", "aria-label": `Remove ${name}`,
-      onclick: () => { change({ query: null }); $("words").focus(); } },
-    icon("close"),
-  );
-  return h("span", { class: "given" }, shown ? h("img", { src: shown.url, alt: "" }) : null, h("span", {}, name), remove);
-}
-
-function invitation() {
-  if (!info.model.text_encoder) return "This model has no text encoder; search with an image";
-  return info.model.image_encoder ? "Describe it, or drop an image" : "Describe it";
-}
-
-function showChoicesOfK(k) {
-  const most = info.limits.k;
-  const choices = [...new Set([...CHOICES_OF_K, k])].filter((each) => each <= most).sort((a, b) => a - b);
-  $("k").replaceChildren(...choices.map((each) => h("option", { value: each, selected: each === k }, each)));
-}
-
-function offerChoices() {
-  const { model, modalities, limits } = info;
-  const words = $("words");
-  words.maxLength = limits.text;
-  words.disabled = !model.text_encoder;
-  $("choose").hidden = !model.image_encoder;
-  for (const radio of document.querySelectorAll("[name=for]")) radio.disabled = !modalities[radio.value];
-  const coders = [model.text_encoder, model.image_encoder].filter(Boolean).join(" and ");
-  $("about").replaceChildren(
-    h("p", {}, `proxyhash ${info.version}, ${info.engine} engine, ${info.bits} bits from ${coders || "no encoder"}, `,
-      "model ", h("code", {}, String(model.fingerprint ?? "unknown").slice(0, 12))),
-    h("p", { class: "keys" }, h("kbd", {}, "/"), " search ", h("kbd", {}, "↑↓←→"), " move ",
-      h("kbd", {}, "Enter"), " open ", h("kbd", {}, "m"), " more like this ", h("kbd", {}, "Esc"), " back"),
-  );
+  const named = { ...query, payload: payloads.get(query?.id) };
+  const name = file ? file.name : query && query.text === undefined ? titleOf(named, shown) : null;
+  showGiven(name, { query, shown, model: info.model, remove: removeQuery });
 }
 
 function listen() {
@@ -238,7 +293,6 @@ function listen() {
     $("results").focus();
   });
   $("target").addEventListener("change", ({ target }) => whenReady(() => change({ target: target.value })));
-  $("k").addEventListener("change", () => change({ k: Number($("k").value) }));
   $("detail").addEventListener("click", ({ target }) => { if (target === $("detail")) target.close(); });
   addEventListener("popstate", () => { if (info) visit(); });
   watchImages((file) => whenReady(() => searchImage(file)));

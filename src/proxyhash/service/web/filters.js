@@ -1,7 +1,7 @@
 /** Choosing labels: the most frequent ones as chips, the others behind a button. */
 
 import { h } from "./dom.js";
-import { number } from "./words.js";
+import { number, readable } from "./words.js";
 
 const FIRST = 8;
 let expanded = false;
@@ -45,8 +45,8 @@ function chip({ name, count }, on, toggle) {
   return h(
     "button",
     { class: "chip", type: "button", "aria-pressed": String(on), "data-label": name,
-      onclick: () => toggle(name) },
-    h("span", {}, name),
+      title: readable(name) === name ? null : `Label ${name}`, onclick: () => toggle(name) },
+    h("span", { dir: "auto" }, readable(name)),
     count === null ? null : h("small", {}, number(count)),
   );
 }

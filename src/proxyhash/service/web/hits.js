@@ -1,40 +1,51 @@
 /** The results: a grid of cards, or their shapes while an answer is awaited. */
 
-import { showThumbnail } from "./api.js";
-import { bitGrid, MOST_BITS } from "./bits.js";
+import { showImage } from "./api.js";
 import { h, icon } from "./dom.js";
-import { apart, labelsOf, nameOf, thing } from "./words.js";
+import { captionOf, labelsOf, nameOf, plain, readable, thing } from "./words.js";
+
+const MOST_SHAPES = 24;
+let wordy = false; // whether the last images found had nothing to show, as the next ones may
 
 /** Return the list of an answer's hits; `open` and `alike` are told which one was chosen. */
-export function hitList(answer, { chosen, open, alike }) {
-  const cards = answer.hits.map((hit) => card(hit, answer, { chosen, open, alike }));
-  return h("ol", { class: `hits ${answer.target}s`, id: "hits" }, cards);
+export function hitList(answer, actions) {
+  wordy = answer.hits.every(({ thumbnail }) => typeof thumbnail !== "string");
+  const cards = answer.hits.map((hit) => card(hit, answer, actions));
+  return h("ol", { class: `hits ${layout(answer.target)}`, id: "hits" }, cards);
 }
 
-/** Return as many empty cards as an answer may have hits. */
+/** Append the hits that a larger answer has beyond a list, and return the first new card. */
+export function appendHits(list, answer, actions) {
+  const cards = answer.hits.slice(list.children.length).map((hit) => card(hit, answer, actions));
+  list.append(...cards);
+  return cards[0] ?? null;
+}
+
+/** Return as many empty cards, in the layout of the results, as an answer may have hits. */
 export function skeletons(target, k) {
-  const cards = Array.from({ length: Math.min(k, 24) }, () =>
+  const form = layout(target);
+  const shown = !wordy;
+  const shape = () =>
     h(
       "li",
       { class: "hit skeleton" },
-      h("div", { class: "image" }),
-      h("div", { class: "body" }, h("i"), h("i"), h("i")),
-    ),
-  );
-  return h("ol", { class: `hits ${target}s`, "aria-hidden": "true" }, cards);
+      shown ? h("div", { class: "image" }) : null,
+      h("div", { class: "body" }, h("p", { class: "open" }, h("i"), h("i")), h("p", { class: "labels" }, h("i"))),
+    );
+  const cards = Array.from({ length: Math.min(k, MOST_SHAPES) }, shape);
+  return h("ol", { class: `hits ${form}`, "aria-hidden": "true" }, cards);
 }
 
-/** Return the image of a hit, or what stands in its place. */
-export function imageOf(hit, { alt = nameOf(hit) } = {}) {
-  const frame = h("div", { class: "image" });
-  const lost = () => frame.replaceChildren(h("span", { class: "missing" }, "no image"));
-  if (typeof hit.thumbnail !== "string") {
+const layout = (target) => (target === "image" && !wordy ? "images" : "texts");
+
+/** Return a hit's thumbnail in a frame, which goes away and calls `lost` where it cannot be shown. */
+export function imageOf(hit, { alt = nameOf(hit), lost = () => {} } = {}) {
+  const image = h("img", { alt: plain(alt), loading: "lazy", decoding: "async" });
+  const frame = h("div", { class: "image" }, image);
+  showImage(image, hit.thumbnail, () => {
+    frame.remove();
     lost();
-    return frame;
-  }
-  const image = h("img", { alt, loading: "lazy", decoding: "async" });
-  frame.append(image);
-  showThumbnail(image, hit.thumbnail, lost);
+  });
   return frame;
 }
 
@@ -43,46 +54,51 @@ export function labelList(hit, chosen) {
   const labels = labelsOf(hit.payload);
   if (!labels.length) return null;
   const items = labels.map((label) =>
-    h("li", { class: chosen.includes(label) ? "chosen" : null }, label),
+    h("li", { class: chosen.includes(label) ? "chosen" : null, dir: "auto" }, readable(label)),
   );
   return h("ul", { class: "labels", "aria-label": "Labels" }, items);
 }
 
-function card(hit, answer, { chosen, open, alike }) {
-  const name = nameOf(hit);
-  const shown = answer.target === "image" || typeof hit.thumbnail === "string";
-  const drawn = answer.bits <= MOST_BITS;
+/** Return the button that searches with a hit; it is named after the caption. */
+export function alikeButton(hit, target, alike) {
   return h(
-    "li",
-    { class: "hit" },
-    shown ? imageOf(hit) : null,
-    h(
-      "div",
-      { class: "body" },
-      h(
-        "div",
-        { class: "code" },
-        drawn ? bitGrid(hit.code, answer.bits, { other: answer.query.code }) : null,
-        h(
-          "p",
-          { class: "near" },
-          h("b", {}, apart(hit.distance)),
-          h("span", { title: hit.id }, hit.id),
-        ),
-      ),
-      h("h3", {}, h("button", { class: "open", type: "button", onclick: () => open(hit) }, name)),
-      labelList(hit, chosen),
-    ),
-    h(
-      "button",
-      {
-        class: "alike",
-        type: "button",
-        "aria-label": `More ${thing(answer.target)}s like ${name}`,
-        onclick: () => alike(hit, answer.target),
-      },
-      icon("alike"),
-      h("span", {}, "More like this"),
-    ),
+    "button",
+    {
+      class: "alike",
+      type: "button",
+      title: "More like this",
+      "aria-label": `More ${thing(target)}s like “${plain(nameOf(hit))}”`,
+      onclick: () => alike(hit, target),
+    },
+    icon("alike"),
+    h("span", {}, "More like this"),
   );
+}
+
+function card(hit, answer, { chosen, open, alike }) {
+  const shown = typeof hit.thumbnail === "string";
+  const caption = captionOf(hit);
+  const name = plain(nameOf(hit));
+  const silent = shown && !caption; // the image says it all; its name is for those who cannot see it
+  const place = h("li", { class: shown ? "hit" : "hit wordy" });
+  const lost = () => {
+    place.classList.add("wordy");
+    place.querySelector(".open")?.classList.remove("unseen");
+  };
+  const button = h(
+    "button",
+    { class: silent ? "open unseen" : "open", type: "button", dir: "auto", onclick: () => open(hit) },
+    caption || name,
+  );
+  const why = h(
+    "button",
+    { class: "why", type: "button", "aria-label": `Why this result? ${name}`, onclick: () => open(hit, { why: true }) },
+    "Why this result?",
+  );
+  place.append(
+    ...(shown ? [imageOf(hit, { lost })] : []),
+    h("div", { class: "body" }, h("h3", {}, button), labelList(hit, chosen), why),
+    alikeButton(hit, answer.target, alike),
+  );
+  return place;
 }

@@ -2,7 +2,7 @@
 
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { h, s } from "./dom.js";
-import { compared, milliseconds, number, thing } from "./words.js";
+import { between, compared, milliseconds, number, readable, thing } from "./words.js";
 
 const HEIGHT = 34;
 const PROXIES = 6;
@@ -64,7 +64,7 @@ function histogram(answer) {
   const say = (distance) => {
     readout.textContent =
       distance === null
-        ? compared(answer) + (cut === null ? "" : `, results up to ${cut}`)
+        ? compared(answer) + (cut === null ? "" : `, shown up to ${cut}`)
         : `${number(counts[distance] ?? 0)} at distance ${distance}`;
   };
   chart.addEventListener("pointermove", (event) => {
@@ -78,6 +78,9 @@ function histogram(answer) {
     { class: "histogram" },
     h("figcaption", {}, h("h3", {}, "Distances"), readout),
     chart,
+    answer.hits.length
+      ? h("p", { class: "hidden" }, `The results are ${between(answer.hits.map(({ distance }) => distance))}.`)
+      : null,
     h(
       "p",
       { class: "axis", "aria-hidden": "true" },
@@ -107,7 +110,7 @@ function proxies({ explain, bits }) {
       s("rect", { class: "track", width: 100, height: 4 }),
       s("rect", { class: "share", width: (share * 100).toFixed(1), height: 4 }),
     );
-    return h("li", {}, h("span", { title: label }, label), bar, h("b", {}, distance));
+    return h("li", {}, h("span", { title: label, dir: "auto" }, readable(label)), bar, h("b", {}, distance));
   });
   return h(
     "figure",

@@ -1,45 +1,35 @@
-/** In place of results: the start page, nothing found, and errors with a next step. */
+/** In place of results or above them: notes, nothing found, and errors with a next step. */
 
-import { bitGrid } from "./bits.js";
 import { keyIsSet, setKey } from "./api.js";
 import { h, icon } from "./dom.js";
-import { count } from "./words.js";
+import { count, plain, readable } from "./words.js";
 
-const EXAMPLES = 6;
+const PASSING = new Set([0, 408, 425, 429]); // what may go well the next time, as may all from 500
+const REPLACED = new Set(["unknown_word", "unknown_label"]); // what a suggestion can take the place of
 
-/** Return the start page: what there is to search, and words to begin with. */
-export function welcome(info, ask) {
-  const { modalities, bits, model } = info;
-  const amounts = [
-    modalities.image ? count(modalities.image, "image") : null,
-    modalities.text ? count(modalities.text, "text") : null,
-  ].filter(Boolean);
-  const examples = model.text_encoder ? info.labels.slice(0, EXAMPLES) : [];
-  const example = ({ name }) =>
-    h("button", { class: "chip", type: "button", onclick: () => ask(name) }, name);
+/** Return what of the question was not understood, or null; `instead` searches with a suggestion. */
+export function noteList(notes, words, instead) {
+  if (!notes?.length) return null;
+  const unknown = notes.some(({ kind }) => kind === "unknown_word");
+  const searched = unknown && words?.length ? `Searched for: ${words.join(", ")}.` : null;
   return h(
-    "div",
-    { class: "welcome" },
-    h("h2", {}, "Search by text or image"),
-    h(
-      "p",
-      { class: "lead" },
-      `A text or an image becomes a code of ${bits} bits. The results are the items with the `,
-      `nearest codes, out of ${amounts.join(" and ") || "an index that is still empty"}.`,
-    ),
-    examples.length ? h("p", { class: "examples" }, h("span", {}, "Try"), examples.map(example)) : null,
-    fingerprint(model),
+    "ul",
+    { class: "notes", "aria-label": "Notes on this search" },
+    searched ? h("li", {}, icon("info"), h("span", { dir: "auto" }, searched)) : null,
+    notes.map((note) => h("li", {}, searched ? h("i") : icon("info"), noteLine(note, instead))),
   );
 }
 
-function fingerprint(model) {
-  if (!/^[0-9a-f]{64}$/i.test(model.fingerprint)) return null;
-  return h(
-    "figure",
-    { class: "fingerprint" },
-    bitGrid(model.fingerprint, 256, { columns: 32 }),
-    h("figcaption", {}, "Fingerprint of this model, drawn like a code"),
-  );
+function noteLine(note, instead) {
+  const { kind, message, suggestions } = note;
+  if (!suggestions?.length || !REPLACED.has(kind)) return h("span", { dir: "auto" }, sentence(message));
+  const said = message.replace(/\s*(?:[-–—;,]|\()?\s*did you mean.*$/is, "");
+  const button = (word) =>
+    h("button", { class: "chip", type: "button", dir: "auto", onclick: () => instead(note, word) }, readable(word));
+  return [
+    h("span", { dir: "auto" }, sentence(said)),
+    h("span", { class: "meant" }, "Did you mean ", suggestions.map(button)),
+  ];
 }
 
 /** Return the notice that nothing was found; `clear` removes the filters. */
@@ -49,23 +39,31 @@ export function nothing(labels, clear) {
     sign: "nothing",
     title: "Nothing found",
     text: filtered
-      ? `No item has the labels chosen (${labels.join(", ")}).`
+      ? `No item has the labels chosen (${labels.map(readable).join(", ")}).`
       : "The index has no items to compare with.",
     actions: filtered ? [action("Search without labels", clear)] : [],
   });
 }
 
-/** Return an error with the service's own sentence; `retry` searches again. */
-export function failure(error, retry) {
+/**
+ * Return an error with the service's own sentence.
+ *
+ * `retry` searches again, which is offered only where that can help; `change` leads to the search
+ * box or the choice of a file, `instead` searches with a suggestion.
+ */
+export function failure(error, { retry, change, instead }) {
   if (error.status === 401 || error.status === 403) return keyForm(error, retry);
   const busy = error.status === 503 || error.status === 429;
-  const again = action("Try again", retry);
+  const passing = error.retry ?? (PASSING.has(error.status) || error.status >= 500);
+  const again = passing ? action("Try again", retry) : change ? action(change.text, change.act) : null;
+  const unknown = error.code === "unknown_words";
   return notice({
-    sign: "error",
-    title: titleFor(error, busy),
-    text: error.message,
-    request: error.request,
-    actions: [again],
+    sign: unknown ? "nothing" : "error",
+    title: unknown ? "No known words" : titleFor(error, busy),
+    text: error.message.replace(unknown && error.notes.length ? /\s*\([^()]*did you mean.*\)/is : /$^/, ""),
+    notes: noteList(error.notes.filter(({ suggestions }) => suggestions?.length), null, instead),
+    request: passing ? error.request : "",
+    actions: again ? [again] : [],
     after: busy && error.retryAfter ? countdown(again, error.retryAfter) : null,
   });
 }
@@ -113,14 +111,15 @@ function aboutKey({ status, message }) {
   return { title: "A key is needed", text: "Whoever runs this service can give you one." };
 }
 
-function notice({ sign, title, text, request = "", actions, after = null }) {
+function notice({ sign, title, text, notes = null, request = "", actions, after = null }) {
   return h(
     "div",
     { class: "notice" },
     icon(sign),
     h("h2", {}, title),
-    h("p", {}, sentence(text)),
-    h("div", { class: "actions" }, actions, after),
+    h("p", { dir: "auto" }, plain(sentence(text))),
+    notes,
+    actions.length ? h("div", { class: "actions" }, actions, after) : null,
     request ? h("small", {}, `Request ${request}`) : null,
   );
 }

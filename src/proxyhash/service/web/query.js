@@ -1,46 +1,59 @@
-/** The panel beside the results: the query and its code. */
+/** Above the results: what was asked, and how the answer was found. */
 
 import { thumbnailOf } from "./api.js";
 import { h, icon } from "./dom.js";
 import { imageOf } from "./hits.js";
 import { codeFigure, insights } from "./insight.js";
+import { nameOf } from "./words.js";
 
-const wide = matchMedia("(min-width: 1080px)");
+let explained = false; // whether the explanation stays open from one search to the next
 
 /** Return the panel's content; `shown` is the image that was uploaded for this code, if any. */
 export function queryPanel(answer, { shown, roundTrip, copied }) {
   const { query } = answer;
   const more = h(
-    "details",
-    { class: "insights", open: wide.matches },
-    h("summary", {}, "About this code", icon("down")),
-    insights(answer, roundTrip),
-  );
-  wide.onchange = () => { more.open = wide.matches; };
-  return [
-    h(
-      "div",
-      { class: "asked" },
-      queryImage(query, shown),
-      h("div", {}, h("p", { class: "kind" }, kindOf(query, shown)), h("h2", {}, titleOf(query, shown))),
-    ),
+    "div",
+    { class: "insights", id: "insights", hidden: !explained },
     h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
-    more,
-  ];
+    insights(answer, roundTrip),
+    h("p", { class: "footnote" }, "Nearest first; results that are equally near are in the order of their ids."),
+  );
+  const toggle = h(
+    "button",
+    { class: "quiet how", type: "button", "aria-expanded": String(explained), "aria-controls": "insights",
+      onclick: () => {
+        explained = !explained;
+        more.hidden = !explained;
+        toggle.setAttribute("aria-expanded", String(explained));
+      } },
+    "How this was found",
+    icon("down"),
+  );
+  return [asked(query, shown), toggle, more];
+}
+
+/** Return what was asked, with its image, to be shown also before the answer is there. */
+export function asked(query, shown) {
+  return h(
+    "div",
+    { class: "asked" },
+    queryImage(query, shown),
+    h("div", {}, h("p", { class: "kind" }, kindOf(query, shown)), h("h2", { dir: "auto" }, titleOf(query, shown))),
+  );
 }
 
 /** Return what a query is called in a title or a sentence. */
 export function titleOf(query, shown) {
   if (shown) return shown.name;
   if (query.text) return query.text;
-  if (query.id) return `Item ${query.id}`;
-  return query.code.length > 8 ? `Code ${query.code.slice(0, 8)}…` : `Code ${query.code}`;
+  if (query.id) return nameOf({ id: query.id, payload: query.payload ?? {} });
+  return query.code?.length > 8 ? `Code ${query.code.slice(0, 8)}…` : `Code ${query.code ?? ""}`;
 }
 
 function kindOf(query, shown) {
   if (shown) return "Your image";
-  if (query.id) return query.modality === "text" ? `The text of ${query.id}` : `Similar to ${query.id}`;
-  return query.text ? "Your text" : "Searching with";
+  if (query.id) return query.modality === "text" ? "Like the text" : "More like this image";
+  return query.text ? "Your words" : "Searching with";
 }
 
 function queryImage(query, shown) {

@@ -35,5 +35,16 @@ export const textOf = (value) => (typeof value === "string" ? value : "");
 export const labelsOf = (payload) =>
   Array.isArray(payload.labels) ? payload.labels.filter((label) => typeof label === "string") : [];
 
-/** What an item is called: its text, else its id. */
-export const nameOf = (hit) => textOf(hit.payload.text).trim() || `Item ${hit.id}`;
+/** A label as people write it: "crowd_group" is "crowd group", "type:shirt" is "type: shirt". */
+export const readable = (label) =>
+  label.replace(/(?<=\p{L}):(?=\p{L})/gu, ": ").replace(/_+/g, " ").trim() || label;
+
+/** An item's caption, or "". */
+export const captionOf = (hit) => textOf(hit.payload.text).trim();
+
+/** What an item is called: its caption, else its labels, else its id. */
+export const nameOf = (hit) =>
+  captionOf(hit) || labelsOf(hit.payload).map(readable).join(", ") || `Item ${hit.id}`;
+
+/** A text for titles and names, where no element keeps its marks of direction from the rest. */
+export const plain = (text) => text.replace(/[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g, "");

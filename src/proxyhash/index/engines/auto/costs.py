@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.codes.bits import MAX_BITS
+from proxyhash.index.engines.saved import is_whole
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxyhash.codes import Codes
     from proxyhash.index.engines.base import Engine
 
-__all__ = ["Cost", "compare", "draw_queries", "expected_cost", "measure"]
+__all__ = ["Cost", "compare", "draw_queries", "expected_cost", "measure", "read_costs"]
 
 NEIGHBORS = (1, 10, 100, 1000)
 """The k that are measured; between them costs are interpolated on logarithmic scales."""
@@ -49,6 +52,35 @@ class Cost:
     def batch(self) -> bool:
         """Whether several queries were searched at once."""
         return self.queries > 1
+
+
+def read_costs(saved: object, engines: Sequence[str]) -> list[Cost] | None:
+    """Return the costs that a plan in a file holds, None unless they do for all its engines.
+
+    Args:
+        saved: what the file says.
+        engines: names of the plan's engines; a single one needs no costs.
+    """
+    try:
+        costs = [Cost(**cost) for cost in saved]  # type: ignore[attr-defined]
+    except TypeError:
+        return None
+    valid = all(
+        cost.engine in engines
+        and is_whole(cost.queries, 1, 2**31)
+        and (cost.k is None or is_whole(cost.k, 1, 2**48))
+        and (cost.radius is None or is_whole(cost.radius, 0, MAX_BITS))
+        and (cost.k is None) != (cost.radius is None)
+        and isinstance(cost.seconds, float)
+        and 0 <= cost.seconds < inf
+        for cost in costs
+    )
+    enough = len(engines) == 1 or all(
+        any(cost.engine == name and cost.k and cost.batch == batch for cost in costs)
+        for name in engines
+        for batch in (False, True)
+    )
+    return costs if valid and enough else None
 
 
 def draw_queries(codes: Codes, *, seed: int = 0) -> Codes:

@@ -7,16 +7,22 @@ from functools import lru_cache, partial
 from math import log2, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from proxyhash.errors import DataError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known
-from proxyhash.index.engines.auto.costs import Cost, compare, draw_queries, expected_cost
+from proxyhash.index.engines.auto.costs import (
+    Cost,
+    compare,
+    draw_queries,
+    expected_cost,
+    read_costs,
+)
 from proxyhash.index.engines.base import (
     ENGINES,
     read_header,
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, read_settings
 from proxyhash.index.engines.scan.engine import ScanEngine
 
 if TYPE_CHECKING:
@@ -77,6 +83,7 @@ class PlannedEngine:
 
     name: ClassVar[str] = "auto"
     exact: ClassVar[bool] = True
+    checks_saved: ClassVar[bool] = True
 
     def __init__(self, engines: Sequence[Engine], costs: Sequence[Cost], reason: str) -> None:
         self.bits, self.count = engines[0].bits, engines[0].count
@@ -91,6 +98,13 @@ class PlannedEngine:
     def engines(self) -> tuple[str, ...]:
         """Return the names of the engines it holds, the scan first."""
         return tuple(self._engines)
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Everything its engines hold that may be mapped from a file, but codes and order."""
+        return tuple(
+            array for engine in self._engines.values() for array in getattr(engine, "arrays", ())
+        )
 
     @property
     def nbytes(self) -> int:
@@ -195,14 +209,43 @@ class PlannedEngine:
         """Return the engine over the same codes and order, without measuring again."""
         header = read_header(folder, engine=cls.name, codes=codes)
         CodeRows(codes, bits=header["bits"], order=order)
-        plan = read_json(folder / "plan.json")
-        try:
-            costs = [Cost(**cost) for cost in plan["costs"]]
-            names, reason = list(plan["engines"]), str(plan["reason"])
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{folder / 'plan.json'} is not a plan; rebuild the engine") from error
+        names, costs, reason = _read_plan(folder / "plan.json")
         engines = [ENGINES[name].load(folder / name, codes, order=order) for name in names]
+        alike = all(engine.bits == header["bits"] for engine in engines)
+        check_saved(alike, folder, "its engines are of other code lengths")
         return cls(engines, costs, reason)
+
+
+def _read_plan(path: Path) -> tuple[list[str], list[Cost], str]:
+    """Return the engines that a saved plan names, their costs, and the reason.
+
+    Raises:
+        DataError: the file is damaged, or names an engine that does not check what it loads.
+    """
+    plan = read_settings(path)
+    names, reason = plan.get("engines"), plan.get("reason")
+    known = (
+        isinstance(names, list)
+        and names[:1] == [ScanEngine.name]
+        and len(names) <= 2
+        and all(isinstance(name, str) and name in _leaves() for name in names[1:])
+    )
+    check_saved(known, path, f"it plans with the engines {names!r}"[:200])
+    told = isinstance(reason, str) and len(reason) < 1000 and reason.isprintable()
+    check_saved(told, path, "it gives no reason")
+    names = list(map(str, names or ()))
+    costs = read_costs(plan.get("costs"), names)
+    check_saved(costs is not None, path, "it does not hold the costs of its engines")
+    return names, costs or [], str(reason)
+
+
+def _leaves() -> list[str]:
+    """Return the names of the engines that a saved plan may name beside the scan."""
+    return [
+        name
+        for name, engine in ENGINES.items()
+        if getattr(engine, "checks_saved", False) and name not in {"scan", "auto", "segmented"}
+    ]
 
 
 class _Kind(NamedTuple):

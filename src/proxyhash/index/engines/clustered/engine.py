@@ -60,6 +60,7 @@ class ClusteredEngine:
 
     name: ClassVar[str] = "clustered"
     exact: ClassVar[bool] = True
+    checks_saved: ClassVar[bool] = True
 
     def __init__(self, lists: Lists, *, bits: int, order: npt.NDArray[np.uint64]) -> None:
         self.bits = bits
@@ -71,6 +72,11 @@ class ClusteredEngine:
     def nbytes(self) -> int:
         """Memory of its copy of the codes, the rows and the order, in bytes."""
         return self.lists.nbytes + int(self._order.nbytes)
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Everything it holds that may be mapped from a file, but the order."""
+        return tuple(self.lists)
 
     @classmethod
     def build(
@@ -136,10 +142,10 @@ class ClusteredEngine:
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine over the same codes and order; see `Engine.load`."""
+        """Return the engine that `save` wrote, compared with the codes; see `Engine.load`."""
         header = read_header(folder, engine=cls.name, codes=codes)
         rows = CodeRows(codes, bits=header["bits"], order=order)
-        return cls(load_lists(folder, rows=rows.count), bits=rows.bits, order=rows.order)
+        return cls(load_lists(folder, rows), bits=rows.bits, order=rows.order)
 
     def _search(
         self,

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.codes.kernels import kernel, run_blocks
-from proxyhash.errors import DataError
+from proxyhash.codes.arrays import map_array
+from proxyhash.codes.kernels import kernel, popcount, run_blocks
 from proxyhash.files import naming_full_disk
 from proxyhash.index.engines.arguments import frozen
 from proxyhash.index.engines.clustered.centers import BLOCK, Words, as_long_words, assign
+from proxyhash.index.engines.saved import check_saved, draw_key, first_state, mix
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from proxyhash.codes import Codes
+    from proxyhash.index.engines.arguments import CodeRows
 
 __all__ = ["Lists", "load_lists", "make_lists", "save_lists"]
 
@@ -25,6 +27,10 @@ WORTH_GROUPING = 0.75
 
 Above it the table of where each code's rows start would take more than it saves.
 """
+
+
+# Lists checked between two looks at Ctrl-C.
+_UNIT_LISTS = 16
 
 
 class Lists(NamedTuple):
@@ -105,24 +111,64 @@ def save_lists(lists: Lists, folder: Path) -> None:
             np.save(path, array, allow_pickle=False)
 
 
-def load_lists(folder: Path, *, rows: int) -> Lists:
-    """Return the lists that `save_lists` wrote, memory-mapped.
+def load_lists(folder: Path, rows: CodeRows) -> Lists:
+    """Return the lists that `save_lists` wrote, memory-mapped, after comparing all with the rows.
 
     Raises:
-        DataError: a file is missing or damaged, or they are not about that many rows.
+        DataError: a file is missing or damaged, or does not say what the codes and the order say.
     """
-    arrays = []
-    for name in Lists._fields:
-        path = folder / f"{name}.npy"
-        try:
-            arrays.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read; rebuild the engine: {error}") from error
-    lists = Lists(*arrays)
-    codes = len(lists.starts) - 1 if len(lists.starts) else rows
-    if len(lists.rows) != rows or len(lists.words) != codes:
-        raise DataError(f"{folder} is inconsistent; rebuild the engine")
+    kinds = {"centers": (np.uint64, 2), "spans": (np.uint16, 2), "table": (np.uint32, 2)}
+    kinds |= {"words": (np.uint64, 2), "starts": (np.uint32, 1), "rows": (np.uint32, 1)}
+    lists = Lists(
+        *[
+            frozen(map_array(folder / f"{name}.npy", dtypes=[kind], dimensions=dimensions))
+            for name, (kind, dimensions) in kinds.items()
+        ]
+    )
+    count, width = lists.centers.shape
+    codes = len(lists.words)
+    check_saved(
+        count > 0
+        and width == -(-rows.codes.shape[1] // 8)
+        and lists.spans.shape == (2, count)
+        and lists.table.shape == (count, rows.bits + 2)
+        and lists.words.shape == (codes, width)
+        and lists.rows.shape == (rows.count,)
+        and lists.starts.shape == ((codes + 1,) if lists.starts.size else (0,))
+        and (lists.starts.size > 0 or codes == rows.count),
+        folder,
+        "the shapes of its lists do not fit the codes",
+    )
+    check_saved(_say_the_same(lists, rows), folder, "its lists are not those of the codes")
     return lists
+
+
+def _say_the_same(lists: Lists, rows: CodeRows) -> bool:
+    """Whether every row lies once, where its code is, with that at its distance from a center."""
+    table, starts, codes = lists.table, lists.starts, len(lists.words)
+    joined = table[0, 0] == 0 and table[-1, -1] == codes
+    joined = joined and np.array_equal(table[1:, 0], table[:-1, -1])
+    if starts.size:
+        joined = joined and starts[0] == 0 and starts[-1] == rows.count
+    # Beyond the last bit there is nothing, in centers as in codes.
+    ends = lists.centers.view(np.uint8)[:, rows.codes.shape[1] :]
+    last = lists.centers.view(np.uint8)[:, rows.codes.shape[1] - 1]
+    if not joined or ends.any() or (rows.bits % 8 and (last & (0xFF >> rows.bits % 8)).any()):
+        return False
+    key, sums = draw_key(), list[tuple[bool, int]]()
+
+    def add_lists(first: int, stop: int) -> None:
+        fits, total = _sum_lists(lists, rows.order, first, stop, key)
+        sums.append((bool(fits), int(total)))
+
+    def take_rows(first: int, stop: int) -> None:
+        total = _sum_rows(as_long_words(rows.codes[first:stop]), first, key)
+        sums.append((True, -int(total)))
+
+    run_blocks(add_lists, len(lists.centers), block=_UNIT_LISTS)
+    run_blocks(take_rows, rows.count, block=BLOCK)
+    alike = all(fits for fits, _ in sums) and sum(total for _, total in sums) % 2**64 == 0
+    return alike and np.array_equal(lists.spans, _spans(table))
 
 
 def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
@@ -132,6 +178,60 @@ def _spans(table: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
     spans = np.stack([filled.argmax(axis=1), last - filled[:, ::-1].argmax(axis=1)])
     spans[:, ~filled.any(axis=1)] = np.array([[0xFFFF], [0]])
     return spans.astype(np.uint16)
+
+
+@kernel
+def _sum_lists(
+    lists: Lists,
+    order: npt.NDArray[np.uint64],
+    first: int,
+    stop: int,
+    key: npt.NDArray[np.uint64],
+) -> tuple[bool, np.uint64]:
+    """Return whether some lists hold codes by distance, with rows by order; the sum of the rows."""
+    table, starts, rows, words = lists.table, lists.starts, lists.rows, lists.words
+    total, fits, width, count = np.uint64(0), True, words.shape[1], rows.size
+    for center in range(first, stop):
+        for distance in range(table.shape[1] - 1):
+            begin, end = np.int64(table[center, distance]), np.int64(table[center, distance + 1])
+            if begin > end or end > words.shape[0]:
+                return False, total
+            for code in range(begin, end):
+                apart = np.uint64(0)
+                for place in range(width):
+                    apart += popcount(words[code, place] ^ lists.centers[center, place])
+                fits = fits and bool(apart == np.uint64(distance))
+                entry, last = np.int64(code), np.int64(code) + 1
+                if starts.size:
+                    entry, last = np.int64(starts[code]), np.int64(starts[code + 1])
+                if entry >= last or last > count:
+                    return False, total
+                before = np.int64(rows[entry])
+                for turn in range(entry, last):
+                    row = np.int64(rows[turn])
+                    if turn > entry:
+                        if max(row, before) >= count:
+                            return False, total
+                        later = order[before] < order[row] if order.size else before < row
+                        fits = fits and bool(later)
+                        before = row
+                    state = first_state(row, key)
+                    for place in range(width):
+                        state = mix(state, words[code, place], key)
+                    total += state
+    return fits, total
+
+
+@kernel
+def _sum_rows(words: Words, first: int, key: npt.NDArray[np.uint64]) -> np.uint64:
+    """Return the sum of rows from `first` on with these codes."""
+    total = np.uint64(0)
+    for place in range(words.shape[0]):
+        state = first_state(first + place, key)
+        for word in range(words.shape[1]):
+            state = mix(state, words[place, word], key)
+        total += state
+    return total
 
 
 @kernel

@@ -61,6 +61,7 @@ class MultiIndexEngine:
 
     name: ClassVar[str] = "multi_index"
     exact: ClassVar[bool] = True
+    checks_saved: ClassVar[bool] = True
 
     def __init__(self, rows: CodeRows, tables: Tables) -> None:
         self._rows = rows
@@ -72,6 +73,11 @@ class MultiIndexEngine:
     def nbytes(self) -> int:
         """Memory of the codes, the order and the tables, in bytes."""
         return self._rows.nbytes + self._tables.nbytes
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Everything it holds that may be mapped from a file, but codes and order."""
+        return tuple(self._tables)
 
     @classmethod
     def build(
@@ -184,7 +190,7 @@ class MultiIndexEngine:
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine that `save` wrote; see `Engine.load`."""
+        """Return the engine that `save` wrote, compared with the codes; see `Engine.load`."""
         header = read_header(folder, engine=cls.name, codes=codes)
         rows = CodeRows(codes, bits=header["bits"], order=order)
         return cls(rows, load_tables(folder, rows))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from proxyhash.codes.arrays import map_array
 from proxyhash.codes.kernels import kernel, run_blocks
-from proxyhash.errors import DataError
 from proxyhash.index.engines.arguments import frozen
+from proxyhash.index.engines.saved import check_saved, draw_key, first_state, mix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["Tables", "build_tables", "load_tables", "save_tables", "substring_of
 
 # Rows sorted into buckets between two looks at Ctrl-C.
 _UNIT_ROWS = 2**21
+# Buckets checked between two looks at Ctrl-C, of four rows or more on average.
+_UNIT_BUCKETS = 2**14
 
 
 class Tables(NamedTuple):
@@ -101,31 +104,73 @@ def save_tables(tables: Tables, folder: Path) -> None:
 
 
 def load_tables(folder: Path, rows: CodeRows) -> Tables:
-    """Return the tables that `save_tables` wrote, memory-mapped.
+    """Return the tables that `save_tables` wrote, memory-mapped, after comparing all with the rows.
 
     Raises:
-        DataError: a file is missing or damaged, or not about these rows.
+        DataError: a file is missing or damaged, or does not say what the codes say.
     """
-    parts = []
-    for name in Tables._fields:
-        path = folder / f"{name}.npy"
-        try:
-            parts.append(frozen(np.load(path, mmap_mode="r", allow_pickle=False)))
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} cannot be read: {error}; rebuild the engine") from error
-    tables = Tables(*parts)
-    count, kinds = len(tables.words), [part.dtype for part in tables]
-    fitting = (
-        kinds == [np.int64, np.int64, np.uint32, np.uint8, rows.words.dtype]
-        and tables.shifts.shape == (count,)
-        and tables.starts.ndim == 2
-        and len(tables.starts) == count
+    kinds: dict[str, tuple[npt.DTypeLike, int]] = {
+        "words": (np.int64, 1),
+        "shifts": (np.int64, 1),
+        "starts": (np.uint32, 2),
+        "pointers": (np.uint8, 2),
+        "beside": (rows.words.dtype, 2),
+    }
+    parts = [
+        map_array(folder / f"{name}.npy", dtypes=[kind], dimensions=dimensions)
+        for name, (kind, dimensions) in kinds.items()
+    ]
+    tables = Tables(*[frozen(part) for part in parts])
+    count, edges = tables.starts.shape
+    length = (edges - 1).bit_length() - 1
+    check_saved(
+        count > 0
+        and edges > 2
+        and edges == 2**length + 1
+        and tables.words.shape == tables.shifts.shape == (count,)
         and tables.pointers.shape == (count, rows.count * _pointer_bytes(rows.count))
-        and tables.beside.shape in {(count, 0), (count, rows.count)}
+        and tables.beside.shape in {(count, 0), (count, rows.count)},
+        folder,
+        "the shapes of its tables do not fit the codes",
     )
-    if not fitting:
-        raise DataError(f"{folder} holds tables of other codes; rebuild the engine")
+    word_bits = 8 * rows.words.itemsize
+    places = np.sort(tables.words * np.int64(word_bits) + tables.shifts)
+    check_saved(
+        bool(
+            ((tables.words >= 0) & (tables.words < rows.width)).all()
+            and ((tables.shifts >= 0) & (tables.shifts <= word_bits - length)).all()
+            and (np.diff(places) >= length).all()
+        ),
+        folder,
+        "its substrings overlap, or lie outside of the code",
+    )
+    check_saved(_say_the_same(tables, rows), folder, "its tables are not those of the codes")
     return tables
+
+
+def _say_the_same(tables: Tables, rows: CodeRows) -> bool:
+    """Whether every row lies where its code says, once in each table, with its word beside."""
+    starts, key = tables.starts, draw_key()
+    if starts[:, 0].any() or (starts[:, -1] != rows.count).any():
+        return False
+    buckets = starts.shape[1] - 1
+    sums: list[tuple[bool, int]] = []
+
+    def add_buckets(first: int, last: int) -> None:
+        while first < last:
+            table, bucket = divmod(first, buckets)
+            stop = min(buckets, bucket + last - first)
+            rising, total = _sum_buckets(tables, table, bucket, stop, rows.count, key)
+            sums.append((bool(rising), int(total)))
+            first += stop - bucket
+
+    def take_rows(first: int, last: int) -> None:
+        total = _sum_rows(rows.words, rows.width, first, last, tables, key)
+        sums.append((True, -int(total)))
+
+    run_blocks(add_buckets, len(starts) * buckets, block=_UNIT_BUCKETS)
+    run_blocks(take_rows, rows.count, block=_UNIT_ROWS // 16)
+    return all(rising for rising, _ in sums) and sum(total for _, total in sums) % 2**64 == 0
 
 
 def _pointer_bytes(count: int) -> int:
@@ -146,6 +191,50 @@ def _count_rows(
     shift, buckets = tables.shifts[table], starts.size - 1
     for row in range(first, last):
         starts[substring_of(codes[row * width + word], shift, buckets) + 1] += 1
+
+
+@kernel
+def _sum_buckets(
+    tables: Tables, table: int, first: int, last: int, count: int, key: npt.NDArray[np.uint64]
+) -> tuple[bool, np.uint64]:
+    """Return whether some buckets of a table rise within it, and the sum of what they hold."""
+    starts, pointers, beside = tables.starts[table], tables.pointers[table], tables.beside[table]
+    size = pointers.size // count if count else 0
+    kind, total = np.uint64(table) << np.uint64(48), np.uint64(0)
+    for bucket in range(first, last):
+        start, stop = np.int64(starts[bucket]), np.int64(starts[bucket + 1])
+        if start > stop or stop > count:
+            return False, total
+        for place in range(start, stop):
+            row = kind
+            for byte in range(size):
+                row |= np.uint64(pointers[place * size + byte]) << np.uint64(8 * byte)
+            state = mix(first_state(row, key), bucket, key)
+            total += mix(state, beside[place], key) if beside.size else state
+    return True, total
+
+
+@kernel
+def _sum_rows(
+    codes: npt.NDArray[Any],
+    width: int,
+    first: int,
+    last: int,
+    tables: Tables,
+    key: npt.NDArray[np.uint64],
+) -> np.uint64:
+    """Return the sum of what all tables hold of some rows."""
+    total = np.uint64(0)
+    for table in range(len(tables.words)):
+        word, shift, buckets = tables.words[table], tables.shifts[table], tables.starts.shape[1] - 1
+        following, kind = (word + 1) % width, np.uint64(table) << np.uint64(48)
+        for row in range(first, last):
+            bucket = substring_of(codes[row * width + word], shift, buckets)
+            state = mix(first_state(np.uint64(row) | kind, key), bucket, key)
+            if tables.beside.shape[1]:
+                state = mix(state, codes[row * width + following], key)
+            total += state
+    return total
 
 
 @kernel

@@ -63,6 +63,7 @@ class ScanEngine:
 
     name: ClassVar[str] = "scan"
     exact: ClassVar[bool] = True
+    checks_saved: ClassVar[bool] = True
 
     def __init__(self, rows: CodeRows) -> None:
         self._rows = rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from proxyhash.errors import DataError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known, read_search
 from proxyhash.index.engines.base import (
     ENGINES,
@@ -19,12 +19,14 @@ from proxyhash.index.engines.base import (
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.index.engines.segmented.segments import (
     Segment,
     State,
     build_over,
     kept_segments,
     merge_matches,
+    read_segments,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class SegmentedEngine:
 
     name: ClassVar[str] = "segmented"
     exact: ClassVar[bool] = True
+    checks_saved: ClassVar[bool] = True
 
     def __init__(
         self, state: State, *, engine: str, tail_rows: int, background: bool, settings: Any
@@ -80,6 +83,17 @@ class SegmentedEngine:
         """Memory of the segments' engines and of the tail, in bytes."""
         state = self._state
         return sum(part.engine.nbytes for part in (*state.segments, state.tail))
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """Everything the segments hold that may be mapped from a file, but codes and order."""
+        parts = self._state.segments
+        return tuple(array for part in parts for array in getattr(part.engine, "arrays", ()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the options that segments' engines are built with."""
+        return dict(self._settings)
 
     @property
     def segments(self) -> tuple[int, ...]:
@@ -214,28 +228,41 @@ class SegmentedEngine:
     def load(
         cls, folder: Path, codes: Codes, *, order: npt.NDArray[np.uint64] | None = None
     ) -> Self:
-        """Return the engine over the same codes and order; more rows behind them form the tail."""
-        known = read_json(folder / HEADER)
-        count = known.get("count") if isinstance(known, dict) else None
-        header = read_header(
-            folder, engine=cls.name, codes=codes[:count] if isinstance(count, int) else codes
-        )
+        """Return the engine over the same codes and order; more rows behind them form the tail.
+
+        Raises:
+            DataError: a file is missing or damaged, does not fit the codes, or names an engine
+                that does not check what it loads.
+        """
+        count = read_settings(folder / HEADER).get("count")
+        known = codes[:count] if is_whole(count, 0, len(codes)) else codes
+        header = read_header(folder, engine=cls.name, codes=known)
         rows = CodeRows(codes, bits=header["bits"], order=order)
-        saved = read_json(folder / _SEGMENTS)
-        try:
-            stops, engine = saved["stops"], ENGINES[saved["engine"]]
-            others = {name: saved[name] for name in ("tail_rows", "background", "settings")}
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{folder / _SEGMENTS} is damaged; rebuild the engine") from error
+        saved = read_settings(folder / _SEGMENTS)
+        stops, engine = read_segments(saved, folder / _SEGMENTS, count=header["count"])
         segments = []
         for number, (start, stop) in enumerate(zip([0, *stops], stops, strict=False)):
-            part = engine.load(
+            part = ENGINES[engine].load(
                 folder / str(number),
                 codes[start:stop],
                 order=None if order is None else order[start:stop],
             )
+            alike = part.bits == rows.bits
+            check_saved(alike, folder / str(number), "it is of another code length")
             segments.append(Segment(start, stop, part))
-        return cls(State.of(rows, tuple(segments)), engine=engine.name, **others)
+        others = {name: saved[name] for name in ("tail_rows", "background", "settings")}
+        return cls(State.of(rows, tuple(segments)), engine=engine, **others)
+
+    @staticmethod
+    def saved_engine(folder: Path) -> str:
+        """Return the name of the engine that the segments saved in a folder have.
+
+        Raises:
+            DataError: the folder holds no segments, or says no name.
+        """
+        name = read_settings(folder / _SEGMENTS).get("engine")
+        check_saved(isinstance(name, str), folder / _SEGMENTS, "it names no engine")
+        return str(name)
 
     def _merge(self, *, all_rows: bool) -> None:
         """Build a segment of the tail and the segments that go with it, here or in a thread."""

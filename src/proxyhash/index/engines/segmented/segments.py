@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +11,17 @@ import numpy.typing as npt
 
 from proxyhash.codes.kernels import kernel
 from proxyhash.index.engines.base import ENGINES, Matches
+from proxyhash.index.engines.saved import check_saved, is_whole
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from proxyhash.index.engines.arguments import CodeRows
     from proxyhash.index.engines.base import Engine
 
-__all__ = ["Segment", "State", "build_over", "kept_segments", "merge_matches"]
+__all__ = ["Segment", "State", "build_over", "kept_segments", "merge_matches", "read_segments"]
+
+_MAX_SEGMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,35 @@ def kept_segments(state: State) -> int:
             break
         kept -= 1
     return kept
+
+
+def read_segments(saved: dict[str, Any], path: Path, *, count: int) -> tuple[list[int], str]:
+    """Return where saved segments end, and the name of their engine.
+
+    Raises:
+        DataError: they are not segments of `count` rows, or their engine does not check what it
+            loads.
+    """
+    stops, engine = saved.get("stops"), saved.get("engine")
+    rising = (
+        isinstance(stops, list)
+        and len(stops) <= _MAX_SEGMENTS
+        and all(is_whole(stop, 1, count) for stop in stops)
+        and all(start < stop for start, stop in pairwise(stops))
+    )
+    check_saved(rising, path, "its segments do not follow one another")
+    known = isinstance(engine, str) and engine != "segmented" and engine in ENGINES
+    safe = known and getattr(ENGINES[str(engine)], "checks_saved", False)
+    check_saved(safe, path, f"engines {engine!r} are not read from a folder"[:200])
+    settings = saved.get("settings")
+    valid = (
+        is_whole(saved.get("tail_rows"), 1, 2**48)
+        and isinstance(saved.get("background"), bool)
+        and isinstance(settings, dict)
+        and all(isinstance(value, bool | int | str | float) for value in settings.values())
+    )
+    check_saved(valid, path, "its settings are not those of segments")
+    return list(stops or ()), str(engine)
 
 
 def merge_matches(

@@ -1,4 +1,4 @@
-"""What an index remembers of its images, so that its service takes them as queries: `images.json`.
+"""Memory of the images that went into an index, whose service takes as much: `images.json`.
 
     {"format": 1, "max_pixels": null, "largest_file": 14823007}
 

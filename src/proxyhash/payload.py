@@ -55,14 +55,12 @@ def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> o
     Raises:
         DataError: "PLACE holds nan, which is not JSON".
     """
+    if type(value) is str:
+        return value if value.isascii() else check_string(value, place)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, str):
-        return check_string(value, place)
-    if isinstance(value, int):
-        if abs(value) > MAX_INTEGER:
-            raise DataError(f"{place} holds an integer of more than 64 bits; use a float")
-        return int(value)
+    if isinstance(value, str | int):
+        return check_string(value, place) if isinstance(value, str) else _integer(value, place)
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     if depth == MAX_DEPTH:
@@ -70,10 +68,17 @@ def copy_json(value: object, *, place: str = "the payload", depth: int = 0) -> o
     if isinstance(value, list | tuple):
         return [copy_json(one, place=place, depth=depth + 1) for one in value]
     if isinstance(value, Mapping):
-        if not all(isinstance(key, str) for key in value):
-            raise DataError(f"{place} has a key that is not a string, which is not JSON")
-        return {
-            check_string(key, place): copy_json(one, place=place, depth=depth + 1)
-            for key, one in value.items()
-        }
+        result = {}
+        for key, one in value.items():
+            if not isinstance(key, str):
+                raise DataError(f"{place} has a key that is not a string, which is not JSON")
+            name = key if key.isascii() else check_string(key, place)
+            result[str(name)] = copy_json(one, place=place, depth=depth + 1)
+        return result
     raise DataError(f"{place} holds {value!r:.60}, which is not JSON")
+
+
+def _integer(value: int, place: str) -> int:
+    if abs(value) > MAX_INTEGER:
+        raise DataError(f"{place} holds an integer of more than 64 bits; use a float")
+    return int(value)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from proxyhash.catalog.build import add_to_index, build_index
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.ingest import ingest_collection
 from proxyhash.codes import CodeFile
 from proxyhash.data import read_collection
-from proxyhash.errors import DataError, ImageError
+from proxyhash.errors import DataError, ImageError, SourceError
 from proxyhash.index import MemoryIndex
 from tests.catalog.conftest import contents, write
 
@@ -144,3 +145,67 @@ class Lengths:
         codes = np.array([len(text or "") for text in collection.sources("text")], np.uint8)
         has = {"text": collection.has("text")}
         return CodeFile(ids=collection.ids, codes={"text": codes[:, None]}, present=has, bits=8)
+
+
+@pytest.mark.parametrize("way", ["name too long", "a file for a folder", "a link to itself"])
+def test_images_that_cannot_be_reached_are_unreadable(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path, way: str
+) -> None:
+    index = tmp_path / "x.index"
+    build_index(small_run, write(tmp_path, items), index)
+    before = contents(index)
+    images = tmp_path / "data" / "images"
+    if way == "name too long":
+        items[0] |= {"image": "x" * 5000 + ".png"}
+    elif way == "a file for a folder":
+        images.rename(tmp_path / "away")
+        images.write_bytes(b"")
+    else:
+        (images / "0.png").unlink()
+        (images / "0.png").symlink_to("0.png")
+    manifest = write(tmp_path, items)
+    with pytest.raises(SourceError, match="row 1, item 'i0'"):
+        add_to_index(str(index), manifest)
+    report = add_to_index(str(index), manifest, on_bad_item="skip")
+    assert (report.kept, report.skipped) == (6 if way == "a file for a folder" else 1, 0)
+    after = contents(index)
+    assert [after[id_][0] for id_ in sorted(after)] == [before[id_][0] for id_ in sorted(before)]
+    assert [after[id_][2] for id_ in sorted(after)] == [before[id_][2] for id_ in sorted(before)]
+
+
+def test_thumbnails_are_there_unless_told_otherwise(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    manifest = write(tmp_path, items)
+    report = build_index(small_run, manifest, tmp_path / "x.index")
+    assert (report.thumbnails, report.thumbnail_bytes > 1000) == (6, True)
+    without = tmp_path / "without.index"
+    assert build_index(small_run, manifest, without, thumbnails=False).thumbnails == 0
+    assert add_to_index(str(without), manifest).thumbnails == 0  # as the index was built
+    assert Catalog(without).thumbnails is None
+    assert add_to_index(str(without), manifest, thumbnails=True).thumbnails == 6
+    changed = write(tmp_path, [items[0] | {"image": "images/1.png"}, *items[1:]])
+    report = add_to_index(str(without), changed, thumbnails=False)
+    assert (report.replaced, report.thumbnails) == (1, 0)
+    assert [image is None for _, _, image in contents(without).values()] == [True] + [False] * 5
+    texts = write(tmp_path, [{"id": "a", "text": "a dog"}])
+    build_index(small_run, texts, tmp_path / "texts.index")
+    assert Catalog(tmp_path / "texts.index").thumbnails is None
+    first = add_to_index(str(tmp_path / "texts.index"), write(tmp_path, items[:2]))
+    assert first.thumbnails == 2  # the first images of this index
+
+
+def test_items_are_stored_where_thumbnails_cannot_be(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path, caplog: Any
+) -> None:
+    from proxyhash.catalog.manage import copy_index
+    from proxyhash.progress import silent
+
+    index = tmp_path / "x.index"
+    build_index(small_run, write(tmp_path, items[:3]), index)
+    (index / "thumbnails.sqlite3").write_bytes(b"no database" * 100)
+    report = add_to_index(str(index), write(tmp_path, items))
+    assert (report.added, report.unchanged, report.thumbnails) == (3, 3, 0)
+    assert "no more thumbnails are stored" in caplog.text
+    assert copy_index(str(index), str(tmp_path / "copy"), track=silent).items == 6
+    assert "the thumbnails are not copied" in caplog.text

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -375,5 +376,36 @@ def test_links_and_pipes_in_a_model_are_not_copied(index: Path, tmp_path: Path) 
     report = snapshot_index(str(index), tmp_path / "copy", salvage=True)
     assert "weights is a link" in report.problem
     (index / "model" / "weights").unlink()
+    (index / "model").rename(tmp_path / "model")
+    (index / "model").symlink_to(tmp_path / "model")
+    with pytest.raises(DataError, match=r"model is a link"):
+        snapshot_index(str(index), tmp_path / "other")
     (index / "model" / "model.json").unlink()
     assert "has no model.json" in verify_index(str(index))[0]
+
+
+def test_damaged_bytes_are_refused_or_found_and_never_shown(tmp_path: Path) -> None:
+    import random
+
+    path, chance = tmp_path / "x.sqlite3", random.Random(3)
+    store = ThumbnailStore.create(path)
+    wanted = {f"i{row}": chance.randbytes(chance.choice([10, 300, 5000])) for row in range(20)}
+    store.put(wanted)
+    whole = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 30])):
+            place = chance.randrange(chance.choice([200, 5000, len(whole)]))
+            damaged[place] = chance.choice([0, 1, 127, 128, 255, damaged[place] ^ 8])
+        path.write_bytes(damaged)
+        found = {}
+        for id_ in wanted:
+            with suppress(ProxyhashError):
+                found[id_] = store.get(id_)
+        shown = {id_: jpeg for id_, jpeg in found.items() if jpeg is not None}
+        assert shown.items() <= wanted.items()
+        assert len(shown) == len(wanted) or store.verify() is not None
+        with suppress(ProxyhashError):
+            store.put({"i1": b"new"})
+            assert store.get("i1") == b"new"
+        path.with_name(path.name + "-journal").unlink(missing_ok=True)

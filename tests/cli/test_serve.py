@@ -24,7 +24,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setenv(DEBUG_VARIABLE, "0")
     calls: list[dict[str, Any]] = []
 
-    def serve(service: Any, *, port: int, started: Callable[[str], None]) -> None:
+    def serve(service: Any, *, port: int, listener: object, started: Callable[[str], None]) -> None:
+        assert listener is None
         with_page = "http://127.0.0.1:1"
         started(with_page)
         calls.append(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyhash.data import Problem, read_collection, scan_manifest
+from proxyhash.data.labels import split_cell
 from proxyhash.data.readers import base
-from proxyhash.data.readers.csv_table import parse_labels
 from proxyhash.errors import ManifestError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -36,6 +39,12 @@ class TestJsonl:
         for word, text in zip(("column", "object", "NaN", "UTF-8"), problems(path), strict=True):
             assert word in text
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+    def test_byte_order_marks(self, encoding: str, tmp_path: Path) -> None:
+        path = tmp_path / "items.jsonl"
+        path.write_bytes('{"id": "ü"}\r\n{"id": 2}'.encode(encoding))
+        assert read_collection(path).ids == ("ü", "2")
+
     def test_numbers_are_finite(self, tmp_path: Path) -> None:
         path = tmp_path / "items.jsonl"
         path.write_text('{"id": 1, "x": 1e999}\n{"id": 2, "x": 1.5}\n')
@@ -45,6 +54,14 @@ class TestJsonl:
         monkeypatch.setattr(base, "MAX_LINE_BYTES", 100)
         path = tmp_path / "items.jsonl"
         path.write_text('{"id": 1}\n{"id": 2, "text": "' + "x" * 200 + '"}\n{"id": 3}\n')
+        assert problems(path) == ["row 2: longer than 100 bytes"]
+        assert read_collection(path, on_bad_item="skip").ids == ("1", "3")
+
+    def test_a_line_without_end_ends(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(base, "MAX_LINE_BYTES", 100)
+        monkeypatch.setattr(base, "_MAX_SKIPPED_BYTES", 1000)
+        path = tmp_path / "items.jsonl"
+        path.write_text('{"id": 1}\n' + "x" * 2000 + '\n{"id": 3}\n')
         assert problems(path) == ["row 2: longer than 100 bytes; the rest is ignored"]
 
     def test_deep_nesting_is_a_problem_not_a_crash(self, tmp_path: Path) -> None:
@@ -62,16 +79,28 @@ class TestCsv:
             (" dog ; cat ;", ["dog", "cat"]),
             ("a;b|c", ["a;b", "c"]),
             ('["a|b", "c"]', ["a|b", "c"]),
-            ("['a']", "['a']"),
+            ("['a']", ["a"]),
+            ("['dog', 'cat']", ["dog", "cat"]),
+            ("['dog' 'cat']", ["dog", "cat"]),
+            ("(\"dog\", 'cat')", ["dog", "cat"]),
+            ("{'dog'}", ["dog"]),
+            (r"['it\'s', 'a\\b']", ["it's", "a\\b"]),
+            ("[dog, cat]", ["dog", "cat"]),
+            ("[3 7]", [3, 7]),
+            ("[007]", [7]),
+            ("(dog)", ["(dog)"]),
+            ("['dog', None]", "['dog', None]"),
+            ("['a", "['a"),
+            ("dog,cat", ["dog,cat"]),
             ("|", []),
         ],
     )
     def test_labels_in_a_cell(self, cell: str, names: object) -> None:
-        assert parse_labels(cell) == names
+        assert split_cell(cell) == names
 
     @given(st.lists(st.text("abc ü", min_size=1).map(str.strip).filter(bool)))
     def test_names_between_bars_come_back(self, names: list[str]) -> None:
-        assert parse_labels("|".join(names)) == names
+        assert split_cell("|".join(names)) == names
 
     def test_rows_are_lines_even_after_cells_of_several(self, tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
@@ -92,7 +121,7 @@ class TestCsv:
             ("id,id\n1,2\n", "must name each column once"),
             ("id,\n1,2\n", "must name each column once"),
             ('id,text\n1,"never closed\n', "not valid CSV"),
-            ("id,text\n1,ü\n".encode("latin-1"), "row 2: not UTF-8"),
+            ("id,text\n1,ü\n".encode("latin-1"), "row 2: column text: not UTF-8"),
         ],
     )
     def test_what_is_no_table(self, content: str | bytes, says: str, tmp_path: Path) -> None:
@@ -121,6 +150,131 @@ class TestParquet:
             "score": None,
             "box": {"x": 1, "names": ["a"]},
         }
+
+    @pytest.mark.parametrize(
+        ("column", "values"),
+        [
+            (pa.array([dt.date(2024, 2, 29), None]), ["2024-02-29", None]),
+            (pa.array([dt.date(24, 2, 29)] * 2, pa.date64()), ["0024-02-29"] * 2),
+            (pa.array([0, 86_400 * 366 + 3_661], pa.timestamp("s")), None),
+            (
+                pa.array([1_700_000_000_123_456_789, 1_700_000_000 * 10**9], pa.timestamp("ns")),
+                ["2023-11-14T22:13:20.123456789", "2023-11-14T22:13:20"],
+            ),
+            (
+                pa.array([1_700_000_000_500, -1], pa.timestamp("ms", "Asia/Tokyo")),
+                ["2023-11-14T22:13:20.5+00:00", "1969-12-31T23:59:59.999+00:00"],
+            ),
+            (pa.array([3661, 0], pa.time32("s")), ["01:01:01", "00:00:00"]),
+            (pa.array([10**18, -5], pa.duration("s")), [10**18, -5]),
+            (pa.array([1500, -250], pa.duration("ms")), [1.5, -0.25]),
+            (pa.array([Decimal("9.50"), None], pa.decimal128(6, 2)), [9.5, None]),
+            (pa.array([Decimal(900), Decimal(-7)], pa.decimal128(6, 0)), [900, -7]),
+            (pa.array([1.5, float("inf")], pa.float32()), [1.5, None]),
+            (pa.array(["x", "y"]).dictionary_encode(), ["x", "y"]),
+            (
+                pa.array([[dt.datetime(2024, 1, 2, 3, 4)], []], pa.list_(pa.timestamp("ns"))),
+                [["2024-01-02T03:04:00"], []],
+            ),
+            (
+                pa.array([[("a", 1)], [("b", 2), ("b", 3)]], pa.map_(pa.string(), pa.int64())),
+                [{"a": 1}, [["b", 2], ["b", 3]]],
+            ),
+            (
+                pa.StructArray.from_arrays(
+                    [pa.array([1, 2]), pa.array(["x", None]), pa.array([b"z", b"z"])],
+                    names=["a", "a", "a"],
+                ),
+                [{"a": 1, "a (2)": "x", "a (3)": None}, {"a": 2, "a (2)": None, "a (3)": None}],
+            ),
+        ],
+    )
+    def test_values_of_every_type(
+        self, column: pa.Array, values: list[object] | None, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"id": [1, 2], "x": column}), path)
+        values = values or ["1970-01-01T00:00:00", "1971-01-02T01:01:01"]
+        assert [item.payload.get("x") for item in read_collection(path).items] == values
+
+    @pytest.mark.parametrize(
+        ("column", "says"),
+        [
+            (pa.array([1, 10**7, 2], pa.date32()), "its year is not one of 1 to 9999"),
+            (pa.array([1, 10**12, 2], pa.timestamp("s")), "its year is not one of 1 to 9999"),
+            (pa.array([1, -(10**12), 2], pa.timestamp("s")), "its year is not one of 1 to 9999"),
+            (pa.array([[], [10**7], []], pa.list_(pa.date32())), "its year is not one of 1"),
+            (
+                pa.Array.from_buffers(
+                    pa.string(), 3, pa.array([b"ok", b"caf\xe9", b"ok"]).buffers()
+                ),
+                "not UTF-8 text",
+            ),
+        ],
+    )
+    def test_a_cell_without_a_value_costs_its_row(
+        self, column: pa.Array, says: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"id": ["a", "b", "c"], "extra": column}), path)
+        (problem,) = scan_manifest(path).problems
+        assert problem.row == 2
+        assert problem.message.startswith("column extra: ")
+        assert says in problem.message
+        assert read_collection(path, on_bad_item="skip").ids == ("a", "c")
+
+    def test_a_damaged_row_group_costs_no_other(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        numbers = [str(number) * 9 for number in range(300)]
+        pq.write_table(
+            pa.table({"id": numbers}), path, row_group_size=100, compression="none",
+            use_dictionary=False,
+        )  # fmt: skip
+        group = pq.ParquetFile(path).metadata.row_group(1).column(0)
+        content = bytearray(path.read_bytes())
+        start = group.data_page_offset
+        content[start : start + 20] = b"\xff" * 20
+        path.write_bytes(content)
+        kept = read_collection(path, on_bad_item="skip")
+        assert kept.ids == (*numbers[:100], *numbers[200:])
+        assert "row 101: rows 101 to 200 cannot be read" in problems(path)[0]
+
+    def test_names_of_columns_and_classes(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        names = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+        table = pa.table({"file_name": ["a/x.jpg"], "caption": ["hello"], "label": [1]})
+        schema = {"huggingface": json.dumps({"info": {"features": names}})}
+        pq.write_table(table.replace_schema_metadata(schema), path)
+        (item,) = read_collection(path).items
+        assert (item.id, item.sources, item.labels) == (
+            *("a/x", {"image": "a/x.jpg", "text": "hello"}, ("dog",)),
+        )
+
+    def test_texts_that_are_stored_as_bytes(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"id": [b"a", b"\xff"], "text": [b"x", b"y"]}), path)
+        assert [item.id for item in scan_manifest(path).items] == ["a"]
+        assert problems(path) == ["row 2: column id: not UTF-8 text (invalid start byte)"]
+
+    def test_a_column_twice(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.Table.from_arrays([pa.array([1])] * 2, names=["id", "id"]), path)
+        with pytest.raises(ManifestError, match="the column 'id' is there twice"):
+            read_collection(path)
+
+    def test_unknown_columns_are_listed(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.parquet"
+        pq.write_table(pa.table({"key": [1], "words": ["x"]}), path)
+        with pytest.raises(ManifestError, match="columns found: 'key', 'words'; expected: id for"):
+            read_collection(path)
+
+    def test_pandas_is_not_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        path = tmp_path / "t.parquet"
+        when = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+        pq.write_table(pa.table({"id": [1], "when": when}), path)
+        (item,) = read_collection(path).items
+        assert item.payload == {"when": "2023-11-14T22:13:20.123456789"}
 
     def test_images_inside_are_explained(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
@@ -156,6 +310,12 @@ class TestImagefolder:
     def test_neither_file_nor_id(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text('{"text": "x"}\n{"id": 2, "text": "y"}\n{"id"')
         assert [entry.row for entry in scan_manifest(tmp_path).problems] == [1, 3]
+
+    def test_cells_of_a_table_get_types(self, tmp_path: Path) -> None:
+        (tmp_path / "metadata.csv").write_text("file_name,caption,n,label\na.jpg,1,2,3\n")
+        (item,) = read_collection(tmp_path).items
+        assert (item.id, item.sources["text"], item.labels) == ("a.jpg", "1", ("3",))
+        assert item.payload == {"n": 2}
 
     def test_problems_pass_through(self, tmp_path: Path) -> None:
         (tmp_path / "metadata.jsonl").write_text('oops\n{"file_name": "b.jpg"}')

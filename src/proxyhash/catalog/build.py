@@ -120,7 +120,7 @@ def add_to_index(
         uri: index folder or address.
         manifest: the items.
         model: run or model folder; default the copy in the index, which gets one if it has none.
-        thumbnails: keep small images; default where the index has some already, or has no items.
+        thumbnails: keep small images; default where the index has some, or had no images yet.
             With False, the thumbnails of images that changed are removed.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
@@ -187,8 +187,9 @@ def adding(
         folder.put_model(model_folder(source))
     stored = folder.thumbnails if folder else None
     wanted = thumbnails
-    if wanted is None and stored is None:  # an index that has none was built without, or is empty
-        wanted = len(index) == 0 and bool(collection.has("image").any())
+    if wanted is None and stored is None:  # built without, unless there were no images yet
+        first = "image" in index.modalities and index.count("image") == 0
+        wanted = first and bool(collection.has("image").any())
     if wanted and folder is not None:
         stored = folder.make_thumbnails()
     whole = _needs_all(hash_model)

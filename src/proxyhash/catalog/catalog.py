@@ -127,6 +127,8 @@ class Catalog:
 
 def _copy_files(source: Path, target: Path, *, follow_links: bool) -> None:
     """Copy a folder of regular files; `target` exists and is empty."""
+    if source.is_symlink() and not follow_links:
+        raise DataError(f"{source} is a link, which is not followed; put the folder in its place")
     with os.scandir(source) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=follow_links):

@@ -172,5 +172,7 @@ class SideFile:
             ) from error
         except sqlite3.DatabaseError as error:
             raise DataError(f"{self.path} is damaged ({error}); {self._advice}") from error
+        except UnicodeDecodeError as error:  # SQLite names what it found
+            raise DataError(f"{self.path} is damaged ({error.reason}); {self._advice}") from error
         except OverflowError as error:  # a blob above the limit
             raise DataError(f"{self.path}: {error}; {self._advice}") from error

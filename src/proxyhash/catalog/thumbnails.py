@@ -130,7 +130,7 @@ class ThumbnailStore:
         """Store thumbnails, all or none, in place of what was stored under their ids."""
         if not thumbnails:
             return
-        rows = ((id_, jpeg, zlib.crc32(jpeg)) for id_, jpeg in thumbnails.items())
+        rows = ((id_, jpeg, _checksum(id_, jpeg)) for id_, jpeg in thumbnails.items())
         with self._file.open(write=True) as (connection, _):
             connection.executemany("INSERT OR REPLACE INTO thumbnails VALUES (?, ?, ?)", rows)
 
@@ -195,7 +195,7 @@ class ThumbnailStore:
         count = 0
         try:
             for id_, jpeg, crc in self._all():
-                if not _is_sound(jpeg, crc):
+                if not _is_sound(id_, jpeg, crc):
                     count += 1
                     damaged = [*damaged, str(id_)][:_NAMED]
         except ProxyhashError as error:
@@ -257,9 +257,15 @@ def _sound(connection: sqlite3.Connection, form: int, ids: Sequence[str]) -> dic
         return {}
     marks = ",".join("?" * len(ids))
     rows = connection.execute(f"{_select(form)} WHERE id IN ({marks})", ids)
-    return {id_: jpeg for id_, jpeg, crc in rows if _is_sound(jpeg, crc)}
+    return {id_: jpeg for id_, jpeg, crc in rows if _is_sound(id_, jpeg, crc)}
 
 
-def _is_sound(jpeg: object, crc: object) -> bool:
+def _is_sound(id_: object, jpeg: object, crc: object) -> bool:
     """Whether a thumbnail is what was stored; those of earlier versions have no checksum."""
-    return isinstance(jpeg, bytes) and (crc is None or zlib.crc32(jpeg) == crc)
+    if not isinstance(id_, str) or not isinstance(jpeg, bytes):
+        return False
+    return crc is None or _checksum(id_, jpeg) == crc
+
+
+def _checksum(id_: str, jpeg: bytes) -> int:
+    return zlib.crc32(jpeg, zlib.crc32(id_.encode()))

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash serve photos.index --originals photos/ --open",
             "proxyhash keys add keys.json loader --write",
             "proxyhash serve indexes/flickr --host 0.0.0.0 --keys keys.json --write",
-            "proxyhash serve indexes/flickr --limit k=2000 --limit connections=500",
+            "proxyhash serve indexes/flickr --guard --limit k=2000 --limit connections=500",
         )
     )(serve)
 
@@ -116,6 +116,12 @@ def serve(
             metavar="NAME=VALUE",
         ),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard", help="Watch over the service, and start it again where it crashes."
+        ),
+    ] = False,
     device: DeviceOption = "cpu",
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
@@ -140,7 +146,7 @@ def serve(
             limit or (), **_image_limits(index, upload_mb, max_megapixels), seconds=seconds
         ),
     )
-    run_service(settings, port=port, open_page=open_page)
+    run_service(settings, port=port, open_page=open_page, guarded=guard)
 
 
 def _image_limits(
@@ -158,15 +164,25 @@ def _image_limits(
     return limits if pixels is None else limits | {"pixels": pixels}
 
 
-def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
+def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bool = False) -> None:
     """Open the index of the settings and serve it until a signal arrives."""
     from proxyhash.service import Service
     from proxyhash.service.monitoring import log_as_json
+    from proxyhash.service.server import listen
     from proxyhash.service.server import serve as serve_http
 
+    listener, first = None, True
+    if guarded:
+        from proxyhash.service.guard import guard
+
+        log_as_json()
+        listener = listen(settings.host, port)  # clients that come while it restarts wait
+        first = guard()
     service = Service(settings)
 
     def started(address: str) -> None:
+        if not first:
+            return
         console.out(f"serving {settings.index} at {address}")
         if open_page:
             import webbrowser
@@ -174,4 +190,4 @@ def run_service(settings: "Settings", *, port: int, open_page: bool) -> None:
             webbrowser.open(address)
 
     log_as_json()
-    serve_http(service, port=port, started=started)
+    serve_http(service, port=port, listener=listener, started=started)

@@ -30,31 +30,36 @@ class Collection:
     """The items of one manifest in its order; every column below is aligned with them.
 
     Attributes:
-        path: the manifest file.
+        path: the manifest file, or a folder of images.
         items: at least one, their ids distinct.
         classes: every label of every item once, sorted; the columns of `labels`.
         skipped: how many rows of the manifest were left out because they are not valid items.
+        recognized: a sentence about what was found out about the files, for a user to check; ""
+            where nothing had to be.
     """
 
     path: Path
     items: tuple[Item, ...]
     classes: tuple[str, ...]
     skipped: int = field(default=0, compare=False)
+    recognized: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, path: Path, items: Iterable[Item], *, skipped: int = 0) -> Collection:
+    def of(
+        cls, path: Path, items: Iterable[Item], *, skipped: int = 0, recognized: str = ""
+    ) -> Collection:
         """Return the collection of `items`, whose classes are the labels they carry."""
         items = tuple(items)
         classes = tuple(sorted({name for item in items for name in item.labels}))
-        return cls(path, items, classes, skipped)
+        return cls(path, items, classes, skipped, recognized)
 
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder that relative paths start from."""
-        return self.path.parent
+        return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

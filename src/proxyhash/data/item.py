@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxyhash.data.labels import Labels, show
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 from proxyhash.errors import DataError
 from proxyhash.payload import MAX_ID, check_string, copy_json
@@ -47,10 +48,18 @@ def item_keys() -> tuple[str, ...]:
     return ("id", *MODALITIES, "labels", "split")
 
 
-def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
+def item_from_record(
+    record: Mapping[str, object], *, row: int, labels: Labels | None = None
+) -> Item:
     """Return the item that a record of a manifest describes.
 
-    An integer id becomes a string. A blank source or split counts as missing.
+    An integer id becomes a string. A blank source or split counts as missing. A list of texts is
+    joined by blanks to one.
+
+    Args:
+        record: the keys and values of a row.
+        row: its place in the manifest.
+        labels: reads the value of `labels`; by default without class names.
 
     Raises:
         ItemError: which key is wrong, what it holds and what was expected.
@@ -59,7 +68,7 @@ def item_from_record(record: Mapping[str, object], *, row: int) -> Item:
     return Item(
         id=_id(record.get("id")),
         sources=_sources(record),
-        labels=_labels(record.get("labels")),
+        labels=_labels(record.get("labels"), labels or Labels()),
         split=_optional_string("split", record.get("split")),
         payload=_payload({key: value for key, value in record.items() if key not in keys}),
         row=row,
@@ -82,10 +91,17 @@ def _sources(record: Mapping[str, object]) -> dict[Modality, str]:
     for name, kind in MODALITIES.items():
         if (value := record.get(name)) is None:
             continue
-        source = _path(kind, value) if kind.is_file else _optional_string(name, value)
+        source = _path(kind, value) if kind.is_file else _content(name, value)
         if source is not None:
             sources[name] = source
     return sources
+
+
+def _content(name: str, value: object) -> str | None:
+    if isinstance(value, list | tuple):
+        parts = [_optional_string(f"a {name}", each) for each in value]
+        value = " ".join(part.strip() for part in parts if part)
+    return _optional_string(name, value)
 
 
 def _path(kind: ModalityKind, value: object) -> str | None:
@@ -96,21 +112,19 @@ def _path(kind: ModalityKind, value: object) -> str | None:
         )
     path = _optional_string(name, value)
     if path is not None and path.lower().startswith(("http://", "https://", "data:")):
-        raise ItemError(
-            f"{name} is the address {_show(path)}; download it and give the file's path"
-        )
+        raise ItemError(f"{name} is the address {show(path)}; download it and give the file's path")
     return path
 
 
-def _labels(value: object) -> tuple[str, ...]:
+def _labels(value: object, read: Labels) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list | tuple):
-        raise ItemError(
-            f"labels is {_show(value)}; a list of names is expected, such as "
-            '["dog", "beach"], or [] for none'
-        )
-    names = [_string("a label", name) for name in value]
+    try:
+        names = [_string("a label", name) for name in read(value)]
+    except ItemError:
+        raise
+    except ValueError as error:
+        raise ItemError(str(error)) from None
     if not all(name.strip() for name in names):
         raise ItemError("a label is blank; remove it")
     return tuple(dict.fromkeys(names))
@@ -118,6 +132,8 @@ def _labels(value: object) -> tuple[str, ...]:
 
 def _payload(values: Mapping[str, object]) -> dict[str, object]:
     """Return what can be stored of every other key; the same rule as that of every index."""
+    if not values:
+        return {}
     try:
         copied = copy_json(values)
     except DataError:
@@ -143,16 +159,11 @@ def _optional_string(key: str, value: object) -> str | None:
 
 def _string(key: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ItemError(f"{key} is {_show(value)}, which is not a string")
+        raise ItemError(f"{key} is {show(value)}, which is not a string")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise ItemError(f"{key} is {_show(value)}, which is not valid Unicode") from None
+        raise ItemError(f"{key} is {show(value)}, which is not valid Unicode") from None
     if "\0" in value:
-        raise ItemError(f"{key} is {_show(value)}, which contains a zero character")
+        raise ItemError(f"{key} is {show(value)}, which contains a zero character")
     return value
-
-
-def _show(value: object) -> str:
-    shown = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

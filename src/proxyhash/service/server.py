@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxyhash.service.service import Service
     from proxyhash.service.settings import Limits
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
@@ -40,6 +40,7 @@ def serve(
     service: Service,
     *,
     port: int = 8080,
+    listener: socket.socket | None = None,
     started: Callable[[str], None] = lambda _address: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way; SIGHUP reloads.
@@ -47,6 +48,7 @@ def serve(
     Args:
         service: what is served, and on which host.
         port: 0 for any that is free.
+        listener: made by `listen` already, for that host and port.
         started: told the address once requests can come.
 
     Raises:
@@ -54,7 +56,7 @@ def serve(
     """
     host, limits = service.settings.host, service.settings.limits
     door = Door(_fitting(limits), service.metrics)
-    listener = _listen(host, port)
+    listener = listener or listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
@@ -148,7 +150,12 @@ class _Server(uvicorn.Server):
             await self._service.reload()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket to which clients can connect.
+
+    Raises:
+        UsageError: the port is taken, or the host is not an address of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -8,9 +8,10 @@ module in the entry-point group `proxyhash.readers`.
 from __future__ import annotations
 
 import codecs
+import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, TypeAlias
 
 from proxyhash.errors import ManifestError
 from proxyhash.registry import Registry
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_LINE_BYTES",
     "READERS",
+    "Layout",
     "Problem",
     "Reader",
     "Record",
     "Records",
+    "Table",
+    "encoding_of",
+    "not_text",
     "read_lines",
     "register_reader",
+    "skip_line",
 ]
 
 
@@ -50,6 +56,36 @@ class Problem:
 
 
 Records: TypeAlias = Iterator[Record | Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Facts about a whole table, which its reader found before the first row.
+
+    Attributes:
+        columns: by key of an item, the column that holds it, where that has another name.
+        types: by column, what its cells became: "numbers", "true or false", "dates", ...
+        notes: further facts, each a few words, such as "separated by semicolons".
+        ids_from_images: whether records have no id, which then comes from the image's path.
+        classes: names of the class numbers in labels, where the table holds them.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    ids_from_images: bool = False
+    classes: tuple[str, ...] = ()
+
+
+class Table(Iterator[Record | Problem]):
+    """The rows of a table, with its layout; a reader may return it instead of an iterator."""
+
+    def __init__(self, rows: Records, layout: Layout) -> None:
+        self.layout = layout
+        self._rows = rows
+
+    def __next__(self) -> Record | Problem:
+        return next(self._rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +130,78 @@ def register_reader(
 
 
 MAX_LINE_BYTES = 1 << 20
+"""Longest line that is read, and longest cell of a table."""
+
+_MAX_SKIPPED_BYTES = 64 * MAX_LINE_BYTES
+_WIDE = {  # the byte-order marks of encodings other than UTF-8, the longer ones first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding that a file's first four bytes tell: UTF-8 without any mark."""
+    for mark, encoding in _WIDE.items():
+        if head.startswith(mark):
+            return encoding
+    return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str] | Problem]:
-    """Yield each line's number (from 1) and its UTF-8 text with line end, or its problem.
+    """Yield each line's number (from 1) and its text with line end, or its problem.
 
-    A byte-order mark is removed. Nothing is read after a line longer than `MAX_LINE_BYTES`.
+    The text is UTF-8, or UTF-16 or UTF-32 with a byte-order mark; the mark is removed. A line
+    longer than `MAX_LINE_BYTES` is a problem, and the next one is read.
 
     Raises:
         ManifestError: the file cannot be opened or read.
     """
     try:
         with path.open("rb") as file:
-            row = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                row += 1
-                if len(line) > MAX_LINE_BYTES:
-                    yield Problem(row, f"longer than {MAX_LINE_BYTES:,} bytes; the rest is ignored")
-                    return
-                if row == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
-                try:
-                    yield row, line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    yield Problem(row, f"not UTF-8 text ({error.reason}); save the file as UTF-8")
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror or error}") from error
+            encoding = encoding_of(file.peek(4)[:4])
+            if encoding.startswith("utf-8"):
+                yield from _utf8_lines(file)
+            else:
+                text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="\n")
+                for row, line in enumerate(iter(lambda: text.readline(MAX_LINE_BYTES), ""), 1):
+                    yield (row, line) if "\ufffd" not in line else Problem(row, not_text(encoding))
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ManifestError(f"{path} cannot be read: {reason}") from error
+
+
+def not_text(encoding: str) -> str:
+    """Return the sentence for bytes that are not text in an encoding."""
+    name = encoding.removesuffix("-sig").upper()
+    return f"not {name} text; save the file as UTF-8"
+
+
+def _utf8_lines(file: BinaryIO) -> Iterator[tuple[int, str] | Problem]:
+    row = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        row += 1
+        if len(line) > MAX_LINE_BYTES:
+            ended = skip_line(file, line)
+            rest = "" if ended else "; the rest is ignored"
+            yield Problem(row, f"longer than {MAX_LINE_BYTES:,} bytes{rest}")
+            if not ended:
+                return
+            continue
+        if row == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        try:
+            yield row, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            yield Problem(row, f"not UTF-8 text ({error.reason}); save the file as UTF-8")
+
+
+def skip_line(file: IO[AnyStr], piece: AnyStr) -> bool:
+    """Read to the end of the line that `piece` begins; return False if it does not end for long."""
+    ends = ("\n", "\r") if isinstance(piece, str) else (b"\n",)
+    left = _MAX_SKIPPED_BYTES
+    while piece and not piece.endswith(ends) and left > 0:
+        piece = file.readline(MAX_LINE_BYTES)
+        left -= len(piece)
+    return left > 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from proxyhash.data.readers.base import Problem, Record, Records, register_reader
-from proxyhash.data.readers.csv_table import parse_labels, read_csv
+from proxyhash.data.readers.base import Layout, Problem, Record, Records, Table, register_reader
+from proxyhash.data.readers.csv_table import read_table
 from proxyhash.data.readers.jsonl import read_jsonl
-from proxyhash.data.readers.parquet import read_parquet
+from proxyhash.data.readers.parquet import read_parquet_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,8 +19,8 @@ __all__ = ["read_imagefolder"]
 _TEXT_COLUMNS = ("text", "caption", "prompt", "description")
 _LABEL_COLUMNS = ("labels", "label", "tags", "categories", "category")
 _TABLES: Mapping[str, Callable[[Path], Records]] = {
-    ".csv": read_csv,
-    ".parquet": read_parquet,
+    ".csv": partial(read_table, rename=False),
+    ".parquet": partial(read_parquet_table, rename=False),
     ".jsonl": read_jsonl,
 }
 
@@ -29,16 +30,20 @@ _TABLES: Mapping[str, Callable[[Path], Records]] = {
     names=("metadata.jsonl", "metadata.csv", "metadata.parquet"),
     example='{"file_name": "7.jpg", "text": "a dog on a beach", "labels": ["dog", "beach"]}',
 )
-def read_imagefolder(path: Path) -> Records:
-    """Yield the records of the table, with columns named as users of `datasets` name them.
+def read_imagefolder(path: Path) -> Table:
+    """Return the records of the table, with columns named as users of `datasets` name them.
 
     `file_name` is the image, and the id if there is no `id`. The text is the first of `text`,
     `caption`, `prompt`, `description` that the row has; the labels are the first of `labels`,
-    `label`, `tags`, `categories`, `category`, and a single name counts as a list of one.
+    `label`, `tags`, `categories`, `category`.
     """
     read = _TABLES.get(path.suffix.lower(), read_jsonl)
-    for record in read(path):
-        yield record if isinstance(record, Problem) else _rename(record)
+    rows = read(path)
+    layout = rows.layout if isinstance(rows, Table) else Layout()
+    return Table(
+        (row if isinstance(row, Problem) else _rename(row) for row in rows),
+        layout,
+    )
 
 
 def _rename(record: Record) -> Record | Problem:
@@ -50,8 +55,6 @@ def _rename(record: Record) -> Record | Problem:
         values["id"] = values["image"]
     _take(values, "text", _TEXT_COLUMNS)
     _take(values, "labels", _LABEL_COLUMNS)
-    if isinstance(values.get("labels"), str):
-        values["labels"] = parse_labels(str(values["labels"]))
     return Record(record.row, values)
 
 

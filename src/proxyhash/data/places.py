@@ -1,0 +1,124 @@
+"""Places of the images of a table, and the sentence about what was recognized."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from proxyhash.data.item import Item
+    from proxyhash.data.readers.base import Layout
+
+__all__ = ["exists", "place_images", "recognized_sentence"]
+
+_FOLDERS = frozenset(
+    {"images", "image", "imgs", "img", "photos", "pictures", "pics", "jpg", "jpegs", "files"}
+)
+_SAMPLE = 64
+_SHOWN = 4
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path; False where it cannot be one."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, not permitted, with a null character
+        return False
+
+
+def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item], str]:
+    """Return the items with images relative to `root`, and where they are below it, "" for there.
+
+    When none of the first images exists below the manifest's folder, they may be below a folder in
+    it with a usual name such as `images`, or below the folder that was given; then all paths get
+    that folder in front. Paths of Windows are tried with slashes.
+
+    Args:
+        items: of the manifest.
+        root: its folder.
+        given: the path that the user gave.
+    """
+    named = [item.sources["image"] for item in items if "image" in item.sources]
+    sample = [name for name in named[:_SAMPLE] if not name.startswith("/")]
+    if not sample or any(exists(root / name) for name in sample):
+        return items, ""
+    for change in (str, _with_slashes):
+        changed = [change(name) for name in sample]
+        for prefix in ("", *_places(root, given)):
+            if any(exists(root / prefix / name) for name in changed):
+                return [_moved(item, prefix, change) for item in items], prefix or "."
+    return items, ""
+
+
+def _places(root: Path, given: Path) -> Iterator[str]:
+    if given.is_dir() and given.resolve() != root.resolve():
+        yield Path(os.path.relpath(given.resolve(), root.resolve())).as_posix()
+    try:
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    except OSError:
+        return
+    yield from (name for name in names if name.lower() in _FOLDERS)
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _moved(item: Item, prefix: str, change: Callable[[str], str]) -> Item:
+    name = item.sources.get("image")
+    if name is None or name.startswith("/"):
+        return item
+    path = f"{prefix}/{change(name)}" if prefix else change(name)
+    return replace(item, sources={**item.sources, "image": path})
+
+
+def recognized_sentence(
+    path: Path,
+    items: Sequence[Item],
+    layout: Layout,
+    *,
+    prefix: str,
+    joined: int,
+    numbered: int,
+) -> str:
+    """Return a sentence about what was found out about a table or folder, "" for nothing.
+
+    Args:
+        path: the manifest or folder.
+        items: its items.
+        layout: of the table.
+        prefix: where the images are, of `place_images`.
+        joined: number of rows that were joined to an earlier one.
+        numbered: number of rows whose class numbers became names.
+    """
+    facts = [f"{key} from column {name}" for key, name in layout.columns.items()]
+    facts += layout.notes
+    if layout.ids_from_images:
+        facts.append("ids from file names")
+    if prefix:
+        facts.append(f"images in {prefix}/")
+    if joined:
+        facts.append(f"{joined:,} further rows about the same images joined to their items")
+    if numbered:
+        facts.append(f"names for the class numbers of {numbered:,} items")
+    facts += _types(layout.types)
+    if not facts:
+        return ""
+    images = sum("image" in item.sources for item in items)
+    texts = sum("text" in item.sources for item in items)
+    labeled = sum(bool(item.labels) for item in items)
+    counts = [f"{images:,} images", f"{texts:,} texts" if texts else "no texts"]
+    if labeled or path.is_file():
+        counts.append(f"{labeled:,} items with labels" if labeled else "no labels")
+    return f"{path}: {', '.join(counts)}; {'; '.join(facts)}"
+
+
+def _types(types: Mapping[str, str]) -> Iterator[str]:
+    for what in dict.fromkeys(types.values()):
+        names = [name for name, each in types.items() if each == what]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"{what} in {', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,33 @@
+"""What is said when an index is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.catalog.build import warn_of_unlearned
+from proxyhash.data import Collection
+from proxyhash.data.item import item_from_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def collection(path: Path, *labels: list[str]) -> Collection:
+    records = [{"id": f"i{row}", "text": "x", "labels": each} for row, each in enumerate(labels)]
+    return Collection.of(path, [item_from_record(each, row=1) for each in records])
+
+
+def test_labels_that_the_model_never_learned_are_named(tmp_path: Path, caplog: Any) -> None:
+    classes = ["car", "crowd_group", "dog"]
+    warn_of_unlearned(classes, collection(tmp_path, ["car"], ["dog", "car"], []))
+    warn_of_unlearned([], collection(tmp_path, ["drone"]))  # learned from pairs
+    assert caplog.text == ""
+    warn_of_unlearned(classes, collection(tmp_path, ["cars", "drone"], ["drone"], ["dog"]))
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        'the model was trained on 3 classes; "drone" (2 items), "cars" (1 item, did you mean '
+        '"car"?) are only filters until you train again'
+    )
+    many = [[f"label{row}"] for row in range(50)]
+    warn_of_unlearned(classes, collection(tmp_path, *many))
+    assert "and 45 more are only filters" in caplog.records[-1].getMessage()

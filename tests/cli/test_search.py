@@ -23,7 +23,10 @@ def test_a_text_finds_images(proxyhash_command, small_run: Path) -> None:
     assert title.startswith("5 nearest of ")
     assert 'images to the text "a red car"' in title
     assert heading.split() == ["id", "distance", "text", "labels"]
-    assert len(rows) == 5
+    more = proxyhash_command("search", small_run, "--text", "a red car", "-k", 5, "--json")
+    tied = more.json["within"] - 5
+    assert rows[5:] == ([f"{tied} more are as near as the last"] if tied else [])
+    assert len(rows) == 5 + bool(tied)
 
 
 def test_words_that_the_model_does_not_know_are_named(proxyhash_command, small_run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from proxyhash.index import Hit, IndexItem
-from proxyhash.search import Answer, EncodedQuery, Query
+from proxyhash.search import Answer, EncodedQuery, Note, Query
 from proxyhash.search.page import render_page, write_page
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ def test_shows_query_hits_texts_and_labels(searcher: RunSearcher) -> None:
     for words in ("red", "4 nearest of 6 images", "2 bits apart", "identical code", "green"):
         assert words in outline.words
     assert [image["alt"] for image in outline.all("img")] == ["red a", "red b", "blue plain"]
-    # `gone` names an image that does not exist
-    assert [tile["aria-label"] for tile in outline.all("div") if tile.get("role") == "img"] == [
-        "image not available"
-    ]
+    # `gone` names an image that does not exist: its text is the card.
+    assert [card["class"] for card in outline.all("li") if "class" in card].count("hit wordy") == 1
+    # Codes and ids are behind a question: one of the query, one of each hit.
+    assert len(outline.all("details")) == len(outline.all("svg")) == 1 + 4
+    assert not any("open" in details for details in outline.all("details"))
 
 
 def test_an_image_query_is_shown(searcher: RunSearcher, run: Path) -> None:
@@ -73,7 +75,8 @@ def test_an_image_query_is_shown(searcher: RunSearcher, run: Path) -> None:
 
 def test_an_item_as_query_is_named(searcher: RunSearcher) -> None:
     words = Outline(render_page([searcher.search_id("only-text", k=1)], title="Search")).words
-    assert "Searching with a text of the collection, item only-text, 8 bits" in words
+    assert "Searching with a text of the collection" in words
+    assert "8 bits, item \nonly-text\n" in words
     assert "blue <b>bold</b> & more" in words
 
 
@@ -129,7 +132,38 @@ def test_long_codes_go_without_strip_and_legend(searcher: RunSearcher) -> None:
     outline = Outline(render_page([answer], title="Search"))
     assert outline.all("svg") == []
     assert "differs from the query" not in outline.words
-    assert "no image" in outline.words
+    assert "Item a" in outline.words
+
+
+def test_notes_and_ties_are_told_and_labels_are_readable(searcher: RunSearcher) -> None:
+    codes = np.zeros((2, 1), np.uint8)
+    note = Note("unknown_word", "not known: snwo - did you mean snow?", "snwo", ("snow",))
+    hits = (Hit("a", 3, {"labels": ["crowd_group"], "text": "\u202egnp.exe"}), Hit("b", 3))
+    query = EncodedQuery(Query(text="dogs snwo"), codes[0])
+    answer = Answer(query, "text", hits, codes, 9, 8, words=("dogs",), notes=(note,), within=5)
+    page = render_page([answer], title="Search")
+    outline = Outline(page)
+    for words in (
+        "searched for: dogs; not known: snwo - did you mean snow?",
+        "5 are equally near, 2 of them are shown",
+        "crowd group",
+    ):
+        assert words in outline.words
+    assert '<p class="text" dir="auto">\u202egnp.exe</p>' in page
+    assert replace(answer, within=2).ties == replace(answer, within=None).ties == ""
+    assert replace(answer, hits=(Hit("a", 1), Hit("b", 3)), within=3).ties == (
+        "1 more is as near as the last"
+    )
+
+
+def test_ties_are_counted_as_a_longer_answer_shows_them(searcher: RunSearcher) -> None:
+    longest = searcher.search_text("red", k=6)
+    assert longest.within is None
+    for k in range(1, 7):
+        answer = searcher.count_ties(searcher.search_text("red", k=k))
+        last = answer.hits[-1].distance
+        assert answer.within == sum(hit.distance <= last for hit in longest.hits)
+        assert answer.to_dict()["within"] == answer.within
 
 
 def test_figures_and_footer(searcher: RunSearcher, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_fits_every_width_and_is_readable(browser, page_file, width, dark) -> No
     page.resize(width, 800, dark=dark)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shades = page.evaluate(
-        "['body', '.kind', '.near span', '.labels li'].map(name => {"
+        "['body', '.kind', '.why code', '.labels li'].map(name => {"
         "  const element = document.querySelector(name);"
         "  let behind = element;"
         "  const painted = node => getComputedStyle(node).backgroundColor;"

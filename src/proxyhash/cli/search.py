@@ -121,7 +121,8 @@ def search(
     """Find the items of a run's gallery or of an index that are nearest to a query.
 
     Give exactly one of --text, --image, --id, --code, --vector and --input. Distances are Hamming
-    distances in bits; equal ones are ordered by id.
+    distances in bits; equal ones are ordered by id, and how many more are as near as the last is
+    said.
     """
     from proxyhash.catalog.images import images_taken
     from proxyhash.data.images import image_limits
@@ -146,6 +147,7 @@ def search(
         open_searcher(where, data=data, model=model, device=device) as searcher,
     ):
         (answer,) = search_many(searcher, [query], options)
+        answer = searcher.count_ties(answer, filter=options.filter)
     if html is not None:
         write_html(html, answer, searcher)
     if as_json:
@@ -174,6 +176,8 @@ def show_answer(answer: "Answer") -> None:
         title=str(answer),
         right=["distance"],
     )
+    if answer.ties:
+        console.out(answer.ties)
 
 
 def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:

@@ -34,6 +34,8 @@ class Answer:
         words: the words of a text that the model knows, and that the answer is about; None where
             its encoder does not read words.
         notes: what of the question was not understood.
+        within: number of the items compared that are at most as far as the last hit, see
+            `Searcher.count_ties`; None where they were not counted.
     """
 
     query: EncodedQuery
@@ -45,6 +47,17 @@ class Answer:
     with_thumbnail: frozenset[str] = frozenset()
     words: tuple[str, ...] | None = None
     notes: tuple[Note, ...] = ()
+    within: int | None = None
+
+    @property
+    def ties(self) -> str:
+        """Whether others are just as near: "3 more are as near as the last", or ""."""
+        more = 0 if self.within is None else self.within - len(self.hits)
+        if more <= 0 or not self.hits:
+            return ""
+        if self.hits[0].distance == self.hits[-1].distance:
+            return f"{self.within:,} are equally near, {len(self.hits):,} of them are shown"
+        return f"{more:,} more {'is' if more == 1 else 'are'} as near as the last"
 
     @property
     def remarks(self) -> list[str]:
@@ -70,6 +83,7 @@ class Answer:
             "query": self.query.to_dict(),
             "target": self.target,
             "searched": self.searched,
+            "within": self.within,
             "bits": self.bits,
             "hits": [_flat(hit) for hit in self.hits],
             "words": None if self.words is None else list(self.words),

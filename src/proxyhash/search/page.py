@@ -61,6 +61,8 @@ _LEGEND = (
     '<span><i class="far"></i>differs from the query</span></p>'
 )
 
+_WHY = '<details class="why"><summary>{question}</summary>{answer}</details>'
+
 
 def write_page(
     path: str | os.PathLike[str],
@@ -117,11 +119,13 @@ def _section(answer: Answer, thumbnails: Thumbnails) -> str:
         _hit(hit, code, answer, thumbnails)
         for hit, code in zip(answer.hits, answer.codes, strict=True)
     )
-    legend = _LEGEND if answer.hits and answer.bits <= MAX_STRIP_BITS else ""
+    notes = "".join(f"<li {_ANY}>{escape(line)}</li>" for line in answer.remarks)
+    ties = f"; {answer.ties}" if answer.ties else ""
     return (
         f'<section class="{answer.target}s">\n{_query(answer.query, answer.bits, thumbnails)}'
-        f'<div class="found"><p>{answer.amount}</p>{legend}</div>\n'
-        f'<ol class="hits">\n{hits}</ol>\n</section>\n'
+        f'<p class="found">{answer.amount}{ties}</p>\n'
+        + (f'<ul class="notes">{notes}</ul>\n' if notes else "")
+        + f'<ol class="hits">\n{hits}</ol>\n</section>\n'
     )
 
 
@@ -130,52 +134,63 @@ def _query(query: EncodedQuery, bits: int, thumbnails: Thumbnails) -> str:
     known = modality is not None and modality in MODALITIES
     kind = f"Searching with {MODALITIES[modality].one if known and modality else 'a code'}"
     if query.id is not None:
-        kind += f" of the collection, item {query.id}"
+        kind += " of the collection"
     file = query.image.name if query.image else None
     image = ""
     if query.modality in _SHOWN and query.image is not None:
         image = _image(query.id, query.image, f"The query: {query.text or file}", thumbnails)
     heading = query.text or file or (f"item {query.id}" if query.id else str(query))
+    own = "" if query.id is None else f", item <code {_ANY}>{escape(query.id)}</code>"
+    strip = bit_strip(query.code, bits=bits)
+    how = f"<p>{bits} bits{own}</p>{strip}{_LEGEND if strip else ''}"
     return (
-        f'<div class="query">{image}<div><p class="kind">{escape(kind)}, {bits} bits</p>'
-        f"<h2>{escape(heading)}</h2>{bit_strip(query.code, bits=bits)}</div></div>\n"
+        f'<div class="query">{image}<div><p class="kind">{escape(kind)}</p>'
+        f"<h2 {_ANY}>{escape(heading)}</h2>"
+        f"{_WHY.format(question='The code that was searched with', answer=how)}</div></div>\n"
     )
 
 
 def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
+    """Return a card: image and text first, the code behind a question."""
     text = str(hit.payload.get("text") or "")
     path = hit.payload.get("image")
     labels = hit.payload.get("labels")
     image = ""
     if path:
         image = _image(hit.id, Path(str(path)), text or f"Item {hit.id}", thumbnails)
-    elif answer.target in _SHOWN:
-        image = _missing("no image")
     names = (
-        "".join(f"<li>{escape(str(name))}</li>" for name in labels)
+        "".join(f"<li {_ANY}>{escape(_readable(str(name)))}</li>" for name in labels)
         if isinstance(labels, list)
         else ""
     )
     apart = {0: "identical code", 1: "1 bit apart"}.get(hit.distance, f"{hit.distance} bits apart")
-    return (
-        f'<li class="hit">{image}<div class="about">'
-        f'<p class="near"><b>{apart}</b><span title="{escape(hit.id)}">{escape(hit.id)}</span></p>'
+    why = (
+        f'<p class="near"><b>{apart}</b> <code {_ANY}>{escape(hit.id)}</code></p>'
         f"{bit_strip(code, bits=answer.bits, query=answer.query.code)}"
-        + (f'<p class="text">{escape(text)}</p>' if text else "")
+    )
+    shown = text or ("" if image or names else f"Item {hit.id}")
+    return (
+        f'<li class="hit{"" if image else " wordy"}">{image}<div class="about">'
+        + (f'<p class="text" {_ANY}>{escape(shown)}</p>' if shown else "")
         + (f'<ul class="labels" aria-label="Labels">{names}</ul>' if names else "")
+        + _WHY.format(question="Why this result?", answer=why)
         + "</div></li>\n"
     )
 
 
+_ANY = 'dir="auto"'
+"""Set on texts from outside: their marks of direction then end with the element."""
+
+
+def _readable(label: str) -> str:
+    """Return a label as people write it: "crowd_group" is "crowd group"."""
+    return label.replace("_", " ").strip() or label
+
+
 def _image(id_: str | None, path: Path, alt: str, thumbnails: Thumbnails) -> str:
+    """Return an image, or "" where it cannot be shown: its text then stands for it."""
     address = thumbnails.of(path) if id_ is None else thumbnails.of_item(id_, path)
-    if address is None:
-        return _missing("image not available")
-    return f'<img src="{address}" alt="{escape(alt)}">'
-
-
-def _missing(why: str) -> str:
-    return f'<div class="missing" role="img" aria-label="{why}">{why}</div>'
+    return "" if address is None else f'<img src="{address}" alt="{escape(alt)}">'
 
 
 def bit_strip(code: Codes, *, bits: int, query: Codes | None = None) -> str:

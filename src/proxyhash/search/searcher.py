@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -198,6 +199,24 @@ class Searcher:
         if query.stored and query.item is not None and query.modality == answer.target:
             counts[0] -= filter is None or matches(filter, query.item.payload)
         return counts
+
+    def count_ties(
+        self,
+        answer: Answer,
+        *,
+        filter: Filter | None = None,  # noqa: A002
+    ) -> Answer:
+        """Return an answer that knows how many items are at most as far as its last hit.
+
+        That takes another scan of the codes; only where `k` cuts can there be more than hits.
+
+        Args:
+            answer: found with `filter`.
+            filter: as in `search`.
+        """
+        counts = self.count_distances(answer, filter=filter) if answer.hits else []
+        within = sum(counts[: answer.hits[-1].distance + 1]) if counts else None
+        return replace(answer, within=within)
 
     def search(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from proxyhash.errors import DataError
 from proxyhash.index.filters import conditions_of
 from proxyhash.index.store import columns, database
+from proxyhash.index.store.content import content_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,8 @@ def reading_when(
                     generation.columns.want(fields or ())
                     wanted.append(generation)
                 while (work := behind(generation)) and work.left <= columns.STEP:
-                    work.keep(work.fetch(generation.database))
+                    with content_errors(generation.path):
+                        work.keep(work.fetch(generation.database))
                 if work is None:
                     yield generation
                     return
@@ -91,9 +93,12 @@ def _read(access: Access, generation: Generation, behind: Behind) -> None:
                 work = behind(generation)
             if work is None or work.left <= columns.STEP:
                 return
-            with database.transaction(connection, generation.path, write=False):
+            with (
+                database.transaction(connection, generation.path, write=False),
+                content_errors(generation.path),
+            ):
                 found = work.fetch(connection)
-            with access.turn():
+            with access.turn(), content_errors(generation.path):
                 work.keep(found)
     finally:
         connection.close()

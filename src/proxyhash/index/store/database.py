@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.errors import DataError, ProxyhashError, StoppedError
 from proxyhash.files import check_regular, regular_handle
+from proxyhash.index.store.content import check_schema, content_errors, read_state
+from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +67,15 @@ _SETTINGS = (
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA busy_timeout = 20000",
+    "PRAGMA trusted_schema = 0",
+    "PRAGMA cell_size_check = 1",
 )
+
+_STEPS = 100_000
+_MOST_STEPS = 100_000_000
+_STEPS_PER_BYTE = 64
+"""Steps of SQLite's machine between two calls of the progress handler; and how many a transaction
+may take that reads: far more than any question of a sound file, and a few seconds."""
 
 
 _NOT_WRITTEN = ("SQLITE_FULL", *(f"SQLITE_IOERR_{name}" for name in _WRITES))
@@ -88,6 +99,40 @@ class Connection(sqlite3.Connection):
 
     path: Path
     stamp: tuple[int, ...] | None = None
+    ours = False
+    _left: float = 0
+    _reason: ProxyhashError | None = None
+
+    def allow(self, *, bounded: bool) -> None:
+        """Let statements run from now on, until they do more than a sound file can need."""
+        self._reason = None
+        self._left = math.inf
+        if bounded:
+            size = sum(_size(_beside(self.path, suffix)) for suffix in ("", "-wal"))
+            self._left = (_MOST_STEPS + _STEPS_PER_BYTE * size) / _STEPS
+
+    def allow_more(self, steps: int) -> None:
+        """Allow a statement more steps, because it was given much to look up."""
+        self._left += steps / _STEPS
+
+    def interrupted(self) -> BaseException:
+        """Return why a statement was interrupted; without a reason, by Ctrl-C."""
+        if self._reason is not None:
+            return self._reason
+        return KeyboardInterrupt()
+
+    def go_on(self) -> int:
+        """Return 1 to interrupt the statement that runs; SQLite asks every `_STEPS` steps."""
+        self._left -= 1
+        try:
+            check_stop()
+            if self._left < 0:
+                self._reason = DataError(
+                    f"{self.path} is damaged (reading it does not end); restore a snapshot"
+                )
+        except StoppedError as error:
+            self._reason = error
+        return int(self._reason is not None)
 
     @property
     def moved(self) -> bool:
@@ -99,7 +144,7 @@ class Connection(sqlite3.Connection):
     def close(self) -> None:
         """Close the connection."""
         super().close()
-        if not _writable(self.path):
+        if not self.ours or not _writable(self.path):
             return
         with suppress(OSError, DataError):
             permissions = self.path.stat().st_mode & 0o777
@@ -108,6 +153,13 @@ class Connection(sqlite3.Connection):
                     _beside(self.path, suffix), os.O_RDWR | os.O_CREAT, permissions=permissions
                 )
                 os.close(handle)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -130,7 +182,7 @@ def create(path: Path) -> None:
     """
     with database_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, factory=Connection)
-        connection.path = path
+        connection.path, connection.ours = path, True
         try:
             connection.execute("PRAGMA page_size = 8192")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -150,7 +202,10 @@ def connect(path: Path, *, write: bool) -> Connection:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing; restore a snapshot of the index")
-    check_regular(*(_beside(path, suffix) for suffix in ("", "-wal", "-shm", "-journal")))
+    check_regular(*(_beside(path, suffix) for suffix in ("", "-wal", "-shm")))
+    # SQLite would play it back, and delete a file that it names; an index never has one.
+    if os.path.lexists(journal := _beside(path, "-journal")):
+        raise DataError(f"{journal} does not belong to an index; move it away, then verify")
     uri = path.absolute().as_uri()
     stamp: tuple[int, ...] | None = _stamp(path)
     if write or _writable(path):
@@ -160,7 +215,7 @@ def connect(path: Path, *, write: bool) -> Connection:
     else:
         uri += "?immutable=1"
     with database_errors(path):
-        connection = sqlite3.connect(
+        connection: Connection = sqlite3.connect(
             uri,
             uri=True,
             isolation_level=None,
@@ -169,16 +224,32 @@ def connect(path: Path, *, write: bool) -> Connection:
             factory=Connection,
         )
         connection.path, connection.stamp = path, stamp
+        connection.set_progress_handler(connection.go_on, _STEPS)
+        connection.allow(bounded=True)
         try:
-            for setting in _SETTINGS:
-                connection.execute(setting)
-            if not write:
-                connection.execute("PRAGMA query_only = 1")
-            connection.execute("SELECT change FROM state").fetchone()
+            with naming_interrupts(connection):
+                for setting in _SETTINGS:
+                    connection.execute(setting)
+                if not write:
+                    connection.execute("PRAGMA query_only = 1")
+                check_schema(connection, path, SCHEMA)
+                read_state(connection, path)
+            connection.ours = True
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+@contextmanager
+def naming_interrupts(connection: Connection) -> Iterator[None]:
+    """Re-raise what interrupted a statement: damage, a stop, or Ctrl-C."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "") != "SQLITE_INTERRUPT":
+            raise
+        raise connection.interrupted() from error
 
 
 def rows_by_id(connection: sqlite3.Connection) -> npt.NDArray[np.int64]:
@@ -191,8 +262,8 @@ def read_header(path: Path) -> Any:
     """Return the header that an index had when this database was made, decoded."""
     connection = connect(path, write=False)
     try:
-        with database_errors(path):
-            return json.loads(connection.execute("SELECT json FROM header").fetchone()[0])
+        with database_errors(path), content_errors(path), naming_interrupts(connection):
+            return json.loads(connection.execute("SELECT json FROM header LIMIT 1").fetchone()[0])
     finally:
         connection.close()
 
@@ -222,7 +293,8 @@ def transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[
 
 @contextmanager
 def _transaction(connection: Connection, path: Path, *, write: bool) -> Iterator[None]:
-    with database_errors(path):
+    connection.allow(bounded=not write)
+    with database_errors(path), naming_interrupts(connection):
         connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
             yield
@@ -246,7 +318,8 @@ def database_errors(path: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.Error as error:
-        name: Any = getattr(error, "sqlite_errorname", None) or ""
+        # Without a name, it is a text that is not UTF-8.
+        name: Any = getattr(error, "sqlite_errorname", None) or "SQLITE_CORRUPT"
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_SCHEMA", "SQLITE_ERROR")):
             raise DataError(f"{path} is damaged ({error}); restore a snapshot") from error
         if name.startswith(_NOT_WRITTEN):

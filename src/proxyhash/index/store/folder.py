@@ -20,6 +20,7 @@ import numpy as np
 from proxyhash.errors import DataError, ProxyhashError, UsageError
 from proxyhash.files import check_folder
 from proxyhash.index.store import database
+from proxyhash.index.store.content import content_errors
 from proxyhash.index.store.disk import WriterLock, disk_errors, sync
 from proxyhash.index.store.generation import Generation, database_path
 from proxyhash.index.store.header import Header
@@ -193,7 +194,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
         # Nobody reads the copy before it is complete: it needs no journal.
         target.database.execute("PRAGMA journal_mode = OFF")
         target.database.execute("PRAGMA synchronous = OFF")
-        with target.transaction(write=True):
+        with target.transaction(write=True), content_errors(source.path):
             _copy_rows(source, target)
         target.database.execute("PRAGMA synchronous = FULL")
         target.database.execute("PRAGMA journal_mode = WAL")

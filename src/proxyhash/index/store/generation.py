@@ -13,6 +13,7 @@ from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.store import database
 from proxyhash.index.store.column_cache import Columns
+from proxyhash.index.store.content import as_id, as_payload, content_errors, read_state
 from proxyhash.index.store.modality_engine import ModalityEngine
 from proxyhash.index.store.row_log import RowLog
 from proxyhash.index.store.row_table import RowTable
@@ -117,7 +118,7 @@ class Generation:
         Raises:
             DataError: "FILE ends after row 7 of 9; ...".
         """
-        (count,) = self.database.execute("SELECT rows FROM state").fetchone()
+        _, count, _ = read_state(self.database, self.path)
         for log in self.logs:
             log.check(count)
         self.refresh()
@@ -148,6 +149,7 @@ class Generation:
     def present(self, ids: Sequence[str]) -> list[IndexItem]:
         """Return the items under those of the ids that are there."""
         wanted = json.dumps(list(ids))
+        self.database.allow_more(1_000 * len(ids))
         found = self.database.execute(
             "SELECT row, id, payload FROM items WHERE id IN (SELECT value FROM json_each(?))",
             (wanted,),
@@ -163,14 +165,18 @@ class Generation:
 
     def as_items(self, found: Sequence[tuple[int, str, str]]) -> list[IndexItem]:
         """Return items of the rows, ids and payloads that the database gave."""
+        with content_errors(self.path):
+            return self._as_items(found)
+
+    def _as_items(self, found: Sequence[tuple[int, str, str]]) -> list[IndexItem]:
         rows = np.array([row for row, _, _ in found], np.int64)
         codes = {name: self.gather(name, rows) for name in self.codes}
         has = {name: self.rows.visible(name)[rows].tolist() for name in self.codes}
         return [
             IndexItem(
-                id_,
+                as_id(id_),
                 {name: codes[name][place] for name in codes if has[name][place]},
-                json.loads(payload),
+                as_payload(payload),
             )
             for place, (_, id_, payload) in enumerate(found)
         ]
@@ -253,8 +259,9 @@ class Generation:
             )
         }
         hits = []
-        for row, distance in zip(rows, found.distances.tolist(), strict=True):
-            id_, payload = items[row]
-            hits.append(Hit(id_, distance, json.loads(payload)))
+        with content_errors(self.path):
+            for row, distance in zip(rows, found.distances.tolist(), strict=True):
+                id_, payload = items[row]
+                hits.append(Hit(as_id(id_), distance, as_payload(payload)))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from proxyhash.errors import DataError
+from proxyhash.index.store.content import content_errors, read_state
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
@@ -98,22 +101,32 @@ class RowTable:
         Returns:
             whether there was anything new.
         """
-        change, count, items = database.execute("SELECT change, rows, items FROM state").fetchone()
+        path = self._log.path.with_name("items.sqlite")
+        change, count, items = read_state(database, path)
         if change == self.change:
             return False
+        if change < self.change or count < self.count:
+            raise DataError(f"{path} is older than it was; restore a snapshot")
+        with content_errors(path):
+            self._catch_up(database, change, count)
+        self.change, self.items = change, items
+        return True
+
+    def _catch_up(self, database: sqlite3.Connection, change: int, count: int) -> None:
         if count > self.count:
             self._append(database, count)
         changes = database.execute(
-            "SELECT kind, rows FROM changes WHERE change > ? ORDER BY change", (self.change,)
+            "SELECT kind, rows FROM changes WHERE change > ? AND change <= ? ORDER BY change",
+            (self.change, change),
         )
         for kind, content in changes:
             if kind == "deleted":
-                self._hide(np.frombuffer(content, "<i8"))
-            else:
+                self._hide(_checked(np.unique(np.frombuffer(content, "<i8")), count))
+            elif kind == "relabelled":
                 pairs = np.frombuffer(content, "<u8").reshape(-1, 2)
-                self.order[pairs[:, 0].astype(np.int64)] = pairs[:, 1]
-        self.change, self.items = change, items
-        return True
+                self.order[_checked(pairs[:, 0].astype(np.int64), count)] = pairs[:, 1]
+            else:
+                raise ValueError(f"a change is {kind!r:.60}")
 
     def hide(self, modality: str, start: int, stop: int) -> None:
         """Take a modality from rows whose codes are damaged."""
@@ -128,6 +141,7 @@ class RowTable:
             " OR first = (SELECT max(first) FROM runs WHERE first <= ?) ORDER BY first",
             (start, start),
         ).fetchall()
+        _check_runs(runs, start, count, 1 << len(self.modalities))
         firsts = np.array([max(first, start) for first, _ in runs], np.int64)
         sizes = np.diff(np.r_[firsts, count])
         flags = np.repeat(np.array([bits for _, bits in runs], np.uint8), sizes)
@@ -144,6 +158,21 @@ class RowTable:
             visible = self.visible(name)
             self._hidden[name] += int(visible[rows].sum())
             visible[rows] = False
+
+
+def _checked(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return rows that are all there."""
+    if len(rows) and not 0 <= rows.min() <= rows.max() < count:
+        raise ValueError(f"a change is about row {rows.max()} of {count}")
+    return rows
+
+
+def _check_runs(runs: list[tuple[int, int]], start: int, count: int, kinds: int) -> None:
+    if not runs or not 0 <= runs[0][0] <= start or runs[-1][0] >= count:
+        raise ValueError(f"there are no runs for rows {start} to {count}")
+    wrong = [kind for _, kind in runs if not isinstance(kind, int) or not 0 < kind < kinds]
+    if wrong:
+        raise ValueError(f"a run has the modalities {wrong[0]!r:.60}")
 
 
 def flags_of(codes: Mapping[str, object], modalities: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.errors import DataError
+from proxyhash.index.store.content import content_errors, read_state
 from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["find_header_problems", "find_problems", "hide_damage"]
 
 MAX_NAMED = 20
+_SALVAGED = 10_000_000
+"""Rows that a salvaged index may count, whatever the size of its files."""
 
 
 def find_problems(
@@ -39,15 +42,20 @@ def find_problems(
     """
     problems: list[str] = []
     try:
-        problems += _database_problems(generation)
-        problems += _log_problems(generation)
-        problems += _item_problems(generation)
+        with content_errors(generation.path):
+            problems += _database_problems(generation)
+            problems += _log_problems(generation)
+            problems += _item_problems(generation)
         if not problems:  # a saved engine is compared with sound codes
             for name, engine in generation.engines.items():
                 problems += engine.find_problems(
                     generation.rows, modality=name, report=report or (lambda _: None)
                 )
+    except DataError as error:
+        problems.append(str(error))
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
+            raise
         problems.append(f"{generation.path} is damaged ({error}); restore a snapshot")
     return problems
 
@@ -118,9 +126,20 @@ def hide_damage(generation: Generation) -> None:
 
     Ranks are rebuilt from the ids. An item that loses its codes in all modalities is gone.
     """
+    with content_errors(generation.path):
+        _hide_damage(generation)
+
+
+def _hide_damage(generation: Generation) -> None:
     database = generation.database
     generation.salvaged = True
-    (count,) = database.execute("SELECT rows FROM state").fetchone()
+    _, count, _ = read_state(database, generation.path)
+    there = max(log.whole_rows() for log in generation.logs)
+    if count > max(_SALVAGED, 100 * there):
+        raise DataError(
+            f"{generation.path} is damaged (it counts {count} rows, and the files of codes hold "
+            f"{there} at most); restore a snapshot"
+        )
     damage = {
         name: list(_damaged_blocks(generation, log)) for name, log in generation.codes.items()
     }
@@ -136,7 +155,7 @@ def hide_damage(generation: Generation) -> None:
 
 def _damaged_blocks(generation: Generation, log: RowLog) -> Iterator[int]:
     """Return the numbers of blocks that are not what was written, or not there."""
-    (count,) = generation.database.execute("SELECT rows FROM state").fetchone()
+    _, count, _ = read_state(generation.database, generation.path)
     stored = dict(
         generation.database.execute("SELECT block, crc32 FROM blocks WHERE log = ?", (log.name,))
     )

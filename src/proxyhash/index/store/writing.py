@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.errors import DataError
+from proxyhash.index.store.content import content_errors
 from proxyhash.index.store.id_order import Ranks
 from proxyhash.index.store.row_log import BLOCK_ROWS, checksums
 from proxyhash.index.store.row_table import flags_of
@@ -50,7 +51,7 @@ def put_items(
     if not ids:
         return
     texts = [json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in payloads]
-    with generation.transaction(write=True):
+    with generation.transaction(write=True), content_errors(generation.path):
         generation.refresh()
         database, rows = generation.database, generation.rows
         replaced = _look_up(generation, ids)
@@ -87,7 +88,7 @@ def put_items(
 
 def delete_items(generation: Generation, ids: Sequence[str]) -> int:
     """Remove items, by ids that are all different, and return how many there were."""
-    with generation.transaction(write=True):
+    with generation.transaction(write=True), content_errors(generation.path):
         generation.refresh()
         found = list(_look_up(generation, ids).values())
         if found:

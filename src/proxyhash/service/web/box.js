@@ -10,6 +10,7 @@ export function offerChoices({ model, modalities, limits, ...info }) {
   words.maxLength = limits.text;
   words.disabled = !model.text_encoder;
   $("choose").hidden = !model.image_encoder;
+  $("target").hidden = !Object.values(modalities).some(Boolean);
   for (const radio of document.querySelectorAll("[name=for]")) radio.disabled = !modalities[radio.value];
   const coders = [model.text_encoder, model.image_encoder].filter(Boolean).join(" and ");
   $("about").replaceChildren(

@@ -21,7 +21,8 @@ export function noteList(notes, words, instead) {
 }
 
 function noteLine(note, instead) {
-  const { kind, message, suggestions } = note;
+  const { kind, subject, suggestions } = note;
+  const message = kind === "unknown_label" ? `No item has the label “${plain(subject)}”` : note.message;
   if (!suggestions?.length || !REPLACED.has(kind)) return h("span", { dir: "auto" }, sentence(message));
   const said = message.replace(/\s*(?:[-–—;,]|\()?\s*did you mean.*$/is, "");
   const button = (word) =>
@@ -110,6 +111,15 @@ function aboutKey({ status, message }) {
   }
   return { title: "A key is needed", text: "Whoever runs this service can give you one." };
 }
+
+/** Return the start page of an index without items. */
+export const nothingYet = ({ writable }) =>
+  notice({
+    sign: "nothing",
+    title: "Nothing here yet",
+    text: `This index has no items to search. Add some with “proxyhash index add”${writable ? " or over HTTP" : ""}, then reload this page.`,
+    actions: [action("Reload", () => location.reload())],
+  });
 
 function notice({ sign, title, text, notes = null, request = "", actions, after = null }) {
   return h(

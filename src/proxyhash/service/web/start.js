@@ -3,6 +3,7 @@
 import { fetchSample } from "./api.js";
 import { h, icon } from "./dom.js";
 import { imageOf } from "./hits.js";
+import { nothingYet } from "./notices.js";
 import { captionOf, count, nameOf, plain, readable, thing } from "./words.js";
 
 const EXAMPLES = 6;
@@ -18,7 +19,7 @@ export function welcome(info, { ask, alike }) {
     modalities.image ? count(modalities.image, "image") : null,
     modalities.text ? count(modalities.text, "text") : null,
   ].filter(Boolean);
-  if (!amounts.length) return empty(info);
+  if (!amounts.length) return nothingYet(info);
   const examples = model.text_encoder ? info.labels.slice(0, EXAMPLES) : [];
   const example = ({ name }) =>
     h("button", { class: "chip", type: "button", dir: "auto", onclick: () => ask(readable(name)) }, readable(name));
@@ -46,16 +47,6 @@ function heading({ text_encoder: words, image_encoder: images }) {
   if (words && images) return "Search with words or a photo";
   if (images) return "Search with a photo";
   return words ? "Search with words" : "Look around";
-}
-
-function empty({ writable }) {
-  return h(
-    "div",
-    { class: "welcome" },
-    h("h2", {}, "Nothing here yet"),
-    h("p", { class: "lead" }, "This index has no items to search. Add some with ", h("code", {}, "proxyhash index add"),
-      writable ? " or over HTTP," : ",", " then reload this page."),
-  );
 }
 
 async function fillSample(place, alike) {

@@ -1,0 +1,205 @@
+"""Latency of a service while eight clients send it the worst that is known.
+
+    python benchmarks/hostile.py INDEX               # 20 seconds of each kind of attack
+    python benchmarks/hostile.py INDEX --json
+
+INDEX is an index folder with a model, of 300,000 items for the record. Attackers are a process of
+their own: filters that name hundreds of fields and whose clients leave, heads without end, bodies
+of tiny chunks and of very many faults, and images whose heads or scans have no end. Meanwhile
+/healthz is asked every 20 ms and texts are searched for at a fixed rate, both timed from when they
+were due. Bars: /healthz within 100 ms, text searches p99 under 500 ms, memory bounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from http_load import Load, at_a_rate, multipart
+from serving import memory, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CLIENTS = 8
+
+
+def post(path: str, kind: str, body: bytes) -> bytes:
+    """Return a request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def ask(value: Any, path: str = "/v1/search") -> bytes:
+    """Return a request with a JSON body."""
+    return post(path, "application/json", json.dumps(value).encode())
+
+
+def filters() -> list[bytes]:
+    """Return searches whose filters are as expensive as they may be."""
+    code = {"text": "a red circle"}
+    unknown = [{"field": f"unknown {n}", "eq": 1} for n in range(255)]
+    known = [{"field": "text", "ge": f"text {n}"} for n in range(250)]
+    wide = [{"field": f"field {n}", "contains": n} for n in range(16)]
+    labels = [{"field": "labels", "contains": f"label {n}"} for n in range(250)]
+    parts = [unknown, known, wide, labels]
+    return [ask(code | {"filter": {"or": some}, "explain": True}) for some in parts]
+
+
+def heads() -> list[bytes]:
+    """Return requests that do not end."""
+    begin = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    chunked = b"POST /v1/search HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return [
+        begin + b"X: " + b"a" * 20_000_000,
+        begin + b"X-Field: value\r\n" * 1_000_000,
+        chunked + b"1\r\n \r\n" * 1_000_000,
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200_000,
+    ]
+
+
+def bodies() -> list[bytes]:
+    """Return JSON in which very much is wrong."""
+    return [
+        ask({"queries": [{}] * 140_000}, "/v1/search/batch"),
+        ask({"vector": ["a"] * 60_000}),
+        ask({f"k{n}": 1 for n in range(140_000)}),
+        ask([[]] * 140_000),
+        ask({"queries": [{"code": "00" * 8, "k": 1000}] * 20}, "/v1/search/batch"),
+    ]
+
+
+def images() -> list[bytes]:
+    """Return uploads whose heads or scans have no end."""
+    megabytes = 9_000_000
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").resize((256, 256)).save(buffer, "JPEG", progressive=True)
+    jpeg = buffer.getvalue()
+    last = jpeg.rindex(b"\xff\xda")
+    scans = jpeg[:-2] + jpeg[last:-2] * (280_000 // (len(jpeg) - last)) + b"\xff\xd9"
+    chunk = struct.pack(">I", 0) + b"tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
+    gif = b"GIF89a\x01\x00\x01\x00\x00\x00\x00" + b"\x21\xfe\x01a\x00" * (megabytes // 5)
+    white = io.BytesIO()
+    Image.new("RGB", (6300, 6300)).save(white, "WEBP")
+    files = [
+        b"\xff\xd8" + b"\xff" * megabytes,
+        b"\xff\xd8" + b"\xff\xe1\x00\x02" * (megabytes // 4),
+        scans,
+        b"P5\n" + b"#a\n" * (megabytes // 3) + b"100 100 255\n",
+        b"\x89PNG\r\n\x1a\n" + chunk * (megabytes // len(chunk)),
+        gif,
+        white.getvalue(),
+        b"II*\x00\x08\x00\x00\x00\xff\xff"
+        + b"\x11\x01\x04\x00\x01\x00\x00\x00\x08\x00\x00\x00" * 65535,
+    ]
+    return [post("/v1/search/image", *multipart(file)) for file in files]
+
+
+KINDS: Mapping[str, Callable[[], list[bytes]]] = {
+    "filters": filters,
+    "heads": heads,
+    "bodies": bodies,
+    "images": images,
+}
+
+
+def attack(port: int, kinds: list[str], seed: int, seconds: float) -> None:
+    """Send requests one after the other; every second client leaves before its answer."""
+    draw = random.Random(seed)
+    requests = [request for kind in kinds for request in KINDS[kind]()]
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(draw.choice(requests))
+                if draw.random() < 0.5:
+                    connection.recv(4096)
+        except OSError:
+            continue
+
+
+def peak(process: Any) -> int:
+    """Return the largest memory that the process has had, in MB."""
+    text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmHWM:\s+(\d+)", text)
+    return int(found[1]) // 1024 if found else 0
+
+
+def measure(
+    process: Any, port: int, kinds: list[str], seconds: float, rate: float
+) -> dict[str, Any]:
+    """Return latencies while these kinds of attack go on; without kinds, of a calm service."""
+    attackers = [
+        multiprocessing.Process(target=attack, args=(port, kinds, seed, seconds))
+        for seed in range(CLIENTS if kinds else 0)
+    ]
+    for each in attackers:
+        each.start()
+    texts: Iterator[str] = iter(f"a red circle {n}" for n in range(10**9))
+
+    def text() -> tuple[str, str, bytes]:
+        return "POST /v1/search", "application/json", json.dumps({"text": next(texts)}).encode()
+
+    async def both() -> tuple[Load, Load]:
+        if kinds:
+            await asyncio.sleep(2)  # until the attackers have made what they send
+        health = at_a_rate(port, lambda: ("GET /healthz", "", b""), rate=50, seconds=seconds - 2)
+        searches = at_a_rate(port, text, rate=rate, seconds=seconds - 2)
+        done = await asyncio.gather(health, searches)
+        return done[0], done[1]
+
+    health, searches = asyncio.run(both())
+    for each in attackers:
+        each.join()
+    return {
+        "healthz_ms": {"worst": round(1000 * max(health.times), 1)} | health.summary(),
+        "text_ms": searches.summary(),
+        "memory_mb": memory(process) | {"peak": peak(process)},
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--seconds", type=float, default=20, help="of each kind")
+    parser.add_argument("--rate", type=float, default=10, help="text searches per second")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="of attack, and all together")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    kinds = options.kinds.split(",")
+    process, port = start(options.index)
+    figures: dict[str, Any] = {}
+    try:
+        rounds = [[], *([kind] for kind in kinds), *([kinds] if len(kinds) > 1 else [])]
+        for some in rounds:
+            name = " and ".join(some) or "calm"
+            figures[name] = measure(process, port, some, options.seconds, options.rate)
+            if not options.json:
+                print(name, json.dumps(figures[name]), flush=True)
+    finally:
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    figures["seconds until it ended"] = round(time.monotonic() - begin, 1)
+    print(json.dumps(figures, indent=2) if options.json else figures["seconds until it ended"])
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from proxyhash.catalog.images import remember_images
 from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.data.images import ImageLimits, image_limits
+from proxyhash.data.run_data import read_run_config
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError, closest
@@ -47,6 +48,7 @@ def build_index(
     device: str = "cpu",
     on_bad_item: str = "fail",
     max_megapixels: float | None = None,
+    label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Write a new index folder with the codes of a manifest's items.
@@ -63,6 +65,7 @@ def build_index(
         on_bad_item: "fail" or "skip".
         max_megapixels: of an image; the index remembers it, and its service takes as much. Default
             250 for JPEG, which is decoded at a smaller size above 64, and 64 for other formats.
+        label_separator: as of `read_collection`; by default that of the run.
         track: progress callback.
 
     Raises:
@@ -77,7 +80,9 @@ def build_index(
         )
     source = model_folder(run)
     model = _load(source, device)
-    collection = read_collection(manifest, on_bad_item=on_bad_item)
+    if label_separator is None and (run / "config.json").is_file():
+        label_separator = read_run_config(run).get("label_separator")
+    collection = read_collection(manifest, on_bad_item=on_bad_item, label_separator=label_separator)
     warn_of_unlearned(model.classes, collection)
     if gallery_only:
         collection = _gallery(run, collection)
@@ -112,6 +117,7 @@ def add_to_index(
     device: str = "cpu",
     on_bad_item: str = "fail",
     max_megapixels: float | None = None,
+    label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Add a manifest's items to an index, replacing items with the same ids.
@@ -125,6 +131,7 @@ def add_to_index(
         device: where the model runs.
         on_bad_item: "fail" or "skip".
         max_megapixels: of an image; default as the index was built.
+        label_separator: as of `read_collection`.
         track: progress callback.
 
     Raises:
@@ -135,7 +142,9 @@ def add_to_index(
     """
     _check_thumbnails(uri, thumbnails)
     with closing(open_index(uri, write=True)) as index:
-        collection = read_collection(manifest, on_bad_item=on_bad_item)
+        collection = read_collection(
+            manifest, on_bad_item=on_bad_item, label_separator=label_separator
+        )
         with adding(
             index,
             uri,

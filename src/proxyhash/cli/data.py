@@ -10,11 +10,10 @@ from proxyhash.cli import console
 from proxyhash.cli.data_check import (
     CHECK_EXAMPLES,
     FormatOption,
-    LabelSeparatorOption,
     PathArgument,
     check,
 )
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, examples
 from proxyhash.errors import UsageError
 
 __all__ = ["register"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, MegapixelsOption, examples
+from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, MegapixelsOption, examples
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
     from proxyhash.data.check import CheckReport
 
-__all__ = ["CHECK_EXAMPLES", "FormatOption", "LabelSeparatorOption", "PathArgument", "check"]
+__all__ = ["CHECK_EXAMPLES", "FormatOption", "PathArgument", "check"]
 
 SHOWN = 10
 """Findings of one kind that are printed; `--json` has all of them."""
@@ -37,15 +37,6 @@ FormatOption = Annotated[
         help="Reader of the manifest: jsonl, csv, parquet, imagefolder or one of a plug-in. "
         "Default: auto-detected.",
         metavar="NAME",
-    ),
-]
-
-LabelSeparatorOption = Annotated[
-    str | None,
-    typer.Option(
-        help="What separates the labels in a cell of text. Default: |, or ; in a cell without |.",
-        metavar="TEXT",
-        show_default=False,
     ),
 ]
 

@@ -17,6 +17,7 @@ from proxyhash.cli.shared import (
     DeviceOption,
     IndexArgument,
     JsonOption,
+    LabelSeparatorOption,
     MegapixelsOption,
     ModelOption,
     examples,
@@ -87,6 +88,7 @@ def build(
     ] = True,
     on_bad_item: BadItemOption = "fail",
     max_megapixels: MegapixelsOption = None,
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -109,12 +111,13 @@ def build(
         device=device,
         on_bad_item=on_bad_item,
         max_megapixels=max_megapixels,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
         given = "" if model_copy else f" --model {shlex.quote(str(run))}"
-        _show_next(str(out), given)
+        _show_next(str(out), report, given)
 
 
 @commands.command(
@@ -130,6 +133,7 @@ def add(
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
     max_megapixels: MegapixelsOption = None,
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -149,11 +153,12 @@ def add(
         device=device,
         on_bad_item=on_bad_item,
         max_megapixels=max_megapixels,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report, f" --model {shlex.quote(str(model))}" if model else "")
 
 
 @commands.command(
@@ -169,6 +174,7 @@ def sync(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     dry_run: DryRunOption = False,
     yes: Annotated[
         bool,
@@ -197,6 +203,7 @@ def sync(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         dry_run=dry_run,
         yes=yes,
         track=console.track,
@@ -225,10 +232,12 @@ def sync(
         return
     _show(index, manifest, report.items, seconds=seconds, as_json=as_json, more=more)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report.items, f" --model {shlex.quote(str(model))}" if model else "")
 
 
-def _show_next(index: str, given: str) -> None:
+def _show_next(index: str, report: "IndexReport", given: str) -> None:
+    if report.kept or report.incomplete:  # mending comes first
+        return
     place = shlex.quote(index)
     console.note(f'next: proxyhash search {place}{given} --text "..."')
     console.note(f"      proxyhash serve {place}{given}")

@@ -13,6 +13,7 @@ __all__ = [
     "DeviceOption",
     "IndexArgument",
     "JsonOption",
+    "LabelSeparatorOption",
     "MegapixelsOption",
     "ModelOption",
     "RunArgument",
@@ -66,6 +67,15 @@ MegapixelsOption = Annotated[
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+LabelSeparatorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels in a cell of text. Default: |, or ; in a cell without |.",
+        metavar="TEXT",
+        show_default=False,
+    ),
 ]
 
 DeviceOption = Annotated[

@@ -139,6 +139,11 @@ MaxMegapixels: TypeAlias = Annotated[
     ),
 ]
 
+LabelSeparator: TypeAlias = Annotated[
+    str | None,
+    option(DATA, "What separates the labels in a cell of text.", "|, or ; in a cell without |"),
+]
+
 ImageEncoder: TypeAlias = Annotated[
     str | None,
     option(

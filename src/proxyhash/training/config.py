@@ -91,6 +91,8 @@ class TrainConfig(NetworkOptions):
     max_megapixels: float | None = Field(default=None, gt=0)
     """Images of more megapixels are refused; none: 250 for JPEG, which is decoded at a smaller size
     above 64, and 64 for other formats."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """What separates the labels in a cell of text; none: |, or ; in a cell without |."""
 
     query: int | None = Field(default=None, ge=1)
     """Number of queries, which are held out; none: a tenth of the items, at most 1,000."""

@@ -51,6 +51,7 @@ _PREPARING_KEYS = (
     "bow_words",
     "on_bad_item",
     "max_megapixels",
+    "label_separator",
     "query",
     "train",
     "validation",
@@ -123,7 +124,9 @@ def prepare(
         DataError: the collection, an image or a feature file cannot be used.
     """
     if collection is None:
-        collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+        collection = read_collection(
+            config.data, on_bad_item=config.on_bad_item, label_separator=config.label_separator
+        )
     for modality in collection.modalities:
         if modality not in config.encoders:
             raise UsageError(

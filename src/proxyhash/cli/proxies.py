@@ -64,7 +64,7 @@ def proxies(
     if out is not None and out.suffix not in (".npz", ".csv"):
         raise UsageError(f"--out {out} must end in .npz or .csv")
     started = time.perf_counter()
-    made = make_proxies(kind, classes=classes, bits=bits, seed=seed)
+    made = make_proxies(kind, classes=classes, bits=bits, seed=seed, track=console.track)
     seconds = time.perf_counter() - started
     if out is not None:
         _save(made, out)

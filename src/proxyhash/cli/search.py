@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import DataOption, DeviceOption, JsonOption, ModelOption, examples
+from proxyhash.cli.shared import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    OverwriteOption,
+    examples,
+)
 from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -113,6 +120,7 @@ def search(
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
     ] = None,
+    overwrite: OverwriteOption = False,
     data: DataOption = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -135,6 +143,11 @@ def search(
         raise UsageError(
             "give exactly one of --text, --image, --id, --code, --vector and --input to search with"
         )
+    if html is not None:
+        from proxyhash.files import check_output
+        from proxyhash.search.page import is_page
+
+        check_output(html, "a page of proxyhash", ours=is_page, overwrite=overwrite)
     query = _query(given, modality=modality)
     options = SearchOptions(
         target=_target(target),

@@ -16,6 +16,7 @@ __all__ = [
     "LabelSeparatorOption",
     "MegapixelsOption",
     "ModelOption",
+    "OverwriteOption",
     "RunArgument",
     "accept_old_names",
     "examples",
@@ -65,6 +66,10 @@ MegapixelsOption = Annotated[
     ),
 ]
 
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the file that is written, whatever it is."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from proxyhash.codes.bits import MAX_BITS, Codes, check_codes, code_bytes
 from proxyhash.errors import DataError
-from proxyhash.files import write_atomic
+from proxyhash.files import writing_output
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +131,7 @@ class CodeFile:
         return replace(self, codes=codes, present=present, unreadable=unreadable)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file atomically; equal codes give equal bytes."""
+        """Write the file, atomically or into a pipe; equal codes give equal bytes."""
         arrays = {
             "ids": np.array(self.ids, dtype=np.str_),
             **{f"{modality}_codes": codes for modality, codes in self.codes.items()},
@@ -141,8 +141,13 @@ class CodeFile:
             "model": np.array(self.model, dtype=np.str_),
         }
         # Through an open file: given a name, numpy would add ".npz" to it.
-        with write_atomic(path) as temporary, temporary.open("wb") as file:
+        with writing_output(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
+
+    @staticmethod
+    def begins(head: bytes) -> bool:
+        """Whether a file that begins so is a code file."""
+        return head[:4] == b"PK\x03\x04" and b"ids.npy" in head[:200]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -> CodeFile:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.images import copy_images_taken
 from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import replace_folder
 from proxyhash.index.copy import CopyReport, copy_between
@@ -184,6 +185,7 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
                 if not salvage:
                     raise
                 problems.append(str(error))
+        copy_images_taken(folder.path, new)
         if problem := folder.copy_thumbnails(new):
             problems.append(problem)
         with Store.open(new) as copy:
@@ -212,6 +214,7 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
     if here is not None and there is not None:
         if here.model is not None:
             there.put_model(here.model, follow_links=False)
+        copy_images_taken(here.path, there.path)
         if problem := here.copy_thumbnails(there.path):
             logger.warning("the thumbnails are not copied: %s", problem)
     return report

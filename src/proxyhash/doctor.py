@@ -148,9 +148,13 @@ def _torchvision() -> list[Check]:
 
 def _cache() -> list[Check]:
     from proxyhash.encoders.cache import default_cache_folder
+    from proxyhash.errors import UsageError
     from proxyhash.files import write_atomic
 
-    folder = default_cache_folder()
+    try:
+        folder = default_cache_folder()
+    except UsageError as error:
+        return [Check("feature cache", "failed", str(error))]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with write_atomic(folder / "doctor.txt") as probe:
@@ -177,6 +181,19 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def _models() -> list[Check]:
+    """Models in the cache of the Hugging Face hub and in the folder of PROXYHASH_MODELS."""
+    from proxyhash.encoders.known import KNOWN_MODELS, models_on_disk
+
+    found = models_on_disk()
+    if found:
+        shown = ", ".join(f"{name} ({_size(size)})" for name, size in found.items())
+        return [Check("pretrained models", "ok", f"{shown}")]
+    known = "; ".join(str(model) for models in KNOWN_MODELS.values() for model in models)
+    hint = f"--image-encoder and --text-encoder fetch one from the hub once, such as {known}"
+    return [Check("pretrained models", "warning", "none on this machine", hint)]
 
 
 def _plugins() -> list[Check]:
@@ -247,6 +264,7 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "devices": _devices,
     "torchvision": _torchvision,
     "feature cache": _cache,
+    "pretrained models": _models,
     "plug-ins": _plugins,
     "self-test: codes and search": _search_works,
     "self-test: loss and gradient": _training_works,

@@ -132,6 +132,8 @@ def search(
     distances in bits; equal ones are ordered by id, and how many more are as near as the last is
     said.
     """
+    from proxyhash.catalog.images import images_taken
+    from proxyhash.data.images import image_limits
     from proxyhash.search import SearchOptions, open_searcher, search_many
 
     given = {
@@ -153,7 +155,10 @@ def search(
         radius=radius,
         filter=_filter(condition),
     )
-    with open_searcher(where, data=data, model=model, device=device) as searcher:
+    with (
+        image_limits(images_taken(where).limits),  # what the index took can be a query
+        open_searcher(where, data=data, model=model, device=device) as searcher,
+    ):
         (answer,) = search_many(searcher, [query], options)
         answer = searcher.count_ties(answer, filter=options.filter)
     if html is not None:

@@ -14,6 +14,7 @@ __all__ = [
     "IndexArgument",
     "JsonOption",
     "LabelSeparatorOption",
+    "MegapixelsOption",
     "ModelOption",
     "OverwriteOption",
     "RunArgument",
@@ -51,6 +52,17 @@ BadItemOption = Annotated[
     typer.Option(
         help="On a row or image that cannot be read: fail, or skip it.",
         metavar="fail|skip",
+    ),
+]
+
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Refuse images of more megapixels. Default: 250 for JPEG, which is decoded at a "
+        "smaller size above 64, and 64 for other formats.",
+        min=0.001,
+        show_default=False,
+        metavar="N",
     ),
 ]
 

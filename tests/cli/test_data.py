@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,11 @@ from scipy.io import savemat
 from proxyhash.data import Split, draw_split, read_collection
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from proxyhash.datasets import CONVERTERS, converter_names
+from proxyhash.methods import METHODS
 from tests.data.builders import write_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from proxyhash.data import Collection
     from tests.conftest import CommandResult
@@ -77,6 +78,89 @@ class TestCheck:
         write_jsonl(tmp_path / "items.jsonl", [{"id": "\x1b[31m", "labels": ["\x1b[2J"]}] * 2)
         result = proxyhash_command("data", "check", tmp_path)
         assert "\x1b" not in result.out + result.err
+
+    def test_it_ends_with_what_training_can_do(
+        self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        result = proxyhash_command("data", "check", scenes.path, "--no-images")
+        last = result.out.splitlines()[-1]
+        assert last == f"training can start with any of {len(METHODS)} methods, such as dchml"
+        rows = [{"id": n, "text": "a dog"} for n in range(12)]
+        bad = write_jsonl(tmp_path / "items.jsonl", [*rows, {"id": 1}, {"id": 99, "n": 2**70}])
+        result = proxyhash_command("data", "check", bad)
+        assert result.code == 3
+        last = result.out.splitlines()[-1]
+        assert last.startswith("training can start, with --on-bad-item skip, with itq, random-")
+        assert "0 of 12 items have some; the other methods need 10" in last
+        assert "row 14: key 'n' holds an integer of more than 64 bits" in result.out
+        shown = proxyhash_command("data", "check", bad, "--json").json["training"]
+        assert shown["can_start"] is True
+        assert shown["methods"] == ["itq", "random-projection"]
+
+    @pytest.mark.parametrize(
+        ("rows", "says"),
+        [
+            ([{"id": n, "labels": ["x"]} for n in range(20)], "no item has an image or a text"),
+            ([{"id": n, "img": "x.jpg"} for n in range(20)], "no item has an image or a text"),
+        ],
+    )
+    def test_nothing_to_learn_from_is_bad_data(
+        self,
+        rows: list[dict[str, object]],
+        says: str,
+        tmp_path: Path,
+        proxyhash_command: Command,
+    ) -> None:
+        path = write_jsonl(tmp_path / "items.jsonl", rows)
+        result = proxyhash_command("data", "check", path)
+        assert result.code == 3
+        assert says in result.err
+
+    def test_images_that_could_not_be_read_are_counted(
+        self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        rows = [
+            {"id": 1, "image": str(scenes.sources("image")[0])},
+            {"id": 2, "image": "two dogs run through the snow"},
+            {"id": 3, "image": "x" * 300},
+            {"id": 4, "image": f"{tmp_path}/closed/a.jpg"},
+        ]
+        path = write_jsonl(tmp_path / "items.jsonl", rows)
+        result = proxyhash_command("data", "check", path)
+        assert result.code == 3
+        assert "3 of 4 images could not be read" in result.out
+        assert result.out.count("it looks like a text, not a path") == 1
+
+    def test_a_folder_says_what_was_recognized(
+        self, scenes: Collection, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        (tmp_path / "images").symlink_to(scenes.root / "images")
+        lines = [f"{Path(str(each)).name};a text;1,5" for each in scenes.sources("image")[:3]]
+        table = tmp_path / "captions.csv"
+        table.write_text("\n".join(["filename;caption;price", *lines]))
+        result = proxyhash_command("data", "check", tmp_path)
+        assert result.code == 0
+        for words in (
+            *("recognized: ", "3 images, 3 texts, no labels; image from column filename"),
+            *("separated by semicolons", "ids from file names", "images in images/"),
+            "numbers with a decimal comma in price",
+        ):
+            assert words in result.out
+        out = tmp_path / "split.json"
+        result = proxyhash_command(
+            *("data", "split", tmp_path, "--query", 1, "--train", 2, "--out", out, "--json")
+        )
+        assert result.err.count("image from column filename") == 1
+
+    def test_labels_are_split_as_asked(self, tmp_path: Path, proxyhash_command: Command) -> None:
+        table = tmp_path / "t.csv"
+        table.write_text('id,text,labels\n1,x,"dog,cat"\n')
+        result = proxyhash_command("data", "check", table)
+        assert "--label-separator" in result.out
+        result = proxyhash_command("data", "check", table, "--label-separator", ",", "--json")
+        assert result.json["labels"] == {"cat": 1, "dog": 1}
+        result = proxyhash_command("data", "check", table, "--label-separator", "")
+        assert result.code == 2
 
 
 class TestSplit:

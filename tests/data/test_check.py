@@ -79,7 +79,7 @@ def test_the_report_is_json(messy: Path) -> None:
         *("errors", "path", "format", "items", "with_image", "with_text", "with_both"),
         *("with_neither", "without_labels", "labels", "splits", "images_read", "bad_rows"),
         *("duplicate_ids", "missing_images", "unreadable_images", "empty_texts"),
-        *("duplicate_images", "pictures_read", "hints"),
+        *("duplicate_images", "pictures_read", "hints", "types", "recognized"),
     ]
     assert again["errors"] == 4
     assert (again["with_image"], again["with_text"]) == (4, 2)

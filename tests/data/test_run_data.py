@@ -33,6 +33,13 @@ def test_a_collection_that_moved_can_be_named(tmp_path: Path) -> None:
     assert read_run_collection(run.folder, data=tmp_path / "moved").ids == run.collection.ids
 
 
+def test_labels_are_split_as_in_the_training(tmp_path: Path) -> None:
+    table = tmp_path / "items.csv"
+    table.write_text('id,text,labels\n1,x,"dog,cat"\n')
+    write_json(tmp_path / "config.json", {"data": str(table), "label_separator": ","})
+    assert read_run_collection(tmp_path).classes == ("cat", "dog")
+
+
 @pytest.mark.parametrize("content", [[], {"bits": 16}, {"data": 3}])
 def test_a_configuration_without_data_is_refused(tmp_path: Path, content: object) -> None:
     write_json(tmp_path / "config.json", content)

@@ -98,6 +98,8 @@ def _classes(results: Results, name: str) -> tuple[str, ...]:
     """Return the names of the classes, or none when the collection is not there any more."""
     config = next(each.cell.config for each in results.measured if each.cell.data == name)
     try:
-        return read_collection(config.data, on_bad_item="skip").classes
+        return read_collection(
+            config.data, on_bad_item="skip", label_separator=config.label_separator
+        ).classes
     except DataError:
         return ()

@@ -12,6 +12,7 @@ import numpy as np
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
+from proxyhash.data.run_data import read_run_config
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import ModelError, UsageError, closest
@@ -44,6 +45,7 @@ def build_index(
     copy_model: bool = True,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Write a new index folder with the codes of a manifest's items.
@@ -58,6 +60,7 @@ def build_index(
             even if the run is gone.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        label_separator: as of `read_collection`; by default that of the run.
         track: progress callback.
 
     Raises:
@@ -72,7 +75,9 @@ def build_index(
         )
     source = model_folder(run)
     model = _load(source, device)
-    collection = read_collection(manifest, on_bad_item=on_bad_item)
+    if label_separator is None and (run / "config.json").is_file():
+        label_separator = read_run_config(run).get("label_separator")
+    collection = read_collection(manifest, on_bad_item=on_bad_item, label_separator=label_separator)
     warn_of_unlearned(model.classes, collection)
     if gallery_only:
         collection = _gallery(run, collection)
@@ -105,6 +110,7 @@ def add_to_index(
     thumbnails: bool | None = None,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
     """Add a manifest's items to an index, replacing items with the same ids.
@@ -117,6 +123,7 @@ def add_to_index(
             With False, the thumbnails of images that changed are removed.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        label_separator: as of `read_collection`.
         track: progress callback.
 
     Raises:
@@ -127,7 +134,9 @@ def add_to_index(
     """
     _check_thumbnails(uri, thumbnails)
     with closing(open_index(uri, write=True)) as index:
-        collection = read_collection(manifest, on_bad_item=on_bad_item)
+        collection = read_collection(
+            manifest, on_bad_item=on_bad_item, label_separator=label_separator
+        )
         with adding(
             index,
             uri,

@@ -63,6 +63,7 @@ def sync_index(
     thumbnails: bool | None = None,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    label_separator: str | None = None,
     dry_run: bool = False,
     yes: bool = False,
     track: Track = silent,
@@ -80,6 +81,7 @@ def sync_index(
         thumbnails: as for `add_to_index`.
         device: where the model runs.
         on_bad_item: "fail" or "skip", as for `add_to_index`.
+        label_separator: as of `read_collection`.
         dry_run: change nothing, and return what would be done.
         yes: also remove more than half of the items, and those that look away.
         track: progress callback.
@@ -88,7 +90,7 @@ def sync_index(
         UsageError: more than half of the items would be removed.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
-    collection = read_collection(manifest, on_bad_item=on_bad_item)
+    collection = read_collection(manifest, on_bad_item=on_bad_item, label_separator=label_separator)
     with closing(open_index(uri, write=not dry_run)) as index:
         folder = Catalog.at(uri)
         plan = _Plan()

@@ -239,6 +239,9 @@ def quieten() -> None:
     logger.handlers = [_NoteHandler()]
     logger.propagate = False
     logger.setLevel(logging.DEBUG if debugging() else logging.WARNING)
+    recognized = logging.getLogger("proxyhash.data.recognized")  # what a folder or table is
+    recognized.setLevel(logging.INFO)
+    recognized.filters = [_Once()]
     if debugging():
         return
     if not sys.warnoptions:
@@ -247,6 +250,20 @@ def quieten() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+class _Once(logging.Filter):
+    """Lets a message pass the first time only: a verb may read its collection several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        fresh = text not in self._seen
+        self._seen.add(text)
+        return fresh
 
 
 class _NoteHandler(logging.Handler):

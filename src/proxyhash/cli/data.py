@@ -1,139 +1,31 @@
 """`proxyhash data`: check, split, convert and generate collections."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
-from proxyhash.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from proxyhash.data.check import CheckReport
+from proxyhash.cli.data_check import (
+    CHECK_EXAMPLES,
+    FormatOption,
+    PathArgument,
+    check,
+)
+from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, examples
+from proxyhash.errors import UsageError
 
 __all__ = ["register"]
-
-SHOWN = 10
-"""Findings of one kind that are printed; `--json` has all of them."""
-
-PathArgument = Annotated[
-    Path,
-    typer.Argument(help="Manifest, or the folder that contains it.", show_default=False),
-]
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Reader of the manifest: jsonl, csv, parquet, imagefolder or one of a plug-in. "
-        "Default: auto-detected.",
-        metavar="NAME",
-    ),
-]
 
 commands = typer.Typer(help="Check, split, convert and generate collections.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
+    commands.command(epilog=CHECK_EXAMPLES)(check)
+    commands.registered_commands.insert(0, commands.registered_commands.pop())  # first in the help
     app.add_typer(commands, name="data")
-
-
-@commands.command(
-    epilog=examples(
-        "proxyhash data check photos/",
-        "proxyhash data check photos/items.jsonl --json > report.json",
-        "proxyhash data check huge.parquet --no-images",
-    )
-)
-def check(
-    path: PathArgument,
-    format: FormatOption = None,
-    images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Decode every image.")
-    ] = True,
-    threads: Annotated[int, typer.Option(help="Decoding threads.", min=1)] = 4,
-    as_json: JsonOption = False,
-) -> None:
-    """Read a collection and report its contents and problems; exit code 3 on errors.
-
-    A manifest has one row per item with id, image (a path relative to the manifest's folder),
-    text, labels and split, of which all but the id may be missing; other keys are kept. It is a
-    file of JSON lines, CSV or TSV (labels as dog|beach, as dog;beach or as a JSON list), Parquet
-    (labels as a list), or the metadata file of a Hugging Face image folder.
-    """
-    from proxyhash.data.check import check_collection
-
-    report = check_collection(
-        path, format=format, files=images, threads=threads, track=console.track
-    )
-    if as_json:
-        console.emit_json(report.to_dict())
-    else:
-        _print_report(report, images=images)
-    if report.errors:
-        plural = "s" if report.errors > 1 else ""
-        raise DataError(f"{report.path}: {report.errors:,} error{plural}, listed above")
-
-
-def _print_report(report: "CheckReport", *, images: bool) -> None:
-    from proxyhash.data import MODALITIES
-
-    pair = len(report.having) == 2
-    console.table(
-        ("", "items"),
-        [
-            ("total", f"{report.items:,}"),
-            *((f"with {MODALITIES[name].one}", f"{n:,}") for name, n in report.having.items()),
-            ("with both" if pair else "with all of these", f"{report.complete:,}"),
-            ("with neither" if pair else "with none of these", f"{report.without_sources:,}"),
-            ("without labels", f"{report.without_labels:,}"),
-            *((f"split {name}", f"{count:,}") for name, count in report.splits.items()),
-        ],
-        title=f"{report.path} ({report.format})",
-        right=("items",),
-    )
-    if report.labels:
-        console.out("")
-        console.table(
-            ("label", "items"),
-            [(name, f"{count:,}") for name, count in report.labels.items()],
-            title=f"{len(report.labels)} labels",
-            right=("items",),
-        )
-    _print_findings("invalid rows", report.bad_rows)
-    _print_findings("rows with a duplicate id", report.duplicate_ids)
-    for name, files in report.files.items():
-        plural = MODALITIES[name].plural
-        _print_findings(f"missing {plural}", files.missing)
-        _print_findings(f"unreadable {plural}", files.unreadable)
-    for name, rows in report.blank.items():
-        title = f"items with an empty {name}"
-        _print_findings(title, [f"row {row}" for row in rows])
-    for name, files in report.files.items():
-        title = f"groups of items with the same {name}"
-        _print_findings(title, [", ".join(ids) for ids in files.duplicates])
-    for hint in report.hints:
-        console.out(f"\nhint: {console.printable(hint)}")
-    if not report.errors:
-        read = [
-            f"{files.read:,} {MODALITIES[name].plural} read"
-            if images
-            else f"{MODALITIES[name].plural} not checked"
-            for name, files in report.files.items()
-        ]
-        console.out(f"\nno errors, {', '.join(read)}")
-
-
-def _print_findings(title: str, findings: Sequence[object]) -> None:
-    if not findings:
-        return
-    console.out(f"\n{title}: {len(findings):,}")
-    for finding in findings[:SHOWN]:
-        console.out(f"  {console.printable(str(finding))}")
-    if len(findings) > SHOWN:
-        console.out(f"  and {len(findings) - SHOWN:,} more; --json lists them all")
 
 
 @commands.command(
@@ -182,6 +74,7 @@ def split(
         ),
     ] = None,
     format: FormatOption = None,
+    label_separator: LabelSeparatorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw query, training and validation items and write their ids to a file."""
@@ -195,7 +88,7 @@ def split(
             "--query, --train and --from-manifest"
         )
     named = get_protocol(protocol) if protocol else None
-    collection = read_collection(path, format=format)
+    collection = read_collection(path, format=format, label_separator=label_separator)
     if named:
         held_out = validation_size(named.train) if validation is None else validation
         parts = named.draw(collection, validation=held_out, seed=seed)

@@ -17,6 +17,7 @@ from proxyhash.cli.shared import (
     DeviceOption,
     IndexArgument,
     JsonOption,
+    LabelSeparatorOption,
     ModelOption,
     examples,
 )
@@ -85,6 +86,7 @@ def build(
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -106,12 +108,13 @@ def build(
         copy_model=model_copy,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
         given = "" if model_copy else f" --model {shlex.quote(str(run))}"
-        _show_next(str(out), given)
+        _show_next(str(out), report, given)
 
 
 @commands.command(
@@ -126,6 +129,7 @@ def add(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -144,11 +148,12 @@ def add(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         track=console.track,
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report, f" --model {shlex.quote(str(model))}" if model else "")
 
 
 @commands.command(
@@ -164,6 +169,7 @@ def sync(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    label_separator: LabelSeparatorOption = None,
     dry_run: DryRunOption = False,
     yes: Annotated[
         bool,
@@ -192,6 +198,7 @@ def sync(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        label_separator=label_separator,
         dry_run=dry_run,
         yes=yes,
         track=console.track,
@@ -220,10 +227,12 @@ def sync(
         return
     _show(index, manifest, report.items, seconds=seconds, as_json=as_json, more=more)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report.items, f" --model {shlex.quote(str(model))}" if model else "")
 
 
-def _show_next(index: str, given: str) -> None:
+def _show_next(index: str, report: "IndexReport", given: str) -> None:
+    if report.kept or report.incomplete:  # mending comes first
+        return
     place = shlex.quote(index)
     console.note(f'next: proxyhash search {place}{given} --text "..."')
     console.note(f"      proxyhash serve {place}{given}")

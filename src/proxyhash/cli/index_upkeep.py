@@ -1,6 +1,5 @@
 """`proxyhash index delete|compact|info|verify|snapshot|copy`: what an index is kept in order by."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +59,9 @@ def delete(
         asked: dict[str, object] = {"where": where}
         absent = ""
     else:
-        wanted = list(dict.fromkeys([*(ids or []), *(_read_ids(ids_from) if ids_from else [])]))
+        from proxyhash.data.text_file import read_ids
+
+        wanted = list(dict.fromkeys([*(ids or []), *(read_ids(ids_from) if ids_from else [])]))
         if not wanted:
             raise UsageError(
                 "give the ids to delete, a file of them with --ids-from, or a condition with "
@@ -79,16 +80,6 @@ def delete(
         return
     done = "would be deleted; nothing is changed" if dry_run else "deleted"
     console.out(f"{index}: {deleted:,} {done}{absent}")
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read ({error}); give a file with one id per line"
-        ) from error
-    return [id_ for line in text.removeprefix("\ufeff").split("\n") if (id_ := line.strip())]
 
 
 def compact(index: IndexArgument, as_json: JsonOption = False) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "DeviceOption",
     "IndexArgument",
     "JsonOption",
+    "LabelSeparatorOption",
     "ModelOption",
     "RunArgument",
     "accept_old_names",
@@ -54,6 +55,15 @@ BadItemOption = Annotated[
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
+]
+
+LabelSeparatorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels in a cell of text. Default: |, or ; in a cell without |.",
+        metavar="TEXT",
+        show_default=False,
+    ),
 ]
 
 DeviceOption = Annotated[

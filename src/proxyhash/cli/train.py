@@ -66,6 +66,7 @@ def train(
     split_file: options.SplitFile = None,
     protocol: options.ProtocolName = None,
     on_bad_item: options.OnBadItem = None,
+    label_separator: options.LabelSeparator = None,
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,
     encoders: options.Encoders = None,

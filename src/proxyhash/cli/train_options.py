@@ -129,6 +129,11 @@ OnBadItem: TypeAlias = Annotated[
     str | None, option(DATA, "On a row or image that cannot be read: fail or skip.", "fail")
 ]
 
+LabelSeparator: TypeAlias = Annotated[
+    str | None,
+    option(DATA, "What separates the labels in a cell of text.", "|, or ; in a cell without |"),
+]
+
 ImageEncoder: TypeAlias = Annotated[
     str | None,
     option(

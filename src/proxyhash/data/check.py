@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from proxyhash.data.collection import Collection
 from proxyhash.data.images import MAX_PIXELS, open_image
 from proxyhash.data.manifest import scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.data.places import exists, looks_like_text
 from proxyhash.errors import SourceError
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
@@ -94,6 +95,8 @@ class CheckReport:
         duplicate_ids: rows whose id is already used.
         blank: by modality, rows that have one without any content, such as a blank text.
         hints: sentences about keys that look misspelled and labels that look alike.
+        types: by column of a table, what its cells became, such as "numbers".
+        recognized: a sentence about what was found out about the files, or "".
     """
 
     path: str
@@ -110,6 +113,8 @@ class CheckReport:
     duplicate_ids: tuple[Finding, ...]
     blank: Mapping[Modality, tuple[int, ...]]
     hints: tuple[str, ...]
+    types: Mapping[str, str] = field(default_factory=dict)
+    recognized: str = ""
 
     @property
     def errors(self) -> int:
@@ -147,13 +152,15 @@ class CheckReport:
             result[f"duplicate_{_plural(name)}"] = [list(ids) for ids in files.duplicates]
         if "image" in self.files:
             result["pictures_read"] = self.files["image"].read  # its name in version 0.1
-        return {**result, "hints": list(self.hints)}
+        facts = {"types": dict(self.types), "recognized": self.recognized}
+        return {**result, "hints": list(self.hints), **facts}
 
 
 def check_collection(
     path: Path | str,
     *,
     format: str | None = None,  # noqa: A002
+    label_separator: str | None = None,
     files: bool = True,
     max_pixels: int = MAX_PIXELS,
     threads: int = 4,
@@ -162,8 +169,9 @@ def check_collection(
     """Read a whole manifest and every file in it, decode every image, and return a report.
 
     Args:
-        path: a manifest, or a folder with one in it.
+        path: a manifest, a folder with one in it, or a folder of images.
         format: the reader's name; auto-detected from the file's name by default.
+        label_separator: what separates labels in a cell of text; by default `|`, or else `;`.
         files: whether to read the files at all.
         max_pixels: larger images count as unreadable.
         threads: number of files read at the same time.
@@ -173,7 +181,7 @@ def check_collection(
         ManifestError: there is no manifest, or it is empty or unreadable as a whole.
         UsageError: `format` names no reader.
     """
-    scan = scan_manifest(path, format=format)
+    scan = scan_manifest(path, format=format, label_separator=label_separator)
     collection = Collection.of(scan.path, scan.items)
     seen = ("image", "text", *collection.modalities)
     modalities = [name for name in MODALITIES if name in seen]
@@ -200,6 +208,8 @@ def check_collection(
         duplicate_ids=tuple(Finding(each.row, each.message) for each in scan.duplicates),
         blank={name: rows for name, rows in scan.blank.items() if name in seen},
         hints=(*scan.hints, *_alike(collection.classes)),
+        types=scan.types,
+        recognized=scan.recognized,
     )
 
 
@@ -226,7 +236,8 @@ def _check_files(
             return sha256_file(path)
         except (SourceError, OSError) as error:
             file = item.sources[modality]
-            return Finding(item.row, str(error), id=item.id, file=file, modality=modality)
+            message = f"{error}{looks_like_text(file)}" if not exists(path) else str(error)
+            return Finding(item.row, message, id=item.id, file=file, modality=modality)
 
     missing: list[Finding] = []
     unreadable: list[Finding] = []
@@ -239,7 +250,7 @@ def _check_files(
             if isinstance(result, str):
                 ids_by_content[result].append(item.id)
             else:
-                (unreadable if _exists(path) else missing).append(result)
+                (unreadable if exists(path) else missing).append(result)
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
     return FilesReport(
@@ -256,13 +267,6 @@ def _plural(modality: Modality) -> str:
 
 def _plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [finding.to_dict() for finding in findings]
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for a file
-        return False
 
 
 def _alike(labels: Iterable[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Item
     from proxyhash.data.readers.base import Layout
 
-__all__ = ["exists", "place_images", "recognized_sentence"]
+__all__ = ["exists", "looks_like_text", "place_images", "recognized_sentence"]
 
 _FOLDERS = frozenset(
     {"images", "image", "imgs", "img", "photos", "pictures", "pics", "jpg", "jpegs", "files"}
 )
+_MAX_PATH = 4096  # bytes of a path, on Linux
 _SAMPLE = 64
 _SHOWN = 4
 
@@ -28,6 +30,16 @@ def exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long, not permitted, with a null character
         return False
+
+
+def looks_like_text(path: str) -> str:
+    """Return the end of a sentence about a missing file, where its path is rather a caption."""
+    name = path.strip()
+    words = len(name.split())
+    suffix = re.search(r"\.\w{1,5}$", name)
+    if "\n" in name or len(name.encode()) > _MAX_PATH or (words > 2 and suffix is None):
+        return "; it looks like a text, not a path: are the columns of image and text swapped?"
+    return ""
 
 
 def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item], str]:

@@ -115,4 +115,8 @@ def read_run_collection(run: str | Path, *, data: str | Path | None = None) -> C
         raise ModelError(
             f"the collection of {run} is no longer at {path}; give its new location with --data"
         )
-    return read_collection(path, on_bad_item=config.get("on_bad_item", "fail"))
+    return read_collection(
+        path,
+        on_bad_item=config.get("on_bad_item", "fail"),
+        label_separator=config.get("label_separator"),
+    )

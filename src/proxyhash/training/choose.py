@@ -104,7 +104,9 @@ def choose(values: Mapping[str, Any]) -> Choice:
     """
     config = read_config(values)  # before a large collection is read for a mistyped option
     values = current_keys(values)
-    collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+    collection = read_collection(
+        config.data, on_bad_item=config.on_bad_item, label_separator=config.label_separator
+    )
     named = dict(values.get("encoders", {}))
     encoders = dict(config.encoders)
     found = Found.of(collection, encoders)

@@ -88,6 +88,8 @@ class TrainConfig(NetworkOptions):
     """Vocabulary size of the bag of words."""
     on_bad_item: Literal["fail", "skip"] = "fail"
     """Whether a row or image that cannot be read stops the run, or is skipped and counted."""
+    label_separator: str | None = Field(default=None, min_length=1)
+    """What separates the labels in a cell of text; none: |, or ; in a cell without |."""
 
     query: int | None = Field(default=None, ge=1)
     """Number of queries, which are held out; none: a tenth of the items, at most 1,000."""

@@ -50,6 +50,7 @@ _PREPARING_KEYS = (
     "encoders",
     "bow_words",
     "on_bad_item",
+    "label_separator",
     "query",
     "train",
     "validation",
@@ -122,7 +123,9 @@ def prepare(
         DataError: the collection, an image or a feature file cannot be used.
     """
     if collection is None:
-        collection = read_collection(config.data, on_bad_item=config.on_bad_item)
+        collection = read_collection(
+            config.data, on_bad_item=config.on_bad_item, label_separator=config.label_separator
+        )
     for modality in collection.modalities:
         if modality not in config.encoders:
             raise UsageError(

@@ -207,7 +207,7 @@ def _decode(body: bytes, limits: Limits) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        ApiError: 400, it is no JSON; 413, it has too many values; 422, it nests too deep.
+        ApiError: 400, it cannot be read; 413, it has too many values; 422, it nests too deep.
     """
     plain = _outside_strings(body)
     # Each value but the first comes after one of these.

@@ -171,6 +171,9 @@ class BatchEncoder(ABC):
     cached: ClassVar[bool] = True
     """Whether features are cached: not where encoding is faster than reading a file."""
 
+    earlier: ClassVar[tuple[str, ...]] = ()
+    """Options that make the encoder as earlier versions did, newest first; resumed runs need it."""
+
     modality: Modality
     dim: int
     fingerprint: str

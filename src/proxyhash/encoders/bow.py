@@ -45,6 +45,7 @@ class BagOfWords(BatchEncoder):
     kind: ClassVar[str] = "bow"
     modalities: ClassVar[tuple[Modality, ...]] = ("text",)
     cached: ClassVar[bool] = False
+    earlier: ClassVar[tuple[str, ...]] = ("tokens=1",)
 
     modality: Modality = "text"
 
@@ -82,6 +83,7 @@ class BagOfWords(BatchEncoder):
         weighting: str = "binary",
         normalize: bool = False,
         stop_words: bool = False,
+        tokens: int = TOKENS,
     ) -> Self:
         """Return a bag of the words that occur in most texts; ties are broken alphabetically.
 
@@ -91,6 +93,7 @@ class BagOfWords(BatchEncoder):
             weighting: see the class.
             normalize: see the class.
             stop_words: whether to exclude scikit-learn's list of frequent English words.
+            tokens: see the class.
 
         Raises:
             UsageError: "words is 0; ...", or the weighting is unknown.
@@ -101,7 +104,7 @@ class BagOfWords(BatchEncoder):
         check_option("weighting", weighting, WEIGHTINGS)
         if words < 1:
             raise UsageError(f"words is {words}; a bag of words needs at least one")
-        vectorizer = CountVectorizer(binary=True, analyzer=words_of)
+        vectorizer = CountVectorizer(binary=True, analyzer=_analyzer(tokens))
         try:
             found = vectorizer.fit_transform(texts)
         except ValueError as error:  # scikit-learn's "empty vocabulary"
@@ -121,16 +124,18 @@ class BagOfWords(BatchEncoder):
             weighting=weighting,
             normalize=normalize,
             idf=None if idf is None else idf.tolist(),
+            tokens=tokens,
         )
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
-        """Fit on texts of the training items; options: words, weighting, normalize, stop_words."""
+        """Fit on texts of the training items; options are the arguments of `fit`."""
         defaults = {
             "words": request.bow_words,
             "weighting": "binary",
             "normalize": False,
             "stop_words": False,
+            "tokens": TOKENS,
         }
         options = read_options(cls.kind, request.argument, defaults)
         collection, train = request.training_inputs(cls.kind)
@@ -186,7 +191,7 @@ class BagOfWords(BatchEncoder):
         return CountVectorizer(
             vocabulary=self.words,
             binary=self.weighting == "binary",
-            analyzer="word" if self.tokens == 1 else words_of,
+            analyzer=_analyzer(self.tokens),
         )
 
     @cached_property
@@ -206,3 +211,7 @@ class BagOfWords(BatchEncoder):
             "normalize": self.normalize,
             "idf": None if self._idf is None else self._idf.tolist(),
         }
+
+
+def _analyzer(tokens: int) -> Any:
+    return "word" if tokens == 1 else words_of

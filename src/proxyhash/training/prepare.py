@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +108,7 @@ def prepare(
     *,
     collection: Collection | None = None,
     split_file: Path | None = None,
+    fingerprints: Mapping[str, str] = MappingProxyType({}),
     cache: FeatureCache | None = None,
     track: Track = silent,
 ) -> Prepared:
@@ -115,6 +118,8 @@ def prepare(
         config: The run's configuration.
         collection: Its collection, if it was read already.
         split_file: The split of an earlier part of the run, used instead of choosing one.
+        fingerprints: Those of an earlier part of the run, as `Prepared.fingerprints`; an encoder
+            that an earlier version of proxyhash made is made as then.
         cache: Where features are kept between runs.
         track: Reports progress per encoded item.
 
@@ -141,7 +146,9 @@ def prepare(
     # All encoders before the first image is encoded: one of them may not be usable. Those of files
     # come last, as learning one from images takes a while, too.
     files_last = sorted(config.modalities, key=lambda name: MODALITIES[name].is_file)
-    encoders = {name: _make_encoder(name, config, collection, split) for name in files_last}
+    encoders = {
+        name: _make_encoder(name, config, collection, split, fingerprints) for name in files_last
+    }
     encoded = {
         modality: encode_modality(
             modality, config, collection, split,
@@ -186,7 +193,11 @@ def encode_modality(
 
 
 def _make_encoder(
-    modality: Modality, config: TrainConfig, collection: Collection, split: Split
+    modality: Modality,
+    config: TrainConfig,
+    collection: Collection,
+    split: Split,
+    fingerprints: Mapping[str, str] = MappingProxyType({}),
 ) -> Encoder:
     spec = config.encoders[modality]
     stored = spec.startswith("features:")  # such a collection need not name images or texts
@@ -195,14 +206,22 @@ def _make_encoder(
             f"no training item of {collection.path} has any {modality}; single items may lack a "
             f"modality, all of them may not; --encoder {modality}=none leaves it out"
         )
-    return make_encoder(
-        spec,
+    make = partial(
+        make_encoder,
         modality=modality,
         collection=collection,
         train=np.union1d(split.train, split.validation),
         bow_words=config.bow_words,
         device=config.device,
     )
+    encoder = make(spec)
+    wanted = fingerprints.get(f"{modality} encoder", encoder.fingerprint)
+    if encoder.fingerprint != wanted:
+        for option in encoder.earlier:
+            former = make(f"{spec}{',' if ':' in spec else ':'}{option}")
+            if former.fingerprint == wanted:
+                return former
+    return encoder
 
 
 def take_rows(

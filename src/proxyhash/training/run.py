@@ -29,7 +29,7 @@ from proxyhash.training.history import (
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.sources import resume_config, stored_config
-from proxyhash.training.state import TrainState, load_best, load_state
+from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,12 @@ def _train(
     if prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
         prepared = prepare(
-            config, collection=collection, split_file=stored, cache=cache, track=track
+            config,
+            collection=collection,
+            split_file=stored,
+            fingerprints=read_inputs(folder.last) if resume and folder.last.exists() else {},
+            cache=cache,
+            track=track,
         )
     collection, split = prepared.collection, prepared.split
     train_rows = prepared.rows(split.train, device=config.device)

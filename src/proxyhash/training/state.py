@@ -39,6 +39,7 @@ __all__ = [
     "load_best",
     "load_state",
     "read_checkpoint",
+    "read_inputs",
     "remember_best",
     "save_best",
     "save_state",
@@ -176,6 +177,17 @@ def load_state(path: Path, state: TrainState) -> None:
         raise ModelError(
             f"checkpoint {path} does not fit this run: {error}; train into a new folder"
         ) from error
+
+
+def read_inputs(path: Path) -> dict[str, str]:
+    """Return the fingerprints of the data and encoders that a saved state learned from.
+
+    Raises:
+        ModelError: the file is missing, damaged, or of another format.
+    """
+    _, numbers = read_checkpoint(path)
+    inputs = numbers.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
 
 
 def save_best(path: Path, state: TrainState) -> None:

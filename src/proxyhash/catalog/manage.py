@@ -19,7 +19,7 @@ from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxyhash.index import Index
     from proxyhash.index.filters import Filter
@@ -114,11 +114,16 @@ def describe_index(uri: str) -> dict[str, object]:
     return info
 
 
-def verify_index(uri: str) -> list[str]:
-    """Read everything in an index folder and return the problems, one sentence each."""
+def verify_index(uri: str, *, report: Callable[[str], None] | None = None) -> list[str]:
+    """Read everything in an index folder and return the problems, one sentence each.
+
+    Args:
+        uri: the folder.
+        report: is told in sentences what was compared beside checksums.
+    """
     folder = _folder(uri, "verify")
     with Store.open(folder.path) as store:
-        return [*store.verify(), *folder.check(store)]
+        return [*store.verify(report=report), *folder.check(store)]
 
 
 def compact_index(uri: str) -> tuple[int, int]:

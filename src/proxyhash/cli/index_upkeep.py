@@ -129,11 +129,12 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Read all of an index folder and compare checksums; exit code 3 if there are problems."""
     from proxyhash.catalog.manage import verify_index
 
-    problems = verify_index(index)
+    compared: list[str] = []
+    problems = verify_index(index, report=compared.append)
     if as_json:
-        console.emit_json({"index": index, "problems": problems})
+        console.emit_json({"index": index, "problems": problems, "compared": compared})
     else:
-        for problem in problems:
+        for problem in [*compared, *problems]:
             console.out(console.printable(problem))
     if problems:
         plural = "s" if len(problems) > 1 else ""

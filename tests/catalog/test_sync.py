@@ -15,7 +15,7 @@ import pytest
 from proxyhash.catalog.build import build_index
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.sync import sync_index
-from proxyhash.errors import ImageError, UsageError
+from proxyhash.errors import ImageError, ProxyhashError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.index.store import Store
 from tests.catalog.conftest import contents, write
@@ -235,3 +235,51 @@ def test_items_are_deleted_by_a_condition(
         "ids": 2,
         "deleted": 2,
     }
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_ids_are_read_as_people_write_them(
+    index: Path, tmp_path: Path, proxyhash_command, ending: str, encoding: str
+) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_bytes(ending.join(["i0", "", " i1\t", "no"]).encode(encoding))
+    result = proxyhash_command("index", "delete", index, "--ids-from", ids)
+    assert result.out == f"{index}: 2 deleted; 1 not found\n"
+    ids.write_bytes(b"i2\n" + b"x" * 600 + b"\n")
+    refused = proxyhash_command("index", "delete", index, "--ids-from", ids)
+    assert (refused.code, "line 2" in refused.err) == (3, True)
+    thumbnails = Catalog(index).thumbnails
+    assert thumbnails is not None
+    assert set(contents(index)) == {"i2", "i3", "i4", "i5"}
+    assert len(thumbnails) == 4
+
+
+def test_a_folder_of_images_that_is_away_in_part(
+    index: Path, items: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    for row, item in enumerate(items):
+        place = photos / ("cats" if row < 3 else "dogs")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "data" / item["image"], place)
+    assert sync(index, photos, yes=True) == (6, 0, 0, 6, 0)
+    assert sync(index, photos) == (0, 0, 6, 0, 0)
+    (photos / "cats" / "0.png").unlink()
+    shutil.copy(photos / "dogs" / "3.png", photos / "dogs" / "new.png")
+    assert sync(index, photos, dry_run=True)[3:] == (1, 0)
+    added, _, _, removed, away = sync(index, photos)
+    assert (added, removed, away) == (1, 1, 0)
+    (photos / "cats").rename(tmp_path / "unmounted")
+    (photos / "cats").mkdir()
+    assert sync(index, photos)[3:] == (0, 2)
+    (photos / "cats").rmdir()
+    report = sync_index(str(index), photos)
+    assert (report.removed, report.away, report.places) == (0, 2, (str(photos / "cats"),))
+    assert len(contents(index)) == 6
+    assert sync(index, photos, yes=True)[3:] == (2, 0)
+    shutil.rmtree(photos)
+    photos.mkdir()
+    with pytest.raises(ProxyhashError):
+        sync(index, photos)
+    assert len(contents(index)) == 4

@@ -114,7 +114,7 @@ def build(
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
         given = "" if model_copy else f" --model {shlex.quote(str(run))}"
-        _show_next(str(out), given)
+        _show_next(str(out), report, given)
 
 
 @commands.command(
@@ -153,7 +153,7 @@ def add(
     )
     _show(index, manifest, report, seconds=time.perf_counter() - start, as_json=as_json)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report, f" --model {shlex.quote(str(model))}" if model else "")
 
 
 @commands.command(
@@ -227,10 +227,12 @@ def sync(
         return
     _show(index, manifest, report.items, seconds=seconds, as_json=as_json, more=more)
     if not as_json:
-        _show_next(index, f" --model {shlex.quote(str(model))}" if model else "")
+        _show_next(index, report.items, f" --model {shlex.quote(str(model))}" if model else "")
 
 
-def _show_next(index: str, given: str) -> None:
+def _show_next(index: str, report: "IndexReport", given: str) -> None:
+    if report.kept or report.incomplete:  # mending comes first
+        return
     place = shlex.quote(index)
     console.note(f'next: proxyhash search {place}{given} --text "..."')
     console.note(f"      proxyhash serve {place}{given}")

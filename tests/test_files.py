@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from proxyhash.errors import DataError, UsageError
-from proxyhash.files import hold_lock, naming_full_disk, open_regular, write_output, write_text
+from proxyhash.files import (
+    hold_lock,
+    naming_full_disk,
+    open_regular,
+    read_json,
+    write_output,
+    write_text,
+)
 
 LIMITED = """
 import resource, sys
@@ -36,6 +43,12 @@ for path in sys.argv[1:]:
     else:
         print("written")
 """
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    path.write_bytes('{"query": ["ü"]}\r\n'.encode("utf-8-sig"))
+    assert read_json(path) == {"query": ["ü"]}
 
 
 def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import (
+    check_output,
     hold_lock,
     naming_full_disk,
     open_regular,
@@ -188,3 +189,30 @@ def test_outputs_stream_into_pipes_and_devices(tmp_path, monkeypatch):
         write_output(tmp_path / "pipe", content)
     write_output(tmp_path / "plain", content)
     assert (tmp_path / "plain").read_bytes() == content
+
+
+def test_what_is_something_else_is_not_written_over_unless_asked(tmp_path):
+    path = tmp_path / "file"
+
+    def check(**options: bool) -> None:
+        check_output(path, "a page", ours=lambda head: head.startswith(b"<page"), **options)
+
+    check()
+    for content, refused in ((b"", False), (b"<page>", False), (b"id,text", True)):
+        path.write_bytes(content)
+        if refused:
+            with pytest.raises(UsageError, match=r"file exists and is not a page; .*--overwrite"):
+                check()
+            check(overwrite=True)
+        else:
+            check()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UsageError, match="is a folder; give the name of a file"):
+        check(overwrite=True)
+    path.rmdir()
+    os.mkfifo(path)
+    check()
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    check()

@@ -148,9 +148,13 @@ def _torchvision() -> list[Check]:
 
 def _cache() -> list[Check]:
     from proxyhash.encoders.cache import default_cache_folder
+    from proxyhash.errors import UsageError
     from proxyhash.files import write_atomic
 
-    folder = default_cache_folder()
+    try:
+        folder = default_cache_folder()
+    except UsageError as error:
+        return [Check("feature cache", "failed", str(error))]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with write_atomic(folder / "doctor.txt") as probe:

@@ -31,10 +31,11 @@ from proxyhash.regular import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "check_folder",
+    "check_output",
     "check_regular",
     "hold_lock",
     "naming_full_disk",
@@ -48,10 +49,12 @@ __all__ = [
     "write_json",
     "write_output",
     "write_text",
+    "writing_output",
 ]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MOST_JSON = 64 << 20
+_HEAD = 256 << 10
 _PATIENCE = 10.0
 """Seconds that a pipe without a reader is waited for."""
 
@@ -150,16 +153,70 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_output(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file that the user named: atomically, or into a pipe or device such as /dev/stdout.
+@contextmanager
+def writing_output(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path for a file that the user named; on success that file is written.
+
+    A regular file is written atomically. Into a pipe or a device, such as /dev/stdout, the content
+    is streamed.
 
     Raises:
         UsageError: "PATH is a folder; give the name of a file", or nobody reads a pipe.
         OSError: the file cannot be written.
     """
     if not _streams(path):
-        write_bytes(path, content)
+        with write_atomic(path) as temporary:
+            yield temporary
         return
+    with tempfile.TemporaryDirectory() as scratch:
+        temporary = Path(scratch) / ("output" + Path(path).suffix)
+        yield temporary
+        _stream(temporary, path)
+
+
+def write_output(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that the user named; see `writing_output`."""
+    with writing_output(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    what: str,
+    *,
+    ours: Callable[[bytes], bool],
+    overwrite: bool = False,
+) -> None:
+    """Refuse to write over a file that is something else, such as a manifest; before long work.
+
+    Args:
+        path: what will be written by `writing_output`.
+        what: what that is, for the sentence, such as "a page of proxyhash".
+        ours: whether a file begins like that, from its first 256 KB.
+        overwrite: replace it whatever it is.
+
+    Raises:
+        UsageError: "PATH exists and is not WHAT; ...", or it is a folder or a socket.
+    """
+    if _streams(path) or not os.path.lexists(path):
+        return
+    if (kind := kind_of(path)) not in ("", "a symbolic link"):
+        raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError:  # a link that leads nowhere
+        return
+    except OSError as error:
+        raise UsageError(f"{shown(path)} cannot be replaced ({error.strerror})") from error
+    if head and not overwrite and not ours(head):
+        raise UsageError(
+            f"{shown(path)} exists and is not {what}; choose another name, or replace it with "
+            "--overwrite"
+        )
+
+
+def _stream(source: Path, path: str | os.PathLike[str]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -173,12 +230,9 @@ def write_output(path: str | os.PathLike[str], content: bytes) -> None:
                     f"nobody reads from the pipe {shown(path)}; start its reader first"
                 ) from error
             time.sleep(0.05)
-    try:
+    with os.fdopen(handle, "wb") as target, source.open("rb") as content:
         os.set_blocking(handle, True)
-        with open(handle, "wb", closefd=False) as file:
-            file.write(content)
-    finally:
-        os.close(handle)
+        shutil.copyfileobj(content, target)
 
 
 def _streams(path: str | os.PathLike[str]) -> bool:

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from proxyhash.bench import cells_of, read_suite
+from proxyhash.bench.page import render_report
 from proxyhash.bench.results import read_results
-from proxyhash.bench.tables import table_markdown
+from proxyhash.bench.tables import CAVEAT_MARK, caveats_markdown, table_markdown
+from tests.training.test_card import HOSTILE
 
 
 def test_table_figures_are_those_of_the_metrics(filled):
@@ -62,6 +64,40 @@ def test_the_best_of_each_column_is_bold(filled):
         means = [float(re.search(r"0\.\d+", cell)[0]) for cell in column]
         assert len(bold) == 1
         assert means[column.index(bold[0])] == max(means)
+
+
+def test_figures_that_mean_little_are_marked_in_the_table_and_on_the_page(filled):
+    path, out, _ = filled
+    suite = read_suite(path)
+    results = read_results(suite, cells_of(suite, out))
+
+    def with_caveats(found):
+        measured = [
+            replace(
+                each,
+                metrics=each.metrics
+                | {"warnings": found, "strict": each.metrics["strict"] | {"warnings": []}},
+            )
+            for each in results.measured
+        ]
+        return replace(results, measured=tuple(measured))
+
+    assert CAVEAT_MARK not in table_markdown(with_caveats([]), "scenes")
+    assert not caveats_markdown(with_caveats([]), "scenes")
+    caveat = {"kind": "x", "message": "one | <class>", "directions": ["image_to_text"]}
+    results = with_caveats([caveat])
+    table = table_markdown(results, "scenes")
+    assert table.count(CAVEAT_MARK) == 2  # a row per method
+    assert caveats_markdown(results, "scenes") == (
+        f"\n- {CAVEAT_MARK} literature I→T: one \\| &lt;class&gt;\n"
+    )
+    page = render_report(
+        results, comparisons={"scenes": []}, figures={"scenes": []}, classes={"scenes": HOSTILE}
+    )
+    assert page.count(f">{CAVEAT_MARK}</abbr>") == 2
+    assert "literature I→T: one | &lt;class&gt;" in page
+    assert "<script>alert" not in page
+    assert "\u202e" not in page
 
 
 def test_cells_have_a_line_each(filled):

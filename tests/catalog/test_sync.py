@@ -227,6 +227,9 @@ def test_items_are_deleted_by_a_condition(
         f"{index}: 1 would be deleted; nothing is changed; 1 not found\n"
     )
     assert proxyhash_command(*where, "i0").code == 2
+    mistyped = proxyhash_command("index", "delete", index, "--where", "not prise = 3")
+    assert (mistyped.code, "did you mean price?" in mistyped.err) == (2, True)
+    assert "nothing is deleted" in mistyped.err
     assert proxyhash_command("index", "delete", index, "--where", "price >").code == 2
     ids = tmp_path / "ids.txt"
     ids.write_bytes(b"\xef\xbb\xbfi0\r\n i1 \r\n\r\n")

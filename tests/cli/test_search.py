@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from proxyhash.files import read_json
 from proxyhash.hashing import HashModel
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONE = "give exactly one of --text, --image, --id, --code, --vector and --input"
 
@@ -136,3 +134,28 @@ def test_a_folder_that_is_no_run(proxyhash_command, tmp_path: Path) -> None:
     result = proxyhash_command("search", tmp_path, "--text", "a car")
     assert result.code == 3
     assert "is not a run folder" in result.err
+
+
+def test_a_page_replaces_pages_only_and_streams_into_pipes(
+    proxyhash_process, proxyhash_command, small_run: Path, tmp_path: Path
+) -> None:
+    ask = ("search", small_run, "--id", "000003", "-k", 1, "--html")
+    manifest = tmp_path / "items.jsonl"
+    manifest.write_text('{"id": "a"}\n')
+    refused = proxyhash_command(*ask, manifest)
+    assert refused.code == 2
+    assert "items.jsonl exists and is not a page of proxyhash" in refused.err
+    assert manifest.read_text() == '{"id": "a"}\n'
+    assert proxyhash_command(*ask, manifest, "--overwrite").code == 0
+    assert proxyhash_command(*ask, manifest).code == 0  # a page now
+    assert proxyhash_command(*ask, tmp_path).code == 2
+    streamed = proxyhash_process(*ask, "/dev/stdout")
+    assert streamed.code == 0
+    assert streamed.out.startswith("<!doctype html>")
+    assert Path("/dev/null").is_char_device()
+    assert proxyhash_command(*ask, "/dev/null").code == 0
+    assert Path("/dev/null").is_char_device()
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.html")
+    done = proxyhash_process(*ask, odd)
+    assert done.code == 2
+    assert "is not UTF-8; rename the file" in done.err

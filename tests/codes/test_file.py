@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def test_pickles_are_refused(codes: CodeFile, tmp_path: Path) -> None:
     with np.load(path) as archive:
         arrays = dict(archive)
     np.savez(path, allow_pickle=True, **(arrays | {"ids": np.array([{}, {}, {}, {}], object)}))
-    with pytest.raises(DataError, match="field 'ids' has type object"):
+    with pytest.raises(DataError, match="field 'ids': it is not a numpy array that can be read"):
         CodeFile.load(path)
 
 
@@ -219,3 +220,30 @@ def test_unreadable_is_not_absent(codes: CodeFile, tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             replace(codes, unreadable=wrong)
+
+
+def test_a_member_that_is_there_twice_is_refused(codes: CodeFile, tmp_path: Path) -> None:
+    path = tmp_path / "codes.npz"
+    codes.save(path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("ids.npy", archive.read("ids.npy"))
+    with pytest.raises(DataError, match=r"it holds 'ids\.npy' twice"):
+        CodeFile.load(path)
+
+
+def test_truth_values_are_0_or_1(codes: CodeFile, tmp_path: Path) -> None:
+    path = tmp_path / "codes.npz"
+    codes.save(path)
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    name = next(name for name in changed if name.startswith("has_"))
+    changed[name] = np.full(len(codes), 2, np.uint8).view(np.bool_)
+    np.savez(path, **changed)
+    with pytest.raises(DataError, match=f"'{name}' holds values other than true and false"):
+        CodeFile.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "codes.npz")
+    with pytest.raises(DataError, match="is not a code file but a folder, a pipe or a device"):
+        CodeFile.load(tmp_path / "codes.npz")

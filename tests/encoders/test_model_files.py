@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub
@@ -138,3 +140,17 @@ def test_the_recipe_of_sentence_transformers_is_followed(
 def test_other_recipes_are_refused(content: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         TextRecipe.of(files(**content))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"[1, 2]", b"null", b"7"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
+)
+def test_a_broken_file_of_a_model_is_named(
+    bert: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=re.escape(str(folder / name))):
+        make_encoder(str(folder), modality="text")

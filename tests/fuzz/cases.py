@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tests.fuzz.code_files import CodeFiles
 from tests.fuzz.engines import KINDS, EngineFiles
+from tests.fuzz.folders import IndexHeaders, ModelFolders
 from tests.fuzz.forked import BAD, run_forked
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ class Subject(Protocol):
 
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {
     **{f"engine {kind}": partial(EngineFiles, kind) for kind in KINDS},
+    "code file": CodeFiles,
+    "model folder": ModelFolders,
+    "index header": IndexHeaders,
 }
 
 

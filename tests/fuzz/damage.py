@@ -104,12 +104,13 @@ def damage_array(content: bytes, rng: Rng, chosen: Sequence[int]) -> bytes:
             if rng.random() < 0.5
             else np.arange(start, min(start + size, flat.size))
         )
-        match rng.integers(0, 6):
+        match rng.integers(0, 6) if kind.kind in "iu" else rng.integers(2, 4):
             case 0 | 1:
                 value = int(rng.choice([0, 1, 2**64 - 1, 2**63, 2**31, *chosen], replace=True))
                 flat[places] = np.array(value & (2**64 - 1), np.uint64).astype(kind)
             case 2:
-                flat[places] = np.frombuffer(rng.bytes(len(places) * kind.itemsize), kind)
+                raw = flat.view(np.uint8).reshape(flat.size, kind.itemsize)
+                raw[places] = rng.integers(0, 256, (len(places), kind.itemsize), np.uint8)
             case 3:
                 flat[places] = flat[rng.permutation(places)]
             case 4:

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BAD", "run_forked"]
+__all__ = ["BAD", "expect", "run_forked"]
 
 BAD = ("signal", "hang", "wrong", "unexpected")
 """Beginnings of outcomes that must not be: anything else says how a case ended well."""
+
+
+def expect(fact: bool, otherwise: str) -> None:
+    """End a case as wrong unless something is so."""
+    assert fact, otherwise
 
 
 def run_forked(work: Callable[[], str], *, seconds: float = 10) -> str:

@@ -17,6 +17,7 @@ from proxyhash.encoders import BagOfWords
 from proxyhash.errors import ModelError, UsageError
 from proxyhash.files import write_json
 from proxyhash.hashing import HashModel, model_folder
+from proxyhash.hashing.checksums import find_damage
 from proxyhash.proxies import Proxies
 from tests.hashing.tiny_encoder import TinyPixels, build_model
 
@@ -53,6 +54,7 @@ def _edit_tensors(folder: Path, edit: Callable[[dict[str, torch.Tensor]], None])
 def test_what_lies_in_the_folder(folder: Path) -> None:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
+        "checksums.json",
         "model.json",
         "networks.safetensors",
         "proxies.safetensors",
@@ -61,6 +63,35 @@ def test_what_lies_in_the_folder(folder: Path) -> None:
     }
     with safe_open(folder / "networks.safetensors", framework="pt") as file:
         assert "image.layers.0.weight" in file.keys()  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", ["text_encoder/encoder.json", "networks.safetensors"])
+def test_damage_of_any_file_is_found(folder: Path, name: str) -> None:
+    assert find_damage(folder) == []
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    (problem,) = find_damage(folder)
+    assert f"{name}: the checksum does not match; copy the whole folder again" in problem
+    (folder / name).unlink()
+    (problem,) = find_damage(folder)
+    assert f"{name} cannot be read" in problem
+
+
+@pytest.mark.parametrize("name", ["../outside", "/dev/zero", "a/../../b", "a\0b", ""])
+def test_checksums_name_nothing_outside(folder: Path, name: str) -> None:
+    write_json(folder / "checksums.json", {name: "0" * 64})
+    (problem,) = find_damage(folder)
+    assert "which is not in the folder" in problem
+
+
+def test_a_folder_without_checksums_is_read(folder: Path) -> None:
+    (folder / "checksums.json").unlink()
+    assert find_damage(folder) == []
+    assert HashModel.load(folder).bits == 20
+    for content in ("[]", "{", "[" * 9999):
+        (folder / "checksums.json").write_text(content)
+        assert len(find_damage(folder)) == 1
 
 
 def test_saving_over_a_model_replaces_it(folder: Path, scenes: Collection, tmp_path: Path) -> None:

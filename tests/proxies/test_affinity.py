@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pytest
 
 from proxyhash.errors import UsageError
+from proxyhash.proxies import affinity
 from proxyhash.proxies.affinity import affinity_proxies, target_cosines
 from proxyhash.proxies.make_proxies import make_proxies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def _labels(*, classes: int = 12, items: int = 400, seed: int = 0) -> np.ndarray:
@@ -73,3 +80,43 @@ def test_by_name_and_wrong_input() -> None:
         make_proxies("affinity", classes=12, bits=16)
     with pytest.raises(UsageError, match="strength is -1"):
         affinity_proxies(labels, 16, strength=-1.0)
+
+
+def test_many_classes_reach_what_few_do() -> None:
+    """The fast descent ends where no flip helps, too, and no higher than the slow one."""
+    labels = _labels(classes=20)
+    target = 32 * target_cosines(labels)
+    ends = {}
+    for name in ("slow", "fast"):
+        rng = np.random.default_rng(0)
+        words = rng.choice(np.array([-1.0, 1.0]), size=(20, 32))
+        if name == "slow":
+            affinity._descend(words, target, rng)
+        else:
+            affinity._descend_many(words, target, rng, iter(range(100)))
+        ends[name] = _cost(words, target / 32)
+        for i in range(20):
+            assert affinity._changes(words, target, i).min() >= -1e-6
+    assert ends["fast"] <= 1.05 * ends["slow"]
+
+
+def test_few_classes_have_the_proxies_of_earlier_versions() -> None:
+    """Runs of earlier versions depend on them, bit for bit."""
+    codes = affinity_proxies(_labels(classes=80), 64, seed=1).codes
+    found = hashlib.sha256(np.packbits(codes > 0).tobytes()).hexdigest()[:16]
+    assert found == "24d03322200cf9c8"
+
+
+def test_many_classes_are_bounded_and_tell_their_progress() -> None:
+    told: list[str] = []
+
+    def track(steps: Any, description: str, total: int | None = None, /) -> Iterator[Any]:
+        for step in steps:
+            told.append(description)
+            yield step
+
+    labels = np.random.default_rng(0).random((300, 200)) < 0.02
+    first = affinity_proxies(labels, 24, track=track)
+    assert set(told) == {"proxies of 200 classes"}
+    assert len(told) <= 5 * 100
+    assert np.array_equal(first.codes, affinity_proxies(labels, 24).codes)

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from proxyhash.errors import UsageError
-from proxyhash.proxies.assignment import assign_by_cooccurrence, assignment_cost, cooccurrence
-from proxyhash.proxies.codebooks import hadamard_codebook
+from proxyhash.proxies.assignment import (
+    _assign_many,
+    assign_by_cooccurrence,
+    assignment_cost,
+    cooccurrence,
+)
+from proxyhash.proxies.codebooks import hadamard_codebook, make_codebook
 from proxyhash.proxies.make_proxies import make_proxies
-from proxyhash.proxies.proxies import Proxies
+from proxyhash.proxies.proxies import Proxies, pairwise_distances
 
 
 def _proxies(classes: int, *, bits: int = 12, seed: int = 0) -> Proxies:
@@ -112,3 +117,34 @@ def test_make_proxies_checks_its_options() -> None:
         make_proxies("phnet", classes=8, bits=16, assignment="random")
     with pytest.raises(UsageError, match="needs the labels"):
         make_proxies("codebook", classes=8, bits=16, assignment="cooccurrence")
+
+
+def test_the_descent_for_many_classes_counts_its_changes_rightly() -> None:
+    """It ends where no exchange of two lowers the cost, found by trying each."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((60, 14)) < 0.2
+    proxies = make_codebook(14, 16)
+    related = cooccurrence(labels)
+    distances = pairwise_distances(proxies.codes).astype(np.float64)
+    order = _assign_many(related, distances, seed=0)
+    assert sorted(order) == list(range(14))
+    cost = assignment_cost(proxies.reordered(order), related)
+    for r in range(14):
+        for s in range(r):
+            other = order.copy()
+            other[[r, s]] = other[[s, r]]
+            assert assignment_cost(proxies.reordered(other), related) >= cost - 1e-6
+    best = assignment_cost(assign_by_cooccurrence(proxies, labels), related)
+    assert best <= cost <= 1.05 * best
+
+
+def test_many_classes_are_assigned_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.random.default_rng(0).random((300, 150)) < 0.03
+    proxies = make_codebook(150, 32)
+    related = cooccurrence(labels)
+    better = assign_by_cooccurrence(proxies, labels)
+    assert assignment_cost(better, related) < 0.99 * assignment_cost(proxies, related)
+    monkeypatch.setattr("proxyhash.proxies.assignment.MOST_PRODUCTS", 0)
+    assert sorted(map(bytes, assign_by_cooccurrence(proxies, labels).codes)) == sorted(
+        map(bytes, proxies.codes)
+    )

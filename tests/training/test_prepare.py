@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from proxyhash.data import Collection, Item
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.training.config import read_config
 from proxyhash.training.prepare import choose_split
 
@@ -78,3 +80,23 @@ def test_a_protocol_fixes_the_sizes(monkeypatch):
 def test_a_protocol_of_another_collection():
     with pytest.raises(DataError, match=r"400 items of 1 classes.*needs MS COCO with 122,218"):
         sizes(collection_of(400), protocol="dchmt-coco")
+
+
+def test_encoders_are_made_before_the_first_image_is_encoded(scenes, tmp_path, monkeypatch):
+    """A text model without a tokenizer was found out after hours of encoding images."""
+    from proxyhash.training import prepare as module
+
+    encoded = []
+
+    def encode(encoder, *_, **__):
+        encoded.append(encoder.modality)
+
+    monkeypatch.setattr(module, "encode_collection", encode)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    save_file({"a": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    values = {"data": str(scenes.root), "out": "o", "image_encoder": "descriptor"}
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        module.prepare(read_config({**values, "text_encoder": str(folder)}))
+    assert not encoded

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
-from proxyhash.bench.tables import columns_of, heading, table_rows
-from proxyhash.evaluation.report import direction_words
+from proxyhash.bench.tables import (
+    CAVEAT_MARK,
+    caveats_of,
+    columns_of,
+    heading,
+    table_rows,
+)
+from proxyhash.evaluation.report import direction_words, plain_text
 from proxyhash.search.page import render_document
 
 if TYPE_CHECKING:
@@ -63,6 +69,11 @@ def render_report(
     ]
     style = files("proxyhash.bench").joinpath("page.css").read_text(encoding="utf-8")
     return render_document(title=suite.name, style=style, body="\n".join(parts))
+
+
+def escape(text: str) -> str:
+    """Return a text as HTML that shows it, without marks that turn its direction."""
+    return html.escape(plain_text(text))
 
 
 def _summary(results: Results) -> str:
@@ -140,7 +151,9 @@ def _figures_table(results: Results, name: str) -> str:
             mean = f"{found.mean:.3f}"
             mean = f"<b>{mean}</b>" if column in row["best"] else mean
             spread = f' <span class="dev">± {found.deviation:.3f}</span>' if found.count > 1 else ""
-            cells.append(_number(mean + spread))
+            why = escape("; ".join(row["caveats"].get(column, ())))
+            mark = f' <abbr title="{why}">{CAVEAT_MARK}</abbr>' if why else ""
+            cells.append(_number(mean + spread + mark))
         cells += [_number(f"{row['seconds']:.1f}"), _number(row["seeds"])]
         kinds = [
             *(["rule"] if row["bits"] != bits else []),
@@ -148,7 +161,9 @@ def _figures_table(results: Results, name: str) -> str:
         ]
         bits = row["bits"]
         lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
-    return _table(["bits", "method", *columns, "train s", "seeds"], lines, left={"method"})
+    told = "".join(f"<li>{CAVEAT_MARK} {escape(text)}</li>" for text in caveats_of(results, name))
+    table = _table(["bits", "method", *columns, "train s", "seeds"], lines, left={"method"})
+    return table + (f'<ul class="muted">{told}</ul>' if told else "")
 
 
 def _significance(comparisons: Sequence[Comparison]) -> str:

@@ -9,6 +9,7 @@ from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, png_byt
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
+    caveats_markdown,
     cells_csv,
     significance_csv,
     table_csv,
@@ -60,7 +61,8 @@ def write_report(
         folder = out / "report" / slug(name)
         comparisons[name] = compare(results, name)
         classes[name] = _classes(results, name)
-        write(folder / "table.md", table_markdown(results, name) + "\n")
+        told = caveats_markdown(results, name)
+        write(folder / "table.md", f"{table_markdown(results, name)}\n{told}")
         write(folder / "table.csv", table_csv(results, name))
         write(folder / "significance.csv", significance_csv(comparisons[name]))
         try:

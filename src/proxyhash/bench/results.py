@@ -47,6 +47,12 @@ class Measured:
         value: float | None = part["map"].get(direction) if part else None
         return value
 
+    def caveats(self, gallery: str, direction: str) -> list[str]:
+        """Return what makes the mAP mean little, as sentences; a cell of earlier versions: none."""
+        part = self.metrics if gallery == "literature" else self.metrics["strict"]
+        found = (part or {}).get("warnings", ())
+        return [each["message"] for each in found if direction in each["directions"]]
+
     def average_precision(self, gallery: str, direction: str) -> npt.NDArray[np.float32] | None:
         """Return the AP of every query, float32 (q,), NaN where it does not count; None without.
 
@@ -104,6 +110,14 @@ class Results:
         found = [each.map(gallery, direction) for each in seeds]
         figures = [value for value in found if value is not None]
         return spread(figures) if figures else None
+
+    def caveats(
+        self, gallery: str, direction: str, *, data: str, method: str, bits: int
+    ) -> list[str]:
+        """Return what makes a figure of the tables mean little, each sentence of its seeds once."""
+        seeds = self.of(data=data, method=method, bits=bits)
+        every = [text for each in seeds for text in each.caveats(gallery, direction)]
+        return list(dict.fromkeys(every))
 
     def best(self, gallery: str, direction: str, *, data: str, bits: int) -> str | None:
         """Return the method with the largest mean."""

@@ -7,7 +7,12 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.results import GALLERIES
-from proxyhash.evaluation.report import direction_words, markdown_table, spread
+from proxyhash.evaluation.report import (
+    direction_words,
+    markdown_table,
+    markdown_text,
+    spread,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,12 +20,26 @@ if TYPE_CHECKING:
     from proxyhash.bench.results import Measured, Results
     from proxyhash.bench.significance import Comparison
 
-__all__ = ["Row", "cells_csv", "significance_csv", "table_csv", "table_markdown", "table_rows"]
+__all__ = [
+    "CAVEAT_MARK",
+    "Row",
+    "caveats_markdown",
+    "caveats_of",
+    "cells_csv",
+    "significance_csv",
+    "table_csv",
+    "table_markdown",
+    "table_rows",
+]
+
+CAVEAT_MARK = "(!)"
+"""The mark of a figure that means little; why is said below its table."""
 
 _SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
 
 Row = dict[str, Any]
-"""bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds, "best": set."""
+"""bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds; the names of
+those that are "best": a set; and "caveats": sentences by name."""
 
 
 def columns_of(results: Results, data: str) -> list[tuple[str, str]]:
@@ -48,6 +67,11 @@ def table_rows(results: Results, data: str) -> list[Row]:
                 row[heading(*column)] = results.spread(*column, data=data, method=method, bits=bits)
             row["seconds"] = spread(each.metrics["training"]["seconds"] for each in seeds).mean
             row["best"] = {heading(*column) for column in columns if best[column] == method}
+            found = {
+                column: results.caveats(*column, data=data, method=method, bits=bits)
+                for column in columns
+            }
+            row["caveats"] = {heading(*column): texts for column, texts in found.items() if texts}
             rows.append(row)
     return rows
 
@@ -60,10 +84,28 @@ def table_markdown(results: Results, data: str) -> str:
         cells = []
         for name in figures:
             text = "-" if row[name] is None else str(row[name])
-            cells.append(f"**{text}**" if name in row["best"] else text)
+            text = f"**{text}**" if name in row["best"] else text
+            cells.append(f"{text} {CAVEAT_MARK}" if name in row["caveats"] else text)
         lines.append([row["bits"], row["method"], *cells, f"{row['seconds']:.1f}", row["seeds"]])
     columns = ["bits", "method", *figures, "seconds", "seeds"]
     return markdown_table(columns, lines, right=[each for each in columns if each != "method"])
+
+
+def caveats_markdown(results: Results, data: str) -> str:
+    """Return why the marked figures of a data set mean little, as a list, or nothing."""
+    told = [f"- {CAVEAT_MARK} {markdown_text(text)}\n" for text in caveats_of(results, data)]
+    return "".join(["\n", *told]) if told else ""
+
+
+def caveats_of(results: Results, data: str) -> list[str]:
+    """Return what the marked figures of a data set's table mean little for, as sentences."""
+    found: dict[str, list[str]] = {}
+    for row in table_rows(results, data):
+        for name, texts in row["caveats"].items():
+            for text in texts:
+                names = found.setdefault(text, [])
+                names += [] if name in names else [name]
+    return [f"{', '.join(names)}: {text}" for text, names in found.items()]
 
 
 def table_csv(results: Results, data: str) -> str:

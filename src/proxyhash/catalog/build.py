@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.images import remember_images
 from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
 from proxyhash.data import Collection, Split, read_collection
+from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.data.run_data import read_run_config
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
@@ -45,6 +47,7 @@ def build_index(
     copy_model: bool = True,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    max_megapixels: float | None = None,
     label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
@@ -60,6 +63,8 @@ def build_index(
             even if the run is gone.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        max_megapixels: of an image; the index remembers it, and its service takes as much. Default
+            250 for JPEG, which is decoded at a smaller size above 64, and 64 for other formats.
         label_separator: as of `read_collection`; by default that of the run.
         track: progress callback.
 
@@ -89,17 +94,18 @@ def build_index(
         extras = Catalog(folder)
         if copy_model:
             extras.put_model(source)
-        return ingest_collection(
-            store,
-            model,
-            collection,
-            thumbnails=extras.make_thumbnails() if thumbnails else None,
-            keys=extras.keys,
-            cache=FeatureCache(),
-            on_bad_item=on_bad_item,
-            track=track,
-            batch=len(collection) if _needs_all(model) else BATCH,
-        )
+        with image_limits(remember_images(folder, collection, max_megapixels)):
+            return ingest_collection(
+                store,
+                model,
+                collection,
+                thumbnails=extras.make_thumbnails() if thumbnails else None,
+                keys=extras.keys,
+                cache=FeatureCache(),
+                on_bad_item=on_bad_item,
+                track=track,
+                batch=len(collection) if _needs_all(model) else BATCH,
+            )
 
 
 def add_to_index(
@@ -110,6 +116,7 @@ def add_to_index(
     thumbnails: bool | None = None,
     device: str = "cpu",
     on_bad_item: str = "fail",
+    max_megapixels: float | None = None,
     label_separator: str | None = None,
     track: Track = silent,
 ) -> IndexReport:
@@ -123,6 +130,7 @@ def add_to_index(
             With False, the thumbnails of images that changed are removed.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
+        max_megapixels: of an image; default as the index was built.
         label_separator: as of `read_collection`.
         track: progress callback.
 
@@ -145,6 +153,7 @@ def add_to_index(
             thumbnails=thumbnails,
             device=device,
             on_bad_item=on_bad_item,
+            max_megapixels=max_megapixels,
             track=track,
         ) as add:
             return add(collection)
@@ -161,6 +170,7 @@ def adding(
     device: str,
     on_bad_item: str,
     track: Track,
+    max_megapixels: float | None = None,
 ) -> Iterator[Callable[[Collection], IndexReport]]:
     """Yield a function that adds some items of a collection to an index open for writing.
 
@@ -210,7 +220,12 @@ def adding(
         )
         return report + IndexReport(unchanged=len(collection) - len(items))
 
-    yield add
+    if folder is None:
+        limits = ImageLimits.of_megapixels(max_megapixels)
+    else:
+        limits = remember_images(folder.path, collection, max_megapixels)
+    with image_limits(limits):
+        yield add
 
 
 def warn_of_unlearned(classes: Sequence[str], collection: Collection) -> None:

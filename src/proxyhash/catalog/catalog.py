@@ -146,12 +146,13 @@ def _copy_files(source: Path, target: Path, *, follow_links: bool) -> None:
 def _model_problems(folder: Path, index: Index) -> list[str]:
     """Return the problems with a model and its encoders, one sentence each."""
     from proxyhash.hashing import HashModel
+    from proxyhash.hashing.checksums import find_damage
 
+    problems = find_damage(folder)
     try:
         model = HashModel.load(folder)
     except ProxyhashError as error:
-        return [str(error)]
-    problems = []
+        return [*problems, str(error)]
     if index.model not in ("", model.fingerprint):
         problems.append(f"{folder} is not the model that made the codes")
     for modality in model.modalities:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.catalog.catalog import Catalog
+from proxyhash.catalog.images import copy_images_taken
 from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import replace_folder
 from proxyhash.index.copy import CopyReport, copy_between
@@ -18,7 +19,7 @@ from proxyhash.index.store import Store
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxyhash.index import Index
     from proxyhash.index.filters import Filter
@@ -113,11 +114,16 @@ def describe_index(uri: str) -> dict[str, object]:
     return info
 
 
-def verify_index(uri: str) -> list[str]:
-    """Read everything in an index folder and return the problems, one sentence each."""
+def verify_index(uri: str, *, report: Callable[[str], None] | None = None) -> list[str]:
+    """Read everything in an index folder and return the problems, one sentence each.
+
+    Args:
+        uri: the folder.
+        report: is told in sentences what was compared beside checksums.
+    """
     folder = _folder(uri, "verify")
     with Store.open(folder.path) as store:
-        return [*store.verify(), *folder.check(store)]
+        return [*store.verify(report=report), *folder.check(store)]
 
 
 def compact_index(uri: str) -> tuple[int, int]:
@@ -179,6 +185,7 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
                 if not salvage:
                     raise
                 problems.append(str(error))
+        copy_images_taken(folder.path, new)
         if problem := folder.copy_thumbnails(new):
             problems.append(problem)
         with Store.open(new) as copy:
@@ -207,6 +214,7 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
     if here is not None and there is not None:
         if here.model is not None:
             there.put_model(here.model, follow_links=False)
+        copy_images_taken(here.path, there.path)
         if problem := here.copy_thumbnails(there.path):
             logger.warning("the thumbnails are not copied: %s", problem)
     return report

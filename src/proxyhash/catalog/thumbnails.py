@@ -209,6 +209,10 @@ class ThumbnailStore:
             "makes them again"
         )
 
+    def __bool__(self) -> bool:
+        """Return True: a store is one even without thumbnails, and need not count them."""
+        return True
+
     def __len__(self) -> int:
         """Return the number of thumbnails."""
         count = 0

@@ -13,7 +13,7 @@ from proxyhash.cli.data_check import (
     PathArgument,
     check,
 )
-from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, examples
+from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, OverwriteOption, examples
 from proxyhash.errors import UsageError
 
 __all__ = ["register"]
@@ -73,6 +73,7 @@ def split(
             show_default=False,
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     format: FormatOption = None,
     label_separator: LabelSeparatorOption = None,
     as_json: JsonOption = False,
@@ -81,7 +82,10 @@ def split(
     from proxyhash.data import draw_split, read_collection, split_sizes
     from proxyhash.data.draw import MIN_LABELED, follow_manifest, validation_size
     from proxyhash.data.protocols import get_protocol
+    from proxyhash.data.split import Split
+    from proxyhash.files import check_output
 
+    check_output(out, "a split", ours=Split.begins, overwrite=overwrite)
     if protocol and (from_manifest or (query, train) != (None, None)):
         raise UsageError(
             f"protocol {protocol} fixes the numbers of queries and training items; leave out "

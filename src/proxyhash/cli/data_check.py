@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, examples
+from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, MegapixelsOption, examples
 from proxyhash.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def check(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Decode every image.")
     ] = True,
+    max_megapixels: MegapixelsOption = None,
     threads: Annotated[int, typer.Option(help="Decoding threads.", min=1)] = 4,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,15 +62,17 @@ def check(
     names from classes.txt beside the manifest, one per line.
     """
     from proxyhash.data.check import check_collection
+    from proxyhash.data.images import ImageLimits, image_limits
 
-    report = check_collection(
-        path,
-        format=format,
-        label_separator=label_separator,
-        files=images,
-        threads=threads,
-        track=console.track,
-    )
+    with image_limits(ImageLimits.of_megapixels(max_megapixels)):
+        report = check_collection(
+            path,
+            format=format,
+            label_separator=label_separator,
+            files=images,
+            threads=threads,
+            track=console.track,
+        )
     methods, verdict = _training(report)
     if as_json:
         training = {"can_start": bool(methods), "methods": methods, "message": verdict}

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import BadItemOption, DeviceOption, JsonOption, examples
+from proxyhash.cli.shared import (
+    BadItemOption,
+    DeviceOption,
+    JsonOption,
+    MegapixelsOption,
+    OverwriteOption,
+    examples,
+)
 from proxyhash.errors import DataError
 
 __all__ = ["register"]
@@ -31,6 +38,8 @@ def encode(
     ],
     out: Annotated[Path, typer.Option(help="Code file to write (.npz).", metavar="FILE")],
     on_bad_item: BadItemOption = "fail",
+    max_megapixels: MegapixelsOption = None,
+    overwrite: OverwriteOption = False,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -47,15 +56,19 @@ def encode(
 
     from proxyhash.codes import CodeFile
     from proxyhash.data import MODALITIES, read_collection
+    from proxyhash.data.images import ImageLimits, image_limits
     from proxyhash.encoders.cache import FeatureCache
+    from proxyhash.files import check_output
     from proxyhash.hashing import HashModel, model_folder
 
+    check_output(out, "a code file", ours=CodeFile.begins, overwrite=overwrite)
     collection = read_collection(data, on_bad_item=on_bad_item)
     hash_model = HashModel.load(model_folder(model), device=device)
     start = time.perf_counter()
-    codes = hash_model.encode_collection(
-        collection, cache=FeatureCache(), on_bad_item=on_bad_item, track=console.track
-    )
+    with image_limits(ImageLimits.of_megapixels(max_megapixels)):
+        codes = hash_model.encode_collection(
+            collection, cache=FeatureCache(), on_bad_item=on_bad_item, track=console.track
+        )
     missed = sum(int(codes.missed(name).sum()) for name in codes.modalities)
     if missed and out.is_file():
         with suppress(DataError):  # another model's codes, or no code file: it is replaced

@@ -1,5 +1,6 @@
 """`proxyhash evaluate`: measure the codes of a run by a stated protocol."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxyhash.evaluation import Direction, Evaluation
 
-__all__ = ["print_tables", "register"]
+__all__ = ["print_caveats", "print_tables", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -149,6 +150,10 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
         title=title,
         right=galleries,
     )
+    print_caveats(evaluations)
+    if all(each.queries == 0 for each in first.directions.values()):
+        _print_bits(first)
+        return
     for each in evaluations:
         _print_directions(each)
     radius = next(iter(first.directions.values())).lookup.radius
@@ -158,6 +163,22 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
     )
     _print_bits(first)
     _print_left_out(evaluations)
+
+
+def print_caveats(evaluations: "Sequence[Evaluation]") -> None:
+    """Print what makes the figures above mean little, each sentence once."""
+    from proxyhash.evaluation.report import direction_words
+
+    about: dict[str, list[str]] = {}
+    for evaluation in evaluations:
+        for each in evaluation.caveats:
+            whole = len(each.directions) == len(evaluation.directions)
+            names = "" if whole else f", {', '.join(map(direction_words, each.directions))}"
+            about.setdefault(each.message, []).append(f"{evaluation.protocol.gallery}{names}")
+    for message, where in about.items():
+        everywhere = where == [each.protocol.gallery for each in evaluations]
+        text = f"warning: {message}" + ("" if everywhere else f" ({'; '.join(where)})")
+        console.out(textwrap.fill(text, 80, subsequent_indent="  "))
 
 
 def _print_directions(evaluation: "Evaluation") -> None:

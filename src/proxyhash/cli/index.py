@@ -18,6 +18,7 @@ from proxyhash.cli.shared import (
     IndexArgument,
     JsonOption,
     LabelSeparatorOption,
+    MegapixelsOption,
     ModelOption,
     examples,
 )
@@ -86,6 +87,7 @@ def build(
         ),
     ] = True,
     on_bad_item: BadItemOption = "fail",
+    max_megapixels: MegapixelsOption = None,
     label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -108,6 +110,7 @@ def build(
         copy_model=model_copy,
         device=device,
         on_bad_item=on_bad_item,
+        max_megapixels=max_megapixels,
         label_separator=label_separator,
         track=console.track,
     )
@@ -129,6 +132,7 @@ def add(
     model: ModelOption = None,
     thumbnails: ThumbnailsOption = None,
     on_bad_item: BadItemOption = "fail",
+    max_megapixels: MegapixelsOption = None,
     label_separator: LabelSeparatorOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
@@ -148,6 +152,7 @@ def add(
         thumbnails=thumbnails,
         device=device,
         on_bad_item=on_bad_item,
+        max_megapixels=max_megapixels,
         label_separator=label_separator,
         track=console.track,
     )

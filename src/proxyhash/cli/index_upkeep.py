@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import IndexArgument, JsonOption, examples
 from proxyhash.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from proxyhash.index.filters import Filter
 
 __all__ = ["DryRunOption", "register"]
 
@@ -55,6 +58,7 @@ def delete(
         if ids or ids_from:
             raise UsageError("give ids or --where, not both")
         condition = parse_filter_text(where)
+        _check_condition(index, condition)
         deleted = delete_where(index, condition, dry_run=dry_run, track=console.track)
         asked: dict[str, object] = {"where": where}
         absent = ""
@@ -80,6 +84,18 @@ def delete(
         return
     done = "would be deleted; nothing is changed" if dry_run else "deleted"
     console.out(f"{index}: {deleted:,} {done}{absent}")
+
+
+def _check_condition(index: str, condition: "Filter") -> None:
+    """Refuse a condition about what no item has: `not prise > 3` would delete everything."""
+    from proxyhash.index.open import open_index
+    from proxyhash.search.notes import FilterReader
+
+    with open_index(index) as opened:
+        notes = FilterReader(opened).read(condition)
+    if notes:
+        said = "; ".join(note.message for note in notes)
+        raise UsageError(f"{said}; nothing is deleted")
 
 
 def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
@@ -113,11 +129,12 @@ def verify(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Read all of an index folder and compare checksums; exit code 3 if there are problems."""
     from proxyhash.catalog.manage import verify_index
 
-    problems = verify_index(index)
+    compared: list[str] = []
+    problems = verify_index(index, report=compared.append)
     if as_json:
-        console.emit_json({"index": index, "problems": problems})
+        console.emit_json({"index": index, "problems": problems, "compared": compared})
     else:
-        for problem in problems:
+        for problem in [*compared, *problems]:
             console.out(console.printable(problem))
     if problems:
         plural = "s" if len(problems) > 1 else ""

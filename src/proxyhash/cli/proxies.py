@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, OverwriteOption, examples
 from proxyhash.errors import UsageError, check_option
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def proxies(
             show_default=False,
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a binary code for each of C classes and print the distances between the codes.
@@ -58,13 +59,16 @@ def proxies(
     The larger the minimum distance, the more wrong bits a code may have and still be nearest to its
     own class. No set of C codes exceeds the Plotkin bound.
     """
+    from proxyhash.files import check_output
     from proxyhash.proxies.make_proxies import make_proxies
 
     check_option("kind", kind, ("codebook", "phnet"))
     if out is not None and out.suffix not in (".npz", ".csv"):
         raise UsageError(f"--out {out} must end in .npz or .csv")
+    if out is not None:
+        check_output(out, "a file of codes", ours=_is_codes, overwrite=overwrite)
     started = time.perf_counter()
-    made = make_proxies(kind, classes=classes, bits=bits, seed=seed)
+    made = make_proxies(kind, classes=classes, bits=bits, seed=seed, track=console.track)
     seconds = time.perf_counter() - started
     if out is not None:
         _save(made, out)
@@ -124,12 +128,17 @@ def _show(made: "Proxies", *, kind: str, seconds: float) -> None:
     )
 
 
+def _is_codes(head: bytes) -> bool:
+    """Whether a file begins as those that `_save` writes."""
+    return set(head) <= set(b"-01,\n") or (head[:2] == b"PK" and b"codes.npy" in head[:200])
+
+
 def _save(made: "Proxies", path: Path) -> None:
     import numpy as np
 
-    from proxyhash.files import write_atomic
+    from proxyhash.files import writing_output
 
-    with write_atomic(path) as temporary:
+    with writing_output(path) as temporary:
         if path.suffix == ".npz":
             np.savez(temporary, allow_pickle=False, codes=made.codes)
             return

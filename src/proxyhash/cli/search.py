@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import DataOption, DeviceOption, JsonOption, ModelOption, examples
+from proxyhash.cli.shared import (
+    DataOption,
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    OverwriteOption,
+    examples,
+)
 from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -113,6 +120,7 @@ def search(
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
     ] = None,
+    overwrite: OverwriteOption = False,
     data: DataOption = None,
     model: ModelOption = None,
     device: DeviceOption = "cpu",
@@ -124,6 +132,8 @@ def search(
     distances in bits; equal ones are ordered by id, and how many more are as near as the last is
     said.
     """
+    from proxyhash.catalog.images import images_taken
+    from proxyhash.data.images import image_limits
     from proxyhash.search import SearchOptions, open_searcher, search_many
 
     given = {
@@ -133,6 +143,11 @@ def search(
         raise UsageError(
             "give exactly one of --text, --image, --id, --code, --vector and --input to search with"
         )
+    if html is not None:
+        from proxyhash.files import check_output
+        from proxyhash.search.page import is_page
+
+        check_output(html, "a page of proxyhash", ours=is_page, overwrite=overwrite)
     query = _query(given, modality=modality)
     options = SearchOptions(
         target=_target(target),
@@ -140,7 +155,10 @@ def search(
         radius=radius,
         filter=_filter(condition),
     )
-    with open_searcher(where, data=data, model=model, device=device) as searcher:
+    with (
+        image_limits(images_taken(where).limits),  # what the index took can be a query
+        open_searcher(where, data=data, model=model, device=device) as searcher,
+    ):
         (answer,) = search_many(searcher, [query], options)
         answer = searcher.count_ties(answer, filter=options.filter)
     if html is not None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "run_service"]
 
+_UPLOAD_BYTES, _MOST_UPLOAD_BYTES = 10_000_000, 200_000_000
+"""The least and the most that an upload may have where --upload-mb is not given."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -85,8 +88,23 @@ def serve(
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     upload_mb: Annotated[
-        float, typer.Option(help="Size limit of an uploaded image, in MB.", min=0.001)
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            help="Size limit of an uploaded image, in MB. Default: 10, or the largest image file "
+            "that went into the index.",
+            min=0.001,
+            show_default=False,
+        ),
+    ] = None,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            help="Refuse images of more megapixels. Default: as the index was built.",
+            min=0.001,
+            show_default=False,
+            metavar="N",
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(help="Time limit of a request, in seconds.", min=0.1)
     ] = 30.0,
@@ -124,9 +142,26 @@ def serve(
         allowed_hosts=tuple(name.lower() for name in allow_host or ()),
         originals=originals,
         log_queries=log_queries,
-        limits=Limits.read(limit or (), upload_bytes=int(upload_mb * 1_000_000), seconds=seconds),
+        limits=Limits.read(
+            limit or (), **_image_limits(index, upload_mb, max_megapixels), seconds=seconds
+        ),
     )
     run_service(settings, port=port, open_page=open_page, guarded=guard)
+
+
+def _image_limits(
+    index: str, upload_mb: float | None, max_megapixels: float | None
+) -> dict[str, float]:
+    """Return limits of uploaded images: those given, else what the index took itself."""
+    from proxyhash.catalog.images import images_taken
+
+    taken = images_taken(index)
+    largest = max(_UPLOAD_BYTES, min(taken.largest_file, _MOST_UPLOAD_BYTES))
+    limits: dict[str, float] = {
+        "upload_bytes": largest if upload_mb is None else int(upload_mb * 1_000_000)
+    }
+    pixels = taken.max_pixels if max_megapixels is None else int(max_megapixels * 1_000_000)
+    return limits if pixels is None else limits | {"pixels": pixels}
 
 
 def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bool = False) -> None:

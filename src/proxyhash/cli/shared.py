@@ -14,7 +14,9 @@ __all__ = [
     "IndexArgument",
     "JsonOption",
     "LabelSeparatorOption",
+    "MegapixelsOption",
     "ModelOption",
+    "OverwriteOption",
     "RunArgument",
     "accept_old_names",
     "examples",
@@ -53,6 +55,21 @@ BadItemOption = Annotated[
     ),
 ]
 
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Refuse images of more megapixels. Default: 250 for JPEG, which is decoded at a "
+        "smaller size above 64, and 64 for other formats.",
+        min=0.001,
+        show_default=False,
+        metavar="N",
+    ),
+]
+
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace the file that is written, whatever it is."),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")
 ]

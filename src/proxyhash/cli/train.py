@@ -11,6 +11,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli import train_options as options
+from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import UsageError
 
@@ -66,6 +67,7 @@ def train(
     split_file: options.SplitFile = None,
     protocol: options.ProtocolName = None,
     on_bad_item: options.OnBadItem = None,
+    max_megapixels: options.MaxMegapixels = None,
     label_separator: options.LabelSeparator = None,
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,
@@ -226,6 +228,8 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
         title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
         right=("literature", "strict"),
     )
+    evaluations = (result.evaluations.literature, result.evaluations.strict)
+    print_caveats([each for each in evaluations if each is not None])
     folder = shlex.quote(str(_short(result.folder)))
     data = _short(Path(config.data))
     source = data if data.is_dir() else data.parent

@@ -129,6 +129,16 @@ OnBadItem: TypeAlias = Annotated[
     str | None, option(DATA, "On a row or image that cannot be read: fail or skip.", "fail")
 ]
 
+MaxMegapixels: TypeAlias = Annotated[
+    float | None,
+    option(
+        DATA,
+        "Refuse images of more megapixels. Default: 250 for JPEG, decoded at a smaller size above "
+        "64, and 64 for other formats.",
+        metavar="N",
+    ),
+]
+
 LabelSeparator: TypeAlias = Annotated[
     str | None,
     option(DATA, "What separates the labels in a cell of text.", "|, or ; in a cell without |"),

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from proxyhash.codes.arrays import read_array_header, read_array_stream
 from proxyhash.codes.bits import MAX_BITS, Codes, check_codes, code_bytes
 from proxyhash.errors import DataError
-from proxyhash.files import write_atomic
+from proxyhash.files import writing_output
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +132,7 @@ class CodeFile:
         return replace(self, codes=codes, present=present, unreadable=unreadable)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file atomically; equal codes give equal bytes."""
+        """Write the file, atomically or into a pipe; equal codes give equal bytes."""
         arrays = {
             "ids": np.array(self.ids, dtype=np.str_),
             **{f"{modality}_codes": codes for modality, codes in self.codes.items()},
@@ -141,8 +142,13 @@ class CodeFile:
             "model": np.array(self.model, dtype=np.str_),
         }
         # Through an open file: given a name, numpy would add ".npz" to it.
-        with write_atomic(path) as temporary, temporary.open("wb") as file:
+        with writing_output(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
+
+    @staticmethod
+    def begins(head: bytes) -> bool:
+        """Whether a file that begins so is a code file."""
+        return head[:4] == b"PK\x03\x04" and b"ids.npy" in head[:200]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -> CodeFile:
@@ -157,6 +163,8 @@ class CodeFile:
                 names the file and the field.
         """
         path = Path(path)
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not a code file but a folder, a pipe or a device")
         try:
             with path.open("rb") as file:
                 arrays = _read_arrays(file, max_bytes=max_bytes)
@@ -226,6 +234,9 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
     arrays = {}
     with zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
+        if len(members) != len(archive.infolist()):
+            twice = Counter(archive.namelist()).most_common(1)[0][0]
+            raise DataError(f"it holds {twice!r} twice")
         total = sum(member.file_size for member in members.values())
         if total > max_bytes:
             raise DataError(f"its arrays take {total:,} bytes; the limit is {max_bytes:,}")
@@ -247,9 +258,8 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
             if member is None:
                 raise DataError(f"field {name!r} is missing")
             with archive.open(member) as stream:
-                _check_header(stream, name, kinds, dimensions, size=member.file_size)
-            with archive.open(member) as stream:
-                arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                size = member.file_size
+                arrays[name] = _read_array(stream, name, kinds, dimensions, size=size)
     return arrays
 
 
@@ -273,21 +283,21 @@ def _by_modality(arrays: Mapping[str, npt.NDArray[Any]], field: str) -> dict[str
     }
 
 
-def _check_header(stream: Any, name: str, kinds: str, dimensions: int, *, size: int) -> None:
-    """Refuse an array of the wrong type, or one whose header claims more than its content."""
+def _read_array(stream: Any, name: str, kinds: str, dimensions: int, *, size: int) -> Any:
+    """Return the array of one member of `size` bytes, after its header was checked.
+
+    Refuses one of the wrong type, or whose header claims more or less than its content.
+    """
     try:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read(stream)
-    except _UNREADABLE:
-        raise
-    except Exception as error:  # numpy's reader of headers raises nearly any
-        raise DataError(f"field {name!r} is not a numpy array that can be read") from error
+        header = read_array_header(stream)
+    except DataError as error:
+        raise DataError(f"field {name!r}: {error}") from error
+    dtype, shape = header.dtype, header.shape
     if dtype.kind not in kinds or len(shape) != dimensions:
         raise DataError(f"field {name!r} has type {dtype} and shape {shape}")
-    fits = int(np.prod(shape, dtype=object)) * dtype.itemsize == size - stream.tell()
-    if not fits or dtype.itemsize == 0 or any(not 0 <= side < 2**63 for side in shape):
+    if header.nbytes != size - stream.tell() or dtype.itemsize == 0:
         raise DataError(f"field {name!r} claims shape {shape}, which its content does not fill")
+    array = read_array_stream(stream, header)
+    if dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        raise DataError(f"field {name!r} holds values other than true and false")
+    return array.astype(dtype.newbyteorder("="), copy=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.collection import Collection
-from proxyhash.data.images import MAX_PIXELS, open_image
+from proxyhash.data.images import open_image
 from proxyhash.data.manifest import scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.places import exists
@@ -162,7 +162,7 @@ def check_collection(
     format: str | None = None,  # noqa: A002
     label_separator: str | None = None,
     files: bool = True,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
     threads: int = 4,
     track: Track = silent,
 ) -> CheckReport:
@@ -173,7 +173,8 @@ def check_collection(
         format: the reader's name; auto-detected from the file's name by default.
         label_separator: what separates labels in a cell of text; by default `|`, or else `;`.
         files: whether to read the files at all.
-        max_pixels: larger images count as unreadable.
+        max_pixels: larger images count as unreadable; default the limits of
+            `proxyhash.data.images`.
         threads: number of files read at the same time.
         track: told of each file.
 

@@ -58,7 +58,8 @@ class ImageLimits:
     Attributes:
         max_pixels: width times height of a file.
         max_bytes: of memory for the decoded image, four for each pixel. A JPEG that would take more
-            is decoded at a half, a quarter or an eighth of its size; other formats are refused.
+            (or more than the default) is decoded at a half, a quarter or an eighth of its size;
+            other formats are refused.
         max_memory: bytes that decoding may take beside the content of the file, where an image is
             decoded in a process of its own; small images get less.
         max_seconds: of processor time, likewise.
@@ -135,7 +136,9 @@ def _fit(
 ) -> None:
     """Refuse an image that is too large; make a large JPEG be decoded at a smaller size."""
     width, height = image.size
-    pixels, most = width * height, limits.max_bytes // _BYTES_PER_PIXEL
+    pixels = width * height
+    # Higher limits do not change how a JPEG is read, so that features depend on the file alone.
+    most = min(limits.max_bytes, ImageLimits.max_bytes) // _BYTES_PER_PIXEL
     if kind.name == "JPEG" and limits.max_pixels >= pixels > most:
         scale = 2 ** min(3, math.ceil(math.log2(pixels / most) / 2))
         image.draft(None, (max(1, width // scale), max(1, height // scale)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from proxyhash.data.collection import Collection, hash_strings
 from proxyhash.errors import DataError, UsageError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import read_json, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,7 +116,14 @@ class Split:
             "seed": self.seed,
             "fingerprint": self.fingerprint(collection),
         }
-        write_json(path, content | {part: self._ids(part, collection) for part in _STORED})
+        content |= {part: self._ids(part, collection) for part in _STORED}
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_output(path, text.encode())
+
+    @staticmethod
+    def begins(head: bytes) -> bool:
+        """Whether a file that begins so is a split."""
+        return head[:1] == b"{" and b'"query"' in head and b'"id"' not in head[:200]
 
     @classmethod
     def load(cls, path: Path | str, collection: Collection) -> Split:

@@ -3,7 +3,8 @@
 One folder per encoder fingerprint holds *shards*: files with unique names that are written once
 and never changed. So no locks are needed: two processes write different shards, and a killed
 process loses at most what it had not written yet. A shard that cannot be read is ignored with a
-warning, and its items are encoded again.
+warning, and its items are encoded again: whatever others do to its files, a cache costs time at
+most.
 
 A shard is a safetensors file with `keys`, uint8 (n, 32), the SHA-256 of each item's content,
 `values`, float32 (n, d), and a checksum over both.
@@ -12,17 +13,20 @@ A shard is a safetensors file with `keys`, uint8 (n, 32), the SHA-256 of each it
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from proxyhash.files import write_bytes
+from proxyhash.errors import DataError, UsageError
+from proxyhash.files import open_regular, write_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,13 +40,26 @@ logger = logging.getLogger(__name__)
 _SUFFIX = ".safetensors"
 _FLUSH_SECONDS = 30.0
 _FLUSH_ROWS = 1024
-_MANY_SHARDS = 32
+_MANY_SHARDS, _MOST_SHARDS = 32, 512
+_HEADER_BYTES = 100_000
+_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 _ABANDONED_SECONDS = 24 * 3600.0
 
 
 def default_cache_folder() -> Path:
-    """Return `$PROXYHASH_CACHE`, or `~/.cache/proxyhash`."""
-    return Path(os.environ.get("PROXYHASH_CACHE") or Path.home() / ".cache" / "proxyhash")
+    """Return `$PROXYHASH_CACHE`, or `~/.cache/proxyhash`.
+
+    Raises:
+        UsageError: there is no home folder either.
+    """
+    if given := os.environ.get("PROXYHASH_CACHE"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "proxyhash"
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no home folder, so features are not cached; set PROXYHASH_CACHE to a folder"
+        ) from error
 
 
 def content_key(content: bytes | str) -> bytes:
@@ -51,14 +68,23 @@ def content_key(content: bytes | str) -> bytes:
 
 
 class FeatureCache:
-    """Feature cache in one folder; safe to use from several processes at once."""
+    """Feature cache in one folder; safe to use from several processes at once.
+
+    Attributes:
+        folder: None where there is no home folder; then nothing is cached.
+    """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.folder = Path(folder) if folder is not None else default_cache_folder()
+        self.folder: Path | None = None
+        try:
+            self.folder = Path(folder) if folder is not None else default_cache_folder()
+        except UsageError as error:
+            logger.warning("%s", error)
 
     def open(self, fingerprint: str, *, dim: int) -> CachedFeatures:
         """Return the cached features of the encoder with this fingerprint."""
-        return CachedFeatures(self.folder / "features" / fingerprint, dim=dim)
+        folder = None if self.folder is None else self.folder / "features" / fingerprint
+        return CachedFeatures(folder, dim=dim)
 
 
 class CachedFeatures:
@@ -69,14 +95,16 @@ class CachedFeatures:
     Safe to use from several threads.
     """
 
-    def __init__(self, folder: Path, *, dim: int) -> None:
+    def __init__(self, folder: Path | None, *, dim: int) -> None:
         self._folder = folder
         self._dim = dim
         self._lock = threading.RLock()
         self._found: dict[bytes, tuple[_Shard, int]] = {}
         self._new: dict[bytes, NDArray[np.float32]] = {}
         self._written = time.monotonic()
-        shards = [shard for path in self._paths() if (shard := self._open(path)) is not None]
+        self._warned: set[str] = set()
+        paths = self._paths()[:_MOST_SHARDS]
+        shards = [shard for path in paths if (shard := self._open(path)) is not None]
         if len(shards) > _MANY_SHARDS:
             shards = self._merge(shards)
         for shard in shards:
@@ -109,7 +137,7 @@ class CachedFeatures:
             try:
                 values = shard.values()
             except _DamagedShardError as error:
-                _warn(shard.path, error)
+                self._warn_of_damage(shard.path, error)
                 self._found = {k: v for k, v in self._found.items() if v[0] is not shard}
                 return None
             found: NDArray[np.float32] = values[row]
@@ -127,24 +155,33 @@ class CachedFeatures:
         """Write the features added since the last flush as one shard."""
         with self._lock:
             self._written = time.monotonic()
-            if not self._new:
+            if not self._new or self._folder is None:
+                self._new.clear()
                 return
             keys = np.frombuffer(b"".join(self._new), dtype=np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values())).astype(np.float32, copy=False)
             self._new.clear()
             try:
                 self._file(_Shard.write(self._folder, keys, values))
-            except OSError as error:  # a full disk must not end the encoding
-                logger.warning(
-                    "features cannot be cached in %s (%s); continuing without", self._folder, error
+            except (OSError, _DamagedShardError) as error:  # must not end the encoding
+                self._warn(
+                    "writing",
+                    "features cannot be cached in %s (%s); continuing without",
+                    self._folder,
+                    error,
                 )
 
     def _paths(self) -> list[Path]:
         """Return the shards in a fixed order; removes leftovers of killed processes."""
-        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))  # empty if the folder does not exist
+        if self._folder is None:
+            return []
+        try:
+            paths = sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+        except OSError:  # there is none yet, or it is for others
+            return []
         for path in paths:
             if path.name.startswith(".") and _age(path) > _ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
+                _remove(path)
         return [path for path in paths if not path.name.startswith(".")]
 
     def _open(self, path: Path) -> _Shard | None:
@@ -153,8 +190,22 @@ class CachedFeatures:
         except FileNotFoundError:  # merged by another process after it was listed
             return None
         except _DamagedShardError as error:
-            _warn(path, error)
+            self._warn_of_damage(path, error)
             return None
+
+    def _warn_of_damage(self, path: Path, error: Exception) -> None:
+        self._warn(
+            "damage",
+            "ignoring the damaged cache file %s (%s); its items are encoded again",
+            path,
+            error,
+        )
+
+    def _warn(self, kind: str, message: str, *arguments: object) -> None:
+        """Log a warning, the first of its kind; the others only for those who debug."""
+        level = logging.DEBUG if kind in self._warned else logging.WARNING
+        self._warned.add(kind)
+        logger.log(level, message, *arguments)
 
     def _file(self, shard: _Shard) -> None:
         for row, key in enumerate(shard.keys):
@@ -168,12 +219,18 @@ class CachedFeatures:
                 shard.values()
                 whole.append(shard)
             except _DamagedShardError as error:
-                _warn(shard.path, error)
+                self._warn_of_damage(shard.path, error)
+        if len(whole) <= _MANY_SHARDS or self._folder is None:
+            return whole
         keys, first = np.unique(np.concatenate([s.keys for s in whole]), axis=0, return_index=True)
         values = np.concatenate([shard.values() for shard in whole])[first]
-        merged = _Shard.write(self._folder, keys, values)
+        try:
+            merged = _Shard.write(self._folder, keys, values)
+        except (OSError, _DamagedShardError) as error:  # they are as good as one, only slower
+            logger.debug("the cache files in %s are not merged: %s", self._folder, error)
+            return whole
         for shard in whole:
-            shard.path.unlink(missing_ok=True)
+            _remove(shard.path)
         return [merged]
 
 
@@ -182,25 +239,34 @@ class _DamagedShardError(Exception):
 
 
 class _Shard:
-    """One file of keys and values; the keys are read at once, the values on first use."""
+    """One file of keys and values; the keys are read at once, the values on first use.
+
+    The file is read with ordinary calls, not mapped: if another process cut it short, touching a
+    mapped page would end this one.
+    """
 
     def __init__(self, path: Path, *, dim: int) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self.path = path
         self._values: NDArray[np.float32] | None = None
+        self._handle = -1
         try:
-            opened: Any = safe_open
-            self._file = opened(path, framework="numpy")
-            shape = self._file.get_slice("values").get_shape()
-            self.keys: NDArray[np.uint8] = self._file.get_tensor("keys")
-            self._checksum = (self._file.metadata() or {}).get("sha256")
+            with open_regular(path) as file:
+                self._handle = os.dup(file.fileno())
+            rows, places, self._checksum = self._layout(dim)
+            self.keys = self._array("keys", places, np.uint8).reshape(rows, 32)
         except FileNotFoundError:
             raise
-        except (OSError, SafetensorError, ValueError) as error:
-            raise _DamagedShardError(str(error)) from error
-        if self.keys.dtype != np.uint8 or shape != [len(self.keys), dim]:
-            raise _DamagedShardError(f"it holds {shape} values where (n, {dim}) are expected")
+        except (OSError, DataError, *_MALFORMED) as error:
+            raise _DamagedShardError(str(error) or type(error).__name__) from error
+        self._shape, self._places = (rows, dim), places
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
     @classmethod
     def write(cls, folder: Path, keys: NDArray[np.uint8], values: NDArray[np.float32]) -> _Shard:
@@ -212,18 +278,47 @@ class _Shard:
         return cls(path, dim=values.shape[1])
 
     def values(self) -> NDArray[np.float32]:
-        from safetensors import SafetensorError
-
         if self._values is None:
             try:
-                values: NDArray[np.float32] = self._file.get_tensor("values")
-            except (OSError, SafetensorError, ValueError) as error:
-                raise _DamagedShardError(str(error)) from error
-            if values.dtype != np.float32 or _checksum(self.keys, values) != self._checksum:
+                values = self._array("values", self._places, np.float32).reshape(self._shape)
+            except (OSError, *_MALFORMED) as error:
+                raise _DamagedShardError(str(error) or type(error).__name__) from error
+            if _checksum(self.keys, values) != self._checksum:
                 raise _DamagedShardError("its content does not match its checksum")
             self._values = values
-            self._file = None
+            self._close()
         return self._values
+
+    def _layout(self, dim: int) -> tuple[int, dict[str, tuple[int, int]], str]:
+        """Return the number of rows, the place and length of both arrays, and the checksum."""
+        length = int.from_bytes(self._read(0, 8), "little")
+        if length > _HEADER_BYTES:
+            raise ValueError(f"its header has {length} bytes")
+        header = json.loads(self._read(8, length))
+        rows = header["keys"]["shape"][0]
+        wanted = {"keys": ("U8", [rows, 32], 32), "values": ("F32", [rows, dim], 4 * dim)}
+        places: dict[str, tuple[int, int]] = {}
+        for name, (dtype, shape, width) in wanted.items():
+            start, end = header[name]["data_offsets"]
+            found = header[name]["dtype"], header[name]["shape"]
+            if found != (dtype, shape) or start < 0 or end - start != rows * width:
+                raise ValueError(f"it holds {found[1]} {name} where {shape} are expected")
+            places[name] = 8 + length + start, end - start
+        if os.fstat(self._handle).st_size < max(sum(place) for place in places.values()):
+            raise ValueError("it was cut off")
+        return rows, places, str(header["__metadata__"]["sha256"])
+
+    def _array(self, name: str, places: dict[str, tuple[int, int]], dtype: Any) -> NDArray[Any]:
+        return np.frombuffer(self._read(*places[name]), dtype=dtype)
+
+    def _read(self, place: int, length: int) -> bytes:
+        parts: list[bytes] = []
+        while length > 0 and (part := os.pread(self._handle, length, place)):
+            parts.append(part)
+            place, length = place + len(part), length - len(part)
+        if length:
+            raise ValueError("it was cut off")
+        return b"".join(parts)
 
 
 def _checksum(keys: NDArray[np.uint8], values: NDArray[np.float32]) -> str:
@@ -237,7 +332,6 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _warn(path: Path, error: Exception) -> None:
-    logger.warning(
-        "ignoring the damaged cache file %s (%s); its items are encoded again", path, error
-    )
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # another process was faster, or the folder is for others
+        path.unlink()

@@ -88,6 +88,8 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
         encoder = ENCODERS[settings["kind"]].load(folder, device=device)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
+    except UsageError as error:
+        raise ModelError(f"{folder} is damaged: {error}") from error
     if encoder.fingerprint != settings.get("fingerprint"):
         raise ModelError(
             f"{folder} is damaged: its content does not match the fingerprint in {MANIFEST_NAME}; "

@@ -67,6 +67,8 @@ def find_model(source: str) -> Path:
             f"{source} has no model.safetensors; other formats can run arbitrary code and are "
             "not read: save the model again with save_pretrained"
         )
+    if (folder / _WEIGHTS[0]).is_file():
+        _check_weights(folder / _WEIGHTS[0])
     return folder
 
 
@@ -100,8 +102,8 @@ class ModelFiles:
         """Return the files in `folder` that describe a model of this modality.
 
         Raises:
-            ModelError: "FOLDER has no tokenizer, so it encodes no texts", or a file cannot be read
-                or is larger than 64 MiB.
+            ModelError: "FOLDER has no tokenizer, so it encodes no texts", or a file cannot be read,
+                is larger than 64 MiB, or is not the JSON that it should be; names the file.
         """
         content: dict[str, bytes] = {}
         for name in _DESCRIPTION[modality]:
@@ -114,6 +116,8 @@ class ModelFiles:
                 content[name] = path.read_bytes()
             except OSError as error:
                 raise ModelError(f"{path} cannot be read: {error}") from error
+            if name.endswith(".json"):
+                _check_json(path, content[name])
         if not content.keys() & set(_PREPROCESSING[modality]):
             needed = {"image": "image processor", "text": "tokenizer"}[modality]
             raise ModelError(f"{folder} has no {needed}, so it encodes no {modality}s")
@@ -135,6 +139,35 @@ class ModelFiles:
             return json.loads(self.content.get(name, b"{}"))
         except ValueError as error:
             raise ModelError(f"{name} of the model is not valid JSON: {error}") from error
+
+
+def _check_json(path: Path, content: bytes) -> None:
+    """Refuse a descriptive file of which transformers would say less.
+
+    Raises:
+        ModelError: "PATH is not valid JSON: ...", or it is not an object.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}; copy the model again") from error
+    steps = path.name == "modules.json"
+    if steps and isinstance(value, list) and all(isinstance(step, dict) for step in value):
+        return
+    if steps or not isinstance(value, dict):
+        what = "a list of objects" if steps else "an object"
+        raise ModelError(f"{path} holds {value!r:.40} where {what} is expected")
+
+
+def _check_weights(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        opened: Any = safe_open
+        with opened(path, framework="numpy") as file:
+            file.keys()
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; copy the model again") from error
 
 
 @dataclass(frozen=True)

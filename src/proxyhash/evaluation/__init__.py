@@ -7,6 +7,7 @@ from proxyhash.evaluation.bits import (
     bit_statistics,
     proxy_statistics,
 )
+from proxyhash.evaluation.caveats import Caveat
 from proxyhash.evaluation.direction import Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
 from proxyhash.evaluation.protocol import Protocol
@@ -21,6 +22,7 @@ from proxyhash.evaluation.run import (
 __all__ = [
     "MAP",
     "BitStatistics",
+    "Caveat",
     "Direction",
     "Evaluation",
     "Evaluations",

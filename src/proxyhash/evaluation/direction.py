@@ -91,6 +91,7 @@ class Direction:
         lookup: metrics of a hash look-up.
         curves: precision and recall over the Hamming radius, and pairs by distance.
         average_precision: AP of every query, float64 (q,); NaN where nothing is relevant.
+        relevant_share: mean share of the gallery that is relevant to an averaged query.
     """
 
     map: float
@@ -104,6 +105,7 @@ class Direction:
     lookup: LookupMeans
     curves: Curves
     average_precision: Floats
+    relevant_share: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values, None for NaN, without curves and single queries."""
@@ -149,6 +151,7 @@ def evaluate_direction(
         counts = ranking.tally(rows, gain=protocol.gain)
         parts.append(
             {"map": block_average_precision(ranking, rows, counts, protocol)}
+            | {"relevant": counts.relevant.sum(axis=1) / max(len(ranking.gallery), 1)}
             | _query_metrics(counts, at, radius)
         )
         shapes.append(curves(counts))
@@ -171,6 +174,7 @@ def evaluate_direction(
         ),
         curves=reduce(add, shapes),
         average_precision=total.per_query,
+        relevant_share=mean["relevant"],
     )
 
 

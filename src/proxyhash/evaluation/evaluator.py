@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.errors import DataError
 from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import code_statistics
+from proxyhash.evaluation.caveats import Caveat, find_caveats
 from proxyhash.evaluation.direction import AT, Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Labels, Ranking
@@ -42,6 +43,7 @@ class Evaluation:
         missing: per direction, the numbers of queries and of gallery items without the modality,
             which were left out.
         bit_statistics: of the gallery, by modality, "pairs" and "proxies"; see `code_statistics`.
+        caveats: what makes the figures mean little.
     """
 
     protocol: Protocol
@@ -50,6 +52,7 @@ class Evaluation:
     directions: Mapping[str, Direction]
     missing: Mapping[str, tuple[int, int]]
     bit_statistics: Mapping[str, Any]
+    caveats: tuple[Caveat, ...] = ()
 
     @property
     def map(self) -> dict[str, float]:
@@ -66,6 +69,7 @@ class Evaluation:
             "fingerprint": dict(self.fingerprint),
             "bits": self.bits,
             "map": {name: direction["map"] for name, direction in directions.items()},
+            "warnings": [each.to_dict() for each in self.caveats],
             "directions": directions,
             "bit_statistics": dict(self.bit_statistics),
             "curves": {name: each.curves.to_dict() for name, each in self.directions.items()},
@@ -104,10 +108,10 @@ def evaluate_codes(
     protocol = protocol or Protocol()
     _check(codes, labels, split)
     gallery = split.gallery if protocol.gallery == "literature" else split.strict_gallery
-    directions, missing = {}, {}
+    directions, missing, rankings = {}, {}, {}
     for name, (asked, searched) in directions_of(codes.modalities).items():
         rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
-        ranking = Ranking(
+        rankings[name] = ranking = Ranking(
             query=codes.of(asked)[rows],
             gallery=codes.of(searched)[columns],
             query_labels=labels[rows],
@@ -129,6 +133,7 @@ def evaluate_codes(
         directions=directions,
         missing=missing,
         bit_statistics=code_statistics(codes, gallery, proxies=proxies),
+        caveats=find_caveats(rankings, directions, protocol),
     )
 
 

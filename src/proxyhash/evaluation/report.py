@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
@@ -15,8 +17,11 @@ __all__ = [
     "Spread",
     "direction_words",
     "figure",
+    "markdown_code",
     "markdown_table",
+    "markdown_text",
     "paired_difference",
+    "plain_text",
     "spread",
 ]
 
@@ -29,6 +34,47 @@ def direction_words(name: str) -> str:
 def figure(value: float | None, *, digits: int = 4) -> str:
     """Return "0.6123", or "-" for None and NaN."""
     return "-" if value is None or value != value else f"{value:.{digits}f}"  # noqa: PLR0124
+
+
+_MARKUP = re.compile(r"[\\`*_\[\]|~$]|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
+"""What Markdown reads inside a line, bare links included."""
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode's kinds of control and format characters, halves of pairs, and line separators."""
+
+
+def plain_text(text: str) -> str:
+    """Return a text of a stranger on one line: control and direction marks become U+FFFD."""
+    return "".join("\ufffd" if _is_hidden(each) else each for each in text)
+
+
+def _is_hidden(character: str) -> bool:
+    """Whether a character changes what others show; joiners, which scripts need, do not."""
+    return unicodedata.category(character) in _HIDDEN and character not in "\u200c\u200d"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text of a stranger as Markdown that shows it as it is: no markup, HTML or link.
+
+    Every mark that Markdown reads inside a line is escaped, `<`, `>` and `&` become entities, and
+    what is not printable becomes U+FFFD.
+
+    Example:
+        >>> markdown_text("a <b>dog</b>")
+        'a &lt;b&gt;dog&lt;/b&gt;'
+    """
+    escaped = _MARKUP.sub(lambda found: "\\" + found[0], plain_text(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def markdown_code(text: str) -> str:
+    """Return a text of a stranger as code: in as many backticks as it takes, on one line."""
+    shown = plain_text(text).replace("|", "\u2758")
+    fence = "`"
+    while fence in shown:
+        fence += "`"
+    space = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{fence}{space}{shown}{space}{fence}"
 
 
 def markdown_table(

@@ -5,6 +5,7 @@
     proxies.safetensors     codes of the classes, where the method has any
     image_encoder/          per modality with an encoder; see `proxyhash.encoders`
     text_encoder/
+    checksums.json          SHA-256 of every other file; folders of earlier versions have none
 
 Nothing is pickled. Shapes are checked before memory is allocated for them.
 """
@@ -26,11 +27,19 @@ from proxyhash.encoders import Encoder, load_encoder
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, replace_folder, write_json
+from proxyhash.hashing.checksums import MAX_JSON, RESTORE, write_checksums
 from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies
 
-__all__ = ["FORMAT", "SavedEncoder", "SavedModel", "check_parts", "read_model", "write_model"]
+__all__ = [
+    "FORMAT",
+    "SavedEncoder",
+    "SavedModel",
+    "check_parts",
+    "read_model",
+    "write_model",
+]
 
 FORMAT = 1
 
@@ -41,8 +50,6 @@ _RESERVED = ("bits", "classes", "fingerprint", "method", "pairs", "proxies")
 """Keys beside the modalities in fingerprints, summaries and metrics."""
 
 _Name = Annotated[Modality, Field(pattern=f"^{MODALITY_NAME.pattern}$")]
-
-_AGAIN = "copy the whole folder again from the original, or train the model again"
 
 
 class _Header(BaseModel):
@@ -105,7 +112,7 @@ class SavedModel:
         if found != self.fingerprint:
             raise ModelError(
                 f"{folder / 'model.json'} does not have the fingerprint of the files next to it, "
-                f"so they do not belong to one model; {_AGAIN}"
+                f"so they do not belong to one model; {RESTORE}"
             )
 
 
@@ -180,6 +187,7 @@ def write_model(model: SavedModel, folder: Path) -> None:
             encoder_folder.mkdir()
             encoder.save(encoder_folder)
         write_json(new / "model.json", header.model_dump())
+        write_checksums(new)
 
 
 def read_model(folder: Path, *, device: str) -> SavedModel:
@@ -212,10 +220,13 @@ def _read_header(path: Path) -> _Header:
             f"{path.parent} is not a model folder (it has no {path.name}); give the `model` folder "
             "of a run, or train a model first"
         )
+    size = path.stat().st_size
+    if size > MAX_JSON:
+        raise ModelError(f"{path} takes {size:,} bytes, more than any model of ours; {RESTORE}")
     try:
         value = read_json(path)
     except DataError as error:
-        raise ModelError(f"{error}; {_AGAIN}") from error
+        raise ModelError(f"{error}; {RESTORE}") from error
     found = value.get("format") if isinstance(value, dict) else None
     if found != FORMAT:
         raise ModelError(
@@ -227,7 +238,7 @@ def _read_header(path: Path) -> _Header:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}, key {where!r}: {first['msg']}; {_AGAIN}") from error
+        raise ModelError(f"{path}, key {where!r}: {first['msg']}; {RESTORE}") from error
 
 
 def _read_networks(path: Path, header: _Header) -> dict[Modality, Network]:
@@ -246,7 +257,7 @@ def _read_networks(path: Path, header: _Header) -> dict[Modality, Network]:
         networks[modality] = network.eval()
     if tensors:
         raise ModelError(
-            f"{path} holds {min(tensors)!r}, which belongs to no network of the model; {_AGAIN}"
+            f"{path} holds {min(tensors)!r}, which belongs to no network of the model; {RESTORE}"
         )
     return networks
 
@@ -258,7 +269,7 @@ def _empty_network(modality: Modality, described: Mapping[str, Any], path: Path)
             return network_from(described)
     except (TypeError, ValueError, RuntimeError, UsageError) as error:
         raise ModelError(
-            f"{path}, key 'networks.{modality}' does not describe a network ({error}); {_AGAIN}"
+            f"{path}, key 'networks.{modality}' does not describe a network ({error}); {RESTORE}"
         ) from error
 
 
@@ -269,13 +280,13 @@ def _check_state(
     if state.keys() != expected.keys():
         odd = min(state.keys() ^ expected.keys())
         what = "lacks" if odd in expected else "holds an unknown"
-        raise ModelError(f"{path} {what} tensor '{modality}.{odd}'; {_AGAIN}")
+        raise ModelError(f"{path} {what} tensor '{modality}.{odd}'; {RESTORE}")
     for name, tensor in state.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise ModelError(
                 f"{path}, tensor '{modality}.{name}' is {tensor.dtype} {tuple(tensor.shape)} where "
-                f"{wanted.dtype} {tuple(wanted.shape)} is expected; {_AGAIN}"
+                f"{wanted.dtype} {tuple(wanted.shape)} is expected; {RESTORE}"
             )
         if not tensor.isfinite().all():
             raise ModelError(
@@ -287,9 +298,9 @@ def _check_state(
 def _find_encoder(folder: Path, fingerprint: str, *, device: str) -> SavedEncoder:
     settings = read_settings(folder)
     if settings.get("fingerprint") != fingerprint:
-        raise ModelError(f"{folder} does not hold the encoder of this model; {_AGAIN}")
+        raise ModelError(f"{folder} does not hold the encoder of this model; {RESTORE}")
     if not isinstance(settings.get("dim"), int):
-        raise ModelError(f"{folder / 'encoder.json'} has no whole number 'dim'; {_AGAIN}")
+        raise ModelError(f"{folder / 'encoder.json'} has no whole number 'dim'; {RESTORE}")
     return SavedEncoder(
         folder=folder,
         device=device,

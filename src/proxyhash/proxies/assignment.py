@@ -7,9 +7,19 @@ from jaxtyping import Bool, Float64, Int64, Num
 
 from proxyhash.errors import UsageError
 from proxyhash.networks.tensors import one_thread
+from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies, pairwise_distances
 
 __all__ = ["assign_by_cooccurrence", "assignment_cost", "cooccurrence"]
+
+FEW_CLASSES = 128
+"""Up to so many classes the tabu search runs, whose steps take O(C^2) each."""
+
+SWEEPS = 50
+
+MOST_PRODUCTS = 8_000_000_000
+"""Products of a relation and a distance in all, about 20 seconds; work is counted instead of time,
+so that equal seeds give equal assignments on every machine."""
 
 
 def cooccurrence(labels: Bool[np.ndarray, "n c"]) -> Float64[np.ndarray, "c c"]:
@@ -32,18 +42,24 @@ def assignment_cost(proxies: Proxies, related: Num[np.ndarray, "c c"]) -> float:
 
 @one_thread()
 def assign_by_cooccurrence(
-    proxies: Proxies, labels: Bool[np.ndarray, "n c"], *, seed: int = 0
+    proxies: Proxies,
+    labels: Bool[np.ndarray, "n c"],
+    *,
+    seed: int = 0,
+    track: Track = silent,
 ) -> Proxies:
     """Return the same codewords in an order that gives near ones to related classes.
 
     Minimizes sum_{i < j} n_ij / sqrt(n_i n_j) * distance(p_i, p_j) by a seeded tabu search over
-    exchanges of two codewords. An item with two labels then has a code near both proxies, and
-    opposite codewords go to classes that never occur together.
+    exchanges of two codewords, or for many classes by a descent over them that ends after a fixed
+    amount of work, see `MOST_PRODUCTS`. An item with two labels then has a code near both proxies,
+    and opposite codewords go to classes that never occur together.
 
     Args:
         proxies: codewords, C of them.
         labels: multi-hot labels of the training items, (n, C).
         seed: equal seeds give equal assignments.
+        track: reports progress.
 
     Raises:
         UsageError: labels and proxies have different numbers of classes.
@@ -56,7 +72,9 @@ def assign_by_cooccurrence(
     related = cooccurrence(labels)
     if proxies.classes < 2 or not related.any():
         return proxies
-    order = _assign(related, pairwise_distances(proxies.codes).astype(np.float64), seed=seed)
+    distances = pairwise_distances(proxies.codes).astype(np.float64)
+    assign = _assign if proxies.classes <= FEW_CLASSES else _assign_many
+    order = assign(related, distances, seed=seed, track=track)
     return proxies.reordered(order)
 
 
@@ -66,6 +84,7 @@ def _assign(
     *,
     seed: int,
     restarts: int = 3,
+    track: Track = silent,
 ) -> Int64[np.ndarray, " c"]:
     """Return the codeword of each class in the best order found.
 
@@ -75,7 +94,7 @@ def _assign(
     rng = np.random.default_rng(seed)
     steps = min(20 * classes, 2000)
     best, best_cost = np.arange(classes), (related * distances).sum()
-    for _ in range(restarts):
+    for _ in track(range(restarts), f"assign proxies to {classes:,} classes"):
         order = rng.permutation(classes)
         cost = (related * distances[order][:, order]).sum()
         state = _Exchanges(related, distances[order][:, order])
@@ -96,6 +115,55 @@ def _assign(
             if cost < best_cost - 1e-9:
                 best_cost, best = cost, order.copy()
     return best
+
+
+def _assign_many(
+    related: Float64[np.ndarray, "c c"],
+    distances: Float64[np.ndarray, "c c"],
+    *,
+    seed: int,
+    track: Track = silent,
+) -> Int64[np.ndarray, " c"]:
+    """Return the codeword of each class after a descent: class by class, the best exchange of each.
+
+    Nothing of C x C is updated per exchange: with A the relation, which is sparse for many classes,
+    and B the distances in the order of the classes, the changes by exchanging the codewords of r
+    and any s follow from row r of A B, from A times row r of B, and from the diagonal of A B.
+    """
+    from scipy.sparse import csr_array
+
+    classes = len(related)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(classes)
+    sparse = csr_array(related)
+    starts, columns, weights = sparse.indptr, sparse.indices, sparse.data
+    spread = distances[order][:, order]
+    own = (related * spread).sum(axis=1)
+    products = 0
+    for _ in track(range(SWEEPS), f"assign proxies to {classes:,} classes"):
+        exchanged = False
+        for r in map(int, rng.permutation(classes)):
+            near = slice(starts[r], starts[r + 1])
+            others, strength = columns[near], weights[near]
+            products += sparse.nnz + classes * len(others)
+            if products > MOST_PRODUCTS:
+                return order
+            row = strength @ spread[others]  # of A B
+            change = row + sparse @ spread[r] - own[r] - own + 2 * related[r] * spread[r]
+            change[r] = 0
+            s = int(change.argmin())
+            if change[s] >= -1e-9:
+                continue
+            own += (related[:, r] - related[:, s]) * (spread[s] - spread[r])
+            pair, swapped = [r, s], [s, r]
+            spread[pair] = spread[swapped]
+            spread[:, pair] = spread[:, swapped]
+            order[pair] = order[swapped]
+            own[pair] = (related[pair] * spread[pair]).sum(axis=1)
+            exchanged = True
+        if not exchanged:
+            break
+    return order
 
 
 class _Exchanges:

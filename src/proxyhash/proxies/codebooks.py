@@ -14,6 +14,7 @@ from jaxtyping import Int8, UInt8
 
 from proxyhash.errors import UsageError
 from proxyhash.networks.tensors import one_thread
+from proxyhash.progress import Track, silent
 from proxyhash.proxies.known_codes import (
     KERDOCK_LENGTHS,
     extended_bch,
@@ -56,8 +57,8 @@ class Code:
 
 
 @one_thread()
-def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
-    """Return the best proxies among all `candidate_codes`, within a second or two.
+def make_codebook(classes: int, bits: int, *, seed: int = 0, track: Track = silent) -> Proxies:
+    """Return the best proxies among all `candidate_codes`, for few classes within seconds.
 
     The largest minimum distance wins; among equals the lowest `set_energy`, which avoids opposite
     words and balances the bits. The order of the words is arbitrary; `assign_by_cooccurrence` gives
@@ -67,6 +68,7 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
         classes: number of classes C, at most 4096.
         bits: code length K.
         seed: equal seeds give equal proxies.
+        track: reports progress per candidate.
 
     Raises:
         UsageError: there are fewer codes than classes, or too many classes.
@@ -78,7 +80,10 @@ def make_codebook(classes: int, bits: int, *, seed: int = 0) -> Proxies:
             f"{LARGEST_CODEBOOK}; use the proxies 'phnet'"
         )
     books = [
-        _choose(code, classes, seed=seed) for code in candidate_codes(classes, bits, seed=seed)
+        _choose(code, classes, seed=seed)
+        for code in track(
+            candidate_codes(classes, bits, seed=seed), f"codebook of {classes:,} classes"
+        )
     ]
     return max(books, key=lambda book: (book.minimum_distance, -set_energy(book.codes)))
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from proxyhash.errors import UsageError, check_option
+from proxyhash.progress import Track, silent
 from proxyhash.proxies.affinity import affinity_proxies
 from proxyhash.proxies.assignment import assign_by_cooccurrence
 from proxyhash.proxies.codebooks import make_codebook
@@ -26,6 +27,7 @@ def make_proxies(
     seed: int = 0,
     assignment: str = "none",
     labels: Bool[np.ndarray, "n c"] | None = None,
+    track: Track = silent,
 ) -> Proxies:
     """Return the proxies of `classes` classes.
 
@@ -38,6 +40,7 @@ def make_proxies(
         assignment: "none", or "cooccurrence" to give related classes near proxies, which
             "affinity" does anyway.
         labels: labels of the training items, (n, C); required by "affinity" and "cooccurrence".
+        track: reports the progress of what takes long.
 
     Raises:
         UsageError: a name is unknown, labels are missing, or there are fewer codes than classes.
@@ -45,13 +48,13 @@ def make_proxies(
     check_option("proxies", kind, PROXY_KINDS)
     check_option("assignment", assignment, ASSIGNMENTS)
     if kind == "affinity":
-        return affinity_proxies(_needed(labels, "proxies 'affinity'"), bits, seed=seed)
+        return affinity_proxies(_needed(labels, "proxies 'affinity'"), bits, seed=seed, track=track)
     make = learn_phnet if kind == "phnet" else make_codebook
-    proxies = make(classes, bits, seed=seed)
+    proxies = make(classes, bits, seed=seed, track=track)
     if assignment == "none":
         return proxies
     labels = _needed(labels, "assignment 'cooccurrence'")
-    return assign_by_cooccurrence(proxies, labels, seed=seed)
+    return assign_by_cooccurrence(proxies, labels, seed=seed, track=track)
 
 
 def _needed(labels: np.ndarray | None, what: str) -> np.ndarray:

@@ -10,9 +10,14 @@ from proxyhash.errors import UsageError
 from proxyhash.losses import bit_balance, proxy_separation, quantization
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.networks.tensors import one_thread
+from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies, check_capacity
 
 __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
+
+STEPS = 300
+LEAST_STEPS = 30
+"""Steps for thousands of classes; one takes a second or two for 3,000."""
 
 
 class PHNet(nn.Module):
@@ -67,13 +72,14 @@ def learn_phnet(
     hidden: int = 512,
     alpha: float = 0.05,
     beta: float = 1.0,
-    steps: int = 300,
+    steps: int | None = None,
     learning_rate: float = 1e-2,
+    track: Track = silent,
 ) -> Proxies:
     """Return the signs of a PHNet trained on all classes at once, with Adam.
 
     The weight of the quantization rises from 0 to beta over the first four fifths of the steps, so
-    that signs settle after the proxies have separated. Takes less than a second on one thread;
+    that signs settle after the proxies have separated. Takes a few seconds at most on one thread;
     equal arguments give equal proxies, whatever the number of cores.
 
     Args:
@@ -83,19 +89,23 @@ def learn_phnet(
         hidden: width of the hidden layer.
         alpha: weight of the bit balance.
         beta: weight of the quantization; the paper tries 0 to 10.
-        steps: number of optimizer steps.
+        steps: number of optimizer steps; None: 300, and fewer for more than 500 classes, whose
+            steps take long.
         learning_rate: learning rate of Adam.
+        track: reports progress per step.
 
     Raises:
         UsageError: there are fewer codes than classes, or two classes ended with the same proxy.
     """
     check_capacity(classes, bits)
+    if steps is None:
+        steps = STEPS if classes <= 500 else max(LEAST_STEPS, STEPS * 500**2 // classes**2)
     if steps < 1:
         raise UsageError(f"steps is {steps}; PHNet needs at least 1 step")
     with one_thread(), torch.enable_grad():
         net = PHNet(classes, bits, hidden=hidden, seed=seed)
         optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
-        for step in range(steps):
+        for step in track(range(steps), f"PHNet of {classes:,} classes"):
             optimizer.zero_grad()
             risen = min(1.0, 1.25 * step / steps)
             loss = phnet_loss(net(), alpha=alpha, beta=risen * beta)

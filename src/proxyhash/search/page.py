@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from proxyhash.catalog.thumbnails import Thumbnails
 from proxyhash.codes import unpack
 from proxyhash.data import MODALITIES
-from proxyhash.files import write_text
+from proxyhash.files import write_output
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxyhash.search.answer import Answer
     from proxyhash.search.query import EncodedQuery
 
-__all__ = ["MAX_STRIP_BITS", "bit_strip", "render_document", "render_page", "write_page"]
+__all__ = ["MAX_STRIP_BITS", "bit_strip", "is_page", "render_document", "render_page", "write_page"]
 
 MAX_STRIP_BITS = 256
 """Longer codes are not drawn: their squares would be too small to tell apart."""
@@ -73,9 +73,14 @@ def write_page(
     footer: str = "",
     stored: StoredThumbnails | None = None,
 ) -> None:
-    """Write the page of `render_page` atomically, UTF-8."""
+    """Write the page of `render_page`, UTF-8: atomically, or into a pipe or device."""
     page = render_page(answers, title=title, figures=figures, footer=footer, stored=stored)
-    write_text(path, page)
+    write_output(path, page.encode())
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file that begins so is such a page."""
+    return head[:15].lower() == b"<!doctype html>" and b"<h1>proxyhash</h1>" in head
 
 
 def render_page(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
 from proxyhash.data import MODALITIES
-from proxyhash.evaluation.report import direction_words, figure, markdown_table
+from proxyhash.evaluation.caveats import caveat_lines
+from proxyhash.evaluation.report import (
+    direction_words,
+    figure,
+    markdown_code,
+    markdown_table,
+    markdown_text,
+    plain_text,
+)
 from proxyhash.methods import get_method
 
 if TYPE_CHECKING:
@@ -36,15 +46,19 @@ def model_card(
 
     File names appear without their folders, as cards travel further than machines do.
     """
-    name = Path(config.out).name
+    name = plain_text(Path(config.out).name)
+    shell = plain_text(shlex.quote(name))
     training = metrics["training"]
     fingerprint = split.fingerprint(collection)
-    classes = ", ".join(collection.classes[:40])
+    classes = ", ".join(map(markdown_text, collection.classes[:40])) or "none; no item has a label"
     method = get_method(config.method)
-    meaning = "the labels" if method.supervised else "the features; no label was read"
+    meaning = "the labels" if method.needs_labels else "the features; no label was read"
     plurals = _and([MODALITIES[modality].plural for modality in config.modalities])
+    texts = "text" in config.modalities
+    asked = 'text "words of your own"' if texts else f"{config.modalities[0]} YOUR_FILE"
+    call = 'encode_texts(["words of your own"])' if texts else 'encode_images(["YOUR_FILE"])'
     more = f" and {len(collection.classes) - 40} more" if len(collection.classes) > 40 else ""
-    return f"""# {name}: {config.bits}-bit codes for {plurals}, by {config.method}
+    return f"""# {markdown_text(name)}: {config.bits}-bit codes for {plurals}, by {config.method}
 
 Trained with proxyhash {__version__}. {plurals[0].upper()}{plurals[1:]} become binary codes of \
 {config.bits} bits
@@ -53,7 +67,7 @@ whose Hamming distance follows {meaning}.
 ## Results
 
 {results_table(metrics)}
-
+{_caveats(metrics)}
 Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
 {len(split.query):,} queries. *Literature* searches everything except the queries, training items
 included; *strict* leaves training and validation items out.
@@ -62,7 +76,8 @@ included; *strict* leaves training and validation items out.
 
 | | |
 |---|---|
-| data | `{_name(config.data)}`: {len(collection):,} items, {len(collection.classes)} classes |
+| data | {markdown_code(_name(config.data))}: {len(collection):,} items, \
+{len(collection.classes)} classes |
 | data fingerprint | `{collection.fingerprint}` |
 | split | {len(split.query):,} query, {len(split.gallery):,} gallery, of them {len(split.train):,} \
 train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
@@ -77,15 +92,16 @@ Classes: {classes}{more}.
 
 ## Usage
 
-    proxyhash search {name} --text "words of your own" -k 12 --html hits.html
-    proxyhash encode {name} YOUR_MANIFEST --out codes.npz
-    proxyhash evaluate {name}
+    proxyhash index build {shell} YOUR_MANIFEST --out items.index
+    proxyhash search {shell} --{asked} -k 12 --html hits.html
+    proxyhash encode {shell} YOUR_MANIFEST --out codes.npz
+    proxyhash evaluate {shell}
 
 ```python
 from proxyhash.hashing import HashModel
 
-model = HashModel.load("{name}/model")
-codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits // 8)})
+model = HashModel.load({json.dumps(f"{name}/model", ensure_ascii=False)})
+codes = model.{call}  # uint8, (1, {-(-config.bits // 8)})
 ```
 
 `config.json` has every setting, `split.json` the ids of each part, `metrics.json` all metrics,
@@ -93,7 +109,7 @@ codes = model.encode_texts(["words of your own"])  # uint8, (1, {-(-config.bits 
 
 ## Limitations
 
-{_LIMITS[method.supervised]}
+{_LIMITS[method.needs_labels]}
 - The metrics hold for this data, split and protocol alone; do not compare them with others.
 - The encoders were not trained here: their licenses and biases apply.
 """
@@ -109,9 +125,18 @@ def results_table(metrics: Mapping[str, Any]) -> str:
     return markdown_table(("mAP", "literature", "strict"), rows)
 
 
+def _caveats(metrics: Mapping[str, Any]) -> str:
+    """Return what makes the figures mean little, as Markdown with a line above it, or nothing."""
+    lines = caveat_lines(metrics)
+    if not lines:
+        return ""
+    told = "\n".join(f"- {markdown_text(line)}" for line in lines)
+    return f"\n**These figures need care:**\n\n{told}\n"
+
+
 def _encoders(config: TrainConfig) -> str:
     return "\n".join(
-        f"| {modality} encoder | `{_name(config.encoders[modality])}`, frozen |"
+        f"| {modality} encoder | {markdown_code(_name(config.encoders[modality]))}, frozen |"
         for modality in config.modalities
     )
 

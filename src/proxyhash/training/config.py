@@ -88,6 +88,9 @@ class TrainConfig(NetworkOptions):
     """Vocabulary size of the bag of words."""
     on_bad_item: Literal["fail", "skip"] = "fail"
     """Whether a row or image that cannot be read stops the run, or is skipped and counted."""
+    max_megapixels: float | None = Field(default=None, gt=0)
+    """Images of more megapixels are refused; none: 250 for JPEG, which is decoded at a smaller size
+    above 64, and 64 for other formats."""
     label_separator: str | None = Field(default=None, min_length=1)
     """What separates the labels in a cell of text; none: |, or ; in a cell without |."""
 

@@ -50,6 +50,7 @@ _PREPARING_KEYS = (
     "encoders",
     "bow_words",
     "on_bad_item",
+    "max_megapixels",
     "label_separator",
     "query",
     "train",
@@ -137,10 +138,17 @@ def prepare(
         split = choose_split(config, collection)
     else:
         split = Split.load(split_file, collection)
+    # All encoders before the first image is encoded: one of them may not be usable. Those of files
+    # come last, as learning one from images takes a while, too.
+    files_last = sorted(config.modalities, key=lambda name: MODALITIES[name].is_file)
+    encoders = {name: _make_encoder(name, config, collection, split) for name in files_last}
     encoded = {
-        modality: encode_modality(modality, config, collection, split, cache=cache, track=track)
+        modality: encode_modality(
+            modality, config, collection, split,
+            encoder=encoders[modality], cache=cache, track=track,
+        )
         for modality in config.modalities
-    }
+    }  # fmt: skip
     return Prepared(
         collection,
         split,
@@ -156,10 +164,11 @@ def encode_modality(
     collection: Collection,
     split: Split,
     *,
+    encoder: Encoder | None = None,
     cache: FeatureCache | None,
     track: Track = silent,
 ) -> tuple[Encoder, Features]:
-    """Return the encoder of one modality and the features of all items.
+    """Return the encoder of one modality, by default a new one, and the features of all items.
 
     Encoders that learn from data see training and validation items alone, never queries or the rest
     of the gallery.
@@ -168,6 +177,17 @@ def encode_modality(
         UsageError: no training item has the modality.
         DataError: an image or feature file cannot be used; names it.
     """
+    if encoder is None:
+        encoder = _make_encoder(modality, config, collection, split)
+    features = encode_collection(
+        encoder, collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+    )
+    return encoder, features
+
+
+def _make_encoder(
+    modality: Modality, config: TrainConfig, collection: Collection, split: Split
+) -> Encoder:
     spec = config.encoders[modality]
     stored = spec.startswith("features:")  # such a collection need not name images or texts
     if not stored and not collection.has(modality)[split.train].any():
@@ -175,7 +195,7 @@ def encode_modality(
             f"no training item of {collection.path} has any {modality}; single items may lack a "
             f"modality, all of them may not; --encoder {modality}=none leaves it out"
         )
-    encoder = make_encoder(
+    return make_encoder(
         spec,
         modality=modality,
         collection=collection,
@@ -183,10 +203,6 @@ def encode_modality(
         bow_words=config.bow_words,
         device=config.device,
     )
-    features = encode_collection(
-        encoder, collection, cache=cache, track=track, on_bad_item=config.on_bad_item
-    )
-    return encoder, features
 
 
 def take_rows(

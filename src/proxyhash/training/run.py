@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.evaluation import Evaluations, evaluate_both_galleries
 from proxyhash.files import read_json, write_json, write_text
@@ -107,6 +108,9 @@ def train(
         else:
             folder.check(overwrite=overwrite)
         stack.enter_context(use_threads(config.threads))
+        if config.max_megapixels is not None:
+            limits = ImageLimits.of_megapixels(config.max_megapixels)
+            stack.enter_context(image_limits(limits))
         return _train(
             config,
             folder,

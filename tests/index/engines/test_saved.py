@@ -12,6 +12,7 @@ from proxyhash.errors import DataError
 from proxyhash.files import write_json
 from proxyhash.index.engines import ENGINES
 from proxyhash.index.engines.segmented.engine import SegmentedEngine
+from tests.fuzz.forked import run_forked
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -180,6 +181,43 @@ def test_costs_that_are_none_are_refused(tmp_path: Path, value: Any) -> None:
     path.write_text(json.dumps(plan))
     with pytest.raises(DataError, match="does not hold the costs of its engines; rebuild"):
         ENGINES["auto"].load(tmp_path, codes, order=order)
+
+
+@pytest.mark.parametrize("bits", [64, 96])
+@pytest.mark.parametrize("options", [{}, {"economy": True}, None])
+def test_files_that_change_after_they_were_checked_end_no_process(
+    tmp_path: Path, options: dict[str, Any] | None, bits: int
+) -> None:
+    codes = draw_codes(COUNT, bits, 0, kind="clustered")
+    codes[300:] = codes[:300]
+    name = "clustered" if options is None else "multi_index"
+    engine = ENGINES[name].build(codes, bits=bits, **(options or {}))
+    engine.save(tmp_path)
+    rng = np.random.default_rng(0)
+
+    def search(engine: Any) -> None:
+        for k, radius in ((9, None), (200, None), (None, 12)):
+            engine.search(codes[:40], k=k, radius=radius)
+            engine.search(codes[:1], k=k, radius=radius)
+
+    search(engine)  # what is compiled here is there in the other process
+    search(ENGINES[name].load(tmp_path, codes))
+
+    def work() -> str:
+        engine = ENGINES[name].load(tmp_path, codes)
+        for path in sorted(tmp_path.glob("*.npy")):
+            content = path.read_bytes()
+            rest = len(content) - 128
+            for garbage in (b"\xff" * rest, b"\0" * rest, rng.bytes(rest)):
+                with path.open("r+b") as file:  # in place, as mapped
+                    file.seek(128)
+                    file.write(garbage)
+                search(engine)
+            with path.open("r+b") as file:
+                file.write(content)
+        return "survived"
+
+    assert run_forked(work) == "survived"
 
 
 def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ def test_a_collection_without_images_begins_with_its_texts(site: Site) -> None:
     site.sample = texts
     page = site.open()
     expect(page.locator(".quotes li")).to_have_count(12)
+    page.locator("#words").press("ArrowDown")
+    expect(page.locator(".quotes button").first).to_be_focused()
     page.get_by_role("button", name="More texts like “Item 3 of 0”").click()
     site.settle()
     assert site.bodies[-1]["modality"] == site.bodies[-1]["target"] == "text"
@@ -69,18 +71,17 @@ def test_a_collection_without_images_begins_with_its_texts(site: Site) -> None:
     expect(page.locator(".sample")).to_have_count(0)
 
 
-@pytest.mark.parametrize(
-    ("within", "level", "says"),
-    [
+def test_ties_are_told(site: Site) -> None:
+    cases = [
         (24, True, "24 equally near, showing 12 of 1,000 images"),
         (15, False, "12 nearest of 1,000 images; 3 more are as near as the last"),
         (13, False, "12 nearest of 1,000 images; 1 more is as near as the last"),
         (12, True, "12 nearest of 1,000 images"),
         (None, True, "12 nearest of 1,000 images"),
-    ],
-)
-def test_ties_are_told(site: Site, within: int | None, level: bool, says: str) -> None:
+    ]
+
     def tied(route: Route, body: dict[str, Any]) -> None:
+        within, level, _ = cases[len(site.bodies) - 1]
         answer = answer_to(body)
         for hit in answer["hits"] if level else ():
             hit["distance"] = 4
@@ -88,8 +89,10 @@ def test_ties_are_told(site: Site, within: int | None, level: bool, says: str) -
         route.fulfill(json=answer)
 
     site.search = tied
-    page = site.open("?q=a+dog&for=image")
-    expect(page.get_by_role("status")).to_have_text(says)
+    page = site.open()
+    for place, (_, _, says) in enumerate(cases):
+        site.find(f"dogs {place}")
+        expect(page.get_by_role("status")).to_have_text(says)
 
 
 def test_notes_are_shown_and_their_suggestions_search(site: Site) -> None:

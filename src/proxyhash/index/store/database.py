@@ -101,15 +101,14 @@ class Connection(sqlite3.Connection):
     stamp: tuple[int, ...] | None = None
     ours = False
     _left: float = 0
+    _measured = False
     _reason: ProxyhashError | None = None
 
     def allow(self, *, bounded: bool) -> None:
         """Let statements run from now on, until they do more than a sound file can need."""
         self._reason = None
-        self._left = math.inf
-        if bounded:
-            size = sum(_size(_beside(self.path, suffix)) for suffix in ("", "-wal"))
-            self._left = (_MOST_STEPS + _STEPS_PER_BYTE * size) / _STEPS
+        self._left = _MOST_STEPS / _STEPS if bounded else math.inf
+        self._measured = False
 
     def allow_more(self, steps: int) -> None:
         """Allow a statement more steps, because it was given much to look up."""
@@ -126,6 +125,10 @@ class Connection(sqlite3.Connection):
         self._left -= 1
         try:
             check_stop()
+            if self._left < 0 and not self._measured:
+                size = sum(_size(_beside(self.path, suffix)) for suffix in ("", "-wal"))
+                self._left += _STEPS_PER_BYTE * size / _STEPS
+                self._measured = True
             if self._left < 0:
                 self._reason = DataError(
                     f"{self.path} is damaged (reading it does not end); restore a snapshot"

@@ -261,7 +261,10 @@ class Generation:
         hits = []
         with content_errors(self.path):
             for row, distance in zip(rows, found.distances.tolist(), strict=True):
-                id_, payload = items[row]
-                hits.append(Hit(as_id(id_), distance, as_payload(payload)))
+                id_, text = items[row]
+                payload = json.loads(text)
+                if type(id_) is not str or type(payload) is not dict:
+                    raise ValueError(f"row {row} holds {id_!r:.60} and {text!r:.60}")
+                hits.append(Hit(id_, distance, payload))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

@@ -68,6 +68,7 @@ class RowTable:
         self.count = 0
         self.items = 0
         self._log = order
+        self._path = order.path.with_name("items.sqlite")
         self._order = Growing(np.empty(0, np.uint64))
         self._visible = {name: Growing(np.empty(0, np.bool_)) for name in self.modalities}
         self._hidden = dict.fromkeys(self.modalities, 0)
@@ -101,10 +102,11 @@ class RowTable:
         Returns:
             whether there was anything new.
         """
-        path = self._log.path.with_name("items.sqlite")
-        change, count, items = read_state(database, path)
-        if change == self.change:
+        found = database.execute("SELECT change FROM state").fetchone()
+        if found == (self.change,):
             return False
+        path = self._path
+        change, count, items = read_state(database, path)
         if change < self.change or count < self.count:
             raise DataError(f"{path} is older than it was; restore a snapshot")
         with content_errors(path):

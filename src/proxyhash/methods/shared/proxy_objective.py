@@ -56,6 +56,7 @@ class ProxyObjective(ScheduledObjective):
             seed=context.seed,
             assignment=settings.assignment,
             labels=context.labels.numpy() > 0,
+            track=context.track,
         )
         self.gamma = settings.gamma or 1.2 / math.sqrt(context.bits)
         self.sigma = settings.sigma * context.bits

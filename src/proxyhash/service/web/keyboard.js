@@ -17,6 +17,8 @@ function fromField({ key, target }) {
   const words = $("words");
   if (target !== words) return null;
   if (key === "ArrowDown" && cards().length) return () => focus(cards()[0]);
+  const tile = document.querySelector(".sample button");
+  if (key === "ArrowDown" && tile) return () => tile.focus();
   if (key === "Escape" && words.value) return () => { words.value = ""; };
   return null;
 }

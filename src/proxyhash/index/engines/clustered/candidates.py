@@ -92,9 +92,9 @@ def keep(
     if goal.lists.starts.size:
         start, stop = np.int64(goal.lists.starts[code]), np.int64(goal.lists.starts[code + 1])
     taken = 0
-    for entry in range(start, stop):
+    for entry in range(start, min(stop, np.int64(rows.size))):
         row = np.int64(rows[entry])
-        if mask.size and not mask[row]:
+        if row >= rows.size or (mask.size and not mask[row]):
             continue
         last = state[LAST]
         if last != NONE and distance == state[LIMIT] and _rank(row, order) > _rank(last, order):

@@ -125,6 +125,8 @@ def load_lists(folder: Path, rows: CodeRows) -> Lists:
             for name, (kind, dimensions) in kinds.items()
         ]
     )
+    # In memory: distances to them are indices, which must not change with the file.
+    lists = lists._replace(centers=frozen(lists.centers.copy()))
     count, width = lists.centers.shape
     codes = len(lists.words)
     check_saved(

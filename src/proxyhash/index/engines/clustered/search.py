@@ -200,9 +200,11 @@ def _visit(
         home = np.int64(near[index, current])
         at = np.int64(0)
         while True:
-            # A smaller limit leaves a shorter run of the list.
-            at = max(at, np.int64(table[current, max(home - limit, 0)]))
-            size = np.int64(table[current, min(home + limit, bits) + 1]) - at
+            # A smaller limit leaves a shorter run of the list. What was checked when it was loaded
+            # may have changed in the file since: the run stays within the codes in any case.
+            at = max(at, np.int64(table[current, min(max(home - limit, 0), bits + 1)]))
+            end = np.int64(table[current, min(home + limit, bits) + 1])
+            size = min(end, np.int64(words.shape[0])) - at
             if size <= 0 or state[index, HELD] > room:
                 break
             size = min(size, np.int64(STRIDE))

@@ -129,12 +129,15 @@ def _visit(
     after, known = (word + 1) % query.size, distance if query.size > 1 else 0
     following = query[after : after + 1]
     cost = _ROW_BESIDE if beside.size else _ROW_FETCHED * query.size
+    count = np.int64(probe.codes.size // query.size)
     bounds, waiting = scratch[: 2 * _AHEAD].reshape(_AHEAD, 2), scratch[2 * _AHEAD :]
     flips = (1 << distance) - 1
     while flips < starts.size - 1:
         ahead, rows = 0, np.int64(0)
         while flips < starts.size - 1 and ahead < _AHEAD:
-            first, last = np.int64(starts[own ^ flips]), np.int64(starts[(own ^ flips) + 1])
+            # What was checked when it was loaded may have changed in the file since.
+            first = min(np.int64(starts[own ^ flips]), count)
+            last = max(first, min(np.int64(starts[(own ^ flips) + 1]), count))
             bounds[ahead, 0], bounds[ahead, 1] = first, last
             rows += last - first
             ahead += 1
@@ -201,13 +204,13 @@ def _fetch(
 ) -> None:
     """Let the distances of the waiting places' whole codes follow them."""
     width = query.size
-    size = pointers.size // (codes.size // width)
+    size, end = pointers.size // (codes.size // width), codes.size - width
     for index in range(waits):
         start = waiting[index] * size
         row = np.int64(0)
         for byte in range(size):
             row |= np.int64(pointers[start + byte]) << (8 * byte)
-        waiting[2 * _WAITING + index] = row * width
+        waiting[2 * _WAITING + index] = min(row * width, end)  # type: ignore[call-overload]
     for index in range(waits):
         start, near = waiting[2 * _WAITING + index], np.int64(0)
         for place in range(width):
@@ -228,7 +231,8 @@ def _judge(
 ) -> int:
     """Take those of the waiting rows that are near, allowed and new; return the new size."""
     pointers, limit = probe.tables.pointers[table], _limit(probe, heap, size)
-    pointer = pointers.size // (probe.codes.size // query.size)
+    count = probe.codes.size // query.size
+    pointer = pointers.size // count
     for index in range(waits):
         near = waiting[_WAITING + index]
         if near > limit:
@@ -236,7 +240,7 @@ def _judge(
         row = np.int64(0)
         for byte in range(pointer):
             row |= np.int64(pointers[waiting[index] * pointer + byte]) << (8 * byte)
-        if probe.mask.size and not probe.mask[row]:
+        if row >= count or (probe.mask.size and not probe.mask[row]):
             continue
         if _was_seen(query, probe.codes, row, probe.tables, table, distance):
             continue

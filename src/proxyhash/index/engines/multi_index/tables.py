@@ -120,6 +120,8 @@ def load_tables(folder: Path, rows: CodeRows) -> Tables:
         map_array(folder / f"{name}.npy", dtypes=[kind], dimensions=dimensions)
         for name, (kind, dimensions) in kinds.items()
     ]
+    # In memory: they tell where in a code to look, which must not change with the file.
+    parts[:2] = [part.copy() for part in parts[:2]]
     tables = Tables(*[frozen(part) for part in parts])
     count, edges = tables.starts.shape
     length = (edges - 1).bit_length() - 1

@@ -15,6 +15,7 @@ from proxyhash.errors import DataError, UsageError
 from proxyhash.files import (
     check_output,
     hold_lock,
+    holds,
     naming_full_disk,
     open_regular,
     read_json,
@@ -216,3 +217,19 @@ def test_what_is_something_else_is_not_written_over_unless_asked(tmp_path):
     path.unlink()
     path.symlink_to(tmp_path / "nowhere")
     check()
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [
+        ('{"bits": 8, "method": "x", "more": 1}', True),
+        ('{"name": "someone\'s web page", "bits": 1}', False),
+        ("[]", False),
+        ("{", False),
+        (None, False),
+    ],
+)
+def test_a_folder_is_ours_by_what_its_file_says(content, ours, tmp_path):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    assert holds(tmp_path, "config.json", keys=("bits", "method")) is ours

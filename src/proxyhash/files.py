@@ -31,13 +31,14 @@ from proxyhash.regular import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 __all__ = [
     "check_folder",
     "check_output",
     "check_regular",
     "hold_lock",
+    "holds",
     "naming_full_disk",
     "open_regular",
     "read_json",
@@ -271,6 +272,23 @@ def read_json(path: str | os.PathLike[str], *, ours: bool = False) -> Any:
         raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:  # a number too long, or nested too deep
         raise DataError(f"{path}: JSON that cannot be read ({error})") from error
+
+
+def holds(folder: str | os.PathLike[str], name: str, *, keys: Collection[str]) -> bool:
+    """Whether a folder has a JSON file of ours: only then may the folder be replaced.
+
+    Other programs write files of such names as `config.json`, too.
+
+    Args:
+        folder: of which kind it is the question.
+        name: the file that folders of this kind have.
+        keys: some that the object in it has.
+    """
+    try:
+        content = read_json(Path(folder) / name, ours=True)
+    except DataError:
+        return False
+    return isinstance(content, dict) and set(keys) <= set(content)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from proxyhash.catalog.build import build_index
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.sync import sync_index
-from proxyhash.errors import ImageError, ProxyhashError, UsageError
+from proxyhash.errors import ImageError, InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.index.store import Store
 from tests.catalog.conftest import contents, write
@@ -158,6 +158,21 @@ def test_a_damaged_record_of_sources_only_costs_time(
     (index / "sources.sqlite3").symlink_to(precious)
     assert sync(index, manifest) == (0, 0, 6, 0, 0)
     assert precious.read_bytes() == b"keep"
+
+
+def test_ctrl_c_says_how_to_go_on(
+    index: Path, items: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    manifest = write(tmp_path, [items[0] | {"price": 1}, *items[1:5]])
+    with monkeypatch.context() as patch:
+        patch.setattr("proxyhash.catalog.ingest.put_codes", interrupt)
+        with pytest.raises(InterruptedRunError, match="nothing was removed yet: run the same"):
+            sync(index, manifest)
+    assert len(contents(index)) == 6
+    assert sync(index, manifest) == (0, 1, 4, 1, 0)
 
 
 KILLED = textwrap.dedent(

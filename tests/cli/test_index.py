@@ -412,6 +412,19 @@ def test_verify_finds_a_damaged_encoder(proxyhash_command, index: Path) -> None:
     assert proxyhash_command("index", "verify", index).code == 0
 
 
+def test_an_encoder_that_cannot_be_loaded_here_is_not_damaged(
+    proxyhash_command, built: Path, monkeypatch
+) -> None:
+    from proxyhash.errors import MissingExtraError
+    from proxyhash.hashing import HashModel
+
+    def missing(*_: Any) -> None:
+        raise MissingExtraError("this encoder needs transformers")
+
+    monkeypatch.setattr(HashModel, "encoder", missing)
+    assert proxyhash_command("index", "verify", built, "--json").json["problems"] == []
+
+
 def test_a_snapshot_that_fails_leaves_its_place_free(
     proxyhash_command, index: Path, tmp_path: Path, monkeypatch
 ) -> None:

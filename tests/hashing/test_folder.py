@@ -152,6 +152,7 @@ def test_a_failing_rename_puts_the_old_model_back(
 
 def test_other_folders_are_not_overwritten(scenes: Collection, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "model.json").write_text('{"class_name": "Sequential"}')  # another program's
     with pytest.raises(UsageError, match="holds something other than a model"):
         build_model(scenes).save(tmp_path)
     with pytest.raises(UsageError, match="holds something other than a model"):

@@ -7,6 +7,8 @@ import pytest
 from proxyhash.errors import DataError, UsageError
 from proxyhash.training.folder import RunFolder
 
+CONFIG = '{"method": "dchml", "bits": 16}'
+
 
 def test_a_new_folder_is_made(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "a")
@@ -24,7 +26,10 @@ def test_a_taken_folder_is_refused(tmp_path):
         folder.check(overwrite=False)
     with pytest.raises(UsageError, match=r"holds no run.*--overwrite leaves it alone"):
         folder.check(overwrite=True)
-    folder.config.touch()
+    folder.config.write_text('{"name": "a web page", "scripts": {}}')  # another program's
+    with pytest.raises(UsageError, match=r"holds no run.*--overwrite leaves it alone"):
+        folder.check(overwrite=True)
+    folder.config.write_text(CONFIG)
     with pytest.raises(UsageError, match="continue it with --resume, replace it with --overwrite"):
         folder.check(overwrite=False)
 
@@ -39,8 +44,9 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     folder = RunFolder(tmp_path)
     folder.last.parent.mkdir()
     folder.model.mkdir()
-    for path in (folder.config, folder.history, folder.last, folder.model / "model.json"):
+    for path in (folder.history, folder.last, folder.model / "model.json"):
         path.touch()
+    folder.config.write_text(CONFIG)
     (tmp_path / "notes.txt").touch()
     folder.check(overwrite=True)
     assert folder.config.exists()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.catalog.item_keys import ItemKeys
 from proxyhash.catalog.thumbnails import ThumbnailStore
-from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.errors import DataError, MissingExtraError, ProxyhashError
 
 if TYPE_CHECKING:
     from proxyhash.index import Index
@@ -158,6 +158,8 @@ def _model_problems(folder: Path, index: Index) -> list[str]:
     for modality in model.modalities:
         try:
             model.encoder(modality)
+        except MissingExtraError:
+            continue  # nothing can be said about it here
         except ProxyhashError as error:
             problems.append(str(error))
     return problems

@@ -12,7 +12,7 @@ from proxyhash.catalog.ingest import IndexReport, item_payload
 from proxyhash.catalog.item_keys import key_of_source, key_of_stored
 from proxyhash.catalog.manage import delete_from
 from proxyhash.data import Collection, read_collection
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.index.open import open_index
 from proxyhash.progress import Track, silent
 
@@ -109,17 +109,23 @@ def sync_index(
         report = plan.counts
         if plan.todo and not dry_run:
             items = [collection.items[row] for row in plan.todo]
-            with adding(
-                index,
-                uri,
-                collection,
-                model=model,
-                thumbnails=thumbnails,
-                device=device,
-                on_bad_item=on_bad_item,
-                track=track,
-            ) as add:
-                report = add(Collection.of(collection.path, items, skipped=collection.skipped))
+            try:
+                with adding(
+                    index,
+                    uri,
+                    collection,
+                    model=model,
+                    thumbnails=thumbnails,
+                    device=device,
+                    on_bad_item=on_bad_item,
+                    track=track,
+                ) as add:
+                    report = add(Collection.of(collection.path, items, skipped=collection.skipped))
+            except InterruptedRunError:
+                raise InterruptedRunError(
+                    "stopped by Ctrl-C; what was stored stays, and nothing was removed yet: run "
+                    "the same command again to continue"
+                ) from None
         if not dry_run:
             delete_from(index, folder, plan.gone, track=track)
     return SyncReport(report, len(plan.gone), len(plan.away), tuple(plan.places)[:_NAMED])

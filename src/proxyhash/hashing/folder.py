@@ -26,7 +26,7 @@ from proxyhash.data import Modality
 from proxyhash.encoders import Encoder, load_encoder
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
-from proxyhash.files import read_json, replace_folder, write_json
+from proxyhash.files import holds, read_json, replace_folder, write_json
 from proxyhash.hashing.checksums import MAX_JSON, RESTORE, write_checksums
 from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
@@ -159,7 +159,7 @@ def write_model(model: SavedModel, folder: Path) -> None:
         UsageError: the folder exists and holds something other than a model.
     """
     occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if occupied and not (folder / "model.json").is_file():
+    if occupied and not holds(folder, "model.json", keys=("format", "fingerprint")):
         raise UsageError(
             f"{folder} exists and holds something other than a model; give another folder"
         )

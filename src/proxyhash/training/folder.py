@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import UsageError
-from proxyhash.files import hold_lock
+from proxyhash.files import hold_lock, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,7 +137,7 @@ class RunFolder:
             raise UsageError(f"{self.path} is a file; --out needs a folder")
         if not self.path.is_dir() or not self.entries - {self.inputs}:
             return
-        is_run = self.config.is_file()
+        is_run = holds(self.path, self.config.name, keys=("method", "bits"))
         if not overwrite:
             choices = "choose another --out"
             if is_run:
@@ -145,8 +145,8 @@ class RunFolder:
             raise UsageError(f"{self.path} exists and is not empty; {choices}")
         if not is_run:  # never delete what this program did not make
             raise UsageError(
-                f"{self.path} holds no run (there is no config.json), so --overwrite leaves it "
-                "alone; choose another --out"
+                f"{self.path} holds no run (there is no config.json of one), so --overwrite leaves "
+                "it alone; choose another --out"
             )
 
     def start(self) -> None:

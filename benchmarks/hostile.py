@@ -76,10 +76,10 @@ def heads() -> list[bytes]:
 def bodies() -> list[bytes]:
     """Return JSON in which very much is wrong."""
     return [
-        ask({"queries": [{}] * 140_000}, "/v1/search/batch"),
+        ask({"queries": [{}] * 90_000}, "/v1/search/batch"),
         ask({"vector": ["a"] * 60_000}),
         ask({f"k{n}": 1 for n in range(140_000)}),
-        ask([[]] * 140_000),
+        ask([[]] * 90_000),
         ask({"queries": [{"code": "00" * 8, "k": 1000}] * 20}, "/v1/search/batch"),
     ]
 

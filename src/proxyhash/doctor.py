@@ -183,6 +183,19 @@ def _size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def _models() -> list[Check]:
+    """Models in the cache of the Hugging Face hub and in the folder of PROXYHASH_MODELS."""
+    from proxyhash.encoders.known import KNOWN_MODELS, models_on_disk
+
+    found = models_on_disk()
+    if found:
+        shown = ", ".join(f"{name} ({_size(size)})" for name, size in found.items())
+        return [Check("pretrained models", "ok", f"{shown}")]
+    known = "; ".join(str(model) for models in KNOWN_MODELS.values() for model in models)
+    hint = f"--image-encoder and --text-encoder fetch one from the hub once, such as {known}"
+    return [Check("pretrained models", "warning", "none on this machine", hint)]
+
+
 def _plugins() -> list[Check]:
     """Members of other packages, and files of `--plugin`, that cannot be loaded."""
     from proxyhash.data import MODALITIES
@@ -251,6 +264,7 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "devices": _devices,
     "torchvision": _torchvision,
     "feature cache": _cache,
+    "pretrained models": _models,
     "plug-ins": _plugins,
     "self-test: codes and search": _search_works,
     "self-test: loss and gradient": _training_works,

@@ -53,6 +53,9 @@ def test_the_help_shows_the_defaults_of_the_configuration(name, shown):
     if name in ("query", "train", "validation"):  # worked out from the collection, in words
         assert default is None
         assert re.match(r"a (tenth|twentieth)|four fifths", str(shown))
+    elif name == "label_separator":  # what a cell of labels looks like, in words
+        assert default is None
+        assert shown == "|, or ; in a cell without |"
     elif default in (None, {}) or name in ("data", "out", "encoders"):
         assert shown is False
     else:

@@ -28,6 +28,7 @@ DEBUG_VARIABLE = "PROXYHASH_DEBUG"
 VERBS = (
     "doctor",
     "demo",
+    "up",
     "data",
     "train",
     "evaluate",
@@ -73,7 +74,7 @@ app = typer.Typer(
     name="proxyhash",
     cls=_Root,
     help="Short binary codes for images and texts: train, evaluate, encode and search.",
-    epilog="Start with: proxyhash demo\n"
+    epilog="Start with: proxyhash demo, or with images of your own: proxyhash up FOLDER\n"
     "Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 missing extra, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ __all__ = [
     "PLAIN_SECONDS",
     "emit_json",
     "error",
+    "guided",
+    "next_steps",
     "note",
     "out",
     "printable",
@@ -26,6 +29,7 @@ __all__ = [
     "track",
 ]
 
+_guided = False
 _UNLIMITED = 100_000
 """Columns of a table that goes to a file or pipe: no cell is wrapped or cut there."""
 
@@ -44,6 +48,26 @@ def emit_json(value: Any) -> None:
 def note(text: str) -> None:
     """Print one line about what is going on, on stderr, above any progress bar."""
     _bars.print(text)
+
+
+def next_steps(*commands: str) -> None:
+    """Print what a user is likely to do next, a command per line, on stderr.
+
+    Nothing inside `guided`, where the next step is taken anyway.
+    """
+    if not _guided:
+        note("next: " + "\n      ".join(commands))
+
+
+@contextmanager
+def guided() -> Iterator[None]:
+    """Leave `next_steps` out while one verb runs others."""
+    global _guided  # noqa: PLW0603 -- one terminal, one state
+    before, _guided = _guided, True
+    try:
+        yield
+    finally:
+        _guided = before
 
 
 def error(text: str) -> None:

@@ -258,7 +258,7 @@ def generate(
     console.out(
         f"{len(collection):,} images with {len(collection.classes)} labels in {collection.path}"
     )
-    console.note(f"next: proxyhash data check {folder}")
+    console.next_steps(f"proxyhash data check {folder}")
 
 
 def _refuse_overwriting(folder: Path, *, force: bool) -> None:

@@ -239,8 +239,9 @@ def _show_next(index: str, report: "IndexReport", given: str) -> None:
     if report.kept or report.incomplete:  # mending comes first
         return
     place = shlex.quote(index)
-    console.note(f'next: proxyhash search {place}{given} --text "..."')
-    console.note(f"      proxyhash serve {place}{given}")
+    console.next_steps(
+        f'proxyhash search {place}{given} --text "..."', f"proxyhash serve {place}{given}"
+    )
 
 
 def _show(

@@ -219,15 +219,17 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
     from proxyhash.evaluation.report import direction_words, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
-    console.table(
-        ("mAP@all", "literature", "strict"),
-        [
-            (direction_words(key), figure(value), figure(strict.get(key)))
-            for key, value in result.metrics["map"].items()
-        ],
-        title=f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}",
-        right=("literature", "strict"),
-    )
+    if any(value is not None for value in result.metrics["map"].values()):
+        title = f"{config.method}, {config.bits} bits, epoch {result.best_epoch} of {result.epochs}"
+        console.table(
+            ("mAP@all", "literature", "strict"),
+            [
+                (direction_words(key), figure(value), figure(strict.get(key)))
+                for key, value in result.metrics["map"].items()
+            ],
+            title=title,
+            right=("literature", "strict"),
+        )
     evaluations = (result.evaluations.literature, result.evaluations.strict)
     print_caveats([each for each in evaluations if each is not None])
     folder = shlex.quote(str(_short(result.folder)))
@@ -237,12 +239,13 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
     modality = "text" if "text" in config.modalities else config.modalities[0]
     words = '"words of your own"' if modality == "text" else f"FILE_OF_YOUR_{modality.upper()}"
     console.note(
-        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card. "
-        "Next:\n"
-        f"  proxyhash index build {folder} {shlex.quote(str(data))} --out {index}\n"
-        f"  proxyhash evaluate {folder} --plots\n"
-        f"  proxyhash search {folder} --{modality} {words} -k 12 --html hits.html\n"
-        f"  proxyhash encode {folder} OTHER_MANIFEST --out codes.npz"
+        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card"
+    )
+    console.next_steps(
+        f"proxyhash index build {folder} {shlex.quote(str(data))} --out {index}",
+        f"proxyhash evaluate {folder} --plots",
+        f"proxyhash search {folder} --{modality} {words} -k 12 --html hits.html",
+        f"proxyhash encode {folder} OTHER_MANIFEST --out codes.npz",
     )
 
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from proxyhash.data.modalities import Modality
 
-__all__ = ["KNOWN_MODELS", "KnownModel", "find_known_model", "models_folder"]
+__all__ = ["KNOWN_MODELS", "KnownModel", "find_known_model", "models_folder", "models_on_disk"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,29 @@ def find_known_model(modality: Modality) -> tuple[KnownModel, str] | None:
         own, name = models_folder(), model.hub_id.rpartition("/")[2]
         if own is not None and _is_complete(own / name):
             return model, str(own / name)
-        if any(map(_is_complete, _snapshots(model.hub_id))):
+        revisions = hub_cache() / f"models--{model.hub_id.replace('/', '--')}" / "snapshots"
+        if any(map(_is_complete, _folders(revisions))):
             return model, model.hub_id
     return None
+
+
+def models_on_disk() -> dict[str, int]:
+    """Return the models that this machine has, by spec, each with the bytes of its newest revision.
+
+    Looks where `find_known_model` does; what is there in part is left out.
+    """
+    own = models_folder()
+    specs = {str(path): path for path in _folders(own)} if own is not None else {}
+    for path in _folders(hub_cache()):
+        kind, _, name = path.name.partition("--")
+        if kind == "models":
+            revisions = [each for each in _folders(path / "snapshots") if _is_complete(each)]
+            specs |= {name.replace("--", "/", 1): revisions[-1]} if revisions else {}
+    return {spec: _bytes(path) for spec, path in specs.items() if _is_complete(path)}
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _is_complete(folder: Path) -> bool:
@@ -89,13 +107,11 @@ def _is_complete(folder: Path) -> bool:
         return False
 
 
-def _snapshots(hub_id: str) -> Iterator[Path]:
-    """Yield the folders of a model's revisions in the hub's cache, as huggingface_hub lays it."""
-    folder = hub_cache() / f"models--{hub_id.replace('/', '--')}" / "snapshots"
+def _folders(folder: Path) -> list[Path]:
     try:
-        yield from sorted(folder.iterdir())
-    except OSError:
-        return
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:  # there is none, or it may not be read
+        return []
 
 
 def hub_cache() -> Path:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message, Receive
 
+    from proxyhash.service.settings import Limits
+
 __all__ = [
     "BoundedBody",
     "BoundedRoute",
@@ -34,7 +36,9 @@ __all__ = [
     "upload_body",
 ]
 
-_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"[{", b"]}", ord('"'), ord("\\")
+_ROUND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_LARGE = 65_536
 _OPTIONS_BYTES = 64_000
 _LISTS = ("queries", "texts", "items", "ids")
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
@@ -140,63 +144,48 @@ class BoundedBody:
             )
 
 
-def json_depth(body: bytes) -> int:
+def json_depth(body: bytes, *, most: int | None = None) -> int:
     """Return how deep lists and objects nest in a JSON text in UTF-8, without decoding it.
+
+    Where not all that opens closes, it may be less. All steps are of C, for in Python a large body
+    would stop the event loop.
+
+    Args:
+        body: the text.
+        most: where it is deeper than this, something more is returned.
 
     Example:
         >>> json_depth(b'{"a": [1, "[[["]}')
         2
     """
-    depth = deepest = 0
-    inside = escaped = False
-    for byte in body:
-        if inside:
-            if escaped:
-                escaped = False
-            elif byte == _BACKSLASH:
-                escaped = True
-            elif byte == _QUOTE:
-                inside = False
-        elif byte == _QUOTE:
-            inside = True
-        elif byte in _OPEN:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in _CLOSE:
-            depth -= 1
-    return deepest
+    left = _outside_strings(body).translate(_ROUND, _NO_BRACKETS)
+    depth = 0
+    while left and (most is None or depth <= most):
+        inner = left.replace(b"[]", b"")  # what has nothing in it, once a round
+        if inner == left:
+            return depth + left.count(b"[")
+        left = inner
+        depth += 1
+    return depth
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """Return a JSON text without what is between quotes."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(plain.split(b'"')[::2])
 
 
 class _BoundedRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
-        limits = self.app.state.service.settings.limits
-        most = limits.json_depth
-        # Each value but the first comes after one of these; strings with commas count as more.
-        values = body.count(b",") + body.count(b"[") + body.count(b"{")
-        if values > limits.json_values:
-            raise ApiError(
-                413,
-                "too_large",
-                f"the body has more than {limits.json_values:,} values; send fewer at once",
-            )
-        # Counting brackets in C answers for nearly all bodies; only suspicious ones are walked.
-        if body.count(b"[") + body.count(b"{") > most and json_depth(body) > most:
-            raise ApiError(
-                422, "too_deep", f"the body nests lists and objects more than {most} deep"
-            )
-        try:
-            # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
-            # can be hidden.
-            value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-            # A lone surrogate, written as "\ud800", is not text; nothing after this could store
-            # it.
-            if b"\\u" in body:
-                json.dumps(value, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise ApiError(
-                400, "invalid_json", f"the body is not JSON that can be read: {error!s:.100}"
-            ) from error
+        service = self.app.state.service
+        limits = service.settings.limits
+        if len(body) < _LARGE:
+            value = _decode(body, limits)
+        else:  # one after the other, so that others are served in between
+            async with service.decoding:
+                value = _decode(body, limits)
+                await asyncio.sleep(0)
         _check_lists(value, most=limits.batch)
         return value
 
@@ -212,6 +201,37 @@ class BoundedRoute(APIRoute):
             return await handler(_BoundedRequest(request.scope, request.receive))
 
         return bounded
+
+
+def _decode(body: bytes, limits: Limits) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ApiError: 400, it cannot be read; 413, it has too many values; 422, it nests too deep.
+    """
+    plain = _outside_strings(body)
+    # Each value but the first comes after one of these.
+    if plain.count(b",") + plain.count(b"[") + plain.count(b"{") > limits.json_values:
+        raise ApiError(
+            413,
+            "too_large",
+            f"the body has more than {limits.json_values:,} values; send fewer at once",
+        )
+    most = limits.json_depth
+    if json_depth(body, most=most) > most:
+        raise ApiError(422, "too_deep", f"the body nests lists and objects more than {most} deep")
+    try:
+        # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
+        # can be hidden.
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        # A lone surrogate, written as "\ud800", is not text; nothing after this could store it.
+        if b"\\u" in body:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ApiError(
+            400, "invalid_json", f"the body is not JSON that can be read: {error!s:.100}"
+        ) from error
+    return value
 
 
 def _check_lists(value: Any, *, most: int) -> None:
@@ -323,7 +343,7 @@ async def _parts(form: FormData) -> tuple[bytes, str]:
 
 
 def _options(text: str, *, depth: int) -> SearchParameters:
-    if json_depth(text.encode()) > depth:
+    if json_depth(text.encode(), most=depth) > depth:
         raise ApiError(422, "too_deep", f"the options nest more than {depth} deep")
     try:
         return SearchParameters.model_validate(json.loads(text or "{}"))

@@ -34,6 +34,8 @@ _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
 _DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
 _OTHER_FILES = 200
+_SWITCH = 0.001
+"""Seconds after which a thread that computes lets the event loop go on; Python's 5 ms add up."""
 
 
 def serve(
@@ -73,6 +75,7 @@ def serve(
     )
     service.start_decoding()
     settle()
+    sys.setswitchinterval(_SWITCH)
     with listener:
         _Server(config, service, door, lambda: started(address)).run(sockets=[listener])
 

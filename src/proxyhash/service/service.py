@@ -45,6 +45,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.bodies = Held(settings.limits.body_bytes)
+        self.decoding = asyncio.Semaphore(1)  # of large bodies
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
         self.originals = (
             Originals(settings.originals, most_bytes=settings.limits.original_bytes)

@@ -28,7 +28,7 @@ class Limits:
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
         json_depth: how deep its lists and objects nest.
-        json_values: values in it, a little less where strings have commas and brackets.
+        json_values: values in it.
         upload_bytes: size of an uploaded image.
         pixels: width times height of one. The default stands for the limits that indexing has by
             default, with which a larger JPEG is decoded at a smaller size.
@@ -53,7 +53,7 @@ class Limits:
     batch: int = 256
     json_bytes: int = 4_000_000
     json_depth: int = 32
-    json_values: int = 300_000
+    json_values: int = 200_000
     upload_bytes: int = 10_000_000
     pixels: int = MAX_PIXELS
     original_bytes: int = 60_000_000

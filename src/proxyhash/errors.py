@@ -138,8 +138,10 @@ def closest(word: str, candidates: Iterable[str], *, n: int = 3) -> tuple[str, .
     for candidate in candidates:  # comparing is slow; lengths that differ much are never alike
         if 2 * abs(len(candidate) - len(word)) <= len(word) + 1:
             written.setdefault(candidate.casefold(), candidate)
-    alike = get_close_matches(word.casefold(), written, n=n, cutoff=0.65)
-    return tuple(written[one] for one in alike)
+    alike = get_close_matches(word.casefold(), written, n=max(n, 4), cutoff=0.65)
+    letters = sorted(word.casefold())
+    alike.sort(key=lambda one: sorted(one) != letters)  # swapped letters before other ones
+    return tuple(written[one] for one in alike[:n])
 
 
 def require_extra(module: str, *, extra: str, purpose: str) -> Any:

@@ -9,9 +9,10 @@ import pytest
 
 import proxyhash as ph
 from proxyhash.encoders.known import KNOWN_MODELS
-from proxyhash.errors import UsageError
+from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import read_json, write_text
 from proxyhash.hashing import HashModel
+from proxyhash.methods import get_method
 from proxyhash.training import read_config, train
 from proxyhash.training.choose import choose
 from tests.training.runs import rewrite
@@ -170,3 +171,45 @@ def test_arrays_of_one_modality_with_labels():
     model = ph.train(images=labels @ np.random.default_rng(0).normal(size=(3, 8)), labels=labels,
                      bits=8, epochs=2)  # fmt: skip
     assert (model.method, model.modalities) == ("dchml", ("image",))
+
+
+def test_errors_of_arrays_name_the_arrays_and_count_rightly(tmp_path):
+    for options in ({}, {"out": tmp_path / "run"}):
+        with pytest.raises(UsageError, match=r"^the arrays have 1 item; training needs at least"):
+            ph.train(texts=["a"], labels=[["x"]], bits=8, **options)
+        with pytest.raises(DataError, match=r"^the arrays, row 1, item '00': /nope.jpg: no such"):
+            ph.train(images=["/nope.jpg"] * 20, bits=8, overwrite=True, **options)
+
+
+def test_a_config_that_is_none_is_said_to_be(tmp_path, proxyhash_command):
+    write_text(tmp_path / "run" / "config.json", "[]")
+    for arguments in ((), (tmp_path,)):
+        result = proxyhash_command("train", *arguments, "--resume", "--out", tmp_path / "run")
+        assert result.code == 3
+        assert "config.json is not the configuration of a run" in result.err
+        assert "train into a new folder" in result.err
+    with pytest.raises(ModelError, match="is not the configuration of a run"):
+        train(read_config({"data": "d", "out": str(tmp_path / "run")}), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("dchlm", "dchml"), ("dhcml-plus", "dchml-plus"), ("cca_itq", "cca-itq")]
+)
+def test_swapped_letters_are_seen(written, meant):
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
+        get_method(written)
+
+
+def test_the_next_command_is_index_build(scenes, tmp_path, proxyhash_command, monkeypatch):
+    data = rewrite(scenes, tmp_path / "photos", without("labels", "text"))
+    monkeypatch.chdir(tmp_path)
+    result = proxyhash_command("train", data, "--out", "run", "--bits", 16)
+    assert result.code == 0
+    assert "proxyhash index build run photos --out photos.index" in result.err
+    assert "proxyhash search run --image " in result.err
+    assert "warning: no item of the gallery has a label" in result.out
+    built = proxyhash_command("index", "build", "run", "photos", "--out", "photos.index")
+    assert built.code == 0, built.err
+    image = next((data / "images").iterdir())
+    found = proxyhash_command("search", "photos.index", "--image", image, "-k", 1, "--json").json
+    assert found["hits"][0]["distance"] == 0

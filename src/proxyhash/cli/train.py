@@ -178,8 +178,7 @@ def _new(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
 
 
 def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
-    from proxyhash.files import read_json
-    from proxyhash.training.sources import resume_config
+    from proxyhash.training.sources import resume_config, stored_config
 
     if "out" not in values:
         raise UsageError("--resume needs --out, the run folder to continue")
@@ -188,7 +187,7 @@ def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
         return _new(values)
     if not stored.exists():
         raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
-    return resume_config(read_json(stored), values), None
+    return resume_config(stored_config(stored.parent), values), None
 
 
 class _Progress:

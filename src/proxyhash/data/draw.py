@@ -25,6 +25,7 @@ __all__ = [
     "MAX_VALIDATION",
     "MIN_LABELED",
     "SplitSizes",
+    "counted",
     "draw_split",
     "follow_manifest",
     "manifest_split",
@@ -92,12 +93,13 @@ def split_sizes(
     labeled = int(collection.labels.any(axis=1).sum())
     if labeled < MIN_LABELED and not unlabeled:
         raise UsageError(
-            f"{collection.path} has {labeled} items with labels; training needs at least "
+            f"{collection.path} has {counted(labeled)} with labels; training needs at least "
             f"{MIN_LABELED}"
         )
     if labeled < MIN_LABELED and len(collection) < MIN_LABELED:
         raise UsageError(
-            f"{collection.path} has {len(collection)} items; training needs at least {MIN_LABELED}"
+            f"{collection.path} has {counted(len(collection))}; training needs at least "
+            f"{MIN_LABELED}"
         )
     queried = labeled if labeled >= MIN_LABELED else len(collection)
     query = min(max(1, queried // 10), MAX_QUERIES) if query is None else query
@@ -106,6 +108,11 @@ def split_sizes(
     if validation is None:
         validation = validation_size(train) if labeled >= MIN_LABELED else 0
     return SplitSizes(query, train, validation)
+
+
+def counted(items: int) -> str:
+    """Return "1 item" or "2,000 items"."""
+    return f"{items:,} item{'' if items == 1 else 's'}"
 
 
 def validation_size(train: int) -> int:

@@ -7,15 +7,15 @@ that of `proxyhash train`: the same code, the same files, the same figures.
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data import MODALITIES
-from proxyhash.errors import UsageError
-from proxyhash.files import read_json
+from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.progress import Track, silent
 from proxyhash.training.array_inputs import ArrayInputs, read_arrays
@@ -23,11 +23,11 @@ from proxyhash.training.choose import choose
 from proxyhash.training.config import current_keys, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.run import train as train_run
-from proxyhash.training.sources import resume_config
+from proxyhash.training.sources import resume_config, stored_config
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -130,6 +130,7 @@ def train(
         folder = RunFolder(Path(out))
         inputs: ArrayInputs | None = None
         if data is None:
+            stack.enter_context(_naming_arrays(folder.inputs))
             by_name = _by_modality({"image": images, "text": texts}, sources or {})
             there = {modality: source for modality, source in by_name.items() if source is not None}
             inputs = read_arrays(there, labels=labels, ids=ids, classes=classes)
@@ -167,12 +168,24 @@ def train(
         return model
 
 
+@contextmanager
+def _naming_arrays(folder: Path) -> Iterator[None]:
+    """Say "the arrays" in errors instead of the file that they were written to."""
+    try:
+        yield
+    except ProxyhashError as error:
+        text = re.sub(rf"{re.escape(str(folder.absolute()))}/\S+?\.jsonl", "the arrays", str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text.replace("the arrays has", "the arrays have")) from error
+
+
 def _completed(
     values: Mapping[str, Any], *, stored: Path | None
 ) -> tuple[TrainConfig, Collection | None]:
     """Return the configuration, and the collection if it was read; log what was chosen."""
     if stored is not None and stored.exists():
-        return resume_config(read_json(stored), values), None
+        return resume_config(stored_config(stored.parent), values), None
     chosen = choose(values)
     for note in chosen.notes:
         _log.info("%s", note)

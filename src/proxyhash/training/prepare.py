@@ -16,7 +16,7 @@ from proxyhash.data import (
     read_collection,
     split_sizes,
 )
-from proxyhash.data.draw import MIN_LABELED, follow_manifest, validation_size
+from proxyhash.data.draw import MIN_LABELED, counted, follow_manifest, validation_size
 from proxyhash.data.protocols import get_protocol
 from proxyhash.encoders import Encoder, Features, encode_collection, make_encoder
 from proxyhash.errors import UsageError
@@ -240,11 +240,13 @@ def take_rows(
 def learns_from_all(method: str, collection: Collection) -> bool:
     """Return whether a method's training items need no label in this collection.
 
-    They need none where the method reads none and most items have none. Where most have one, it
-    learns from the labeled items like every other method, so that methods can be compared.
+    They need none where the method reads none and most items have none, or too few have one. Where
+    most have one, it learns from the labeled items like every other method, so that methods can be
+    compared.
     """
     labeled = int(collection.labels.any(axis=1).sum())
-    return not get_method(method).needs_labels and 2 * labeled < len(collection)
+    few = labeled < MIN_LABELED or 2 * labeled < len(collection)
+    return few and not get_method(method).needs_labels
 
 
 def choose_split(config: TrainConfig, collection: Collection) -> Split:
@@ -272,7 +274,7 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
     if labeled < (1 if named else MIN_LABELED) and not unlabeled:
         others = [name for name, method in METHODS.items() if not method.needs_labels]
         raise UsageError(
-            f"{collection.path} has {labeled} items with labels; training needs at least "
+            f"{collection.path} has {counted(labeled)} with labels; training needs at least "
             f"{MIN_LABELED} for method {config.method}. These methods read no labels: "
             f"{', '.join(others)}; without --method, a fitting one is chosen"
         )

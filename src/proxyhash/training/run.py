@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.evaluation import Evaluations, evaluate_both_galleries
-from proxyhash.files import read_json, write_json, write_text
+from proxyhash.files import write_json, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
 from proxyhash.progress import Track, silent
@@ -28,7 +28,7 @@ from proxyhash.training.history import (
 )
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
-from proxyhash.training.sources import resume_config
+from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def train(
         if resume and not checkpoints:
             raise ValueError("a run without checkpoints cannot be resumed")
         if resume:
-            config = resume_config(read_json(folder.config), config.to_dict())
+            config = resume_config(stored_config(folder.path), config.to_dict())
         else:
             folder.check(overwrite=overwrite)
         stack.enter_context(use_threads(config.threads))

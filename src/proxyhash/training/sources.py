@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from proxyhash.errors import UsageError, check_option
+from proxyhash.errors import ModelError, UsageError, check_option
+from proxyhash.files import read_json
 from proxyhash.methods import get_method
 from proxyhash.training.config import BY_MODALITY, TrainConfig, current_keys, read_config
 
@@ -19,6 +20,7 @@ __all__ = [
     "parse_assignments",
     "read_config_file",
     "resume_config",
+    "stored_config",
 ]
 
 FREE_KEYS = frozenset({"data", "out", "device", "threads", "tensorboard"})
@@ -146,6 +148,23 @@ def resume_config(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainC
             "options out, or train into a new folder"
         )
     return after
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """Return the config.json of a run folder, unchecked.
+
+    Raises:
+        ModelError: "RUN/config.json is not the configuration of a run ...".
+        DataError: it cannot be read or is not JSON; names it.
+    """
+    path = folder / "config.json"
+    values = read_json(path)
+    if not isinstance(values, dict) or not {"data", "out"} <= values.keys():
+        raise ModelError(
+            f"{path} is not the configuration of a run (an object with the keys data and out), so "
+            "the run cannot be resumed; train into a new folder"
+        )
+    return values
 
 
 def _differing(before: TrainConfig, after: TrainConfig) -> Iterable[str]:

@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo docs test lint format clean
+.PHONY: help install browser demo docs test lowest lint format clean
 
 help:
 	@echo "make demo      install into .venv and run the whole job on generated images, offline"
 	@echo "make test      install, Chromium for the pages included, lint, type-check and run every test"
+	@echo "make lowest    tests of all parsers with the lowest versions that pyproject.toml allows"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make docs      regenerate docs/cli.md and the table of docs/methods.md"
 	@echo "make format    let ruff rewrite what it can"
@@ -44,6 +45,10 @@ format: install
 test: lint browser
 	$(BIN)/coverage erase
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+# Not part of `make test`, which takes the newest versions: run it when a floor in pyproject.toml changes.
+lowest: install
+	@.ci/lowest
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* proxyhash-demo

@@ -18,6 +18,7 @@ from proxyhash.files import (
     holds,
     naming_full_disk,
     open_regular,
+    read_json,
     write_output,
     write_text,
 )
@@ -44,6 +45,12 @@ for path in sys.argv[1:]:
     else:
         print("written")
 """
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    path.write_bytes('{"query": ["ü"]}\r\n'.encode("utf-8-sig"))
+    assert read_json(path) == {"query": ["ü"]}
 
 
 def test_without_room_the_old_file_stays_and_the_error_says_what_to_do(tmp_path):

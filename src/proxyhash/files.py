@@ -260,7 +260,7 @@ def read_json(path: str | os.PathLike[str], *, ours: bool = False) -> Any:
     path = Path(path)
     try:
         if not ours:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return json.loads(path.read_text(encoding="utf-8-sig"))  # as Windows writes it
         with open_regular(path) as file:
             content = file.read(_MOST_JSON + 1)
         if len(content) > _MOST_JSON:

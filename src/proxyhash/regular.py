@@ -18,11 +18,13 @@ __all__ = [
     "check_regular",
     "hold_lock",
     "kind_of",
+    "names_another_file",
     "open_regular",
     "regular_handle",
     "shown",
 ]
 
+_JOURNAL = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 _NOT_FOLLOWED = {errno.ELOOP, errno.ENXIO, errno.EISDIR}
 
 
@@ -105,6 +107,24 @@ def _not_regular(path: str | os.PathLike[str]) -> DataError:
         f"{shown(path)} is {kind_of(path)}, not a regular file; "
         "proxyhash neither reads nor writes it: put a copy of the file in its place"
     )
+
+
+def names_another_file(journal: str | os.PathLike[str]) -> bool:
+    """Whether a journal of SQLite ends with the name of a file that belongs to several databases.
+
+    Playing such a journal back deletes that file, wherever it is; one of a single database, as ours
+    are, has no such end.
+
+    Raises:
+        DataError: it is not a regular file.
+    """
+    try:
+        with open_regular(journal) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(_JOURNAL)))
+            return size >= 16 and file.read() == _JOURNAL
+    except FileNotFoundError:
+        return False
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:

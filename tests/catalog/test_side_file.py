@@ -409,3 +409,26 @@ def test_damaged_bytes_are_refused_or_found_and_never_shown(tmp_path: Path) -> N
             store.put({"i1": b"new"})
             assert store.get("i1") == b"new"
         path.with_name(path.name + "-journal").unlink(missing_ok=True)
+
+
+def test_a_journal_that_names_another_file_does_not_delete_it(index: Path, tmp_path: Path) -> None:
+    """SQLite takes the name at the end of a journal for a super-journal, and removes that file."""
+    path, outside = file_of(index), tmp_path / "precious.txt"
+    outside.write_text("years of work")
+    magic, page = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", path.read_bytes()[16:18]
+    size = int.from_bytes(page, "big")
+    name = os.fsencode(outside)
+    numbers = (0, 12345, path.stat().st_size // size, 512, size)
+    header = magic + b"".join(number.to_bytes(4, "big") for number in numbers)
+    trailer = (2**30 // size + 1, name, len(name), sum(name) % 2**32)
+    end = b"".join(one if isinstance(one, bytes) else one.to_bytes(4, "big") for one in trailer)
+    journal = path.with_name(path.name + "-journal")
+    journal.write_bytes(header.ljust(512, b"\0") + end + magic)
+    with pytest.raises(DataError, match="names another file"):
+        ThumbnailStore(path).put({"a": b"jpeg"})
+    assert outside.exists()
+    (tmp_path / "plain.sqlite").write_bytes(path.read_bytes())
+    journal.rename(tmp_path / "plain.sqlite-journal")
+    with sqlite3.connect(tmp_path / "plain.sqlite") as plain:
+        plain.execute("SELECT count(*) FROM sqlite_master")
+    assert not outside.exists()  # what SQLite does when it is left to itself

@@ -129,7 +129,7 @@ class TestCheck:
         result = proxyhash_command("data", "check", path)
         assert result.code == 3
         assert "3 of 4 images could not be read" in result.out
-        assert result.out.count("it looks like a text, not a path") == 1
+        assert result.out.count("it looks like a text, not a path") == 2
 
     def test_a_folder_says_what_was_recognized(
         self, scenes: Collection, tmp_path: Path, proxyhash_command: Command

@@ -136,7 +136,7 @@ class TestCaptions:
         (tmp_path / "stats.csv").write_text("key,value\na,1\n")
         entries = list(found(tmp_path).values())
         assert entries == [("images/a.jpg", "a dog", ()), ("images/b.jpg", "a cat", ())]
-        assert read_collection(tmp_path).ids[0].removeprefix("images/").rpartition("\\")[2] == "a"
+        assert read_collection(tmp_path).ids[0].removeprefix("images/") == "a"
 
     @pytest.mark.parametrize("prefix", ["", "photos/"])
     def test_a_table_beside_the_folder(self, prefix: str, tmp_path: Path) -> None:

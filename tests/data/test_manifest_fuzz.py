@@ -7,12 +7,14 @@ import io
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyhash.data import Collection, read_collection, scan_manifest
 from proxyhash.errors import DataError
+from proxyhash.index.checks import check_items
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +46,11 @@ def items_or_error(path: Path, content: bytes) -> Collection | None:
             [item.id, item.sources.get("image"), item.sources.get("text"), item.labels],
             ensure_ascii=False,
         ).encode()
+    codes = {"text": np.zeros((len(kept), 4), np.uint8)}
+    payloads = [
+        {**item.payload, **item.sources, "labels": list(item.labels)} for item in kept.items
+    ]
+    check_items(kept.ids, codes, payloads, bits=32, modalities=("text",))  # an index takes all
     try:
         assert read_collection(path).ids == kept.ids
         assert not scan.bad_rows

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.regular import names_another_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,6 +135,11 @@ class SideFile:
                 raise DataError(
                     f"{path} is not a regular file, and is not opened: an index has no links, "
                     f"pipes or devices; {self._advice}"
+                )
+            if ending == "-journal" and names_another_file(path):
+                raise DataError(
+                    f"{path} names another file, which SQLite would delete; no index makes one: "
+                    f"move it away; {self._advice}"
                 )
 
     def _text(self, raw: bytes) -> str:

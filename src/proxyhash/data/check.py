@@ -15,7 +15,7 @@ from proxyhash.data.collection import Collection
 from proxyhash.data.images import open_image
 from proxyhash.data.manifest import scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality
-from proxyhash.data.places import exists, looks_like_text
+from proxyhash.data.places import exists
 from proxyhash.errors import SourceError
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
@@ -237,8 +237,7 @@ def _check_files(
             return sha256_file(path)
         except (SourceError, OSError) as error:
             file = item.sources[modality]
-            message = f"{error}{looks_like_text(file)}" if not exists(path) else str(error)
-            return Finding(item.row, message, id=item.id, file=file, modality=modality)
+            return Finding(item.row, str(error), id=item.id, file=file, modality=modality)
 
     missing: list[Finding] = []
     unreadable: list[Finding] = []

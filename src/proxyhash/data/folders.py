@@ -42,8 +42,8 @@ def is_image_name(name: str) -> bool:
 
 
 def id_of_image(path: str) -> str:
-    """Return the id that an image's path stands for: the path without the suffix."""
-    plain = PurePosixPath(path)
+    """Return the id that an image's path stands for: the path without the suffix, with slashes."""
+    plain = PurePosixPath(path.replace("\\", "/"))
     return str(plain.with_suffix("") if _suffix(plain.name) in IMAGE_SUFFIXES else plain)
 
 

@@ -18,6 +18,7 @@ from proxyhash.data.decoders import can_isolate, shared_decoders
 from proxyhash.data.decoding import ImageLimits, check_opened, decode, readable, upright_rgb
 from proxyhash.data.image_kinds import HEAD_BYTES, ImageKind, kind_of, unknown_kind
 from proxyhash.data.image_scan import is_ordinary
+from proxyhash.data.places import looks_like_text
 from proxyhash.errors import ImageError
 
 if TYPE_CHECKING:
@@ -150,9 +151,10 @@ def _read(path: Path, limits: ImageLimits) -> tuple[bytes, bool]:
     try:
         number = os.open(path, flags)
     except FileNotFoundError as error:
-        raise ImageError("no such file") from error
+        raise ImageError(f"no such file{looks_like_text(path.name)}") from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({_reason(error)})") from error
+        more = looks_like_text(path.name)
+        raise ImageError(f"cannot be read ({_reason(error)}){more}") from error
     status = os.fstat(number)
     if not stat.S_ISREG(status.st_mode):  # a pipe would make its reader wait
         os.close(number)

@@ -19,7 +19,7 @@ __all__ = ["exists", "looks_like_text", "place_images", "recognized_sentence"]
 _FOLDERS = frozenset(
     {"images", "image", "imgs", "img", "photos", "pictures", "pics", "jpg", "jpegs", "files"}
 )
-_MAX_PATH = 4096  # bytes of a path, on Linux
+_MAX_NAME = 255  # bytes of a file's name, in every usual file system
 _SAMPLE = 64
 _SHOWN = 4
 
@@ -32,12 +32,12 @@ def exists(path: Path) -> bool:
         return False
 
 
-def looks_like_text(path: str) -> str:
-    """Return the end of a sentence about a missing file, where its path is rather a caption."""
-    name = path.strip()
+def looks_like_text(name: str) -> str:
+    """Return the end of a sentence about a missing file, where its name is rather a caption."""
+    name = name.strip()
     words = len(name.split())
     suffix = re.search(r"\.\w{1,5}$", name)
-    if "\n" in name or len(name.encode()) > _MAX_PATH or (words > 2 and suffix is None):
+    if "\n" in name or len(os.fsencode(name)) > _MAX_NAME or (words > 2 and suffix is None):
         return "; it looks like a text, not a path: are the columns of image and text swapped?"
     return ""
 

@@ -17,8 +17,8 @@ FEW_CLASSES = 128
 
 SWEEPS = 50
 
-MOST_PRODUCTS = 8_000_000_000
-"""Products of a relation and a distance in all, about 20 seconds; work is counted instead of time,
+MOST_PRODUCTS = 2_000_000_000
+"""Products of a relation and a distance in all, about ten seconds; work is counted instead of time,
 so that equal seeds give equal assignments on every machine."""
 
 

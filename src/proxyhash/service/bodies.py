@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,11 @@ def json_depth(body: bytes, *, most: int | None = None) -> int:
         >>> json_depth(b'{"a": [1, "[[["]}')
         2
     """
-    left = _outside_strings(body).translate(_ROUND, _NO_BRACKETS)
+    return _depth(_outside_strings(body), most=most)
+
+
+def _depth(plain: bytes, *, most: int | None) -> int:
+    left = plain.translate(_ROUND, _NO_BRACKETS)
     depth = 0
     while left and (most is None or depth <= most):
         inner = left.replace(b"[]", b"")  # what has nothing in it, once a round
@@ -184,8 +189,9 @@ class _BoundedRequest(Request):
             value = _decode(body, limits)
         else:  # one after the other, so that others are served in between
             async with service.decoding:
+                start = time.perf_counter()
                 value = _decode(body, limits)
-                await asyncio.sleep(0)
+                await asyncio.sleep(time.perf_counter() - start)
         _check_lists(value, most=limits.batch)
         return value
 
@@ -218,7 +224,7 @@ def _decode(body: bytes, limits: Limits) -> Any:
             f"the body has more than {limits.json_values:,} values; send fewer at once",
         )
     most = limits.json_depth
-    if json_depth(body, most=most) > most:
+    if _depth(plain, most=most) > most:
         raise ApiError(422, "too_deep", f"the body nests lists and objects more than {most} deep")
     try:
         # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above

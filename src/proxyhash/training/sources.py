@@ -72,7 +72,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
             f"{path} is not a configuration file; expected a name ending in .toml or .json"
         )
     try:
-        values = readers[path.suffix](path.read_text(encoding="utf-8"))
+        values = readers[path.suffix](path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # both formats' decode errors, and bad UTF-8

@@ -33,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
+@pytest.mark.slow
 def test_no_damage_raises_anything_else_hangs_or_gives_wrong_answers() -> None:
     place = MEMORY if MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as scratch:
@@ -66,6 +67,19 @@ def test_another_schema_is_refused_before_it_is_asked(schema, named, folder, tmp
     for write, salvage in ((False, False), (True, False), (False, True)):
         with pytest.raises(DataError, match=named):
             Store.open(folder, write=write, salvage=salvage)
+
+
+def test_items_of_other_types_are_named_and_left_out_of_what_is_salvaged(folder, tmp_path) -> None:
+    path = folder / "generation-000001" / "items.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE items SET payload = x'7b7d' WHERE id = 'a'")
+    with Store.open(folder) as store:
+        (problem,) = store.verify()
+        assert "item 'a': the checksum does not match" in problem
+    with Store.open(folder, salvage=True) as store:
+        store.snapshot(tmp_path / "saved")
+    with Store.open(tmp_path / "saved") as saved:
+        assert [hit.id for hit in saved.search(np.zeros((1, 1), np.uint8), k=5)[0]] == ["b"]
 
 
 def test_what_analyze_adds_is_taken(folder) -> None:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["append_rows", "delete_items", "item_checksum", "put_items"]
 
 
-def item_checksum(id_: str, payload: str) -> int:
-    """Return the CRC-32 of an item's id and its payload's JSON."""
+def item_checksum(id_: object, payload: object) -> int:
+    """Return the CRC-32 of an item's id and its payload's JSON, -1 where one is not a string."""
+    if type(id_) is not str or type(payload) is not str:  # in a damaged database
+        return -1
     return zlib.crc32(payload.encode(), zlib.crc32(id_.encode()))
 
 

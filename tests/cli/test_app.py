@@ -289,6 +289,15 @@ def test_ctrl_c_is_130() -> None:
         assert process.wait(timeout=60) == 130
 
 
+def test_ctrl_c_does_not_wait_for_threads_but_cleans_up() -> None:
+    body = (
+        "import atexit, threading, time; atexit.register(print, 'cleaned up'); "
+        "threading.Thread(target=time.sleep, args=(60,)).start(); raise KeyboardInterrupt"
+    )
+    done = act(body, timeout=50)
+    assert (done.returncode, done.stdout) == (130, "cleaned up\n")
+
+
 def test_text_that_the_terminal_cannot_show_is_no_failure(proxyhash_process) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ACT.format(body=r"console.out('Stra\xdfe \u72ac')"), "act"],

@@ -68,7 +68,7 @@ def test_everything_is_found(messy: Path) -> None:
     assert "cut.png: not an image that can be read" in unreadable.message
     assert report.blank == {"text": (3,)}
     assert images.duplicates == (("red", "same"),)
-    assert report.hints == ("1 items have a key 'lables' and no 'labels'; did you mean 'labels'?",)
+    assert report.hints == ("1 item has a key 'lables' and no 'labels'; did you mean 'labels'?",)
     assert report.errors == 4
 
 

@@ -1,5 +1,6 @@
 """The `proxyhash` command: one file per verb, and exit codes that scripts can rely on."""
 
+import atexit
 import errno
 import inspect
 import io
@@ -8,9 +9,10 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -153,6 +155,8 @@ def main() -> None:
     try:
         _check_arguments(sys.argv[1:])
         app()
+    except InterruptedRunError as error:
+        _leave(_fail(error, str(error), code=error.exit_code))
     except ProxyhashError as error:
         sys.exit(_fail(error, str(error), code=error.exit_code))
     except OSError as error:
@@ -172,6 +176,19 @@ def _fail(error: BaseException, text: str, *, code: int) -> int:
     if debugging():
         sys.stderr.write("".join(traceback.format_exception(error)))
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit at once, after what was registered for the end of the process.
+
+    Who presses Ctrl-C waits for it. Libraries are not taken apart, since torch alone takes seconds
+    for that on a busy machine, and threads that still work are not waited for.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 class _ClosedOutput(io.TextIOBase):

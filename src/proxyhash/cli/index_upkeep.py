@@ -66,6 +66,8 @@ def delete(
         from proxyhash.data.text_file import read_ids
 
         wanted = list(dict.fromkeys([*(ids or []), *(read_ids(ids_from) if ids_from else [])]))
+        if not wanted and ids_from:
+            raise UsageError(f"{ids_from} has no ids; nothing is deleted: write one per line")
         if not wanted:
             raise UsageError(
                 "give the ids to delete, a file of them with --ids-from, or a condition with "

@@ -64,15 +64,19 @@ class Gathered:
     def hints(self, labels: Labels) -> Iterator[str]:
         """Yield a sentence for each thing that is probably meant otherwise."""
         for (key, meant), count in sorted(self.strange_keys.items()):
-            yield f"{count} items have a key {key!r} and no {meant!r}; did you mean {meant!r}?"
+            yield f"{_items_have(count)} a key {key!r} and no {meant!r}; did you mean {meant!r}?"
         if self.lists:
-            yield f"{self.lists:,} items have a list of texts, joined to one text"
+            yield f"{_items_have(self.lists)} a list of texts, joined to one text"
         if labels.with_comma:
             yield (
-                f"{labels.with_comma:,} items have one label with a comma in it, such as "
+                f"{_items_have(labels.with_comma)} one label with a comma in it, such as "
                 f"{labels.example!r:.80}; if these are several labels, split them with "
                 "--label-separator , (in Python: label_separator=',')"
             )
+
+
+def _items_have(count: int) -> str:
+    return f"{count:,} items have" if count != 1 else "1 item has"
 
 
 def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:

@@ -97,7 +97,8 @@ def test_from_a_folder_to_a_page(photos: Path, tmp_path: Path, proxyhash_process
     done = proxyhash_process("up", photos, "--no-serve", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "2 removed" in done.out
-    assert "next: proxyhash serve proxyhash-my-photos/index --open" in done.err
+    page = f"serve proxyhash-my-photos/index --originals '{photos}' --open"
+    assert f"next: proxyhash {page}" in done.err
     assert (work / "run" / "metrics.json").stat().st_mtime_ns == trained
     done = proxyhash_process("up", photos, "--no-serve", "--bits", 32, cwd=tmp_path)
     assert done.code == 2

@@ -1,6 +1,5 @@
 """`proxyhash up`: from a folder of images to a search page, by the commands that do it."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,7 +109,7 @@ def up(
         with console.guided():
             _do(step)
     if not serve:
-        console.next_steps(f"proxyhash serve {shlex.quote(str(work.index))} --open")
+        console.next_steps(str(work.page("--open")))
 
 
 def _do(step: "Step") -> None:

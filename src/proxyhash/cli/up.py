@@ -8,7 +8,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import examples
-from proxyhash.errors import DataError, check_option
+from proxyhash.errors import DataError, InterruptedRunError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.up import Step
@@ -121,6 +121,10 @@ def _do(step: "Step") -> None:
         done = get_command(app).main(
             args=list(step.arguments), prog_name="proxyhash", standalone_mode=False
         )
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            "stopped by Ctrl-C; the same command goes on where it was"
+        ) from None
     except DataError as error:
         if not step.may_skip:
             raise

@@ -115,7 +115,7 @@ def decoded(cell: object, *, else_: str = "") -> object:
 
     Args:
         cell: of a table.
-        else_: what is said about bytes that are no text; by default why they are none.
+        else_: said about bytes that are not text; by default why they are not.
     """
     if not isinstance(cell, bytes):
         return cell

@@ -66,6 +66,14 @@ def test_help_is_there_without_heavy_libraries() -> None:
     assert "LOADED []" in done.stdout
 
 
+def test_the_package_runs_where_no_script_is_on_the_path() -> None:
+    command = [sys.executable, "-m", "proxyhash"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("proxyhash ")
+    done = subprocess.run([*command, "data", "check", "nowhere"], check=False, capture_output=True)
+    assert (done.returncode, b"nowhere does not exist" in done.stderr) == (3, True)
+
+
 def test_help_is_quick(proxyhash_process) -> None:
     def seconds() -> float:
         """Processor time, which other work on the machine does not lengthen."""
@@ -215,6 +223,19 @@ def test_arguments_that_are_not_unicode_are_named() -> None:
         assert done.returncode == 2
         assert "is not UTF-8; rename the file" in done.stderr.decode()
         assert b"report" not in done.stderr
+
+
+def test_a_system_that_is_not_set_to_utf_8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "image": "Café.jpg"}', encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"proxyhash data check {tmp_path}", **ascii_only)
+    assert done.returncode == 3
+    assert "warning: names of files are read as ascii; for UTF-8, set PYTHONUTF8=1" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert "Caf\\xe9.jpg" in done.stdout
+    done = shell("proxyhash search none --text Café", **ascii_only)
+    assert done.stderr.count("PYTHONUTF8=1") == 1
+    assert "unexpected" not in done.stderr
 
 
 def test_variables_that_libraries_refuse_are_named(tmp_path: Path) -> None:

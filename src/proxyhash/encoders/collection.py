@@ -83,7 +83,8 @@ def encode_collection(
                 where = f"{collection.path}, row {item.row}, item {item.id!r}"
                 bad.append(type(row.error)(f"{where}: {row.error}"))
                 if on_bad_item == "fail":
-                    raise bad[0] from row.error
+                    hint = "--on-bad-item skip goes on without what cannot be read"
+                    raise type(row.error)(f"{bad[0]}; {hint}") from row.error
                 present[position], unreadable[position] = False, True
                 continue
             values[position] = row.values
@@ -91,10 +92,8 @@ def encode_collection(
                 kept.add(row.key, values[position])
     if bad:
         logger.warning(
-            "%d of %d %s cannot be read; these items are taken without:\n%s",
-            len(bad),
-            len(positions),
-            kind.plural,
+            "%s cannot be read; these items are taken without:\n%s",
+            f"{len(bad):,} {kind.name if len(bad) == 1 else kind.plural}",
             "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
         )
     return Features(values, present, unreadable)

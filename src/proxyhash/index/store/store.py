@@ -139,7 +139,7 @@ class Store(Index):
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
         """Whether the folder is taken: by an index, or by anything else."""
         path = _path(folder)
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+        return any(path.iterdir()) if path.is_dir() else path.exists()
 
     @whole
     def count_values(self, field: str) -> list[tuple[object, int]]:

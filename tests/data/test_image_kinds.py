@@ -82,7 +82,7 @@ def test_avif_is_read() -> None:
         (
             "a.tga",
             b"\0\0\2" + b"\0" * 9 + b"\1\0\1\0\x18\0abc",
-            "is not recognized); save it as JPEG or PNG",
+            "save it as JPEG or PNG",
         ),
     ],
 )

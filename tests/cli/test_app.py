@@ -66,6 +66,14 @@ def test_help_is_there_without_heavy_libraries() -> None:
     assert "LOADED []" in done.stdout
 
 
+def test_the_package_runs_where_no_script_is_on_the_path() -> None:
+    command = [sys.executable, "-m", "proxyhash"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("proxyhash ")
+    done = subprocess.run([*command, "data", "check", "nowhere"], check=False, capture_output=True)
+    assert (done.returncode, b"nowhere does not exist" in done.stderr) == (3, True)
+
+
 def test_help_is_quick(proxyhash_process) -> None:
     def seconds() -> float:
         """Processor time, which other work on the machine does not lengthen."""

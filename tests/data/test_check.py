@@ -116,6 +116,33 @@ def test_a_name_that_is_too_long_for_a_file(tmp_path: Path) -> None:
     assert [finding.row for finding in check_collection(path).files["image"].missing] == [1]
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("images/img_1.jpg", "; did you mean images/IMG_1.JPG?"),
+        (" images/IMG_1.JPG ", "; did you mean images/IMG_1.JPG?"),
+        ("images/IMG_1", "; did you mean images/IMG_1.JPG?"),
+        ("images/IMG_1.png", "; did you mean images/IMG_1.JPG?"),
+        ("images%2FIMG%5F1.JPG", "; did you mean images/IMG_1.JPG?"),
+        ("images\\img_1.JPG", "; did you mean images/IMG_1.JPG?"),
+        ("images/link.jpg", "; it is a link, and what it points to is not there"),
+        ("images/TWICE", ""),
+        ("images/IMG_2.JPG", ""),
+        ("elsewhere/IMG_1.JPG", ""),
+    ],
+)
+def test_a_missing_image_names_the_one_that_was_meant(tmp_path: Path, name: str, hint: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for each in ("IMG_1.JPG", "twice.jpg", "twice.png"):
+        Image.new("RGB", (8, 8)).save(folder / each)
+    (folder / "link.jpg").symlink_to("nowhere.jpg")
+    rows = [{"id": "a", "image": name}, {"id": "b", "image": "images/IMG_1.JPG"}]
+    report = check_collection(write_jsonl(tmp_path / "items.jsonl", rows))
+    (missing,) = report.files["image"].missing
+    assert missing.message.endswith(f"no such file{hint}")
+
+
 def test_pixels_are_bounded(messy: Path) -> None:
     report = check_collection(messy, max_pixels=63)
     assert "8x8 has more than 63 pixels" in report.files["image"].unreadable[0].message

@@ -28,6 +28,16 @@ def problems(path: Path) -> list[str]:
 
 
 class TestJsonl:
+    @pytest.mark.parametrize("text", ['[{"id": 1}, {"id": 2}]', '[\n{"id": 1},\n{"id": 2}\n]'])
+    def test_json_that_is_not_lines_says_how_to_write_them(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "items.jsonl").write_text(text)
+        assert "write JSON as lines: jq" in problems(tmp_path / "items.jsonl")[0]
+        (tmp_path / "items.jsonl").rename(tmp_path / "items.json")
+        with pytest.raises(ManifestError, match=r"items\.json: JSON is read as lines.*jq"):
+            scan_manifest(tmp_path / "items.json")
+        with pytest.raises(ManifestError, match=r"no manifest.*; items\.json is not read"):
+            scan_manifest(tmp_path)
+
     def test_bad_lines_are_gathered_with_their_numbers(self, tmp_path: Path) -> None:
         path = tmp_path / "items.jsonl"
         path.write_bytes(

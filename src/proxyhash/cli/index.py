@@ -37,7 +37,7 @@ commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    index_upkeep.register(commands)
+    index_upkeep.add_upkeep(commands)
     app.add_typer(commands, name="index")
 
 

@@ -14,14 +14,14 @@ from proxyhash.errors import DataError, UsageError
 if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
 
-__all__ = ["DryRunOption", "register"]
+__all__ = ["DryRunOption", "add_upkeep"]
 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; print what would be done.")
 ]
 
 
-def register(commands: typer.Typer) -> None:
+def add_upkeep(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     for verb, epilog in _VERBS.items():
         commands.command(epilog=examples(*epilog))(verb)

@@ -75,13 +75,16 @@ class Gathered:
             )
 
 
-def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:
+def gather(
+    rows: Records, layout: Layout, labels: Labels, *, drop_unstorable: bool = False
+) -> Gathered:
     """Turn the rows of a reader into items; rows about the same image are joined to one.
 
     Args:
         rows: of the reader.
         layout: of the table.
         labels: reads the value of `labels`.
+        drop_unstorable: as of `item_from_record`.
     """
     found = Gathered()
     items, problems = found.items, found.problems
@@ -91,7 +94,7 @@ def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:
     for read in rows:
         unnamed = layout.ids_from_images and isinstance(read, Record)
         entry = _with_id(read, items) if unnamed and isinstance(read, Record) else read
-        item = entry if isinstance(entry, Problem) else _item(entry, labels)
+        item = entry if isinstance(entry, Problem) else _item(entry, labels, drop_unstorable)
         if isinstance(item, Problem):
             problems.append(item)
             continue
@@ -147,9 +150,11 @@ def _joined(items: list[Item]) -> Item:
     return replace(first, sources=sources, labels=tuple(labels), payload=payload)
 
 
-def _item(record: Record, labels: Labels) -> Item | Problem:
+def _item(record: Record, labels: Labels, drop_unstorable: bool) -> Item | Problem:
     try:
-        return item_from_record(record.values, row=record.row, labels=labels)
+        return item_from_record(
+            record.values, row=record.row, labels=labels, drop_unstorable=drop_unstorable
+        )
     except ItemError as error:
         return Problem(record.row, str(error))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Item
     from proxyhash.data.readers.base import Layout
 
-__all__ = ["exists", "looks_like_text", "place_images", "recognized_sentence"]
+__all__ = ["Nearby", "exists", "looks_like_text", "place_images", "recognized_sentence"]
 
 _FOLDERS = frozenset(
     {"images", "image", "imgs", "img", "photos", "pictures", "pics", "jpg", "jpegs", "files"}
@@ -42,27 +44,74 @@ def looks_like_text(name: str) -> str:
     return ""
 
 
+class Nearby:
+    """Finds the file that was meant by a path where there is none; reads each folder once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: dict[str, dict[str, list[str]]] = {}  # of a folder, by what is compared
+
+    def hint(self, name: str) -> str:
+        """Return the end of a sentence about a missing file, "" where no other is like it.
+
+        A link says that it is one. Files are alike that differ in upper and lower case, in blanks
+        around the name, in percent signs as in addresses, in the suffix or in nothing to be seen.
+
+        Args:
+            name: the path as the manifest has it, relative to the root or absolute.
+        """
+        if (self._root / name).is_symlink():
+            return "; it is a link, and what it points to is not there"
+        plain = unquote(name.strip().removeprefix("file://")).replace("\\", "/")
+        path = PurePosixPath(plain)
+        folder = str(path.parent)
+        if folder not in self._names:
+            self._names[folder] = self._read(folder)
+        found = self._names[folder].get(_compared(path.name)) or self._names[folder].get(
+            _compared(path.stem), []
+        )
+        return f"; did you mean {path.parent / found[0]}?" if len(found) == 1 else ""
+
+    def _read(self, folder: str) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        try:
+            with os.scandir(self._root / folder) as entries:
+                for entry in entries:
+                    for key in {_compared(entry.name), _compared(PurePosixPath(entry.name).stem)}:
+                        names.setdefault(key, []).append(entry.name)
+        except (OSError, ValueError):
+            return {}
+        return names
+
+
+def _compared(name: str) -> str:
+    return unicodedata.normalize("NFKC", name.strip()).casefold()
+
+
 def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item], str]:
     """Return the items with images relative to `root`, and where they are below it, "" for there.
 
     When none of the first images exists below the manifest's folder, they may be below a folder in
     it with a usual name such as `images`, or below the folder that was given; then all paths get
-    that folder in front. Paths of Windows are tried with slashes.
+    that folder in front. Paths of Windows are tried with slashes, and letters with accents in the
+    other normal form, composed or decomposed: macOS and some archives change it.
 
     Args:
         items: of the manifest.
         root: its folder.
         given: the path that the user gave.
     """
+    items = [_respelled(item, root) for item in items]
     named = [item.sources["image"] for item in items if "image" in item.sources]
     sample = [name for name in named[:_SAMPLE] if not name.startswith("/")]
     if not sample or any(exists(root / name) for name in sample):
         return items, ""
-    for change in (str, _with_slashes):
+    for change in (str, *_SPELLINGS):
         changed = [change(name) for name in sample]
         for prefix in ("", *_places(root, given)):
             if any(exists(root / prefix / name) for name in changed):
-                return [_moved(item, prefix, change) for item in items], prefix or "."
+                moved = [_respelled(_moved(item, prefix, change), root) for item in items]
+                return moved, prefix or "."
     return items, ""
 
 
@@ -78,6 +127,28 @@ def _places(root: Path, given: Path) -> Iterator[str]:
 
 def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", _with_slashes(name))
+
+
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", _with_slashes(name))
+
+
+_SPELLINGS = (_with_slashes, _composed, _decomposed)
+
+
+def _respelled(item: Item, root: Path) -> Item:
+    """Return the item with its image's path as the disk spells it, where that is another way."""
+    name = item.sources.get("image")
+    if name is None or (name.isascii() and "\\" not in name) or exists(root / name):
+        return item
+    for change in _SPELLINGS:
+        if exists(root / change(name)):
+            return replace(item, sources={**item.sources, "image": change(name)})
+    return item
 
 
 def _moved(item: Item, prefix: str, change: Callable[[str], str]) -> Item:

@@ -225,6 +225,19 @@ def test_arguments_that_are_not_unicode_are_named() -> None:
         assert b"report" not in done.stderr
 
 
+def test_a_system_that_is_not_set_to_utf_8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "image": "Café.jpg"}', encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"proxyhash data check {tmp_path}", **ascii_only)
+    assert done.returncode == 3
+    assert "warning: names of files are read as ascii; for UTF-8, set PYTHONUTF8=1" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert "Caf\\xe9.jpg" in done.stdout
+    done = shell("proxyhash search none --text Café", **ascii_only)
+    assert done.stderr.count("PYTHONUTF8=1") == 1
+    assert "unexpected" not in done.stderr
+
+
 def test_variables_that_libraries_refuse_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(b"")
     done = act("import numba", "--debug")

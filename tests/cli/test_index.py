@@ -467,3 +467,14 @@ def test_a_snapshot_beside_a_writer_loses_nothing(index: Path, tmp_path: Path) -
     assert [(report.lost, report.problem) for report in reports] == [(0, "")] * 3
     assert [report.items for report in reports] == sorted(report.items for report in reports)
     assert reports[-1].items > 200
+
+
+def test_upkeep_of_a_folder_that_is_not_there_says_so(tmp_path) -> None:
+    from proxyhash.catalog.manage import compact_index, verify_index
+    from proxyhash.errors import UsageError
+
+    for upkeep in (verify_index, compact_index):
+        with pytest.raises(UsageError, match="none does not exist; give an index folder"):
+            upkeep(str(tmp_path / "none"))
+        with pytest.raises(UsageError, match="is not an index folder"):
+            upkeep(str(tmp_path))

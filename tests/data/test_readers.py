@@ -290,6 +290,12 @@ class TestParquet:
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table({"id": [1], "image": [{"bytes": b"x", "path": None}]}), path)
         assert "save images as files" in problems(path)[0]
+        whole = {"bytes": b"\xff\xd8\xff", "path": "1.jpg"}
+        pq.write_table(pa.table({"image": [whole], "caption": ["as `datasets` writes it"]}), path)
+        assert "image holds content, not the path" in problems(path)[0]
+        pq.write_table(pa.table({"id": ["1", "2"], "image": [b"\xff\xd8\xff", b"2.jpg"]}), path)
+        assert "column image: it holds content, not the path of a file; save" in problems(path)[0]
+        assert [item.sources["image"] for item in scan_manifest(path).items] == ["2.jpg"]
 
     def test_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

@@ -72,7 +72,14 @@ def test_a_text_of_many_unknown_words_is_read_quickly() -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("snwo", ("snow",)), ("SNOW", ("snow",)), ("xylophone", ()), ("", ()), ("s" * 10_000, ())],
+    [
+        ("snwo", ("snow",)),
+        ("SNOW", ("snow",)),
+        ("xylophone", ()),
+        ("", ()),
+        ("s" * 10_000, ()),
+        ("dgo", ("dog",)),
+    ],
 )
 def test_closest(word: str, expected: tuple[str, ...]) -> None:
     assert closest(word, ["dog", "snow", "cat", "beach"]) == expected

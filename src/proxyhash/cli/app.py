@@ -152,6 +152,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is not a failure
             stream.reconfigure(errors="backslashreplace")
+    coding = sys.getfilesystemencoding()
+    if coding.lower() not in {"utf-8", "utf8"}:
+        console.note(f"warning: names of files are read as {coding}; for UTF-8, set PYTHONUTF8=1")
     try:
         _check_arguments(sys.argv[1:])
         app()
@@ -212,7 +215,7 @@ def _check_arguments(arguments: list[str]) -> None:
         try:
             argument.encode("utf-8")
         except UnicodeEncodeError:
-            shown = os.fsencode(argument).decode("utf-8", errors="replace")
+            shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", errors="replace")
             raise UsageError(
                 f"the argument {shown!r} is not UTF-8; rename the file, or write it in UTF-8"
             ) from None

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxyhash.data.folders import id_of_image
-from proxyhash.data.item import Item, ItemError, item_from_record, item_keys
+from proxyhash.data.item import ITSELF, Item, ItemError, item_from_record, item_keys
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.readers.base import Layout, Problem, Record, Records
 
@@ -124,6 +124,8 @@ def gather(
 def _with_id(record: Record, items: Mapping[str, Item]) -> Record | Problem:
     """Return the record with the id that its image stands for, with the suffix if it is taken."""
     image = record.values.get("image")
+    if isinstance(image, dict):
+        return Problem(record.row, f"image {ITSELF.format(plural='images')}")
     if not isinstance(image, str) or not image.strip():
         return Problem(record.row, "the image is missing, and with it the id, which is its name")
     id_ = id_of_image(image)

@@ -13,6 +13,9 @@ from proxyhash.payload import MAX_ID, copy_json
 
 __all__ = ["Item", "ItemError", "item_from_record", "item_keys"]
 
+ITSELF = "holds content, not the path of a file; save {plural} as files and give their paths"
+"""The end of a sentence about a cell."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,9 +123,7 @@ def _content(name: str, value: object) -> str | None:
 def _path(kind: ModalityKind, value: object) -> str | None:
     name = kind.name
     if isinstance(value, Mapping):
-        raise ItemError(
-            f"{name} holds the {name} itself; save {kind.plural} as files and give their paths"
-        )
+        raise ItemError(f"{name} {ITSELF.format(plural=kind.plural)}")
     path = _optional_string(name, value)
     if path is not None and path.lower().startswith(("http://", "https://", "data:")):
         raise ItemError(f"{name} is the address {show(path)}; download it and give the file's path")

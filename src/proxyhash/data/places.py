@@ -39,7 +39,11 @@ def looks_like_text(name: str) -> str:
     name = name.strip()
     words = len(name.split())
     suffix = re.search(r"\.\w{1,5}$", name)
-    if "\n" in name or len(os.fsencode(name)) > _MAX_NAME or (words > 2 and suffix is None):
+    if (
+        "\n" in name
+        or len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME
+        or (words > 2 and suffix is None)
+    ):
         return "; it looks like a text, not a path: are the columns of image and text swapped?"
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from proxyhash.errors import closest
+from proxyhash.errors import DataError, closest
 from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ class FilterReader:
         field, value = condition.field, condition.value
         if (field, type(value), value) in self._seen:
             return None
-        members = self._index.count_values(field)
+        try:
+            members = self._index.count_values(field)
+        except DataError:  # a note is not worth an answer
+            return None
         if members is None:  # still being read; the next search has them
             return None
         there = [member for member, count in members if count]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -423,6 +424,16 @@ def test_an_encoder_that_cannot_be_loaded_here_is_not_damaged(
 
     monkeypatch.setattr(HashModel, "encoder", missing)
     assert proxyhash_command("index", "verify", built, "--json").json["problems"] == []
+
+
+def test_a_snapshot_takes_no_place_of_a_pipe_or_device(
+    proxyhash_command, index: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    result = proxyhash_command("index", "snapshot", index, tmp_path / "pipe")
+    assert result.code == 2
+    assert "pipe exists and is not empty" in result.err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_snapshot_that_fails_leaves_its_place_free(

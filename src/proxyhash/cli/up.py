@@ -1,6 +1,5 @@
 """`proxyhash up`: from a folder of images to a search page, by the commands that do it."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import examples
-from proxyhash.errors import DataError, check_option
+from proxyhash.errors import DataError, InterruptedRunError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.up import Step
@@ -110,7 +109,7 @@ def up(
         with console.guided():
             _do(step)
     if not serve:
-        console.next_steps(f"proxyhash serve {shlex.quote(str(work.index))} --open")
+        console.next_steps(str(work.page("--open")))
 
 
 def _do(step: "Step") -> None:
@@ -122,6 +121,10 @@ def _do(step: "Step") -> None:
         done = get_command(app).main(
             args=list(step.arguments), prog_name="proxyhash", standalone_mode=False
         )
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            "stopped by Ctrl-C; the same command goes on where it was"
+        ) from None
     except DataError as error:
         if not step.may_skip:
             raise

@@ -182,7 +182,7 @@ def recognized_sentence(
         joined: number of rows that were joined to an earlier one.
         numbered: number of rows whose class numbers became names.
     """
-    facts = [f"{key} from column {name}" for key, name in layout.columns.items()]
+    facts = [f"{key} from column {name}" for key, name in layout.columns.items() if name]
     facts += layout.notes
     if layout.ids_from_images:
         facts.append("ids from file names")
@@ -198,7 +198,10 @@ def recognized_sentence(
     images = sum("image" in item.sources for item in items)
     texts = sum("text" in item.sources for item in items)
     labeled = sum(bool(item.labels) for item in items)
-    counts = [f"{images:,} images", f"{texts:,} texts" if texts else "no texts"]
+    counts = [
+        f"{images:,} images" if images else "no images",
+        f"{texts:,} texts" if texts else "no texts",
+    ]
     if labeled or path.is_file():
         counts.append(f"{labeled:,} items with labels" if labeled else "no labels")
     return f"{path}: {', '.join(counts)}; {'; '.join(facts)}"

@@ -20,6 +20,7 @@ from proxyhash.files import (
     open_regular,
     read_json,
     replace_folder,
+    write_atomic,
     write_output,
     write_text,
 )
@@ -258,3 +259,17 @@ def test_a_folder_is_ours_by_what_its_file_says(content, ours, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     assert holds(tmp_path, "config.json", keys=("bits", "method")) is ours
+
+
+def test_a_folder_that_cannot_be_written_into_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".codes-xjucodag.npz"))
+
+    monkeypatch.setattr("tempfile.mkstemp", read_only)
+    with (
+        pytest.raises(OSError, match=r"Read-only file system: '.*/codes\.npz'"),
+        write_atomic(tmp_path / "codes.npz"),
+    ):
+        raise AssertionError

@@ -94,7 +94,12 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
     if kind not in ("", "a symbolic link"):
         raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
     make_folders(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:  # it names the temporary file, which nobody knows
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     temporary = Path(name)
     try:

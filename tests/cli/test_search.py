@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,8 @@ def test_wrong_queries(proxyhash_command, small_run, arguments, code, message) -
 def test_a_folder_that_is_no_run(proxyhash_command, tmp_path: Path) -> None:
     result = proxyhash_command("search", tmp_path, "--text", "a car")
     assert result.code == 3
-    assert "is not a run folder" in result.err
+    up = f"proxyhash up {shlex.quote(str(tmp_path))}"
+    assert f"is not a run folder, nor an index; if these are images, `{up}`" in result.err
 
 
 def test_a_page_replaces_pages_only_and_streams_into_pipes(

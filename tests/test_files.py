@@ -19,6 +19,7 @@ from proxyhash.files import (
     naming_full_disk,
     open_regular,
     read_json,
+    replace_folder,
     write_atomic,
     write_output,
     write_text,
@@ -170,6 +171,30 @@ def test_atomic_writes_refuse_what_is_no_file_and_leave_it(tmp_path):
     write_text(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"
     assert (tmp_path / "outside").read_text() == "outside"
+
+
+def test_only_folders_are_replaced_by_folders(tmp_path):
+    for make in (_pipe, _socket, _link, Path.touch):
+        path = tmp_path / f"there{make.__name__}"
+        make(path)
+        before = path.lstat().st_mode
+        with pytest.raises(UsageError, match="not a folder"), replace_folder(path):
+            pass
+        assert path.lstat().st_mode == before
+    (tmp_path / "folder").mkdir()
+    with replace_folder(tmp_path / "folder") as new:
+        (new / "file").touch()
+    assert (tmp_path / "folder" / "file").exists()
+
+
+def test_below_a_file_nothing_is_written_and_the_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(UsageError, match="file is a file, not a folder"):
+            write_text(path, "text")
+        with pytest.raises(UsageError, match="file is a file, not a folder"), replace_folder(path):
+            pass
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_outputs_stream_into_pipes_and_devices(tmp_path, monkeypatch):

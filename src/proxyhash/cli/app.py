@@ -69,7 +69,9 @@ class _Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise InterruptedRunError("stopped by Ctrl-C") from None
+            raise InterruptedRunError(
+                "stopped by Ctrl-C; run the same command again: it goes on, or says how to"
+            ) from None
 
 
 app = typer.Typer(

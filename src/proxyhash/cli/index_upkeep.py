@@ -97,6 +97,8 @@ def _check_condition(index: str, condition: "Filter") -> None:
         notes = FilterReader(opened).read(condition)
     if notes:
         said = "; ".join(note.message for note in notes)
+        if any(note.subject == "id" for note in notes):
+            said += f" (`proxyhash index delete {index} ID` deletes by id)"
         raise UsageError(f"{said}; nothing is deleted")
 
 

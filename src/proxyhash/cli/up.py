@@ -103,8 +103,9 @@ def up(
     start = time.monotonic()
     for number, step in enumerate(work.steps(serve=serve, port=port, open_page=open_page), start=1):
         if step.arguments[0] == "serve":
-            minutes = (time.monotonic() - start) / 60
-            console.note(f"\nready after {minutes:.1f} minutes; Ctrl-C ends the page")
+            seconds = time.monotonic() - start
+            took = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
+            console.note(f"\nready after {took}; Ctrl-C ends the page")
         console.note(f"\n{number}. {step.purpose}:\n   {step}")
         with console.guided():
             _do(step)

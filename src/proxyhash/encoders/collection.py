@@ -159,9 +159,9 @@ class _Job:
         """Return the cache key of a text or a file."""
         if isinstance(source, str):
             return content_key(source)
-        if not source.is_file():
-            self._prepare(source)  # raises the right error
         try:
+            if not source.is_file() or not source.stat().st_size:
+                self._prepare(source)  # raises the right error
             return bytes.fromhex(sha256_file(source))
         except OSError as error:
             raise SourceError(f"{source}: cannot be read ({error})") from error

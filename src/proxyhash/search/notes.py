@@ -173,6 +173,9 @@ def _conditions(filter: Filter) -> Iterator[_Condition]:  # noqa: A002
 
 
 def _unknown_field(field: str, fields: Iterable[str]) -> Note:
+    if field == "id":
+        message = "conditions ask keys of the manifest, and ids are none of them"
+        return Note("unknown_field", message, field)
     close = closest(field, fields)
     return Note("unknown_field", f"no item has a field {field!r:.60}{_meant(close)}", field, close)
 
@@ -202,6 +205,8 @@ def _other_type(condition: _Condition, kind: FieldKind) -> Note | None:
         message += "; put it in quotes"
     elif "list" in kind.types:
         message += "; use `contains`"
+    elif wanted == {"list"}:
+        message += "; = compares the whole text, and parts of texts cannot be asked"
     return Note("other_type", message, condition.field)
 
 

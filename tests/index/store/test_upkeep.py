@@ -290,3 +290,16 @@ def test_what_is_no_folder_is_taken_and_no_snapshot_replaces_it(tmp_path: Path) 
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("pipe", "link"):
         assert Store.exists(tmp_path / name)
+
+
+def test_what_a_killed_creation_leaves_is_no_obstacle_but_rows_are(tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    Store.create(folder, bits=16, modalities=("text",)).close()
+    (folder / "header.json").rename(folder / ".header-1.json")
+    with Store.create(folder, bits=16, modalities=("text",)) as store:
+        store.add(["a"], np.zeros((1, 2), np.uint8))
+    (folder / "header.json").unlink()
+    with pytest.raises(UsageError, match="exists already and is not empty"):
+        Store.create(folder, bits=16, modalities=("text",))
+    with Store.open(folder, salvage=True) as salvaged:
+        assert len(salvaged) == 1

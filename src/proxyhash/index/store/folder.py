@@ -44,7 +44,22 @@ __all__ = [
 ]
 
 _ATTEMPTS = 10
+_FIRST_GENERATION = "generation-000001"
 _BATCH = 65_536
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Whether a folder is empty, or has what a process left that was killed while it made one.
+
+    That is a lock and a first generation without a row; the header is written last.
+    """
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".header-")}
+    if not names <= {"lock", _FIRST_GENERATION}:
+        return False
+    return all(
+        file.name.startswith("items.sqlite") or (file.is_file() and not file.stat().st_size)
+        for file in folder.glob(f"{_FIRST_GENERATION}/*")
+    )
 
 
 def make_folder(folder: Path, header: Header, *, source: Generation | None = None) -> WriterLock:
@@ -54,13 +69,17 @@ def make_folder(folder: Path, header: Header, *, source: Generation | None = Non
         UsageError: there is something in the folder already.
         ProxyhashError: the folder cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already and is not empty; choose a new folder")
     there = folder.exists()
+    if there and not (folder.is_dir() and _holds_nothing(folder)):
+        raise UsageError(f"{folder} exists already and is not empty; choose a new folder")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(folder)
+        if not _holds_nothing(folder):  # another process was faster
+            lock.release()
+            raise UsageError(f"{folder} exists already and is not empty; choose a new folder")
         try:
+            shutil.rmtree(header.generation_folder(folder), ignore_errors=True)
             _fill(header.generation_folder(folder), header, source)
             header.save(folder)
             sync(folder)

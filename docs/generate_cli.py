@@ -25,7 +25,7 @@ INTRODUCTION = """\
 <!-- Written by docs/generate_cli.py; `make docs` writes it again. -->
 
 Results go to standard output, and with `--json` nothing but JSON; progress, notes and errors go to
-standard error: a bar on a terminal, elsewhere one plain line every few seconds.
+standard error: a bar on a terminal, elsewhere a plain line after a second and then every few.
 
 | exit code | meaning |
 |---|---|

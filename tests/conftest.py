@@ -147,8 +147,9 @@ def proxyhash_command(
     """A function that runs `proxyhash ARGUMENTS...` in this process, exit code included."""
 
     def run(*arguments: object) -> CommandResult:
-        from proxyhash.cli import main
+        from proxyhash.cli import app, main
 
+        monkeypatch.setattr(app, "_leave", sys.exit)
         monkeypatch.setattr(sys, "argv", ["proxyhash", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:

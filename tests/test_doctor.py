@@ -30,7 +30,7 @@ def test_a_whole_installation_has_no_failure() -> None:
     assert [check for check in checks if check.status == "failed"] == []
     assert named(checks, "numpy").detail == np.__version__
     assert "cpu" in named(checks, "devices").detail
-    assert len(seen) == 7
+    assert len(seen) == 9
     assert {"self-test: codes and search", "self-test: loss and gradient"} <= {
         check.name for check in checks
     }

@@ -19,6 +19,8 @@ from proxyhash.files import (
     naming_full_disk,
     open_regular,
     read_json,
+    replace_folder,
+    write_atomic,
     write_output,
     write_text,
 )
@@ -171,6 +173,30 @@ def test_atomic_writes_refuse_what_is_no_file_and_leave_it(tmp_path):
     assert (tmp_path / "outside").read_text() == "outside"
 
 
+def test_only_folders_are_replaced_by_folders(tmp_path):
+    for make in (_pipe, _socket, _link, Path.touch):
+        path = tmp_path / f"there{make.__name__}"
+        make(path)
+        before = path.lstat().st_mode
+        with pytest.raises(UsageError, match="not a folder"), replace_folder(path):
+            pass
+        assert path.lstat().st_mode == before
+    (tmp_path / "folder").mkdir()
+    with replace_folder(tmp_path / "folder") as new:
+        (new / "file").touch()
+    assert (tmp_path / "folder" / "file").exists()
+
+
+def test_below_a_file_nothing_is_written_and_the_file_is_named(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for path in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(UsageError, match="file is a file, not a folder"):
+            write_text(path, "text")
+        with pytest.raises(UsageError, match="file is a file, not a folder"), replace_folder(path):
+            pass
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 def test_outputs_stream_into_pipes_and_devices(tmp_path, monkeypatch):
     content = bytes(range(256)) * 1000
     write_output("/dev/null", content)
@@ -233,3 +259,17 @@ def test_a_folder_is_ours_by_what_its_file_says(content, ours, tmp_path):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     assert holds(tmp_path, "config.json", keys=("bits", "method")) is ours
+
+
+def test_a_folder_that_cannot_be_written_into_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".codes-xjucodag.npz"))
+
+    monkeypatch.setattr("tempfile.mkstemp", read_only)
+    with (
+        pytest.raises(OSError, match=r"Read-only file system: '.*/codes\.npz'"),
+        write_atomic(tmp_path / "codes.npz"),
+    ):
+        raise AssertionError

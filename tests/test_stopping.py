@@ -52,16 +52,16 @@ def test_it_stops_at_its_deadline_and_where_nobody_wants_it() -> None:
 
 
 def test_a_filter_that_was_stopped_is_read_to_its_end_by_the_next_search(tmp_path: Path) -> None:
-    count = 3000
+    count = 9000
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (count, 2), np.uint8)
     price = parse_filter({"field": "price", "lt": 700})
     with Store.create(tmp_path / "index", bits=16, modalities=("text",)) as store:
-        payloads = [{f"f{place}": 1 for place in range(60)} | {"price": n} for n in range(count)]
+        payloads = [{f"f{place}": 1 for place in range(30)} | {"price": n} for n in range(count)]
         store.add([f"{n:05}" for n in range(count)], codes, payloads=payloads)
         wide = parse_filter(
             {
-                "and": [{"field": f"f{n}", "eq": 1} for n in range(60)]
+                "and": [{"field": f"f{n}", "eq": 1} for n in range(30)]
                 + [{"field": "price", "lt": 7}]
             }
         )

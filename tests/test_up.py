@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from proxyhash.errors import UsageError
 from proxyhash.up import Workplace, free_port
@@ -21,6 +22,7 @@ def commands(work: Workplace, **options: object) -> list[str]:
 @pytest.fixture
 def work(tmp_path: Path) -> Workplace:
     (tmp_path / "my photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "my photos" / "a.jpg")
     work = Workplace(
         tmp_path / "my photos", tmp_path / "work", {"bits": 32, "image_encoder": "m/x"}
     )
@@ -52,6 +54,29 @@ def test_what_is_done_is_not_done_again(work: Workplace) -> None:
     assert commands(work, serve=False) == [
         f"proxyhash index sync {work.index} '{work.data}' --on-bad-item skip"
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "root"),
+    [
+        ("my photos/captions.csv", "my photos", "my photos"),
+        ("my photos.csv", "my photos", "."),  # beside the folder of the images
+        ("my photos.csv", "my photos.csv", "."),
+        (None, "my photos", "my photos"),
+    ],
+)
+def test_the_page_shows_the_original_images(
+    table: str | None, given: str, root: str, tmp_path: Path
+) -> None:
+    (tmp_path / "my photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "my photos" / "a.jpg")
+    if table:
+        (tmp_path / table).write_text("filename;caption\na.jpg;a dog\n")
+    work = Workplace(tmp_path / given, tmp_path / "work")
+    work.run.mkdir(parents=True)
+    for encoder, options in (("m/x", ("--originals", str(tmp_path / root))), ("none", ())):
+        (work.run / "config.json").write_text(json.dumps({"encoders": {"image": encoder}}))
+        assert work.page("--open").arguments == ("serve", str(work.index), *options, "--open")
 
 
 def test_nothing_that_is_not_ours_is_written_into(work: Workplace, tmp_path: Path) -> None:

@@ -138,10 +138,11 @@ def closest(word: str, candidates: Iterable[str], *, n: int = 3) -> tuple[str, .
     for candidate in candidates:  # comparing is slow; lengths that differ much are never alike
         if 2 * abs(len(candidate) - len(word)) <= len(word) + 1:
             written.setdefault(candidate.casefold(), candidate)
-    alike = get_close_matches(word.casefold(), written, n=max(n, 4), cutoff=0.65)
-    letters = sorted(word.casefold())
-    alike.sort(key=lambda one: sorted(one) != letters)  # swapped letters before other ones
-    return tuple(written[one] for one in alike[:n])
+    plain = word.casefold()
+    swapped = [one for one in written if sorted(one) == sorted(plain)]  # before other letters
+    alike = get_close_matches(plain, written, n=n, cutoff=0.7)
+    found = dict.fromkeys(get_close_matches(plain, swapped, n=n, cutoff=0.5) + alike)
+    return tuple(written[one] for one in found)[:n]
 
 
 def require_extra(module: str, *, extra: str, purpose: str) -> Any:

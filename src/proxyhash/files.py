@@ -39,6 +39,7 @@ __all__ = [
     "check_regular",
     "hold_lock",
     "holds",
+    "make_folders",
     "naming_full_disk",
     "open_regular",
     "read_json",
@@ -92,8 +93,13 @@ def write_atomic(path: str | os.PathLike[str], *, private: bool = False) -> Iter
     kind = kind_of(path) if os.path.lexists(path) else ""
     if kind not in ("", "a symbolic link"):
         raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    make_folders(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:  # it names the temporary file, which nobody knows
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -118,8 +124,13 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     When the block raises, the temporary folder is removed and the old folder stays as it was. An
     old folder is moved aside first, because a folder with content cannot be renamed over: a kill in
     that instant leaves it whole under a hidden name beside `folder`.
+
+    Raises:
+        UsageError: "PATH is a device, not a folder": also for files, pipes and the like.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(folder) and not folder.is_dir():  # a device would be replaced as well
+        raise UsageError(f"{shown(folder)} is {kind_of(folder) or 'a file'}, not a folder")
+    make_folders(folder.parent)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     new, old = scratch / "new", scratch / "old"
     new.mkdir()  # with the permissions the user's umask gives; those of `scratch` are narrower
@@ -135,6 +146,20 @@ def replace_folder(folder: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those around it, where they are missing.
+
+    Raises:
+        UsageError: "photos.csv is a file, not a folder; choose another name".
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        what = kind_of(there) or "a file"
+        raise UsageError(f"{shown(there)} is {what}, not a folder; choose another name") from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

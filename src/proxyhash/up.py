@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.data.find import find_manifest
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json, write_json
 
@@ -131,7 +132,20 @@ class Workplace:
             chosen = free_port() if port is None else port
             shown = ("--port", str(chosen)) if chosen != PORT else ()
             opening = ("--open",) if open_page else ()
-            yield Step(("serve", str(self.index), *shown, *opening), "search in a browser")
+            yield self.page(*shown, *opening)
+
+    def page(self, *options: str) -> Step:
+        """Return the last step; the page shows images in full, where there are any."""
+        arguments = ("serve", str(self.index), *self._originals(), *options)
+        return Step(arguments, "search in a browser")
+
+    def _originals(self) -> tuple[str, ...]:
+        stored = self.run / "config.json"
+        config = read_json(stored) if stored.is_file() else None
+        if not isinstance(config, dict) or _stored(config, "image_encoder") in (None, "none"):
+            return ()
+        manifest = find_manifest(self.data)[0]
+        return ("--originals", str(manifest if manifest.is_dir() else manifest.parent))
 
     def _trained(self) -> bool:
         return (self.run / "metrics.json").is_file() and (self.run / "model").is_dir()

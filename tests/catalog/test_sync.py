@@ -267,6 +267,9 @@ def test_lists_of_ids_are_read_as_people_write_them(
     ids.write_bytes(b"i2\n" + b"x" * 600 + b"\n")
     refused = proxyhash_command("index", "delete", index, "--ids-from", ids)
     assert (refused.code, "line 2" in refused.err) == (3, True)
+    ids.write_bytes(b" \r\n")
+    refused = proxyhash_command("index", "delete", index, "--ids-from", ids)
+    assert (refused.code, f"{ids} has no ids" in refused.err) == (2, True)
     thumbnails = Catalog(index).thumbnails
     assert thumbnails is not None
     assert set(contents(index)) == {"i2", "i3", "i4", "i5"}

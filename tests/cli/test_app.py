@@ -66,6 +66,14 @@ def test_help_is_there_without_heavy_libraries() -> None:
     assert "LOADED []" in done.stdout
 
 
+def test_the_package_runs_where_no_script_is_on_the_path() -> None:
+    command = [sys.executable, "-m", "proxyhash"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("proxyhash ")
+    done = subprocess.run([*command, "data", "check", "nowhere"], check=False, capture_output=True)
+    assert (done.returncode, b"nowhere does not exist" in done.stderr) == (3, True)
+
+
 def test_help_is_quick(proxyhash_process) -> None:
     def seconds() -> float:
         """Processor time, which other work on the machine does not lengthen."""
@@ -217,6 +225,19 @@ def test_arguments_that_are_not_unicode_are_named() -> None:
         assert b"report" not in done.stderr
 
 
+def test_a_system_that_is_not_set_to_utf_8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "image": "Café.jpg"}', encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"proxyhash data check {tmp_path}", **ascii_only)
+    assert done.returncode == 3
+    assert "warning: names of files are read as ascii; for UTF-8, set PYTHONUTF8=1" in done.stderr
+    assert "unexpected" not in done.stderr
+    assert "Caf\\xe9.jpg" in done.stdout
+    done = shell("proxyhash search none --text Café", **ascii_only)
+    assert done.stderr.count("PYTHONUTF8=1") == 1
+    assert "unexpected" not in done.stderr
+
+
 def test_variables_that_libraries_refuse_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(b"")
     done = act("import numba", "--debug")
@@ -285,8 +306,18 @@ def test_ctrl_c_is_130() -> None:
     with process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == "proxyhash: stopped by Ctrl-C\n"
+        said = "stopped by Ctrl-C; run the same command again: it goes on, or says how to"
+        assert process.stderr.read() == f"proxyhash: {said}\n"
         assert process.wait(timeout=60) == 130
+
+
+def test_ctrl_c_does_not_wait_for_threads_but_cleans_up() -> None:
+    body = (
+        "import atexit, threading, time; atexit.register(print, 'cleaned up'); "
+        "threading.Thread(target=time.sleep, args=(60,)).start(); raise KeyboardInterrupt"
+    )
+    done = act(body, timeout=50)
+    assert (done.returncode, done.stdout) == (130, "cleaned up\n")
 
 
 def test_text_that_the_terminal_cannot_show_is_no_failure(proxyhash_process) -> None:

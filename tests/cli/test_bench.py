@@ -56,7 +56,7 @@ def test_a_failing_cell_is_named_and_the_others_are_kept(proxyhash_command, scen
     done = proxyhash_command("bench", path, "--out", out, "--seeds", "0", "--json")
     assert done.code == 1
     assert "1 of 2 cells failed" in done.err
-    assert f"dcmh, wide, 16 bits, seed 0: {taken} is not a run folder" in done.err
+    assert f"dcmh, wide, 16 bits, seed 0: {taken} exists and is not empty" in done.err
     assert (done.json["finished"], done.json["cells"]) == (1, 4)
     assert (taken / "notes.txt").exists()
 

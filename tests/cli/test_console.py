@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,15 @@ class Clock:
     def __call__(self) -> float:
         self.now += self.step
         return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Progress lines that begin anew, by a clock that moves by a second at each look."""
+    clock = Clock(1.0)
+    monkeypatch.setattr(console, "_lines", console._Lines())
+    monkeypatch.setattr("time.monotonic", clock)
+    return clock
 
 
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,31 +103,51 @@ def test_track_yields_the_steps_unchanged(capsys) -> None:
     assert capsys.readouterr() == ("", "")  # short work says nothing
 
 
-def test_track_prints_a_plain_line_every_few_seconds(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("time.monotonic", Clock(1.0))
-    list(console.track(range(10), "encode images"))
+@pytest.mark.usefixtures("clock")
+def test_track_prints_a_plain_line_within_a_second_and_then_every_few(capsys) -> None:
+    list(console.track(range(11), "encode images"))
     assert capsys.readouterr().err.splitlines() == [
-        "encode images 3/10 (30%), 7 s left",
-        "encode images 6/10 (60%), 4 s left",
-        "encode images 9/10 (90%), 1 s left",
-        "encode images 10/10 (100%), 10 s",
+        "encode images 1/11 (9%), 10 s left",
+        "encode images 4/11 (36%), 7 s left",
+        "encode images 7/11 (64%), 4 s left",
+        "encode images 10/11 (91%), 1 s left",
+        "encode images 11/11 (100%), 11 s",
     ]
 
 
-def test_nested_lines_take_turns(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("time.monotonic", Clock(1.0))
+def test_track_prints_lines_while_one_step_takes_long(capsys, monkeypatch) -> None:
+    """A minute of silence looks like a hang, whatever the steps are."""
+    monkeypatch.setattr(console, "_lines", console._Lines())
+    monkeypatch.setattr(console, "FIRST_SECONDS", 0.02)
+    printed = Event()
+    monkeypatch.setattr(console, "note", lambda text: (lines.append(text), printed.set()))
+    lines: list[str] = []
+    for _ in console.track([1, 2], "codebook"):
+        assert printed.wait(5)
+    assert lines[0] == "codebook 0/2 (0%), 0 s"
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_series_of_loops_prints_no_more_lines_than_one_loop(capsys) -> None:
+    for _ in range(5):
+        list(console.track([1], "sweep"))
+    assert len(capsys.readouterr().err.splitlines()) == 3  # in 10 seconds
+
+
+@pytest.mark.usefixtures("clock")
+def test_nested_lines_take_turns(capsys) -> None:
     for _ in console.track([1, 2], "epochs"):
         list(console.track(range(3), "steps"))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "steps 2/3 (67%), 1 s left"
+    assert lines[0] == "steps 1/3 (33%), 2 s left"
     assert lines[-1].startswith("epochs 2/2 (100%)")
-    assert len(lines) == 3  # in 10 seconds
+    assert len(lines) == 4  # in 10 seconds
 
 
-def test_a_broken_off_loop_does_not_count_as_nesting(capsys, monkeypatch) -> None:
+def test_a_broken_off_loop_does_not_count_as_nesting(capsys, clock) -> None:
     for _ in console.track([1, 2, 3], "broken off"):
         break
-    monkeypatch.setattr("time.monotonic", Clock(2.0))
+    clock.step = 2.0
     list(console.track([1, 2], "next"))
     assert capsys.readouterr().err.splitlines()[-1] == "next 2/2 (100%), 4 s"
 
@@ -127,6 +157,7 @@ def test_a_broken_off_loop_does_not_count_as_nesting(capsys, monkeypatch) -> Non
     [
         (1200, 7957, 3.9, "encode 1,200/7,957 (15%), 22 s left"),
         (7957, 7957, 26.2, "encode 7,957/7,957 (100%), 26 s"),
+        (0, 3, 1.0, "encode 0/3 (0%), 1 s"),
         (1200, None, 4.0, "encode 1,200, 4 s"),
         (3, 0, 1.0, "encode 3, 1 s"),
     ],

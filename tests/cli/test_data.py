@@ -298,3 +298,14 @@ class TestGenerate:
         again = proxyhash_command("data", "generate", folder, *options, "--force", "--json")
         assert again.json["fingerprint"] == read_collection(folder).fingerprint
         assert json.loads(again.out)["items"] == 6
+
+    def test_images_of_someone_else_are_not_written_over(
+        self, tmp_path: Path, proxyhash_command: Command
+    ) -> None:
+        theirs = tmp_path / "set" / "images" / "000000.jpg"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(b"theirs")
+        refused = proxyhash_command("data", "generate", tmp_path / "set", "--items", 2)
+        assert refused.code == 2
+        assert f"{theirs.parent} exists; choose another folder" in refused.err
+        assert theirs.read_bytes() == b"theirs"

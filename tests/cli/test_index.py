@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -425,6 +426,16 @@ def test_an_encoder_that_cannot_be_loaded_here_is_not_damaged(
     assert proxyhash_command("index", "verify", built, "--json").json["problems"] == []
 
 
+def test_a_snapshot_takes_no_place_of_a_pipe_or_device(
+    proxyhash_command, index: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    result = proxyhash_command("index", "snapshot", index, tmp_path / "pipe")
+    assert result.code == 2
+    assert "pipe exists and is not empty" in result.err
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_snapshot_that_fails_leaves_its_place_free(
     proxyhash_command, index: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -467,3 +478,14 @@ def test_a_snapshot_beside_a_writer_loses_nothing(index: Path, tmp_path: Path) -
     assert [(report.lost, report.problem) for report in reports] == [(0, "")] * 3
     assert [report.items for report in reports] == sorted(report.items for report in reports)
     assert reports[-1].items > 200
+
+
+def test_upkeep_of_a_folder_that_is_not_there_says_so(tmp_path) -> None:
+    from proxyhash.catalog.manage import compact_index, verify_index
+    from proxyhash.errors import UsageError
+
+    for upkeep in (verify_index, compact_index):
+        with pytest.raises(UsageError, match="none does not exist; give an index folder"):
+            upkeep(str(tmp_path / "none"))
+        with pytest.raises(UsageError, match="is not an index folder"):
+            upkeep(str(tmp_path))

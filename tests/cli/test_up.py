@@ -97,7 +97,8 @@ def test_from_a_folder_to_a_page(photos: Path, tmp_path: Path, proxyhash_process
     done = proxyhash_process("up", photos, "--no-serve", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "2 removed" in done.out
-    assert "next: proxyhash serve proxyhash-my-photos/index --open" in done.err
+    page = f"serve proxyhash-my-photos/index --originals '{photos}' --open"
+    assert f"next: proxyhash {page}" in done.err
     assert (work / "run" / "metrics.json").stat().st_mtime_ns == trained
     done = proxyhash_process("up", photos, "--no-serve", "--bits", 32, cwd=tmp_path)
     assert done.code == 2
@@ -111,3 +112,16 @@ def test_a_folder_that_is_not_there_leaves_nothing_behind(
     assert done.code == 3
     assert "nowhere does not exist" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_says_how_to_go_on(
+    proxyhash_command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "photos").mkdir()
+    monkeypatch.setattr("proxyhash.data.check.check_collection", stop)
+    stopped = proxyhash_command("up", tmp_path / "photos", "--out", tmp_path / "work")
+    assert stopped.code == 130
+    assert "stopped by Ctrl-C; the same command goes on where it was" in stopped.err

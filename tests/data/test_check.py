@@ -68,7 +68,7 @@ def test_everything_is_found(messy: Path) -> None:
     assert "cut.png: not an image that can be read" in unreadable.message
     assert report.blank == {"text": (3,)}
     assert images.duplicates == (("red", "same"),)
-    assert report.hints == ("1 items have a key 'lables' and no 'labels'; did you mean 'labels'?",)
+    assert report.hints == ("1 item has a key 'lables' and no 'labels'; did you mean 'labels'?",)
     assert report.errors == 4
 
 
@@ -114,6 +114,33 @@ def test_labels_that_look_alike(tmp_path: Path) -> None:
 def test_a_name_that_is_too_long_for_a_file(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "items.jsonl", [{"id": 1, "image": "x" * 5000}])
     assert [finding.row for finding in check_collection(path).files["image"].missing] == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("images/img_1.jpg", "; did you mean images/IMG_1.JPG?"),
+        (" images/IMG_1.JPG ", "; did you mean images/IMG_1.JPG?"),
+        ("images/IMG_1", "; did you mean images/IMG_1.JPG?"),
+        ("images/IMG_1.png", "; did you mean images/IMG_1.JPG?"),
+        ("images%2FIMG%5F1.JPG", "; did you mean images/IMG_1.JPG?"),
+        ("images\\img_1.JPG", "; did you mean images/IMG_1.JPG?"),
+        ("images/link.jpg", "; it is a link, and what it points to is not there"),
+        ("images/TWICE", ""),
+        ("images/IMG_2.JPG", ""),
+        ("elsewhere/IMG_1.JPG", ""),
+    ],
+)
+def test_a_missing_image_names_the_one_that_was_meant(tmp_path: Path, name: str, hint: str) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for each in ("IMG_1.JPG", "twice.jpg", "twice.png"):
+        Image.new("RGB", (8, 8)).save(folder / each)
+    (folder / "link.jpg").symlink_to("nowhere.jpg")
+    rows = [{"id": "a", "image": name}, {"id": "b", "image": "images/IMG_1.JPG"}]
+    report = check_collection(write_jsonl(tmp_path / "items.jsonl", rows))
+    (missing,) = report.files["image"].missing
+    assert missing.message.endswith(f"no such file{hint}")
 
 
 def test_pixels_are_bounded(messy: Path) -> None:

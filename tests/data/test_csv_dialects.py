@@ -97,6 +97,13 @@ def test_an_index_column_and_a_trailing_separator(usual: list[object], tmp_path:
     assert read(tmp_path / "t.csv", text.getvalue()) == usual
 
 
+def test_what_was_recognized_names_no_column_without_a_name(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(",title\n0,a dog\n1,a cat\n")
+    said = read_collection(tmp_path / "items.csv").recognized
+    assert "no images, 2 texts, no labels; text from column title; the first column" in said
+    assert "column ;" not in said
+
+
 def test_blanks_after_separators(tmp_path: Path) -> None:
     rows = read(tmp_path / "t.csv", 'id, text, n\n1, "a, b", 2\n2, c, 3\n')
     assert rows == [("1", {"text": "a, b"}, (), {"n": 2}), ("2", {"text": "c"}, (), {"n": 3})]

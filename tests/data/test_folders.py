@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,12 @@ class TestImagesAlone:
     def test_the_same_name_keeps_its_suffix(self, tmp_path: Path) -> None:
         images(tmp_path, "a.jpg", "a.JPG", "a.png", "b.png")
         assert list(found(tmp_path)) == ["a", "a.jpg", "a.png", "b"]
+
+    def test_what_was_deleted_on_a_network_disk_is_not_an_image(self, tmp_path: Path) -> None:
+        images(tmp_path, "a.jpg", "#recycle/b.jpg", "@Recycle/c.jpg", "$RECYCLE.BIN/d.jpg")
+        images(tmp_path, "x/#snapshot/e.jpg", "System Volume Information/f.jpg", "a#recycle/g.jpg")
+        assert sorted(found(tmp_path)) == ["a", "a#recycle/g"]
+        assert "5 hidden or system files ignored" in scan_manifest(tmp_path).recognized
 
     def test_a_folder_per_class(self, tmp_path: Path) -> None:
         images(tmp_path / "pets", "dog/1.jpg", "cat/2.jpg", "cat/old/3.jpg")
@@ -252,3 +259,23 @@ class TestLabels:
             *(("dog", "cat"), ("dog",), ("dog", "cat"))
         ]
         assert scan_manifest(path, label_separator=",").hints == ()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("inside", ["", "images/"])
+def test_names_are_found_in_either_normal_form(tmp_path: Path, form: str, inside: str) -> None:
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    names = ["Café.jpg", "がぎ.jpg", "한글.jpg"]
+    images(tmp_path, *(f"images/{unicodedata.normalize(form, name)}" for name in names))
+    images(tmp_path, "images/plain.jpg")
+    named = [f"{inside}{unicodedata.normalize(other, name)}" for name in (*names, "plain.jpg")]
+    rows = [{"id": str(row), "image": name} for row, name in enumerate(named)]
+    for some in (rows, rows[:3]):
+        report = check_collection(write_jsonl(tmp_path / "items.jsonl", some))
+        assert (report.errors, report.files["image"].read) == (0, len(some))
+
+
+def test_some_paths_of_windows_among_others(tmp_path: Path) -> None:
+    images(tmp_path, "images/1.jpg", "images/2.jpg")
+    rows = [{"id": "1", "image": "images/1.jpg"}, {"id": "2", "image": "images\\2.jpg"}]
+    assert check_collection(write_jsonl(tmp_path / "items.jsonl", rows)).errors == 0

@@ -79,7 +79,11 @@ def test_avif_is_read() -> None:
         ("a.jpg", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("a.jpg", b"\0" * 900, "begins with zeros only"),
         ("a.jpg", b"no image", "not recognized; its content is not that of a JPEG image"),
-        ("a.tga", b"\0\0\2" + b"\0" * 9 + b"\1\0\1\0\x18\0abc", "the format is not recognized"),
+        (
+            "a.tga",
+            b"\0\0\2" + b"\0" * 9 + b"\1\0\1\0\x18\0abc",
+            "save it as JPEG or PNG",
+        ),
     ],
 )
 def test_the_sentence_about_what_cannot_be_read(

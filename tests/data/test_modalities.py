@@ -53,7 +53,7 @@ def test_a_third_modality_is_a_key_of_the_manifest(audio: str, tmp_path: Path) -
     ("value", "says"),
     [
         ("https://example.org/a.wav", "audio is the address 'https://example.org/a.wav'"),
-        ({"bytes": "UklG"}, "audio holds the audio itself; save sounds as files"),
+        ({"bytes": "UklG"}, "audio holds content, not the path of a file; save sounds as files"),
         (3, "audio is 3"),
     ],
 )

@@ -28,6 +28,16 @@ def problems(path: Path) -> list[str]:
 
 
 class TestJsonl:
+    @pytest.mark.parametrize("text", ['[{"id": 1}, {"id": 2}]', '[\n{"id": 1},\n{"id": 2}\n]'])
+    def test_json_that_is_not_lines_says_how_to_write_them(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "items.jsonl").write_text(text)
+        assert "write JSON as lines: jq" in problems(tmp_path / "items.jsonl")[0]
+        (tmp_path / "items.jsonl").rename(tmp_path / "items.json")
+        with pytest.raises(ManifestError, match=r"items\.json: JSON is read as lines.*jq"):
+            scan_manifest(tmp_path / "items.json")
+        with pytest.raises(ManifestError, match=r"no manifest.*; items\.json is not read"):
+            scan_manifest(tmp_path)
+
     def test_bad_lines_are_gathered_with_their_numbers(self, tmp_path: Path) -> None:
         path = tmp_path / "items.jsonl"
         path.write_bytes(
@@ -82,6 +92,9 @@ class TestCsv:
             ("['a']", ["a"]),
             ("['dog', 'cat']", ["dog", "cat"]),
             ("['dog' 'cat']", ["dog", "cat"]),
+            ("array(['dog', 'cat'], dtype=object)", ["dog", "cat"]),
+            ("np.array(['dog'\n 'cat'])", ["dog", "cat"]),
+            ("array(dog)", ["array(dog)"]),
             ("(\"dog\", 'cat')", ["dog", "cat"]),
             ("{'dog'}", ["dog"]),
             (r"['it\'s', 'a\\b']", ["it's", "a\\b"]),
@@ -280,6 +293,12 @@ class TestParquet:
         path = tmp_path / "t.parquet"
         pq.write_table(pa.table({"id": [1], "image": [{"bytes": b"x", "path": None}]}), path)
         assert "save images as files" in problems(path)[0]
+        whole = {"bytes": b"\xff\xd8\xff", "path": "1.jpg"}
+        pq.write_table(pa.table({"image": [whole], "caption": ["as `datasets` writes it"]}), path)
+        assert "image holds content, not the path" in problems(path)[0]
+        pq.write_table(pa.table({"id": ["1", "2"], "image": [b"\xff\xd8\xff", b"2.jpg"]}), path)
+        assert "column image: it holds content, not the path of a file; save" in problems(path)[0]
+        assert [item.sources["image"] for item in scan_manifest(path).items] == ["2.jpg"]
 
     def test_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

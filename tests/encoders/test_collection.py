@@ -9,6 +9,7 @@ import textwrap
 import time
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from proxyhash.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -219,7 +219,10 @@ def hostile(folder: Path) -> dict[str, str]:
 def test_a_bad_image_is_named_by_row_and_path(tmp_path: Path, cached: bool) -> None:
     cache = FeatureCache(tmp_path / "cache") if cached else None
     noise(0).save(tmp_path / "good.png")
-    for name, reason in hostile(tmp_path).items():
+    reasons = hostile(tmp_path)
+    if Path("/proc/self/status").exists():  # one of the system, of which some have no end
+        reasons["/proc/self/status"] = "the file is empty"
+    for name, reason in reasons.items():
         items = collection(tmp_path, [("good.png", None), (name, None)])
         with pytest.raises(ImageError, match=f"row 2, item 'i1': .*{name}: .*{reason}") as caught:
             encode_collection(ImageDescriptor(), items, cache=cache)
@@ -240,7 +243,7 @@ def test_bad_images_can_be_skipped_with_a_count(
     assert not features.values[1:7].any()
     np.testing.assert_array_equal(features.values[[0, 7]], encoder.encode([noise(0)] * 2))
     (record,) = caplog.records
-    assert record.getMessage().startswith("6 of 8 images cannot be read")
+    assert record.getMessage().startswith("6 images cannot be read")
     assert "row 2, item 'i1'" in record.getMessage()
     assert record.getMessage().endswith("...")
 

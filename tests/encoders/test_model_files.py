@@ -142,6 +142,27 @@ def test_other_recipes_are_refused(content: dict[str, Any], message: str) -> Non
         TextRecipe.of(files(**content))
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_pointer_of_git_lfs_is_called_one(bert: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 14206660\n"
+    (folder / name).write_text(pointer)
+    message = re.escape(f"{folder / name} is a pointer of Git LFS")
+    with pytest.raises(ModelError, match=rf"{message}.*`git lfs pull`"):
+        make_encoder(str(folder), modality="text")
+
+
+def test_a_pointer_among_several_files_of_weights_is_found(bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model-00002-of-00002.safetensors").write_text("version https://git-lfs\n")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is a pointer"):
+        find_model(str(folder))
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"[1, 2]", b"null", b"7"])
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]

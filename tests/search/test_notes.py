@@ -72,7 +72,14 @@ def test_a_text_of_many_unknown_words_is_read_quickly() -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("snwo", ("snow",)), ("SNOW", ("snow",)), ("xylophone", ()), ("", ()), ("s" * 10_000, ())],
+    [
+        ("snwo", ("snow",)),
+        ("SNOW", ("snow",)),
+        ("xylophone", ()),
+        ("", ()),
+        ("s" * 10_000, ()),
+        ("dgo", ("dog",)),
+    ],
 )
 def test_closest(word: str, expected: tuple[str, ...]) -> None:
     assert closest(word, ["dog", "snow", "cat", "beach"]) == expected
@@ -102,7 +109,10 @@ def shop() -> FilterReader:
         ("price >= 1 and not year > 2000", "other_type",
          "'year' is a text everywhere, but 2000 is a number; put it in quotes"),
         ("year contains '2019'", "other_type",
-         "'year' is a text everywhere, but `contains` asks lists"),
+         "'year' is a text everywhere, but `contains` asks lists; = compares the whole text, "
+         "and parts of texts cannot be asked"),
+        ("id = a", "unknown_field",
+         "conditions ask keys of the manifest, and ids are none of them"),
         ("labels = dog", "other_type",
          "'labels' is a list everywhere, but 'dog' is a text; use `contains`"),
         ("new = 1", "other_type",

@@ -56,7 +56,8 @@ def test_a_key_that_cannot_be_stored_costs_the_other_items_nothing(
     manifest.write_text(manifest.read_text().replace('"price": 3', f'"price": {2**70}'))
     searcher = RunSearcher.open(run)
     assert len(searcher.search_id("b", k=50).hits) == 6
-    assert "item 'c': the payload holds an integer of more than 64 bits" in caplog.text
+    assert "row 4: key 'price' holds an integer of more than 64 bits" in caplog.text
+    assert "the key is left out" in caplog.text
 
 
 def test_a_text_finds_texts(searcher: RunSearcher) -> None:

@@ -232,3 +232,14 @@ def test_a_page_from_elsewhere_needs_a_key_like_everyone(
     behind_proxy = serve(allowed_hosts=("search.example",))
     for origin, status in (("https://search.example", 200), ("https://other.example", 403)):
         assert behind_proxy.get("/v1/info", headers={"Origin": origin}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/web/app.js", "/v1/info", "/v1/items/none", "/none"]
+)
+def test_head_is_answered_as_get_without_the_body(client: TestClient, path: str) -> None:
+    expected, answer = client.get(path), client.head(path)
+    assert (answer.status_code, answer.content) == (expected.status_code, b"")
+    for name in ("content-type", "content-length", "cache-control", "x-frame-options"):
+        assert answer.headers.get(name) == expected.headers.get(name)
+    assert client.head("/v1/search").status_code == 405

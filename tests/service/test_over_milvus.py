@@ -140,6 +140,7 @@ def test_an_explanation_has_no_histogram_and_the_same_proxies(pair: Pair) -> Non
     )
     assert over_milvus["histogram"] == []
     assert sum(over_store.pop("histogram")) == 200
+    assert over_store.pop("within") >= 3
     assert {name: over_milvus[name] for name in ("cut", "proxies")} == over_store
     assert len(over_milvus["proxies"]) > 1
 
@@ -185,7 +186,7 @@ def test_there_are_no_thumbnails(pair: Pair) -> None:
 
 
 def test_probes_info_and_metrics_answer(pair: Pair) -> None:
-    assert pair.milvus.get("/readyz").json() == {"status": "ready"}
+    assert pair.milvus.get("/readyz").json() == {"status": "ready", "warnings": []}
     over_milvus, over_store = (each.get("/v1/info").json() for each in (pair.milvus, pair.store))
     assert over_milvus["engine"] == "BIN_FLAT"
     assert over_milvus["items"] == 200

@@ -186,7 +186,7 @@ def test_reload_reads_the_keys_anew(serve: Callable[..., TestClient], keys: Keys
 def test_probes_tell_alive_from_ready(serve: Callable[..., TestClient]) -> None:
     client = serve()
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "warnings": []}
     service: Service = client.app.state.service  # type: ignore[attr-defined]
     service.ready = False
     assert client.get("/healthz").status_code == 200

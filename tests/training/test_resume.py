@@ -71,6 +71,24 @@ def test_an_interrupted_run_ends_bit_identically(finished, scenes, tmp_path, mon
     assert resumed.metrics["map"] == result.metrics["map"]
 
 
+@pytest.mark.parametrize(
+    ("place", "advice"),
+    [("build_state", "run the same command again"), ("load_best", "train --resume --out .*parts")],
+)
+def test_ctrl_c_before_and_after_the_epochs_says_how_to_go_on(
+    place, advice, scenes, tmp_path, monkeypatch
+):
+    def interrupt(*_given, **_options):
+        raise KeyboardInterrupt
+
+    config = config_of(scenes.root, tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(f"proxyhash.training.run.{place}", interrupt)
+        with pytest.raises(InterruptedRunError, match=advice):
+            train(config)
+    assert train(config, resume="resume" in advice).epochs == 3
+
+
 def test_a_method_that_ends_a_run_by_itself_resumes_bit_identically(scenes, tmp_path):
     options = {"method": "dchml-plus", "settings": {"refit": 20}}
     train(config_of(scenes.root, tmp_path / "whole", **options))

@@ -233,6 +233,8 @@ def _check_outside(folder: Catalog, target: Path) -> None:
 def _folder(uri: str, verb: str) -> Catalog:
     folder = Catalog.at(uri)
     if folder is None:
+        if "://" not in uri and not Path(uri.partition("#")[0]).exists():
+            raise UsageError(f"{uri} does not exist; give an index folder")
         raise UsageError(
             f"{uri} is not an index folder; `index {verb}` works on folders only, and Milvus has "
             "its own tools"

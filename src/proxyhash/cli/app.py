@@ -1,5 +1,6 @@
 """The `proxyhash` command: one file per verb, and exit codes that scripts can rely on."""
 
+import atexit
 import errno
 import inspect
 import io
@@ -8,9 +9,10 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -67,7 +69,9 @@ class _Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise InterruptedRunError("stopped by Ctrl-C") from None
+            raise InterruptedRunError(
+                "stopped by Ctrl-C; run the same command again: it goes on, or says how to"
+            ) from None
 
 
 app = typer.Typer(
@@ -150,9 +154,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a text the terminal cannot show is not a failure
             stream.reconfigure(errors="backslashreplace")
+    coding = sys.getfilesystemencoding()
+    if coding.lower() not in {"utf-8", "utf8"}:
+        console.note(f"warning: names of files are read as {coding}; for UTF-8, set PYTHONUTF8=1")
     try:
         _check_arguments(sys.argv[1:])
         app()
+    except InterruptedRunError as error:
+        _leave(_fail(error, str(error), code=error.exit_code))
     except ProxyhashError as error:
         sys.exit(_fail(error, str(error), code=error.exit_code))
     except OSError as error:
@@ -172,6 +181,19 @@ def _fail(error: BaseException, text: str, *, code: int) -> int:
     if debugging():
         sys.stderr.write("".join(traceback.format_exception(error)))
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit at once, after what was registered for the end of the process.
+
+    Who presses Ctrl-C waits for it. Libraries are not taken apart, since torch alone takes seconds
+    for that on a busy machine, and threads that still work are not waited for.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 class _ClosedOutput(io.TextIOBase):
@@ -210,7 +232,7 @@ def _check_arguments(arguments: list[str]) -> None:
         try:
             argument.encode("utf-8")
         except UnicodeEncodeError:
-            shown = os.fsencode(argument).decode("utf-8", errors="replace")
+            shown = argument.encode("utf-8", "surrogateescape").decode("utf-8", errors="replace")
             raise UsageError(
                 f"the argument {shown!r} is not UTF-8; rename the file, or write it in UTF-8"
             ) from None

@@ -1,8 +1,8 @@
 """Output of the command line: results on stdout; progress, notes and errors on stderr.
 
 Everything a verb prints goes through this file, so that `proxyhash VERB --json | jq` always works.
-Progress is a bar on a terminal and a plain line every few seconds elsewhere, so that log files
-have no remains of a bar. rich is imported when a bar or table is drawn.
+Progress is a bar on a terminal; elsewhere it is a plain line after a second and then every few
+seconds, so that log files have no remains of a bar. rich is imported when a bar or table is drawn.
 """
 
 import json
@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -123,16 +125,19 @@ def table(
 
 T = TypeVar("T")
 
+FIRST_SECONDS = 0.9
+"""Seconds of work before its first progress line where stderr is not a terminal."""
+
 PLAIN_SECONDS = 3.0
-"""Seconds between two progress lines where stderr is not a terminal."""
+"""Seconds between two progress lines there."""
 
 
 def track(steps: Iterable[T], description: str, total: int | None = None, /) -> Iterator[T]:
     """Yield the steps unchanged and show how far they are (a `proxyhash.progress.Track`).
 
-    On a terminal: a bar on stderr, one below the other when calls are nested. Elsewhere: one plain
-    line every few seconds, "encode images 1,200/7,957 (15%), 22 s left", and none for short work;
-    nested calls take turns.
+    On a terminal: a bar on stderr, one below the other when calls are nested. Elsewhere: plain
+    lines, "encode images 1,200/7,957 (15%), 22 s left", the first within a second, then one every
+    few seconds however long a step takes, and none for short work; nested calls take turns.
     """
     if total is None and isinstance(steps, Sized):
         total = len(steps)
@@ -154,33 +159,66 @@ def progress_line(description: str, done: int, total: int | None, *, seconds: fl
     if not total:
         return f"{description} {done:,}, {seconds:.0f} s"
     share = f"{description} {done:,}/{total:,} ({done / total:.0%})"
-    if done >= total:
+    if done >= total or not done:
         return f"{share}, {seconds:.0f} s"
     return f"{share}, {seconds / done * (total - done):.0f} s left"
 
 
+@dataclass(eq=False)
+class _Work:
+    """One loop that `track` follows: its name, what is done of it, and when it began."""
+
+    description: str
+    total: int | None
+    started: float
+    done: int = 0
+
+
 class _Lines:
-    """The plain progress lines, no more than one every few seconds however calls are nested."""
+    """The plain progress lines, no more than one every few seconds however calls are nested.
+
+    While a step takes long, a thread prints them.
+    """
 
     def __init__(self) -> None:
-        self._depth = 0
-        self._spoken = 0.0
+        self._open: list[_Work] = []
+        self._spoken = -PLAIN_SECONDS
+        self._due = 0.0
+        self._lock = Lock()
 
     def track(self, steps: Iterable[T], description: str, total: int | None) -> Iterator[T]:
-        started = time.monotonic()
-        if self._depth == 0:
-            self._spoken = started
-        self._depth += 1
+        work = _Work(description, total, time.monotonic())
+        ended = Event()
+        if not self._open:
+            self._due = max(work.started + FIRST_SECONDS, self._spoken + PLAIN_SECONDS)
+            Thread(target=self._while_silent, args=(ended,), daemon=True).start()
+        self._open.append(work)
         try:
             for done, step in enumerate(steps, start=1):
                 yield step
-                now = time.monotonic()
-                last = done == total and self._depth == 1 and self._spoken > started
-                if last or now - self._spoken >= PLAIN_SECONDS:
-                    note(progress_line(description, done, total, seconds=now - started))
-                    self._spoken = now
+                work.done = done
+                last = done == total and len(self._open) == 1 and self._spoken > work.started
+                self._say(work, always=last)
         finally:
-            self._depth -= 1
+            ended.set()
+            self._open.remove(work)
+
+    def _while_silent(self, ended: Event) -> None:
+        """Say how far the innermost loop is whenever a line is due, until `ended` is set."""
+        wait = FIRST_SECONDS
+        while not ended.wait(wait):
+            for work in self._open[-1:]:
+                self._say(work)
+            wait = max(0.1, self._due - time.monotonic())
+
+    def _say(self, work: _Work, *, always: bool = False) -> None:
+        """Print the line of `work` if one is due, or always."""
+        now = time.monotonic()
+        with self._lock:
+            if not always and now < self._due:
+                return
+            self._spoken, self._due = now, now + PLAIN_SECONDS
+        note(progress_line(work.description, work.done, work.total, seconds=now - work.started))
 
 
 class _Bars:

@@ -1,5 +1,6 @@
 """`proxyhash data`: check, split, convert and generate collections."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -237,13 +238,15 @@ def generate(
     items: Annotated[int, typer.Option(help="Number of images.", min=1, max=999_999)] = 3000,
     seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
     size: Annotated[int, typer.Option(help="Width and height in pixels.", min=32, max=512)] = 128,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an existing manifest and images.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Generate an image set with captions and labels, the same on every machine."""
     from proxyhash.datasets.scenes import generate_scenes
 
-    _refuse_overwriting(folder, force=force)
+    _refuse_overwriting(folder, force=force, others=("images",))
     collection = generate_scenes(folder, items=items, seed=seed, size=size, track=console.track)
     if as_json:
         console.emit_json(
@@ -261,12 +264,13 @@ def generate(
     console.next_steps(f"proxyhash data check {folder}")
 
 
-def _refuse_overwriting(folder: Path, *, force: bool) -> None:
-    """Refuse a folder that has a manifest, unless `force`.
+def _refuse_overwriting(folder: Path, *, force: bool, others: Sequence[str] = ()) -> None:
+    """Refuse a folder that has a manifest or files in the `others` of its folders, unless `force`.
 
     Raises:
         UsageError: "FOLDER/items.jsonl exists; choose another folder, or ... --force".
     """
-    manifest = folder / "items.jsonl"
-    if manifest.exists() and not force:
-        raise UsageError(f"{manifest} exists; choose another folder, or overwrite it with --force")
+    for path in (folder / "items.jsonl", *(folder / name for name in others)):
+        there = any(path.iterdir()) if path.is_dir() else path.exists()
+        if there and not force:
+            raise UsageError(f"{path} exists; choose another folder, or overwrite it with --force")

@@ -37,7 +37,7 @@ commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    index_upkeep.register(commands)
+    index_upkeep.add_upkeep(commands)
     app.add_typer(commands, name="index")
 
 
@@ -238,9 +238,13 @@ def sync(
 def _show_next(index: str, report: "IndexReport", given: str) -> None:
     if report.kept or report.incomplete:  # mending comes first
         return
+    from proxyhash.index import open_index
+
+    with open_index(index) as found:
+        query = '--text "..."' if "text" in found.modalities else "--image FILE"
     place = shlex.quote(index)
     console.next_steps(
-        f'proxyhash search {place}{given} --text "..."', f"proxyhash serve {place}{given}"
+        f"proxyhash search {place}{given} {query}", f"proxyhash serve {place}{given}"
     )
 
 

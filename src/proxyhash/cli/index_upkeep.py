@@ -14,14 +14,14 @@ from proxyhash.errors import DataError, UsageError
 if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
 
-__all__ = ["DryRunOption", "register"]
+__all__ = ["DryRunOption", "add_upkeep"]
 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Change nothing; print what would be done.")
 ]
 
 
-def register(commands: typer.Typer) -> None:
+def add_upkeep(commands: typer.Typer) -> None:
     """Add the verbs to `proxyhash index`."""
     for verb, epilog in _VERBS.items():
         commands.command(epilog=examples(*epilog))(verb)
@@ -66,6 +66,8 @@ def delete(
         from proxyhash.data.text_file import read_ids
 
         wanted = list(dict.fromkeys([*(ids or []), *(read_ids(ids_from) if ids_from else [])]))
+        if not wanted and ids_from:
+            raise UsageError(f"{ids_from} has no ids; nothing is deleted: write one per line")
         if not wanted:
             raise UsageError(
                 "give the ids to delete, a file of them with --ids-from, or a condition with "
@@ -95,6 +97,8 @@ def _check_condition(index: str, condition: "Filter") -> None:
         notes = FilterReader(opened).read(condition)
     if notes:
         said = "; ".join(note.message for note in notes)
+        if any(note.subject == "id" for note in notes):
+            said += f" (`proxyhash index delete {index} ID` deletes by id)"
         raise UsageError(f"{said}; nothing is deleted")
 
 

@@ -1,5 +1,6 @@
 """`proxyhash serve`: an index over HTTP, with a search page."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,6 +127,8 @@ def serve(
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
 
+    On a terminal only warnings are shown; elsewhere the log is JSON, a line per request.
+
     Listens on this machine only unless told otherwise. SIGHUP reopens index, model and keys
     without dropping a request; SIGTERM and Ctrl-C finish what is under way.
     """
@@ -167,7 +170,7 @@ def _image_limits(
 def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bool = False) -> None:
     """Open the index of the settings and serve it until a signal arrives."""
     from proxyhash.service import Service
-    from proxyhash.service.monitoring import log_as_json
+    from proxyhash.service.monitoring import log_for
     from proxyhash.service.server import listen
     from proxyhash.service.server import serve as serve_http
 
@@ -175,7 +178,7 @@ def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bo
     if guarded:
         from proxyhash.service.guard import guard
 
-        log_as_json()
+        log_for(sys.stderr.isatty())
         listener = listen(settings.host, port)  # clients that come while it restarts wait
         first = guard()
     service = Service(settings)
@@ -189,5 +192,5 @@ def run_service(settings: "Settings", *, port: int, open_page: bool, guarded: bo
 
             webbrowser.open(address)
 
-    log_as_json()
+    log_for(sys.stderr.isatty())
     serve_http(service, port=port, listener=listener, started=started)

@@ -110,6 +110,7 @@ def train(
     results identical to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
+    start = time.monotonic()
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.run import train as run_training
     from proxyhash.training.sources import gather_values, parse_assignments
@@ -142,7 +143,7 @@ def train(
     if as_json:
         console.emit_json(result.metrics)
     else:
-        _print_result(result, config)
+        _print_result(result, config, seconds=time.monotonic() - start)
 
 
 def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,7 +215,7 @@ class _Progress:
             self._spoken = now
 
 
-def _print_result(result: "RunResult", config: "TrainConfig") -> None:
+def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float) -> None:
     from proxyhash.evaluation.report import direction_words, figure
 
     strict = (result.metrics["strict"] or {}).get("map", {})
@@ -238,7 +239,8 @@ def _print_result(result: "RunResult", config: "TrainConfig") -> None:
     modality = "text" if "text" in config.modalities else config.modalities[0]
     words = '"words of your own"' if modality == "text" else f"FILE_OF_YOUR_{modality.upper()}"
     console.note(
-        f"trained in {result.seconds:.0f} s; results are in {folder}, README.md is the model card"
+        f"trained in {seconds:.0f} s, encoding included; results are in {folder}, README.md is the "
+        "model card"
     )
     console.next_steps(
         f"proxyhash index build {folder} {shlex.quote(str(data))} --out {index}",

@@ -1,6 +1,5 @@
 """`proxyhash up`: from a folder of images to a search page, by the commands that do it."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import examples
-from proxyhash.errors import DataError, check_option
+from proxyhash.errors import DataError, InterruptedRunError, check_option
 
 if TYPE_CHECKING:
     from proxyhash.up import Step
@@ -104,13 +103,14 @@ def up(
     start = time.monotonic()
     for number, step in enumerate(work.steps(serve=serve, port=port, open_page=open_page), start=1):
         if step.arguments[0] == "serve":
-            minutes = (time.monotonic() - start) / 60
-            console.note(f"\nready after {minutes:.1f} minutes; Ctrl-C ends the page")
+            seconds = time.monotonic() - start
+            took = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
+            console.note(f"\nready after {took}; Ctrl-C ends the page")
         console.note(f"\n{number}. {step.purpose}:\n   {step}")
         with console.guided():
             _do(step)
     if not serve:
-        console.next_steps(f"proxyhash serve {shlex.quote(str(work.index))} --open")
+        console.next_steps(str(work.page("--open")))
 
 
 def _do(step: "Step") -> None:
@@ -122,6 +122,10 @@ def _do(step: "Step") -> None:
         done = get_command(app).main(
             args=list(step.arguments), prog_name="proxyhash", standalone_mode=False
         )
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            "stopped by Ctrl-C; the same command goes on where it was"
+        ) from None
     except DataError as error:
         if not step.may_skip:
             raise

@@ -15,7 +15,7 @@ from proxyhash.data.collection import Collection
 from proxyhash.data.images import open_image
 from proxyhash.data.manifest import scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality
-from proxyhash.data.places import exists
+from proxyhash.data.places import Nearby, exists, looks_like_text
 from proxyhash.errors import SourceError
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
@@ -229,6 +229,8 @@ def _check_files(
         if isinstance(path, Path)
     ]
 
+    nearby = Nearby(collection.root)
+
     def look(item: Item, path: Path) -> str | Finding:
         """Return the content's hash, or the problem with the file."""
         try:
@@ -237,7 +239,8 @@ def _check_files(
             return sha256_file(path)
         except (SourceError, OSError) as error:
             file = item.sources[modality]
-            return Finding(item.row, str(error), id=item.id, file=file, modality=modality)
+            hint = "" if exists(path) or looks_like_text(path.name) else nearby.hint(file)
+            return Finding(item.row, f"{error}{hint}", id=item.id, file=file, modality=modality)
 
     missing: list[Finding] = []
     unreadable: list[Finding] = []

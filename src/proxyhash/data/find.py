@@ -58,6 +58,11 @@ def find_manifest(
             return manifest, reader
     if path.is_dir():
         return manifest, READERS["csv"]  # a table in a .txt file
+    if manifest.suffix.lower() == ".json":
+        raise ManifestError(
+            f"{manifest}: JSON is read as lines, one item in each: write items.jsonl, such as with "
+            f"jq -c '.[]' {manifest.name} > items.jsonl"
+        )
     raise UsageError(
         f"{manifest}: the format cannot be detected from the file name; it may be one of "
         f"{', '.join(READERS)}"
@@ -95,7 +100,16 @@ def _manifest_in(folder: Path, candidates: list[Reader], *, any_kind: bool) -> P
         f"{folder} has no manifest; expected: {', '.join(names) or 'a file'}"
         f" or one file ending in {', '.join(sorted(suffixes))}"
         + (", or images" if any_kind else "")
+        + _json_hint(folder)
     )
+
+
+def _json_hint(folder: Path) -> str:
+    """Return the end of a sentence about a folder without a manifest, where it holds JSON."""
+    found = [file.name for file in _tables(folder, {".json"})]
+    if len(found) != 1:
+        return ""
+    return f"; {found[0]} is not read: write its items as lines, one in each, into items.jsonl"
 
 
 def _tables(folder: Path, suffixes: Iterable[str]) -> list[Path]:

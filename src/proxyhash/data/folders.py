@@ -23,7 +23,13 @@ IMAGE_SUFFIXES = frozenset(
         *("pbm", "pgm", "png", "ppm", "tif", "tiff", "webp"),
     )
 )
-_SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "ehthumbs.db"})
+_SYSTEM = frozenset(
+    {
+        *("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "@eadir", "lost+found"),
+        *("$recycle.bin", "#recycle", "@recycle", "system volume information"),  # deleted files
+        *("#snapshot", "@recently-snapshot"),  # copies of the whole folder
+    }
+)
 _SPLITS = frozenset({"train", "test", "query", "val", "valid", "validation", "gallery"})
 _SHOWN = 5
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxyhash.data.folders import id_of_image
-from proxyhash.data.item import Item, ItemError, item_from_record, item_keys
+from proxyhash.data.item import ITSELF, Item, ItemError, item_from_record, item_keys
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.readers.base import Layout, Problem, Record, Records
 
@@ -64,24 +64,31 @@ class Gathered:
     def hints(self, labels: Labels) -> Iterator[str]:
         """Yield a sentence for each thing that is probably meant otherwise."""
         for (key, meant), count in sorted(self.strange_keys.items()):
-            yield f"{count} items have a key {key!r} and no {meant!r}; did you mean {meant!r}?"
+            yield f"{_items_have(count)} a key {key!r} and no {meant!r}; did you mean {meant!r}?"
         if self.lists:
-            yield f"{self.lists:,} items have a list of texts, joined to one text"
+            yield f"{_items_have(self.lists)} a list of texts, joined to one text"
         if labels.with_comma:
             yield (
-                f"{labels.with_comma:,} items have one label with a comma in it, such as "
+                f"{_items_have(labels.with_comma)} one label with a comma in it, such as "
                 f"{labels.example!r:.80}; if these are several labels, split them with "
                 "--label-separator , (in Python: label_separator=',')"
             )
 
 
-def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:
+def _items_have(count: int) -> str:
+    return f"{count:,} items have" if count != 1 else "1 item has"
+
+
+def gather(
+    rows: Records, layout: Layout, labels: Labels, *, drop_unstorable: bool = False
+) -> Gathered:
     """Turn the rows of a reader into items; rows about the same image are joined to one.
 
     Args:
         rows: of the reader.
         layout: of the table.
         labels: reads the value of `labels`.
+        drop_unstorable: as of `item_from_record`.
     """
     found = Gathered()
     items, problems = found.items, found.problems
@@ -91,7 +98,7 @@ def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:
     for read in rows:
         unnamed = layout.ids_from_images and isinstance(read, Record)
         entry = _with_id(read, items) if unnamed and isinstance(read, Record) else read
-        item = entry if isinstance(entry, Problem) else _item(entry, labels)
+        item = entry if isinstance(entry, Problem) else _item(entry, labels, drop_unstorable)
         if isinstance(item, Problem):
             problems.append(item)
             continue
@@ -121,6 +128,8 @@ def gather(rows: Records, layout: Layout, labels: Labels) -> Gathered:
 def _with_id(record: Record, items: Mapping[str, Item]) -> Record | Problem:
     """Return the record with the id that its image stands for, with the suffix if it is taken."""
     image = record.values.get("image")
+    if isinstance(image, dict):
+        return Problem(record.row, f"image {ITSELF.format(plural='images')}")
     if not isinstance(image, str) or not image.strip():
         return Problem(record.row, "the image is missing, and with it the id, which is its name")
     id_ = id_of_image(image)
@@ -147,9 +156,11 @@ def _joined(items: list[Item]) -> Item:
     return replace(first, sources=sources, labels=tuple(labels), payload=payload)
 
 
-def _item(record: Record, labels: Labels) -> Item | Problem:
+def _item(record: Record, labels: Labels, drop_unstorable: bool) -> Item | Problem:
     try:
-        return item_from_record(record.values, row=record.row, labels=labels)
+        return item_from_record(
+            record.values, row=record.row, labels=labels, drop_unstorable=drop_unstorable
+        )
     except ItemError as error:
         return Problem(record.row, str(error))
 

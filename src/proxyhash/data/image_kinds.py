@@ -166,4 +166,5 @@ def unknown_kind(head: bytes, name: str) -> str:
     suffix = PurePath(name).suffix.lower()
     expected = next((kind.name for kind in _KINDS.values() if suffix in kind.suffixes), None)
     mark = f"; its content is not that of a {expected} image" if expected else ""
-    return f"not an image that can be read (the format is not recognized{mark})"
+    step = "copy or download it again" if expected else "save it as JPEG or PNG"
+    return f"not an image that can be read (the format is not recognized{mark}); {step}"

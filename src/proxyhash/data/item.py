@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxyhash.data.labels import Labels, show
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 from proxyhash.errors import DataError
-from proxyhash.payload import MAX_ID, check_string, copy_json
+from proxyhash.payload import MAX_ID, copy_json
 
 __all__ = ["Item", "ItemError", "item_from_record", "item_keys"]
+
+ITSELF = "holds content, not the path of a file; save {plural} as files and give their paths"
+"""The end of a sentence about a cell."""
+
+_log = logging.getLogger(__name__)
 
 
 class ItemError(ValueError):
@@ -49,7 +55,11 @@ def item_keys() -> tuple[str, ...]:
 
 
 def item_from_record(
-    record: Mapping[str, object], *, row: int, labels: Labels | None = None
+    record: Mapping[str, object],
+    *,
+    row: int,
+    labels: Labels | None = None,
+    drop_unstorable: bool = False,
 ) -> Item:
     """Return the item that a record of a manifest describes.
 
@@ -60,6 +70,8 @@ def item_from_record(
         record: the keys and values of a row.
         row: its place in the manifest.
         labels: reads the value of `labels`; by default without class names.
+        drop_unstorable: leave out further keys that cannot be stored, with a warning, as for runs
+            of versions that took them.
 
     Raises:
         ItemError: which key is wrong, what it holds and what was expected.
@@ -70,7 +82,11 @@ def item_from_record(
         sources=_sources(record),
         labels=_labels(record.get("labels"), labels or Labels()),
         split=_optional_string("split", record.get("split")),
-        payload=_payload({key: value for key, value in record.items() if key not in keys}),
+        payload=_payload(
+            {key: value for key, value in record.items() if key not in keys},
+            row=row,
+            drop=drop_unstorable,
+        ),
         row=row,
     )
 
@@ -107,9 +123,7 @@ def _content(name: str, value: object) -> str | None:
 def _path(kind: ModalityKind, value: object) -> str | None:
     name = kind.name
     if isinstance(value, Mapping):
-        raise ItemError(
-            f"{name} holds the {name} itself; save {kind.plural} as files and give their paths"
-        )
+        raise ItemError(f"{name} {ITSELF.format(plural=kind.plural)}")
     path = _optional_string(name, value)
     if path is not None and path.lower().startswith(("http://", "https://", "data:")):
         raise ItemError(f"{name} is the address {show(path)}; download it and give the file's path")
@@ -130,22 +144,26 @@ def _labels(value: object, read: Labels) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _payload(values: Mapping[str, object]) -> dict[str, object]:
+def _payload(values: Mapping[str, object], *, row: int, drop: bool) -> dict[str, object]:
     """Return what can be stored of every other key; the same rule as that of every index."""
     if not values:
         return {}
     try:
         copied = copy_json(values)
-    except DataError:
+    except DataError as error:
+        kept = {}
         for key, value in values.items():
-            if not isinstance(key, str):  # from a reader of another package
-                raise ItemError(f"key {key!r:.60} is not a string") from None
             try:
-                name = check_string(key, "a key")
-                copy_json(value, place=f"key {name!r:.60}", depth=1)
-            except DataError as error:
-                raise ItemError(f"{error}; change it, or leave its key out") from None
-        raise
+                copy_json({key: value}, place=f"key {key!r:.60}")
+            except DataError as problem:
+                if not drop:
+                    raise ItemError(f"{problem}; change it, or leave its key out") from None
+                _log.warning("row %d: %s; the key is left out", row, problem)
+            else:
+                kept[key] = value
+        if len(kept) == len(values):
+            raise ItemError(str(error)) from None
+        copied = copy_json(kept)
     assert isinstance(copied, dict)
     return copied
 

@@ -22,6 +22,7 @@ CLASSES_FILE = "classes.txt"
 
 _PIECE = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[0-9]++"""
 _LIST = re.compile(rf"[\[({{]\s*(?:(?:{_PIECE})\s*+(?:,\s*+)?)+[\])}}]")  # of Python or numpy
+_ARRAY = re.compile(r"(?:np\.|numpy\.)?array\((\[[^\]]*\])(?:,\s*dtype=[^()]*)?\)")
 _BARE = re.compile(r"""\[([^\[\]{}'"]*)\]""")
 _MOST = 1 << 16  # characters of a list that is not JSON
 
@@ -122,11 +123,14 @@ def split_cell(cell: str, separator: str | None = None) -> object:
     """Return the names in one cell.
 
     A cell that begins with `[` is a list: of JSON, of Python (`['dog', 'cat']`), of numpy
-    (`['dog' 'cat']`) or of names without quotes; tuples and sets of Python are read too. Any
-    other is split at the separator, by default at `|`, or at `;` if it has no `|`; blanks around
-    names and empty names are dropped. What looks like a list and is none is returned as it is.
+    (`['dog' 'cat']`, also within `array(...)`) or of names without quotes; tuples and sets of
+    Python are read too. Any other is split at the separator, by default at `|`, or at `;` if it has
+    no `|`; blanks around names and empty names are dropped. What looks like a list and is none is
+    returned as it is.
     """
     text = cell.strip()
+    if array := _ARRAY.fullmatch(text):
+        text = array[1]
     if text.startswith("["):
         try:
             return json.loads(text)

@@ -68,6 +68,7 @@ def read_collection(
     format: str | None = None,  # noqa: A002
     on_bad_item: str = "fail",
     label_separator: str | None = None,
+    drop_unstorable: bool = False,
 ) -> Collection:
     """Return the items of a manifest, or of a folder of images.
 
@@ -76,6 +77,8 @@ def read_collection(
         format: the reader's name; auto-detected from the file name by default.
         on_bad_item: `fail` at rows that are not a valid item, or `skip` them with a warning.
         label_separator: what separates labels in a cell of text; by default `|`, or else `;`.
+        drop_unstorable: leave out further keys that no index could store, with a warning, instead
+            of taking their rows for bad ones.
 
     Raises:
         ManifestError: "PATH: 3 of 20 rows cannot be used: row 4: ...; row 9: ..."; or there is no
@@ -83,7 +86,9 @@ def read_collection(
         UsageError: an option has a value that is not allowed.
     """
     check_option("on_bad_item", on_bad_item, ON_BAD_ITEM)
-    scan = scan_manifest(path, format=format, label_separator=label_separator)
+    scan = scan_manifest(
+        path, format=format, label_separator=label_separator, drop_unstorable=drop_unstorable
+    )
     if scan.recognized:
         _recognized_log.info("%s", scan.recognized)
     for hint in scan.hints:
@@ -103,6 +108,7 @@ def scan_manifest(
     *,
     format: str | None = None,  # noqa: A002
     label_separator: str | None = None,
+    drop_unstorable: bool = False,
 ) -> Scan:
     """Return the items of a manifest and the problems with its rows.
 
@@ -110,6 +116,7 @@ def scan_manifest(
         path: a manifest, a folder with one in it, or a folder of images; see `find_manifest`.
         format: the reader's name; auto-detected by default.
         label_separator: what separates labels in a cell of text; by default `|`, or else `;`.
+        drop_unstorable: as of `read_collection`.
 
     Raises:
         ManifestError: there is no manifest, it is empty, or it is unreadable as a whole.
@@ -120,7 +127,7 @@ def scan_manifest(
     rows = reader.read(manifest)
     layout = rows.layout if isinstance(rows, Table) else Layout()
     labels = Labels(label_separator, lambda: layout.classes or read_classes(root))
-    gathered = gather(rows, layout, labels)
+    gathered = gather(rows, layout, labels, drop_unstorable=drop_unstorable)
     if not gathered.items and not gathered.problems:
         raise ManifestError(f"{manifest} has no items; expected: {reader.example}")
     items, prefix = place_images(list(gathered.items.values()), root, Path(path))

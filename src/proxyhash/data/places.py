@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Item
     from proxyhash.data.readers.base import Layout
 
-__all__ = ["exists", "looks_like_text", "place_images", "recognized_sentence"]
+__all__ = ["Nearby", "exists", "looks_like_text", "place_images", "recognized_sentence"]
 
 _FOLDERS = frozenset(
     {"images", "image", "imgs", "img", "photos", "pictures", "pics", "jpg", "jpegs", "files"}
@@ -37,9 +39,57 @@ def looks_like_text(name: str) -> str:
     name = name.strip()
     words = len(name.split())
     suffix = re.search(r"\.\w{1,5}$", name)
-    if "\n" in name or len(os.fsencode(name)) > _MAX_NAME or (words > 2 and suffix is None):
+    if (
+        "\n" in name
+        or len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME
+        or (words > 2 and suffix is None)
+    ):
         return "; it looks like a text, not a path: are the columns of image and text swapped?"
     return ""
+
+
+class Nearby:
+    """Finds the file that was meant by a path where there is none; reads each folder once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: dict[str, dict[str, list[str]]] = {}  # of a folder, by what is compared
+
+    def hint(self, name: str) -> str:
+        """Return the end of a sentence about a missing file, "" where no other is like it.
+
+        A link says that it is one. Files are alike that differ in upper and lower case, in blanks
+        around the name, in percent signs as in addresses, in the suffix or in nothing to be seen.
+
+        Args:
+            name: the path as the manifest has it, relative to the root or absolute.
+        """
+        if (self._root / name).is_symlink():
+            return "; it is a link, and what it points to is not there"
+        plain = unquote(name.strip().removeprefix("file://")).replace("\\", "/")
+        path = PurePosixPath(plain)
+        folder = str(path.parent)
+        if folder not in self._names:
+            self._names[folder] = self._read(folder)
+        found = self._names[folder].get(_compared(path.name)) or self._names[folder].get(
+            _compared(path.stem), []
+        )
+        return f"; did you mean {path.parent / found[0]}?" if len(found) == 1 else ""
+
+    def _read(self, folder: str) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        try:
+            with os.scandir(self._root / folder) as entries:
+                for entry in entries:
+                    for key in {_compared(entry.name), _compared(PurePosixPath(entry.name).stem)}:
+                        names.setdefault(key, []).append(entry.name)
+        except (OSError, ValueError):
+            return {}
+        return names
+
+
+def _compared(name: str) -> str:
+    return unicodedata.normalize("NFKC", name.strip()).casefold()
 
 
 def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item], str]:
@@ -47,22 +97,25 @@ def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item]
 
     When none of the first images exists below the manifest's folder, they may be below a folder in
     it with a usual name such as `images`, or below the folder that was given; then all paths get
-    that folder in front. Paths of Windows are tried with slashes.
+    that folder in front. Paths of Windows are tried with slashes, and letters with accents in the
+    other normal form, composed or decomposed: macOS and some archives change it.
 
     Args:
         items: of the manifest.
         root: its folder.
         given: the path that the user gave.
     """
+    items = [_respelled(item, root) for item in items]
     named = [item.sources["image"] for item in items if "image" in item.sources]
     sample = [name for name in named[:_SAMPLE] if not name.startswith("/")]
     if not sample or any(exists(root / name) for name in sample):
         return items, ""
-    for change in (str, _with_slashes):
+    for change in (str, *_SPELLINGS):
         changed = [change(name) for name in sample]
         for prefix in ("", *_places(root, given)):
             if any(exists(root / prefix / name) for name in changed):
-                return [_moved(item, prefix, change) for item in items], prefix or "."
+                moved = [_respelled(_moved(item, prefix, change), root) for item in items]
+                return moved, prefix or "."
     return items, ""
 
 
@@ -78,6 +131,28 @@ def _places(root: Path, given: Path) -> Iterator[str]:
 
 def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", _with_slashes(name))
+
+
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", _with_slashes(name))
+
+
+_SPELLINGS = (_with_slashes, _composed, _decomposed)
+
+
+def _respelled(item: Item, root: Path) -> Item:
+    """Return the item with its image's path as the disk spells it, where that is another way."""
+    name = item.sources.get("image")
+    if name is None or (name.isascii() and "\\" not in name) or exists(root / name):
+        return item
+    for change in _SPELLINGS:
+        if exists(root / change(name)):
+            return replace(item, sources={**item.sources, "image": change(name)})
+    return item
 
 
 def _moved(item: Item, prefix: str, change: Callable[[str], str]) -> Item:
@@ -107,7 +182,7 @@ def recognized_sentence(
         joined: number of rows that were joined to an earlier one.
         numbered: number of rows whose class numbers became names.
     """
-    facts = [f"{key} from column {name}" for key, name in layout.columns.items()]
+    facts = [f"{key} from column {name}" for key, name in layout.columns.items() if name]
     facts += layout.notes
     if layout.ids_from_images:
         facts.append("ids from file names")
@@ -123,7 +198,10 @@ def recognized_sentence(
     images = sum("image" in item.sources for item in items)
     texts = sum("text" in item.sources for item in items)
     labeled = sum(bool(item.labels) for item in items)
-    counts = [f"{images:,} images", f"{texts:,} texts" if texts else "no texts"]
+    counts = [
+        f"{images:,} images" if images else "no images",
+        f"{texts:,} texts" if texts else "no texts",
+    ]
     if labeled or path.is_file():
         counts.append(f"{labeled:,} items with labels" if labeled else "no labels")
     return f"{path}: {', '.join(counts)}; {'; '.join(facts)}"

@@ -119,4 +119,5 @@ def read_run_collection(run: str | Path, *, data: str | Path | None = None) -> C
         path,
         on_bad_item=config.get("on_bad_item", "fail"),
         label_separator=config.get("label_separator"),
+        drop_unstorable=True,  # versions before this rule trained on such manifests
     )

@@ -162,15 +162,17 @@ class BagOfWords(BatchEncoder):
     def split_words(self, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the words of a text in the vocabulary, and those outside; each word once.
 
-        Frequent English words without a meaning of their own (the, and) are never said to be
-        outside.
+        Frequent English words without a meaning of their own (the, and) are left out, except where
+        the text has no other known word.
         """
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
         found = list(dict.fromkeys(self._analyze(text)))
-        known = tuple(word for word in found if word in self._columns)
+        known = [word for word in found if word in self._columns]
+        telling = [word for word in known if word not in ENGLISH_STOP_WORDS]
         outside = (word for word in found if word not in self._columns)
-        return known, tuple(word for word in outside if word not in ENGLISH_STOP_WORDS)
+        unknown = tuple(word for word in outside if word not in ENGLISH_STOP_WORDS)
+        return tuple(telling or known), unknown
 
     def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
         """Return the word vectors of one batch of texts."""

@@ -83,7 +83,8 @@ def encode_collection(
                 where = f"{collection.path}, row {item.row}, item {item.id!r}"
                 bad.append(type(row.error)(f"{where}: {row.error}"))
                 if on_bad_item == "fail":
-                    raise bad[0] from row.error
+                    hint = "--on-bad-item skip goes on without what cannot be read"
+                    raise type(row.error)(f"{bad[0]}; {hint}") from row.error
                 present[position], unreadable[position] = False, True
                 continue
             values[position] = row.values
@@ -91,10 +92,8 @@ def encode_collection(
                 kept.add(row.key, values[position])
     if bad:
         logger.warning(
-            "%d of %d %s cannot be read; these items are taken without:\n%s",
-            len(bad),
-            len(positions),
-            kind.plural,
+            "%s cannot be read; these items are taken without:\n%s",
+            f"{len(bad):,} {kind.name if len(bad) == 1 else kind.plural}",
             "\n".join(map(str, bad[:_NAMED])) + ("\n..." if len(bad) > _NAMED else ""),
         )
     return Features(values, present, unreadable)
@@ -160,9 +159,9 @@ class _Job:
         """Return the cache key of a text or a file."""
         if isinstance(source, str):
             return content_key(source)
-        if not source.is_file():
-            self._prepare(source)  # raises the right error
         try:
+            if not source.is_file() or not source.stat().st_size:
+                self._prepare(source)  # raises the right error
             return bytes.fromhex(sha256_file(source))
         except OSError as error:
             raise SourceError(f"{source}: cannot be read ({error})") from error

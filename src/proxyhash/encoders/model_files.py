@@ -45,6 +45,7 @@ _DESCRIPTION = {
     ),
 }
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+_POINTER = b"version https://git-lfs"
 _MAX_BYTES = 64 * 2**20  # of one descriptive file; the largest known vocabulary is 17 MB
 
 
@@ -67,8 +68,9 @@ def find_model(source: str) -> Path:
             f"{source} has no model.safetensors; other formats can run arbitrary code and are "
             "not read: save the model again with save_pretrained"
         )
-    if (folder / _WEIGHTS[0]).is_file():
-        _check_weights(folder / _WEIGHTS[0])
+    for name in (_WEIGHTS[0], *_WEIGHTS[2:]):
+        for weights in folder.glob(name):
+            _check_weights(weights)
     return folder
 
 
@@ -147,6 +149,7 @@ def _check_json(path: Path, content: bytes) -> None:
     Raises:
         ModelError: "PATH is not valid JSON: ...", or it is not an object.
     """
+    _check_pointer(path, content)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -159,10 +162,25 @@ def _check_json(path: Path, content: bytes) -> None:
         raise ModelError(f"{path} holds {value!r:.40} where {what} is expected")
 
 
+def _check_pointer(path: Path, content: bytes) -> None:
+    """Refuse what `git clone` leaves in place of a large file.
+
+    Raises:
+        ModelError: "PATH is a pointer of Git LFS ...".
+    """
+    if content.startswith(_POINTER):
+        raise ModelError(
+            f"{path} is a pointer of Git LFS, not the file itself; run `git lfs pull` in its "
+            "folder, or download the file"
+        )
+
+
 def _check_weights(path: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with path.open("rb") as weights:
+            _check_pointer(path, weights.read(len(_POINTER)))
         opened: Any = safe_open
         with opened(path, framework="numpy") as file:
             file.keys()

@@ -140,7 +140,8 @@ def _assign_many(
     spread = distances[order][:, order]
     own = (related * spread).sum(axis=1)
     products = 0
-    for _ in track(range(SWEEPS), f"assign proxies to {classes:,} classes"):
+    sweeps = min(SWEEPS, -(-MOST_PRODUCTS // (2 * classes * sparse.nnz)))
+    for _ in track(range(sweeps), f"assign proxies to {classes:,} classes"):
         exchanged = False
         for r in map(int, rng.permutation(classes)):
             near = slice(starts[r], starts[r + 1])

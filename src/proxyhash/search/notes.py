@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from proxyhash.errors import closest
+from proxyhash.errors import DataError, closest
 from proxyhash.index.filters import And, Contains, Equals, Not, Or, Range
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ class FilterReader:
         field, value = condition.field, condition.value
         if (field, type(value), value) in self._seen:
             return None
-        members = self._index.count_values(field)
+        try:
+            members = self._index.count_values(field)
+        except DataError:  # a note is not worth an answer
+            return None
         if members is None:  # still being read; the next search has them
             return None
         there = [member for member, count in members if count]
@@ -170,6 +173,9 @@ def _conditions(filter: Filter) -> Iterator[_Condition]:  # noqa: A002
 
 
 def _unknown_field(field: str, fields: Iterable[str]) -> Note:
+    if field == "id":
+        message = "conditions ask keys of the manifest, and ids are none of them"
+        return Note("unknown_field", message, field)
     close = closest(field, fields)
     return Note("unknown_field", f"no item has a field {field!r:.60}{_meant(close)}", field, close)
 
@@ -199,6 +205,8 @@ def _other_type(condition: _Condition, kind: FieldKind) -> Note | None:
         message += "; put it in quotes"
     elif "list" in kind.types:
         message += "; use `contains`"
+    elif wanted == {"list"}:
+        message += "; = compares the whole text, and parts of texts cannot be asked"
     return Note("other_type", message, condition.field)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -364,5 +365,10 @@ def open_searcher(
         raise DataError(
             f"{where} does not exist; give an index folder (`proxyhash index build` makes one) or "
             "a run folder (`proxyhash train`)"
+        )
+    if Path(where).is_dir() and not (Path(where) / "config.json").is_file():
+        raise ModelError(
+            f"{where} is not a run folder, nor an index; if these are images, "
+            f"`proxyhash up {shlex.quote(where)}` makes both"
         )
     return RunSearcher.open(where, data=data, device=device)

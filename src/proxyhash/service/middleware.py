@@ -95,6 +95,7 @@ class _Exchange:
         given = self.headers.get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope["request_id"] = self.id
+        self.seen = scope
 
     async def run(self, app: ASGIApp) -> None:
         self.service.metrics.under_way.inc()
@@ -114,7 +115,7 @@ class _Exchange:
             check_coding(self.headers)
             self.body.check_announced(self.headers.get("content-length"))
             async with asyncio.timeout(limit):
-                await app(self.scope, self.body.receive, self.send)
+                await app(self._as_get(), self.body.receive, self.send)
         except ApiError as error:
             await self._fail(error.status_code, error.code, str(error.detail), error.headers)
         except TimeoutError:
@@ -146,7 +147,15 @@ class _Exchange:
                 headers.setdefault(name, value)
         elif not message.get("more_body"):
             self.body.stop()
+        if self.scope["method"] == "HEAD" and message.get("body"):
+            message = {**message, "body": b""}
         await self._send(message)
+
+    def _as_get(self) -> Scope:
+        """Return the scope that the app sees: HEAD is answered as GET is, without the body."""
+        if self.scope["method"] == "HEAD":
+            self.seen = {**self.scope, "method": "GET"}
+        return self.seen
 
     async def _fail(self, status: int, code: str, message: str, headers: Any = None) -> None:
         if self.status:  # the answer has begun; all that is left is to break it off
@@ -164,7 +173,7 @@ class _Exchange:
 
     def _record(self) -> None:
         seconds = time.perf_counter() - self.start
-        route = getattr(self.scope.get("route"), "path", "(none)")
+        route = getattr(self.seen.get("route"), "path", "(none)")
         method = self.scope["method"]
         method = method if method in _METHODS else "(other)"
         self.service.metrics.requests.labels(method, route, str(self.status)).inc()
@@ -178,7 +187,7 @@ class _Exchange:
             "ms": round(1000 * seconds, 2),
             "client": client[0] if client else None,
             "key": self.key or None,
-        } | self.scope.get("log", {})
+        } | self.seen.get("log", {})
         level = logging.ERROR if self.status >= 500 and self.status != 503 else logging.INFO
         _LOG.log(level, "request", extra=extra)
 

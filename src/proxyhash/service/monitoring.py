@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxyhash.data import Modality
     from proxyhash.service.service import Service
 
-__all__ = ["JsonFormatter", "Metrics", "log_as_json"]
+__all__ = ["JsonFormatter", "Metrics", "PlainFormatter", "log_as_json", "log_for"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -110,10 +110,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, default=str)
 
 
-def log_as_json(*, level: int = logging.INFO) -> None:
+class PlainFormatter(logging.Formatter):
+    """Writes warnings for a person: the message, and what was given as `extra` in brackets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        given = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        more = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+        line = f"{record.levelname.lower()}: {record.getMessage()}" + (f" ({more})" if more else "")
+        return "".join(each if each.isprintable() else " " for each in line)
+
+
+def log_for(terminal: bool) -> None:
+    """Log warnings in words on a terminal, and everything as JSON for programs elsewhere."""
+    if terminal:
+        log_as_json(level=logging.WARNING, formatter=PlainFormatter())
+    else:
+        log_as_json()
+
+
+def log_as_json(*, level: int = logging.INFO, formatter: logging.Formatter | None = None) -> None:
     """Send what the service and uvicorn log to stderr as JSON, and nowhere else."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(formatter or JsonFormatter())
     for name in ("proxyhash", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

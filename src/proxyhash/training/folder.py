@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxyhash.errors import UsageError
-from proxyhash.files import hold_lock, holds
+from proxyhash.files import hold_lock, holds, make_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ class RunFolder:
         made = not self.path.exists()
         with ExitStack() as stack:
             while True:
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_folders(self.path)
                 with suppress(FileNotFoundError):  # the folder was removed in this instant
                     stack.enter_context(hold_lock(self.lock, f"the run folder {self.path}"))
                     if self._is_own_lock():

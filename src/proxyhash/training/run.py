@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
+from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.evaluation import Evaluations, evaluate_both_galleries
 from proxyhash.files import write_json, write_text
 from proxyhash.hashing import HashModel
@@ -111,17 +113,20 @@ def train(
         if config.max_megapixels is not None:
             limits = ImageLimits.of_megapixels(config.max_megapixels)
             stack.enter_context(image_limits(limits))
-        return _train(
-            config,
-            folder,
-            resume=resume,
-            report=report,
-            track=track,
-            cache=cache or FeatureCache(),
-            prepared=prepared,
-            collection=collection,
-            checkpoints=checkpoints,
-        )
+        try:
+            return _train(
+                config,
+                folder,
+                resume=resume,
+                report=report,
+                track=track,
+                cache=cache or FeatureCache(),
+                prepared=prepared,
+                collection=collection,
+                checkpoints=checkpoints,
+            )
+        except KeyboardInterrupt:  # not between two steps, where it is listened for
+            raise InterruptedRunError(_how_to_go_on(config, folder)) from None
 
 
 def _train(
@@ -211,6 +216,20 @@ def _train(
     write_text(folder.card, model_card(config, collection, split, result.metrics))
     write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
     return result
+
+
+def _how_to_go_on(config: TrainConfig, folder: RunFolder) -> str:
+    """Return what to do after Ctrl-C before the first step or after the last one."""
+    try:
+        started = folder.config.is_file() and stored_config(folder.path) == config.to_dict()
+    except ProxyhashError:  # of an earlier run, and damaged
+        started = False
+    if not started:
+        return "stopped by Ctrl-C before the first epoch; run the same command again"
+    return (
+        "stopped by Ctrl-C; what was trained is saved. Continue with: proxyhash train --resume "
+        f"--out {shlex.quote(config.out)}"
+    )
 
 
 @contextmanager

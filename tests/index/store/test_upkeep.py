@@ -281,3 +281,12 @@ def test_errors_of_the_database_are_sentences(folder) -> None:
                 two.execute("BEGIN IMMEDIATE")
     with pytest.raises(sqlite3.ProgrammingError), database_errors(path):
         reader.execute("SELECT 1")
+
+
+def test_what_is_no_folder_is_taken_and_no_snapshot_replaces_it(tmp_path: Path) -> None:
+    assert not Store.exists(tmp_path / "new")
+    assert not Store.exists(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("pipe", "link"):
+        assert Store.exists(tmp_path / name)

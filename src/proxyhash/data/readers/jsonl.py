@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_jsonl"]
 
+_LINES = "; each line holds one item, so write JSON as lines: jq -c '.[]' OLD.json > items.jsonl"
+
 
 @register_reader(
     "jsonl",
@@ -31,14 +33,15 @@ def read_jsonl(path: Path) -> Records:
 
 
 def _parse(row: int, text: str) -> Record | Problem:
+    hint = _LINES if text.lstrip().startswith("[") or text.strip() == "{" else ""
     try:
         values = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
-        return Problem(row, f"not valid JSON, column {error.colno} ({error.msg})")
+        return Problem(row, f"not valid JSON, column {error.colno} ({error.msg}){hint}")
     except (ValueError, RecursionError) as error:
         return Problem(row, f"not valid JSON ({error})")
     if not isinstance(values, dict):
-        return Problem(row, f"a JSON object is expected, not {type(values).__name__}")
+        return Problem(row, f"a JSON object is expected, not {type(values).__name__}{hint}")
     return Record(row, values)
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.data.item import item_keys
+from proxyhash.data.item import ITSELF, item_keys
 from proxyhash.data.readers.base import Layout, Problem, Record, Records, Table, register_reader
 from proxyhash.data.readers.columns import check_columns, name_columns
 from proxyhash.data.readers.parquet_cells import (
@@ -104,7 +104,8 @@ def _batch_rows(batch: Any, keys: Sequence[str], start: int, pyarrow: Any) -> Re
     columns = [column_cells(column, pyarrow) for column in batch.columns]
     for place, key in enumerate(keys):
         if key in _TEXTS and any(isinstance(cell, bytes) for cell in columns[place]):
-            columns[place] = [decoded(cell) for cell in columns[place]]
+            else_ = f"it {ITSELF.format(plural='images')}" if key == "image" else ""
+            columns[place] = [decoded(cell, else_=else_) for cell in columns[place]]
     for place, cells in enumerate(zip(*columns, strict=True)):
         values, problem = {}, None
         for key, name, cell in zip(keys, batch.schema.names, cells, strict=True):

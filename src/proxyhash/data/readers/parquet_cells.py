@@ -110,14 +110,19 @@ def _mapping(pairs: list[list[object]]) -> object:
     return {str(key): value for key, value in pairs} if len(keys) == len(pairs) else pairs
 
 
-def decoded(cell: object) -> object:
-    """Return a cell of bytes as the text that it is in UTF-8, any other cell as it is."""
+def decoded(cell: object, *, else_: str = "") -> object:
+    """Return a cell of bytes as the text that it is in UTF-8, any other cell as it is.
+
+    Args:
+        cell: of a table.
+        else_: said about bytes that are not text; by default why they are not.
+    """
     if not isinstance(cell, bytes):
         return cell
     try:
         return cell.decode("utf-8")
     except UnicodeDecodeError as error:
-        return BadCell(f"not UTF-8 text ({error.reason})")
+        return BadCell(else_ or f"not UTF-8 text ({error.reason})")
 
 
 def _other(scalar: Any) -> object:

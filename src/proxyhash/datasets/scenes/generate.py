@@ -16,7 +16,7 @@ from proxyhash.datasets.scenes.pen import COLORS, Pen, jitter
 from proxyhash.datasets.scenes.plan import plan_scene
 from proxyhash.datasets.scenes.thing import Look
 from proxyhash.errors import UsageError
-from proxyhash.files import naming_full_disk
+from proxyhash.files import make_folders, naming_full_disk
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def generate_scenes(
     if items < 1 or size < 32:
         raise UsageError(f"items is {items} and size is {size}; the minimum is 1 and 32")
     folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folders(folder / "images")
     records = []
     for index in track(range(items), "generating images", items):
         image, record = draw_item(index, seed=seed, size=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from proxyhash.index.store.verify import find_header_problems, find_problems
 from proxyhash.index.store.writing import delete_items, put_items
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
@@ -139,7 +139,7 @@ class Store(Index):
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
         """Whether the folder is taken: by an index, or by anything else."""
         path = _path(folder)
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+        return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
 
     @whole
     def count_values(self, field: str) -> list[tuple[object, int]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.search import Query
-from proxyhash.service.bodies import json_depth
+from proxyhash.service.json_text import json_depth
 from tests.service.test_limits import JSON, depth_by_loop
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.errors import UsageError
-from proxyhash.service.bodies import json_depth
+from proxyhash.service.json_text import json_depth
 from proxyhash.service.settings import Limits
 
 if TYPE_CHECKING:

@@ -58,10 +58,12 @@ class Decoders:
 
     Args:
         count: processes at most; default the processor cores.
+        niceness: by how much they let others of the machine go first, from the start.
     """
 
-    def __init__(self, count: int | None = None) -> None:
+    def __init__(self, count: int | None = None, *, niceness: int = 0) -> None:
         self.count = count or _cores()
+        self._niceness = niceness
         self._room = threading.Semaphore(self.count)
         self._idle: deque[_Process] = deque()
         self._closed = threading.Event()
@@ -75,7 +77,7 @@ class Decoders:
     def start(self) -> Self:
         """Start all processes now, so that the first image need not wait for one."""
         while len(self._idle) < self.count:
-            self._idle.append(_Process())
+            self._idle.append(_Process(self._niceness))
         return self
 
     def decode(
@@ -117,7 +119,7 @@ class Decoders:
             try:
                 process = self._idle.pop()
             except IndexError:
-                return _Process()
+                return _Process(self._niceness)
             if process.alive:
                 return process
             process.end()
@@ -129,7 +131,7 @@ class Decoders:
             process.end()
             if not self._closed.is_set():  # its successor starts while the answer is on its way
                 with contextlib.suppress(ImageError):
-                    self._idle.appendleft(_Process())
+                    self._idle.appendleft(_Process(self._niceness))
         if self._closed.is_set():
             self.close()
 
@@ -149,7 +151,7 @@ class _Process:
         fresh: whether it can decode another image: it is alive, in step, and as fast as at first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int) -> None:
         self.fresh = True
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         try:
@@ -167,6 +169,8 @@ class _Process:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin, self._process.stdout
+        if niceness:
+            self.give_way(niceness)
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
         if sys.platform == "linux":
@@ -223,10 +227,10 @@ class _Process:
         self._answers.close()
         self._process.wait()
 
-    def give_way(self) -> None:
+    def give_way(self, niceness: int = 10) -> None:
         """Let other processes of the machine go first."""
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, 10)
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
 
     def _read(self, count: int, wait: _Wait) -> bytearray:
         buffer = bytearray(count)

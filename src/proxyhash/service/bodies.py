@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.json_text import json_depth
 from proxyhash.service.schemas import SearchParameters
 
 if TYPE_CHECKING:
@@ -25,23 +25,17 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message, Receive
 
-    from proxyhash.service.settings import Limits
 
 __all__ = [
     "BoundedBody",
     "BoundedRoute",
     "Held",
     "Upload",
-    "json_depth",
     "read_upload",
     "upload_body",
 ]
 
-_ROUND = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_LARGE = 65_536
 _OPTIONS_BYTES = 64_000
-_LISTS = ("queries", "texts", "items", "ids")
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"ascii")
 
 
@@ -145,55 +139,9 @@ class BoundedBody:
             )
 
 
-def json_depth(body: bytes, *, most: int | None = None) -> int:
-    """Return how deep lists and objects nest in a JSON text in UTF-8, without decoding it.
-
-    Where not all that opens closes, it may be less. All steps are of C, for in Python a large body
-    would stop the event loop.
-
-    Args:
-        body: the text.
-        most: where it is deeper than this, something more is returned.
-
-    Example:
-        >>> json_depth(b'{"a": [1, "[[["]}')
-        2
-    """
-    return _depth(_outside_strings(body), most=most)
-
-
-def _depth(plain: bytes, *, most: int | None) -> int:
-    left = plain.translate(_ROUND, _NO_BRACKETS)
-    depth = 0
-    while left and (most is None or depth <= most):
-        inner = left.replace(b"[]", b"")  # what has nothing in it, once a round
-        if inner == left:
-            return depth + left.count(b"[")
-        left = inner
-        depth += 1
-    return depth
-
-
-def _outside_strings(body: bytes) -> bytes:
-    """Return a JSON text without what is between quotes."""
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(plain.split(b'"')[::2])
-
-
 class _BoundedRequest(Request):
     async def json(self) -> Any:
-        body = await self.body()
-        service = self.app.state.service
-        limits = service.settings.limits
-        if len(body) < _LARGE:
-            value = _decode(body, limits)
-        else:  # one after the other, so that others are served in between
-            async with service.decoding:
-                start = time.perf_counter()
-                value = _decode(body, limits)
-                await asyncio.sleep(time.perf_counter() - start)
-        _check_lists(value, most=limits.batch)
-        return value
+        return await self.app.state.service.json.decode(await self.body())
 
 
 class BoundedRoute(APIRoute):
@@ -207,55 +155,6 @@ class BoundedRoute(APIRoute):
             return await handler(_BoundedRequest(request.scope, request.receive))
 
         return bounded
-
-
-def _decode(body: bytes, limits: Limits) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        ApiError: 400, it cannot be read; 413, it has too many values; 422, it nests too deep.
-    """
-    plain = _outside_strings(body)
-    # Each value but the first comes after one of these.
-    if plain.count(b",") + plain.count(b"[") + plain.count(b"{") > limits.json_values:
-        raise ApiError(
-            413,
-            "too_large",
-            f"the body has more than {limits.json_values:,} values; send fewer at once",
-        )
-    most = limits.json_depth
-    if _depth(plain, most=most) > most:
-        raise ApiError(422, "too_deep", f"the body nests lists and objects more than {most} deep")
-    try:
-        # Always as UTF-8: `json.loads` of bytes also takes UTF-16, in which the brackets above
-        # can be hidden.
-        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        # A lone surrogate, written as "\ud800", is not text; nothing after this could store it.
-        if b"\\u" in body:
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise ApiError(
-            400, "invalid_json", f"the body is not JSON that can be read: {error!s:.100}"
-        ) from error
-    return value
-
-
-def _check_lists(value: Any, *, most: int) -> None:
-    """Refuse a list with more than one request may hold, before each of its members is checked.
-
-    Raises:
-        ApiError: 422, "300 queries are given; 256 are the most".
-    """
-    for name in _LISTS:
-        members = value.get(name) if isinstance(value, dict) else None
-        if isinstance(members, list) and len(members) > most:
-            raise ApiError(
-                422, "invalid_request", f"{len(members)} {name} are given; {most} are the most"
-            )
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,12})(?:[ \t]*;[\t\x20-\x7e]*)?")
 
 _LINE_BYTES = 16_384
 _CHUNK_LINE_BYTES = 256
-_CHUNKS = 20_000
+_SMALL_CHUNK, _SMALL_CHUNKS = 256, 2_000  # bytes, and how many of fewer; each is looked at
 _TRAILER_BYTES = 4096
 
 
@@ -186,12 +186,14 @@ class Framing:
         match = _CHUNK.fullmatch(line)
         if match is None:
             raise _bad("a chunk begins with its length in hex digits")
-        self._chunks += 1
-        if self._chunks > _CHUNKS:
-            raise MalformedError(
-                413, "too_large", f"more than {_CHUNKS:,} chunks; send larger ones"
-            )
         self._left = int(match[1], 16)
+        self._chunks += self._left < _SMALL_CHUNK
+        if self._chunks > _SMALL_CHUNKS:
+            raise MalformedError(
+                413,
+                "too_large",
+                f"more than {_SMALL_CHUNKS:,} chunks under {_SMALL_CHUNK} bytes; send larger ones",
+            )
         self._in_trailer = not self._left
         self._at_chunk_end = not self._in_trailer
 

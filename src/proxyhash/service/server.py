@@ -34,7 +34,7 @@ _LOG = logging.getLogger("proxyhash.service")
 _BACKLOG = 1024
 _DECODING_SECONDS = 1.0  # an image that takes longer does not hold up shutting down
 _OTHER_FILES = 200
-_SWITCH = 0.001
+_SWITCH = 0.0003
 """Seconds after which a thread that computes lets the event loop go on; Python's 5 ms add up."""
 
 

@@ -13,6 +13,7 @@ from proxyhash.errors import ProxyhashError
 from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
 from proxyhash.service.health import Health
+from proxyhash.service.json_process import JsonDecoder
 from proxyhash.service.keys import KeyFile
 from proxyhash.service.monitoring import Metrics
 from proxyhash.service.originals import Originals
@@ -45,7 +46,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.bodies = Held(settings.limits.body_bytes)
-        self.decoding = asyncio.Semaphore(1)  # of large bodies
+        self.json = JsonDecoder(settings.limits)
         self.keys = KeyFile.read(settings.keys) if settings.keys else None
         self.originals = (
             Originals(settings.originals, most_bytes=settings.limits.original_bytes)
@@ -126,6 +127,7 @@ class Service:
         self.ready = False
         await asyncio.gather(*self._retired)
         await self.health.close()
+        await self.json.close()
         await _retire(self._snapshot)
 
 

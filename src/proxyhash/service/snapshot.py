@@ -14,8 +14,8 @@ from proxyhash.codes import code_bytes, distances, pack
 from proxyhash.index.filters import Contains
 from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
 from proxyhash.search.steps import Search, encode, find
-from proxyhash.service.batching import Queues
 from proxyhash.service.labels import Labels
+from proxyhash.service.queues import Queues
 
 if TYPE_CHECKING:
     from proxyhash.catalog.thumbnails import ThumbnailStore

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Uploads"]
 
+_NICENESS = 10  # the event loop and plain searches go first
 _SPARE = 2  # processes beyond one per core, so that slow images do not keep the others waiting
 
 
@@ -34,7 +35,7 @@ class Uploads:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._decoders = Decoders(worker_threads() + _SPARE)
+        self._decoders = Decoders(worker_threads() + _SPARE, niceness=_NICENESS)
         self._threads = ThreadPoolExecutor(self._decoders.count, thread_name_prefix="uploads")
         self._waiting = 0
         self._stopping = Event()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
-from threading import RLock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.errors import DataError, ProxyhashError, UsageError
 from proxyhash.index.engines import ENGINES
 from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.folder import (
@@ -18,6 +17,7 @@ from proxyhash.index.store.folder import (
     sweep,
     switch_generation,
 )
+from proxyhash.index.store.turns import Turns
 from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Access:
         self.folder = folder
         self.mode = mode
         self._writer = writer
-        self._lock = RLock()
+        self._lock = Turns()
         self._generation: Generation | None = None
         try:
             if writer is not None:
@@ -132,7 +132,10 @@ class Access:
         """Let a block change the index, in transactions of its own."""
         with self._lock:
             self._check_writer()
-            yield self._opened()
+            generation = self._opened()
+            if not generation.path.exists():  # changes would go to files without a name
+                raise DataError(f"{generation.path} is gone; nothing can be stored in it any more")
+            yield generation
 
     def compact(self) -> None:
         """Rewrite the generation without dead rows and open that."""

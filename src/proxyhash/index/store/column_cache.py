@@ -10,18 +10,19 @@ import json
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from proxyhash.index.filters import And, Not, Or, matches
+from proxyhash.index.filters import And, Not, Or, conditions_of, matches
 from proxyhash.index.store import columns as steps
 from proxyhash.index.store.columns import Column, asks_strings
 from proxyhash.index.store.field_table import FieldTable
 from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -41,6 +42,10 @@ _ROW_BYTES = 32
 _FEW = 4
 """As many fields are read without asking first whether they exist."""
 
+_FEW_CONDITIONS = 4
+"""A filter with more is asked step by step, and its result kept for a while."""
+
+_KEPT = 8
 _PART = 500
 _Select = tuple[str, tuple[str, ...]]
 
@@ -73,6 +78,7 @@ class Columns:
         self._columns: dict[str, Column] = {}  # in the order of their last use
         self._table = FieldTable()
         self._wanted: Counter[str] = Counter()
+        self._asked: dict[str, _Asked] = {}  # long filters, in the order of their first use
 
     def want(self, fields: Collection[str]) -> None:
         """Keep the columns of fields until `release`."""
@@ -82,6 +88,8 @@ class Columns:
         """Let the columns of fields go when there is no room."""
         self._wanted.subtract(fields)
         self._wanted += Counter()
+        if not self._wanted:  # nobody goes on with what is not complete
+            self._asked = {key: one for key, one in self._asked.items() if one.mask is not None}
         rows = max((column.count for column in self._columns.values()), default=0)
         budget = max(BUDGET, _ROW_BYTES * rows)
         taken = sum(column.bytes for column in self._columns.values())
@@ -120,34 +128,67 @@ class Columns:
             return None
         return _Reading([(table, "", table.select)], table.count, rows)
 
+    def unasked(self, filter: Filter, *, rows: int) -> Work | None:  # noqa: A002
+        """Return the next condition of a long filter that rows are to be asked, None if none is.
+
+        A row's payload never changes, so what is known about `rows` rows stays true of them.
+        """
+        if len(conditions_of(filter)) <= _FEW_CONDITIONS:
+            return None
+        asked = self._asked.get(key := repr(filter))
+        if asked is None or rows - asked.rows > steps.STEP:
+            done = [other for other, one in self._asked.items() if one.mask is not None]
+            for other in done[: 1 - _KEPT]:
+                del self._asked[other]
+            asked = self._asked[key] = _Asked(partial(self._steps, filter, 0, rows), rows)
+        return None if asked.mask is not None else asked
+
     def matching(self, filter: Filter, *, rows: int) -> Mask:  # noqa: A002
         """Return which of the first `rows` rows meet a filter, bool (rows,).
 
-        Dead rows count as having the payload they had, or none. Nothing is `behind`.
+        Dead rows count as having the payload they had, or none. Nothing is `behind`, nor `unasked`.
 
         Args:
             filter: what is asked; it means what `filters.matches` says.
             rows: how many rows there are, never fewer than in an earlier call.
         """
+        asked = self._asked.get(repr(filter)) if self._asked else None
+        if asked is None or asked.mask is None or asked.rows > rows:
+            return _last(self._steps(filter, 0, rows))
+        if asked.rows == rows:
+            return asked.mask
+        return np.concatenate([asked.mask, _last(self._steps(filter, asked.rows, rows))])
+
+    def _steps(
+        self,
+        filter: Filter,  # noqa: A002
+        start: int,
+        rows: int,
+    ) -> Iterator[Mask | None]:
+        """Yield None after each condition, and at the end which of the rows meet the filter."""
+        join: Any = np.logical_and
         match filter:
-            case And(parts):
-                mask = np.ones(rows, np.bool_)
-                for part in parts:
-                    mask &= self.matching(part, rows=rows)
-                return mask
-            case Or(parts):
-                mask = np.zeros(rows, np.bool_)
-                for part in parts:
-                    mask |= self.matching(part, rows=rows)
-                return mask
+            case And(parts) | Or(parts):
+                join = np.logical_and if isinstance(filter, And) else np.logical_or
+                mask = np.full(rows - start, isinstance(filter, And), np.bool_)
             case Not(part):
-                return ~self.matching(part, rows=rows)
+                parts, join = (part,), np.logical_xor
+                mask = np.ones(rows - start, np.bool_)
             case _:
-                check_stop()
+                parts = ()
                 column = self._columns.get(filter.field)
                 if column is None:  # no payload has the field
-                    return np.full(rows, matches(filter, {}))
-                return column.meets(filter)
+                    mask = np.full(rows - start, matches(filter, {}))
+                else:
+                    mask = column.meets(filter, start=start)[: rows - start]
+                yield None
+        for part in parts:
+            for found in self._steps(part, start, rows):
+                if found is None:
+                    yield None
+                else:
+                    join(mask, found, out=mask)
+        yield mask
 
     def count_values(self, field: str, *, alive: Mask) -> list[tuple[object, int]]:
         """Return the members of the lists in a field, each with how many rows have it.
@@ -238,6 +279,48 @@ class _Sorting:
 
     def keep(self, found: Any) -> None:
         self.values.take_run(found)
+
+
+@dataclass
+class _Asked:
+    """A long filter, asked of the first rows condition by condition, so that others have turns.
+
+    Attributes:
+        begin: makes steps.
+        rows: how many are asked.
+        mask: the result.
+        steps: the rest of them; each yields None, the last the result.
+    """
+
+    begin: Callable[[], Iterator[Mask | None]]
+    rows: int
+    mask: Mask | None = None
+    steps: Iterator[Mask | None] | None = None
+
+    @property
+    def left(self) -> int:
+        return steps.STEP + 1
+
+    def fetch(self, database: sqlite3.Connection) -> None:
+        del database
+        check_stop()
+
+    def keep(self, found: None) -> None:
+        del found
+        for mask in self.steps or ():
+            self.mask = mask
+            return
+        self.steps = self.begin()  # at first, and after an error
+
+
+def _last(found: Iterator[Mask | None]) -> Mask:
+    """Return the result of all steps."""
+    mask: Mask | None = None
+    for step in found:
+        check_stop()
+        mask = step
+    assert mask is not None
+    return mask
 
 
 def _extracted(field: str) -> _Select:

@@ -38,7 +38,9 @@ def reading_filtered(access: Access, filter: Filter | None) -> Iterator[Generati
     fields = {condition.field for condition in conditions}
 
     def behind(generation: Generation) -> Work | None:
-        return generation.columns.behind(conditions, rows=generation.rows.count)
+        rows = generation.rows.count
+        work = generation.columns.behind(conditions, rows=rows)
+        return work or generation.columns.unasked(filter, rows=rows)
 
     with reading_when(access, behind, fields=fields) as generation:
         yield generation

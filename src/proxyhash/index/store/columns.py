@@ -210,8 +210,8 @@ class Column:
         self._pairs.extend(np.array(pairs, np.int64).reshape(-1))
         self._rows.extend(numbers)
 
-    def meets(self, condition: Equals | Contains | Range) -> Mask:
-        """Return which rows meet a condition on this field, bool (count,)."""
+    def meets(self, condition: Equals | Contains | Range, *, start: int = 0) -> Mask:
+        """Return which rows from `start` on meet a condition on this field, bool."""
         if isinstance(condition, Contains):
             same = self._members.meet(Equals(condition.field, condition.value))
             lists, members = self._pairs.values.reshape(-1, 2).T
@@ -219,7 +219,7 @@ class Column:
             places[lists[same[members]]] = True
         else:
             places = self._values.meet(condition)[self._scalars.values]
-        mask: Mask = places[self._rows.values]
+        mask: Mask = places[self._rows.values[start:]]
         return mask
 
     def count_values(self, alive: Mask) -> list[tuple[object, int]]:

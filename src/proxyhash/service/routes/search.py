@@ -175,7 +175,7 @@ async def _json(
     rest = {"text": text, "took_ms": took, "explain": explanation}
     render = partial(_rendered, answer, rest, hidden=service.settings.hidden)
     # Writing many hits takes as long as finding them; meanwhile the event loop serves others.
-    return render() if len(answer.hits) <= _FEW_HITS else await snapshot.queues.run(render)
+    return render() if len(answer.hits) <= _FEW_HITS else await snapshot.queues.run_slowly(render)
 
 
 def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str]) -> bytes:

@@ -178,7 +178,7 @@ def test_a_third_modality_is_encoded(
         features = encode_collection(encoder, sounds, cache=cache, on_bad_item="skip")
         assert features.present.tolist() == [True, False, False]
         assert features.values.tolist() == [[3, ord("a")], [0, 0], [0, 0]]
-    assert "1 of 2 sounds cannot be read" in caplog.text
+    assert "1 audio cannot be read" in caplog.text
     with pytest.raises(SourceError, match=r"row 3, item 'c': .*gone: cannot be read"):
         encode_collection(encoder, sounds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -112,3 +113,21 @@ def test_hostile_uploads_hold_up_neither_others_nor_the_end(built: Built) -> Non
         assert server.process.wait(30) == 0
         assert time.monotonic() - start < 15
         assert last.result() in {0, 200, 422, 503}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("path", ["/v1/search/image", "/v1/search", "/v1/encode/image"])
+def test_a_client_that_leaves_while_it_sends_is_no_fault(built: Built, path: str) -> None:
+    kind = "multipart/form-data; boundary=x" if path.endswith("image") else "application/json"
+    body = '--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc'
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    with running(built.index) as server:
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                client.sendall(f"{head}Content-Length: 5000\r\n\r\n{body}".encode())
+                time.sleep(0.05)
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+    told = [line for line in server.lines if line.get("route") == path]
+    assert len(told) == 5
+    assert {line["status"] for line in told} <= {400, 499}
+    assert not [line for line in server.lines if line["level"] == "error"]

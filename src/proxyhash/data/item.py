@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from proxyhash.data.labels import Labels, show
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 from proxyhash.errors import DataError
-from proxyhash.payload import MAX_ID, copy_json
+from proxyhash.payload import MAX_ID, check_string, copy_json
 
 __all__ = ["Item", "ItemError", "item_from_record", "item_keys"]
 
@@ -154,6 +154,8 @@ def _payload(values: Mapping[str, object], *, row: int, drop: bool) -> dict[str,
         kept = {}
         for key, value in values.items():
             try:
+                if isinstance(key, str):
+                    check_string(key, "a key")
                 copy_json({key: value}, place=f"key {key!r:.60}")
             except DataError as problem:
                 if not drop:

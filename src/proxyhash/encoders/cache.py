@@ -163,7 +163,7 @@ class CachedFeatures:
             self._new.clear()
             try:
                 self._file(_Shard.write(self._folder, keys, values))
-            except (OSError, _DamagedShardError) as error:  # must not end the encoding
+            except (OSError, UsageError, _DamagedShardError) as error:  # must not end the encoding
                 self._warn(
                     "writing",
                     "features cannot be cached in %s (%s); continuing without",
@@ -226,7 +226,11 @@ class CachedFeatures:
         values = np.concatenate([shard.values() for shard in whole])[first]
         try:
             merged = _Shard.write(self._folder, keys, values)
-        except (OSError, _DamagedShardError) as error:  # they are as good as one, only slower
+        except (
+            OSError,
+            UsageError,
+            _DamagedShardError,
+        ) as error:  # they are as good as one, only slower
             logger.debug("the cache files in %s are not merged: %s", self._folder, error)
             return whole
         for shard in whole:

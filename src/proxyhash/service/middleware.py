@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from proxyhash.service.bodies import BoundedBody
 from proxyhash.service.errors import ApiError, error_response
@@ -131,6 +132,8 @@ class _Exchange:
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
+            self.status = self.status or CLIENT_GONE
+        except ClientDisconnect:  # while its body was read
             self.status = self.status or CLIENT_GONE
         except Exception:
             _LOG.exception("unexpected error", extra={"request_id": self.id})

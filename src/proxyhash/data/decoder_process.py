@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from proxyhash.data.decoding import HEADER_SECONDS, ImageLimits, decode
-from proxyhash.data.image_kinds import HEAD_BYTES, kind_of
+from proxyhash.data.image_kinds import HEAD_BYTES, kind_of, preload
 from proxyhash.errors import ImageError
 
 __all__ = ["HEADER_BYTES", "main"]
@@ -29,6 +29,7 @@ __all__ = ["HEADER_BYTES", "main"]
 HEADER_BYTES = 4
 _IN_MEMORY = 256_000_000  # bytes of a file that is read at once
 _BASE = 192_000_000  # bytes for the interpreter and for reading a header
+_ROOM = 96_000_000  # of these, at least so many beyond what images before have left behind
 _BAND = 4_000_000  # bytes of pixels that are sent together
 
 
@@ -43,7 +44,7 @@ def main() -> None:
         os.dup2(silence, number)
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(limit, (0, 0))
-    Image.preinit()
+    preload()
     while header := requests.read(HEADER_BYTES):
         request = json.loads(requests.read(int.from_bytes(header)))
         content = requests.read(request["bytes"]) if "bytes" in request else None
@@ -115,7 +116,7 @@ class _Bounds:
     """
 
     def __init__(self) -> None:
-        self.base = self._memory = _BASE
+        self.base = self._memory = max(_BASE, _data_bytes() + _ROOM)
 
     def set(self, memory: int, seconds: float) -> None:
         """Limit the memory of decoding, and its processor time from now on."""
@@ -131,6 +132,14 @@ class _Bounds:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         return self._memory
+
+
+def _data_bytes() -> int:
+    """Return the bytes that count for this process's limit of memory, 0 where that is unknown."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from PIL import Image, features
 
 from proxyhash.errors import ImageError
 
-__all__ = ["HEAD_BYTES", "ImageKind", "kind_of", "unknown_kind"]
+__all__ = ["HEAD_BYTES", "ImageKind", "kind_of", "preload", "unknown_kind"]
 
 HEAD_BYTES = 512
 """Number of bytes that are enough to tell the kind of a file."""
@@ -54,6 +54,8 @@ class ImageKind:
             module = import_module(self.module)
             if self.module == "pillow_heif":
                 module.register_heif_opener()
+        except MemoryError:  # of a process with little left, which says nothing of the plug-in
+            raise
         except Exception as error:  # a plug-in whose library does not load raises any type
             why = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
             raise ImageError(
@@ -90,6 +92,14 @@ _KINDS = {
         ImageKind("JPEG XL", "JXL", "pillow_jxl", (".jxl",), "pillow-jxl-plugin"),
     )
 }
+
+
+def preload() -> None:
+    """Make Pillow know every format that it reads itself, before memory is limited."""
+    for kind in _KINDS.values():
+        if kind.package is None:
+            import_module(kind.module)
+
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",

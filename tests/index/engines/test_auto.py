@@ -13,7 +13,13 @@ import pytest
 from proxyhash.codes import pack
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import write_json
-from proxyhash.index.engines.auto.costs import Cost, draw_queries, expected_cost, measure
+from proxyhash.index.engines.auto.costs import (
+    Cost,
+    draw_queries,
+    expected_cost,
+    measure,
+    read_costs,
+)
 from proxyhash.index.engines.auto.engine import PlannedEngine
 from proxyhash.index.engines.clustered.engine import ClusteredEngine
 from proxyhash.index.engines.scan.engine import ScanEngine
@@ -190,3 +196,14 @@ def test_an_engine_is_freed_without_the_garbage_collector() -> None:
         assert scan() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"queries": "many"}, {"k": "1"}, {"engine": 3}, {"seconds": None}]
+)
+def test_costs_of_the_wrong_type_are_no_costs(wrong: dict[str, object]) -> None:
+    cost = {"engine": "scan", "queries": 1, "k": 1, "radius": None, "seconds": 0.1}
+    others = [cost | {"queries": 64}, cost | {"engine": "multi_index"}]
+    whole = [*others, cost | {"engine": "multi_index", "queries": 64}]
+    assert read_costs([cost, *whole], ["scan", "multi_index"]) is not None
+    assert read_costs([cost | wrong, *whole], ["scan", "multi_index"]) is None

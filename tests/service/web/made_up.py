@@ -176,6 +176,14 @@ class Site:
         """Answer a search later, or never."""
         self.held.append((route, body))
 
+    def take_held(self) -> tuple[Route, dict[str, Any]]:
+        """Return the latest request that `hold` has got, or will get within seconds."""
+        for _ in range(500):
+            if self.held:
+                break
+            self.page.wait_for_timeout(10)
+        return self.held.pop()
+
     def open(self, address: str = "") -> Page:
         """Open a link and wait until the page has asked and shown what it says."""
         self.page.goto(f"{ADDRESS}/{address}")

@@ -181,7 +181,7 @@ def test_empty_cards_have_the_layout_of_the_results(site: Site, target: str) -> 
     page.wait_for_selector(".skeleton")
     expect(page.locator(".asked h2")).to_have_text("a dog")
     shapes = page.locator(".hit").evaluate_all(BOXES)
-    route, body = site.held.pop()
+    route, body = site.take_held()
     answer = answer_to(body)
     for hit in answer["hits"]:
         hit["payload"]["text"] = "Two dogs run over the snow by the house"

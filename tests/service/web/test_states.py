@@ -24,7 +24,7 @@ def test_empty_cards_stand_in_until_the_answer_comes(site: Site) -> None:
     expect(page.locator(".skeleton")).to_have_count(12)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "true")
     expect(page.get_by_role("status")).to_contain_text("Searching")
-    route, body = site.held.pop()
+    route, body = site.take_held()
     route.fulfill(json=answer_to(body))
     expect(page.locator("#hits > li")).to_have_count(12)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
@@ -38,7 +38,7 @@ def test_what_is_asked_before_the_service_has_said_what_it_offers_is_done_then(s
     page.fill("#words", "early")
     page.press("#words", "Enter")
     page.get_by_role("radio", name="Texts").check(force=True)
-    route, _ = site.held.pop()
+    route, _ = site.take_held()
     assert site.bodies == []
     route.fulfill(json=site.info)
     expect(page.locator("#hits.texts > li").first).to_contain_text("Hit 0 for early")
@@ -54,7 +54,7 @@ def test_an_image_given_before_the_service_has_said_what_it_offers_is_searched_w
     page.set_input_files(
         "#file", files=[{"name": "a.png", "mimeType": "image/png", "buffer": b"early"}]
     )
-    route, _ = site.held.pop()
+    route, _ = site.take_held()
     route.fulfill(json=site.info)
     expect(page.locator("#hits > li")).to_have_count(12)
     assert site.bodies[0]["image"] == b"early"
@@ -65,7 +65,7 @@ def test_words_typed_before_the_service_has_said_what_it_offers_stay(site: Site)
     page = site.page
     page.goto(ADDRESS)
     page.fill("#words", "half a sen")
-    route, _ = site.held.pop()
+    route, _ = site.take_held()
     route.fulfill(json=site.info)
     expect(page.locator(".welcome")).to_be_visible()
     expect(page.locator("#words")).to_have_value("half a sen")
@@ -78,7 +78,7 @@ def test_words_typed_while_results_are_awaited_stay(site: Site) -> None:
     page.press("#words", "Enter")
     expect(page.locator(".skeleton").first).to_be_visible()
     page.fill("#words", "slow and fur")
-    route, body = site.held.pop()
+    route, body = site.take_held()
     route.fulfill(json=answer_to(body))
     expect(page.locator("#hits > li")).to_have_count(12)
     expect(page.locator("#words")).to_have_value("slow and fur")

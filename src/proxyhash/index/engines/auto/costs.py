@@ -75,12 +75,14 @@ def read_costs(saved: object, engines: Sequence[str]) -> list[Cost] | None:
         and 0 <= cost.seconds < inf
         for cost in costs
     )
+    if not valid:
+        return None
     enough = len(engines) == 1 or all(
         any(cost.engine == name and cost.k and cost.batch == batch for cost in costs)
         for name in engines
         for batch in (False, True)
     )
-    return costs if valid and enough else None
+    return costs if enough else None
 
 
 def draw_queries(codes: Codes, *, seed: int = 0) -> Codes:

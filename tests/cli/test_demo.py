@@ -52,7 +52,7 @@ def test_ends_with_table_page_and_next_steps(proxyhash_command, calls, tmp_path:
     assert f"    {again} " in last
     assert str(tmp_path / "my demo" / "results.html") in last
     commands = [line.split() for line in last.splitlines() if line.startswith("    proxyhash ")]
-    assert [command[1] for command in commands] == ["search", "demo", "evaluate", "train"]
+    assert [command[1] for command in commands] == ["search", "demo", "evaluate", "up"]
     assert f"'{tmp_path / 'my demo' / 'run'}'" in last  # quoted for the shell
 
 

@@ -105,7 +105,7 @@ def _show(result: "DemoResult", *, again: str) -> None:
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
-        "    proxyhash train YOUR_FOLDER --out runs/first    # images of your own, items.jsonl\n"
+        "    proxyhash up YOUR_FOLDER    # the same with images of your own\n"
     )
 
 

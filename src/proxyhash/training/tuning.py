@@ -39,7 +39,7 @@ def _names(value: Any) -> Any:
 
 
 class TuneOptions(Settings):
-    """Which encoders learn, and how; without `tune` they are frozen and the rest is unused."""
+    """Choice of the encoders that learn, and how; none does without `tune`."""
 
     tune: Annotated[tuple[Modality, ...], BeforeValidator(_names)] = ()
     """Modalities whose encoders learn together with the networks, such as "image,text"; "none"

@@ -43,11 +43,12 @@ def unified(batch, memory, *, alternating):
     return [reference.sign(row) for row in sums]
 
 
+@pytest.mark.parametrize("denominator", ["own", "other"])
 @pytest.mark.parametrize("schedule", ["joint", "alternating"])
-def test_dchml(parts, schedule):
+def test_dchml(parts, schedule, denominator):
     toy, nets, memory = parts
     settings = {"gamma": 0.2, "sigma": 0.25, "eta": 0.3, "lambda_": 0.05, "schedule": schedule}
-    objective = objective_of("dchml", toy, **settings)
+    objective = objective_of("dchml", toy, cross_denominator=denominator, **settings)
     objective.begin_epoch(memory)
     proxies = objective.proxies.codes.tolist()
     for learning in objective.passes:
@@ -62,7 +63,13 @@ def test_dchml(parts, schedule):
             outputs, others = batch.outputs[modality].tolist(), batch.latest(other).tolist()
             items = {
                 row: reference.dchml_item(
-                    outputs[row], others[row], labels[row], proxies, gamma=0.2, sigma=0.25 * BITS
+                    outputs[row],
+                    others[row],
+                    labels[row],
+                    proxies,
+                    gamma=0.2,
+                    sigma=0.25 * BITS,
+                    denominator=denominator,
                 )
                 for row in rows_of(toy, modality)
             }

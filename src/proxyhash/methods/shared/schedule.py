@@ -26,7 +26,7 @@ class ScheduleSettings(Settings):
     and in the public port of DCPH: one pass over the image network, one over the text network, then
     B = sign(H_image + H_text) is recomputed."""
     passes_per_round: int = Field(default=1, ge=1)
-    """In alternating training, passes over each network (epochs) until B is recomputed."""
+    """In alternating training, epochs (a pass of each network) until B is recomputed."""
     first_code: Literal["outputs", "random"] = "outputs"
     """In alternating training, B of the first round: of the untrained networks' "outputs", or
     "random" signs, as in the public port of DCPH."""

@@ -23,8 +23,13 @@ __all__ = [
     "stored_config",
 ]
 
-FREE_KEYS = frozenset({"data", "out", "device", "threads", "tensorboard"})
-"""Keys that a resumed run may change: where things lie and what computes them."""
+FREE_KEYS = frozenset(
+    {
+        *("data", "out", "device", "threads", "tensorboard"),
+        *("workers", "pixel_cache_gb", "micro_batch", "checkpointing", "features_in_memory"),
+    }
+)
+"""Keys that a resumed run may change: where things lie, what computes them, in how much memory."""
 
 
 _FORMS = {

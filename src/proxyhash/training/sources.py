@@ -36,6 +36,7 @@ _FORMS = {
     "--encoder": "MODALITY=SPEC, for example text=bow",
     "--network": "MODALITY.KEY=VALUE, for example text.hidden=8192",
     "--network-rate": "MODALITY=RATE, for example text=0.01",
+    "--encoder-rates": "MODALITY=RATE, for example text=2e-5",
     "--text-network": "KEY=VALUE, for example hidden=8192",
 }
 """What options other than --set expect."""

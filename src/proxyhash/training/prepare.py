@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from proxyhash.encoders import Encoder, Features, encode_collection, make_encode
 from proxyhash.errors import UsageError
 from proxyhash.methods import METHODS, Rows, get_method
 from proxyhash.progress import Track, silent
+from proxyhash.training.inputs import SourceInputs
+from proxyhash.training.tuned import TunedFeatures, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from proxyhash.data import Modality
     from proxyhash.encoders import FeatureCache
     from proxyhash.training.config import TrainConfig
+    from proxyhash.training.tuned import TunedEncoder
 
 __all__ = [
     "Prepared",
@@ -92,15 +95,56 @@ class Prepared:
         encoders = {f"{m} encoder": encoder.fingerprint for m, encoder in self.encoders.items()}
         return {"collection": self.collection.fingerprint, **encoders}
 
-    def rows(self, positions: npt.NDArray[np.int64], *, device: torch.device | str) -> Rows:
-        """Return the usable items at `positions`, see `take_rows`."""
-        return take_rows(
-            self.features,
-            self.collection.labels,
-            positions,
-            device=device,
-            unlabeled=self.unlabeled,
-        )
+    def rows(
+        self,
+        positions: npt.NDArray[np.int64],
+        *,
+        device: torch.device | str,
+        tuned: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
+        track: Track = silent,
+    ) -> Rows:
+        """Return the usable items at `positions`, see `take_rows`.
+
+        Args:
+            positions: which items.
+            device: where the tensors are.
+            tuned: encoders that learn, with the weights that `features` came from.
+            track: reports the progress of encoding when their weights changed.
+        """
+        labels = self.collection.labels
+        kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
+        rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
+        features = dict(rows.features)
+        for modality, encoder in tuned.items():
+            sources = self.collection.sources(modality)
+            own = [sources[position] for position in kept]
+            features[modality] = TunedFeatures(
+                encoder,
+                SourceInputs(encoder.encoder, own),
+                sources=own,
+                values=features[modality][:],
+                present=rows.present[modality],
+                track=track,
+            )
+        return replace(rows, features=features)
+
+    def with_own_encoders(self, config: TrainConfig) -> Prepared:
+        """Return the same with new encoders where they learn, as their weights change in place."""
+        own = {m: _make_encoder(m, config, self.collection, self.split) for m in config.tune}
+        return replace(self, encoders={**self.encoders, **own})
+
+    def with_frozen_encoders(
+        self, config: TrainConfig, *, cache: FeatureCache | None, track: Track
+    ) -> Prepared:
+        """Return the same with the features of encoders that learned and will do so no more."""
+        features = dict(self.features)
+        for modality in config.tune:
+            encoder = trainable(self.encoders[modality])
+            encoder.freeze()
+            features[modality] = encode_collection(
+                encoder, self.collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+            )
+        return replace(self, features=features)
 
 
 def prepare(
@@ -125,7 +169,7 @@ def prepare(
 
     Raises:
         UsageError: there are too few items for what was asked, no training item has one of the
-            modalities, or no encoder is named for one.
+            modalities, no encoder is named for one, or one that is to learn cannot.
         DataError: the collection, an image or a feature file cannot be used.
     """
     if collection is None:
@@ -149,6 +193,8 @@ def prepare(
     encoders = {
         name: _make_encoder(name, config, collection, split, fingerprints) for name in files_last
     }
+    for modality in config.tune:
+        trainable(encoders[modality])
     encoded = {
         modality: encode_modality(
             modality, config, collection, split,
@@ -241,10 +287,7 @@ def take_rows(
         device: where the tensors are.
         unlabeled: whether items without a label are returned, too.
     """
-    useful = np.any([values.present for values in features.values()], axis=0)
-    if not unlabeled:
-        useful &= labels.any(axis=1)
-    kept = positions[useful[positions]]
+    kept = usable(features, labels, positions, unlabeled=unlabeled)
 
     def tensor(values: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values[kept])).to(device)
@@ -254,6 +297,21 @@ def take_rows(
         present={modality: tensor(given.present) for modality, given in features.items()},
         labels=tensor(labels.astype(np.float32)),
     )
+
+
+def usable(
+    features: Mapping[Modality, Features],
+    labels: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int64],
+    *,
+    unlabeled: bool,
+) -> npt.NDArray[np.int64]:
+    """Return those of `positions` whose items `take_rows` takes."""
+    useful = np.any([values.present for values in features.values()], axis=0)
+    if not unlabeled:
+        useful &= labels.any(axis=1)
+    kept: npt.NDArray[np.int64] = positions[useful[positions]]
+    return kept
 
 
 def learns_from_all(method: str, collection: Collection) -> bool:

@@ -32,6 +32,7 @@ from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
+from proxyhash.training.tuned import TunedEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,7 +142,9 @@ def _train(
     collection: Collection | None,
     checkpoints: bool,
 ) -> RunResult:
-    if prepared is None:
+    if prepared is not None and config.tune:
+        prepared = prepared.with_own_encoders(config)
+    elif prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
         prepared = prepare(
             config,
@@ -152,12 +155,18 @@ def _train(
             track=track,
         )
     collection, split = prepared.collection, prepared.split
-    train_rows = prepared.rows(split.train, device=config.device)
-    validation_rows = prepared.rows(split.validation, device=config.device)
+    inputs = prepared.fingerprints
+    tuned = {
+        modality: TunedEncoder(prepared.encoders[modality], config) for modality in config.tune
+    }
+    train_rows, validation_rows = (
+        prepared.rows(positions, device=config.device, tuned=tuned, track=track)
+        for positions in (split.train, split.validation)
+    )
     resumed = resume and folder.last.exists()
     with use_precision(config.precision):
         state = build_state(
-            config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
+            config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
         )
     if not resume:
         folder.start()  # not before here, so that a mistyped option leaves no folder behind
@@ -184,6 +193,9 @@ def _train(
             checkpoints=checkpoints,
         )
     networks = load_best(folder.best, state)
+    if tuned:
+        prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
+        train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     proxies = state.objective.proxies
     model = HashModel(

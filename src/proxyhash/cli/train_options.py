@@ -189,6 +189,23 @@ Activation: TypeAlias = Annotated[
 Dropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Dropout rate of the hidden layers.", 0.5)
 ]
+DropoutAt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        "Where hidden layers drop units: their outputs, or their inputs, features included.",
+        "outputs",
+    ),
+]
+InitialWeights: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        "Draw of the first weights: uniform (torch's), normal (deviation 0.01), or kaiming, which "
+        "plain SGD needs in deep networks.",
+        "uniform",
+    ),
+]
 InputDropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Dropout rate of the features.", 0.0)
 ]
@@ -250,9 +267,16 @@ TextLearningRate: TypeAlias = Annotated[
 WeightDecay: TypeAlias = Annotated[
     float | None, option(OPTIMIZATION, "Weight decay; 0.01 with --tune.", 0.0)
 ]
-Momentum: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Momentum of sgd.", 0.9)]
+Momentum: TypeAlias = Annotated[
+    float | None, option(OPTIMIZATION, "Momentum of sgd; 0 for none.", 0.9)
+]
 LrSchedule: TypeAlias = Annotated[
-    str | None, option(OPTIMIZATION, "Learning-rate schedule: constant or cosine.", "cosine")
+    str | None,
+    option(OPTIMIZATION, "Learning-rate schedule: constant, cosine, linear or step.", "cosine"),
+]
+LrEnd: TypeAlias = Annotated[
+    float | None,
+    option(OPTIMIZATION, "Share of the learning rate at the end of the run, such as 0.1.", 0.0),
 ]
 Warmup: TypeAlias = Annotated[
     float | None, option(OPTIMIZATION, "Epochs of learning-rate warmup.", 0.0)

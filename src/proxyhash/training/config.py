@@ -57,6 +57,11 @@ class NetworkOptions(Settings):
     """Activation of the hidden layers."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
+    dropout_at: Literal["outputs", "inputs"] = "outputs"
+    """Whether each hidden layer drops its own units, or those that it reads, features included."""
+    initial_weights: Literal["uniform", "normal", "kaiming"] = "uniform"
+    """Draw of the first weights: "uniform", torch's; "normal", N(0, .01^2); or "kaiming", with a
+    variance of 2 / inputs, which plain SGD needs in deep networks."""
     input_dropout: float | None = Field(default=0.0, ge=0, lt=1)
     """Share of features dropped in training; none: the method's choice for their number."""
     batch_norm: bool = False
@@ -118,7 +123,7 @@ class TrainConfig(TuneOptions, NetworkOptions):
     """Network options that differ for a modality, for example {"text": {"hidden": [8192]}}."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer of all networks; "sgd" has momentum."""
+    """Optimizer of all networks."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the networks, and of parameters of the method itself."""
     learning_rates: dict[Modality, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -126,9 +131,12 @@ class TrainConfig(TuneOptions, NetworkOptions):
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay: decoupled in "adamw", an L2 penalty in "adam" and "sgd"."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of "sgd"."""
-    lr_schedule: Literal["constant", "cosine"] = "cosine"
-    """Learning-rate schedule; "cosine" decays to zero at the end of the run."""
+    """Momentum of "sgd"; 0: plain SGD."""
+    lr_schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    """Learning-rate schedule, from the rate to its share `lr_end`: along half a "cosine", along a
+    line, or in one "step" after five eighths of the epochs."""
+    lr_end: float = Field(default=0.0, ge=0, le=1)
+    """Share of the learning rate at the end of the run; "constant" ignores it."""
     warmup: float = Field(default=0.0, ge=0)
     """Epochs of linear learning-rate warmup."""
     clip: float = Field(default=0.0, ge=0)
@@ -176,6 +184,11 @@ class TrainConfig(TuneOptions, NetworkOptions):
             raise ValueError(
                 f"warmup is {self.warmup:g} epochs of {self.epochs}; it must be shorter than the "
                 "run"
+            )
+        if self.lr_schedule == "step" and not self.lr_end:
+            raise ValueError(
+                "lr_schedule step falls to lr_end, which is 0, so that nothing is learned in the "
+                "last three eighths of the epochs; give lr_end, for example 0.1"
             )
         check_tuning(self, self.modalities, epochs=self.epochs)
         if self.precision == "float16" and not self.tune:

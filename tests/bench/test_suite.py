@@ -164,5 +164,5 @@ def test_mistakes_in_shared_encoders_are_named(tmp_path, change, message):
 
 def test_shared_encoders_that_do_not_learn_are_refused(tmp_path):
     suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\n")
-    with pytest.raises(UsageError, match="data set 'a': .* names no encoder that learns"):
+    with pytest.raises(UsageError, match=r"data set 'a': .* names no encoder that learns"):
         cells_of(suite, tmp_path / "out")

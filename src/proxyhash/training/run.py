@@ -32,6 +32,7 @@ from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
+from proxyhash.training.summary import tuned_encoders, where_it_ran
 from proxyhash.training.tuned import TunedEncoder
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def _train(
             checkpoints=checkpoints,
         )
     networks = load_best(folder.best, state)
+    about = where_it_ran(config, processes=1)
+    about["tuned"] = tuned_encoders(config, prepared.encoders)
     if tuned:
         prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
         train_rows = prepared.rows(split.train, device=config.device)
@@ -219,7 +222,7 @@ def _train(
     result = RunResult(
         folder=folder.path,
         metrics=evaluations.to_dict()
-        | {"training": _summary(config, state, items=len(train_rows))},
+        | {"training": _summary(config, state, items=len(train_rows)) | about},
         epochs=state.epoch,
         best_epoch=state.best.epoch,
         seconds=state.seconds,
@@ -284,6 +287,7 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
     return {
         "method": config.method,
         "seed": config.seed,
+        "items": items,
         "epochs": state.epoch,
         "batch_size": batch_size(config, state, items),
         "best_epoch": state.best.epoch,

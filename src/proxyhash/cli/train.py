@@ -11,6 +11,7 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli import train_options as options
+from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.errors import UsageError
@@ -32,6 +33,7 @@ _ASSIGNED = {
     "networks": "--network",
     "text_network": "--text-network",
     "learning_rates": "--network-rate",
+    "encoder_rates": "--encoder-rates",
 }
 """Options that are given as KEY=VALUE, by their key in the configuration."""
 
@@ -43,6 +45,9 @@ def register(app: typer.Typer) -> None:
             "proxyhash train photos/ --out runs/first",
             "proxyhash train photos/ --method psldh --bits 32 --query 500 --out runs/p",
             "proxyhash train photos/ --set proxies=codebook --set eta=0.2 --out runs/codebook",
+            "proxyhash train photos/ --image-encoder MODEL --tune image --out runs/tuned",
+            "proxyhash train photos/ --tune image,text --text-encoder MODEL --out runs/both",
+            "proxyhash train photos/ --tune none --out runs/frozen",
             "proxyhash train photos/ --preset reference --out runs/as-published",
             "proxyhash train --resume --out runs/first",
         )
@@ -76,6 +81,8 @@ def train(
     hidden: options.Hidden = None,
     activation: options.Activation = None,
     dropout: options.Dropout = None,
+    dropout_at: options.DropoutAt = None,
+    initial_weights: options.InitialWeights = None,
     input_dropout: options.InputDropout = None,
     batch_norm: options.BatchNorm = None,
     output_batch_norm: options.OutputBatchNorm = None,
@@ -85,6 +92,20 @@ def train(
     posterior: options.Posterior = None,
     networks: options.Networks = None,
     text_network: options.TextNetwork = None,
+    tune: tuning.Tune = None,
+    tune_layers: tuning.TuneLayers = None,
+    encoder_rate: tuning.EncoderRate = None,
+    encoder_rates: tuning.EncoderRates = None,
+    layer_decay: tuning.LayerDecay = None,
+    head_epochs: tuning.HeadEpochs = None,
+    image_size: tuning.ImageSize = None,
+    augment: tuning.Augment = None,
+    crop_min: tuning.CropMin = None,
+    tune_batch_norm: tuning.TuneBatchNorm = None,
+    micro_batch: tuning.MicroBatch = None,
+    checkpointing: tuning.Checkpointing = None,
+    workers: tuning.Workers = None,
+    pixel_cache_gb: tuning.PixelCacheGb = None,
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
     learning_rates: options.LearningRates = None,
@@ -92,22 +113,26 @@ def train(
     weight_decay: options.WeightDecay = None,
     momentum: options.Momentum = None,
     lr_schedule: options.LrSchedule = None,
+    lr_end: options.LrEnd = None,
     warmup: options.Warmup = None,
     clip: options.Clip = None,
     ema: options.Ema = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     patience: options.Patience = None,
+    validate_every: options.ValidateEvery = None,
     device: options.Device = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
+    features_in_memory: options.FeaturesInMemory = None,
     tensorboard: options.Tensorboard = None,
 ) -> None:
     """Train hashing networks; write model, codes, metrics and a model card into a run folder.
 
     Features are extracted once and cached, a split is drawn (or read from the manifest), and the
-    epoch with the best validation score is kept. After Ctrl-C, --resume continues the run, with
-    results identical to an uninterrupted one.
+    epoch with the best validation score is kept. Encoders stay as they are, unless --tune lets
+    them learn with the networks. After Ctrl-C, --resume continues the run, with results identical
+    to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
     start = time.monotonic()

@@ -12,7 +12,7 @@ from proxyhash.training.rand_augment import RAND_CHANGES, RAND_DRAWS, RandAugmen
 SIDE = 24
 
 
-def picture(side: int = SIDE) -> torch.Tensor:
+def photo(side: int = SIDE) -> torch.Tensor:
     """A photo-like image of one item, uint8 (1, 3, side, side), of less than full contrast."""
     y, x = np.mgrid[0:side, 0:side] / side
     channels = [40 + 150 * x, 60 + 120 * y, 90 + 80 * np.sin(6 * x * y)]
@@ -33,25 +33,25 @@ def alone(change: str, strength: float) -> RandAugment:
 
 
 def changed(change: str, strength: float) -> np.ndarray:
-    images = picture().float()
+    images = photo().float()
     alone(change, strength).change_pixels(images)
     return images[0].permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize(("strength", "bits"), [(0.0, 7), (0.3, 6), (0.6, 5), (0.99, 4)])
 def test_posterize_is_pillows(strength: float, bits: int) -> None:
-    wanted = np.asarray(ImageOps.posterize(as_pillow(picture()), bits), np.float32)
+    wanted = np.asarray(ImageOps.posterize(as_pillow(photo()), bits), np.float32)
     np.testing.assert_array_equal(changed("posterize", strength), wanted)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 0.9])
 def test_solarize_is_pillows(strength: float) -> None:
-    wanted = ImageOps.solarize(as_pillow(picture()), 256 - 128 * strength)
+    wanted = ImageOps.solarize(as_pillow(photo()), 256 - 128 * strength)
     np.testing.assert_array_equal(changed("solarize", strength), np.asarray(wanted, np.float32))
 
 
 def test_autocontrast_is_pillows_but_for_rounding() -> None:
-    wanted = np.asarray(ImageOps.autocontrast(as_pillow(picture())), np.float32)
+    wanted = np.asarray(ImageOps.autocontrast(as_pillow(photo())), np.float32)
     assert np.abs(changed("autocontrast", 0.3) - wanted).max() <= 1
     flat = torch.full((1, 3, 4, 4), 77.0)
     alone("autocontrast", 0.5).change_pixels(flat)
@@ -60,12 +60,12 @@ def test_autocontrast_is_pillows_but_for_rounding() -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 0.99])
 def test_color_is_pillows_but_for_rounding(strength: float) -> None:
-    wanted = ImageEnhance.Color(as_pillow(picture())).enhance(0.5 + strength)
+    wanted = ImageEnhance.Color(as_pillow(photo())).enhance(0.5 + strength)
     assert np.abs(changed("color", strength) - np.asarray(wanted, np.float32)).max() <= 1.5
 
 
 def test_rotation_is_pillows() -> None:
-    images = picture(64)
+    images = photo(64)
     for strength in (0.0, 0.3, 0.99):
         found = resample(images, alone("rotate", strength).maps(), 64)[0].permute(1, 2, 0).numpy()
         angle = 15 * (2 * strength - 1)
@@ -86,7 +86,7 @@ def test_rotation_is_pillows() -> None:
     ],
 )
 def test_shears_and_translations_are_pillows(change: str, data: tuple[float, ...]) -> None:
-    images = picture(64)
+    images = photo(64)
     found = resample(images, alone(change, 0.9).maps(), 64)[0].permute(1, 2, 0).numpy()
     moved = as_pillow(images).transform(
         (64, 64), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
@@ -118,11 +118,11 @@ def test_changes_are_applied_in_their_order() -> None:
     solarize, autocontrast = RAND_CHANGES.index("solarize"), RAND_CHANGES.index("autocontrast")
     rand.chosen = np.array([[solarize, autocontrast], [autocontrast, solarize]])
     rand.strength = np.full((2, 2), 0.99)
-    images = picture().float().repeat(2, 1, 1, 1)
+    images = photo().float().repeat(2, 1, 1, 1)
     rand.change_pixels(images)
     threshold = 256 - 128 * 0.99
-    first = np.asarray(ImageOps.autocontrast(ImageOps.solarize(as_pillow(picture()), threshold)))
-    then = np.asarray(ImageOps.solarize(ImageOps.autocontrast(as_pillow(picture())), threshold))
+    first = np.asarray(ImageOps.autocontrast(ImageOps.solarize(as_pillow(photo()), threshold)))
+    then = np.asarray(ImageOps.solarize(ImageOps.autocontrast(as_pillow(photo())), threshold))
     found = images.permute(0, 2, 3, 1).numpy()
     assert np.abs(found[0] - first).max() <= 2
     close = np.abs(found[1] - then) <= 2

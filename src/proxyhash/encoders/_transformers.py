@@ -43,6 +43,7 @@ _TOWERS = {
     "image": ("vision_model", "visual_projection"),
     "text": ("text_model", "text_projection"),
 }
+_ALIGNED = 64  # bytes; torch's own memory begins at a multiple of it
 _OTHER = {"image": "text", "text": "image"}
 
 
@@ -150,6 +151,7 @@ def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> tor
     hidden: torch.Tensor = module(**tokens).last_hidden_state
     if backbone.pooling == "first":
         return hidden[:, 0]
+    hidden = hidden.float()  # half precision would round the sum
     mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
 
@@ -162,6 +164,9 @@ class ImageProcessor:
     of uint8 pixels, so they run here on the whole batch. Whether that holds for a given processor
     is tested on noise when it is loaded; if the result differs from the processor's own by more
     than 1e-6, the processor does everything itself.
+
+    Attributes:
+        batched: whether rescaling and normalizing run on whole batches.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,16 +175,11 @@ class ImageProcessor:
             self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
                 folder, backend="pil", **_SAFE
             )
-            self._affine = self._find_affine()
-
-    @property
-    def batched(self) -> bool:
-        """Whether rescaling and normalizing run on whole batches."""
-        return self._affine is not None
+            self._affine, self.batched = self._find_affine()
 
     def prepare(self, image: Image) -> NDArray[Any]:
         """Return one RGB image resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
-        if self._affine is None:
+        if not self.batched:
             return self._process(image)
         geometry = self._process(image, do_rescale=False, do_normalize=False)
         return np.moveaxis(geometry, 0, -1)
@@ -189,33 +189,49 @@ class ImageProcessor:
         if len({image.shape for image in prepared}) > 1:
             raise ModelError("the model's image processor gives images of different sizes")
         batch = torch.from_numpy(np.stack(prepared))
-        if self._affine is None:
+        if not self.batched:
             return batch.float().contiguous(memory_format=torch.channels_last)
-        scale, shift = self._affine
         # The channels of a pixel are adjacent in memory, which is torch's channels_last.
-        return torch.addcmul(shift, batch.permute(0, 3, 1, 2).float(), scale)
+        return self.normalized(batch.permute(0, 3, 1, 2).float())
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the model's input for images (b, 3, h, w) of values from 0 to 255.
+
+        Raises:
+            ModelError: the processor does more than to rescale and to normalize each value.
+        """
+        if self._affine is None:
+            raise ModelError(
+                "the model's image processor does more to pixels than to rescale and normalize "
+                "them, so the model cannot learn from augmented images; leave its encoder frozen"
+            )
+        scale, shift = (each.to(images.device) for each in self._affine)
+        return torch.addcmul(shift, images, scale)
 
     def _process(self, image: Image, **options: bool) -> NDArray[Any]:
         return np.asarray(self._processor(image, **options)["pixel_values"][0])
 
-    def _find_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _find_affine(self) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, bool]:
+        """Return factor and summand of pixels, if they tell the values, and whether to 1e-6."""
         from PIL import Image
 
         settings = self._pointwise_settings()
         if settings is None:
-            return None
-        scale, shift = settings
+            return None, False
+        (scale, shift), exact = settings, True
         noise = np.random.default_rng(0)
         for height, width in ((64, 64), (45, 80), (300, 260)):
             image = Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
             wanted = self._process(image)
             geometry = self._process(image, do_rescale=False, do_normalize=False)
             if geometry.dtype != np.uint8 or geometry.shape != wanted.shape or len(geometry) != 3:
-                return None
+                return None, False
             found = torch.addcmul(shift, torch.from_numpy(geometry.astype(np.float32)), scale)
-            if not torch.allclose(found, torch.from_numpy(wanted).float(), rtol=0, atol=1e-6):
-                return None
-        return scale, shift
+            difference = (found - torch.from_numpy(wanted).float()).abs().max().item()
+            exact = exact and difference <= 1e-6
+            if difference > 1e-6 * max(1.0, float(np.abs(wanted).max())):
+                return None, False
+        return settings, exact
 
     def _pointwise_settings(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return factor and summand of a pixel value, each (3, 1, 1), from the settings."""
@@ -270,6 +286,11 @@ def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device:
     for part in dropped:
         setattr(module, part, None)
     module.requires_grad_(requires_grad=False)
+    for tensor in (*module.parameters(), *module.buffers()):
+        # Weights read in place from a file can lie at any address, and on a CPU the last bits of a
+        # product depend on it: so they are put where those of a saved encoder will be.
+        if tensor.data_ptr() % _ALIGNED:
+            tensor.data = tensor.data.clone()
     # Convolutions on channels_last run about twice as fast on a CPU.
     module.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Backbone(module.eval(), pooling, dropped)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from proxyhash.data.images import open_image
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest, register_encoder
+from proxyhash.encoders.base import EncoderRequest, register_encoder
 from proxyhash.encoders.folder import (
     fingerprint_of,
     read_arrays,
@@ -20,9 +20,10 @@ from proxyhash.encoders.folder import (
     write_settings,
 )
 from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.encoders.trainable import TrainableEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -47,7 +48,7 @@ activations go through main memory that is mapped again for each layer.
 """
 
 
-class _PretrainedEncoder(BatchEncoder):
+class _PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
@@ -61,11 +62,8 @@ class _PretrainedEncoder(BatchEncoder):
         self._backbone = backbone
         self._files = files
         self._open_preprocessing(folder)
-        self.dim = self._probe().shape[1]
-        contents = {name: hashlib.sha256(c).hexdigest() for name, c in files.content.items()}
-        self.fingerprint = fingerprint_of(
-            {"kind": self.kind, "files": contents, **self._settings()}, backbone.state()
-        )
+        self.dim = self.embed([self.prepare(self.example())]).shape[1]
+        self.fingerprint = self.current_fingerprint()
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
@@ -105,23 +103,27 @@ class _PretrainedEncoder(BatchEncoder):
 
     def save(self, folder: Path) -> None:
         """Write the weights, as float16 where that is exact, and the model's descriptive files."""
+        if self._open:
+            self.fingerprint = self.current_fingerprint()
         self._files.write(folder)
         write_arrays(folder / _WEIGHTS, self._backbone.state())
         write_settings(folder, self, self._settings())
 
     @property
     def module(self) -> torch.nn.Module:
-        """The torch network; its parameters do not require gradients."""
+        """The torch network; its parameters require gradients only between `tune` and `freeze`."""
         return self._backbone.module
+
+    def current_fingerprint(self) -> str:
+        """Return the fingerprint of the weights as they are now."""
+        contents = {name: hashlib.sha256(c).hexdigest() for name, c in self._files.content.items()}
+        settings = {"kind": self.kind, "files": contents, **self._settings()}
+        return fingerprint_of(settings, self._backbone.state())
 
     def _settings(self) -> dict[str, Any]:
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
     def _open_preprocessing(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def _probe(self) -> NDArray[np.float32]:
-        """Return the features of any one input, for their length."""
         raise NotImplementedError
 
 
@@ -150,21 +152,52 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """Return the features of one batch of prepared images."""
         import torch
 
+        self._check_evaluating()
         with torch.inference_mode():
             return self._network(self.pixels(prepared)).float().cpu().numpy()
+
+    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Return {"pixels": float32 (b, 3, h, w)}, normalized, for prepared images."""
+        return {"pixels": self._processor.pixels(prepared)}
+
+    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features of {"pixels": ...}, float32 (b, dim), with gradient."""
+        import torch
+
+        from proxyhash.encoders._transformers import image_features
+
+        pixels = inputs["pixels"].to(self.device).contiguous(memory_format=torch.channels_last)
+        return image_features(self._backbone, pixels).float()
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images of values from 0 to 255, (b, 3, h, w), as the network takes them."""
+        return self._processor.normalized(images)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network gets."""
+        return self._size
+
+    def example(self) -> Any:
+        """Return a black image."""
+        from PIL import Image
+
+        return Image.new("RGB", (64, 64))
+
+    def freeze(self) -> None:
+        """End learning; see `TrainableEncoder.freeze`."""
+        super().freeze()
+        self._network = ImageNetwork(self._backbone)
 
     def _open_preprocessing(self, folder: Path) -> None:
         from proxyhash.encoders._transformers import ImageProcessor
 
         self._processor = ImageProcessor(folder)
         self._network = ImageNetwork(self._backbone)
+        height, width = self.tensors([self.prepare(self.example())])["pixels"].shape[2:]
+        self._size = (height, width)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
-
-    def _probe(self) -> NDArray[np.float32]:
-        from PIL import Image
-
-        return self.embed([self.prepare(Image.new("RGB", (64, 64)))])
 
 
 @register_encoder
@@ -181,18 +214,23 @@ class TransformersTextEncoder(_PretrainedEncoder):
 
     modality: Modality = "text"
 
-    def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the features of one batch of texts."""
-        import torch
+    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Return the tokens of texts: "input_ids", "attention_mask" and the like, (b, length)."""
+        return self._tokenizer(prepared)
+
+    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features of tokenized texts, float32 (b, dim), with gradient."""
+        from torch.nn.functional import normalize
 
         from proxyhash.encoders._transformers import text_features
 
-        with torch.inference_mode():
-            tokens = {name: t.to(self.device) for name, t in self._tokenizer(prepared).items()}
-            features = text_features(self._backbone, tokens).float()
-            if self._recipe.normalize:
-                features = torch.nn.functional.normalize(features)
-            return features.cpu().numpy()
+        tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        features = text_features(self._backbone, tokens).float()
+        return normalize(features) if self._recipe.normalize else features
+
+    def example(self) -> Any:
+        """Return a short text."""
+        return "a"
 
     def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
         """Return the longest texts first, so that batches have little padding."""
@@ -207,9 +245,6 @@ class TransformersTextEncoder(_PretrainedEncoder):
         if self._backbone.pooling == "mean":
             self._backbone = replace(self._backbone, pooling=self._recipe.pooling)
         self._tokenizer = Tokenizer(folder, max_tokens=self._recipe.max_tokens)
-
-    def _probe(self) -> NDArray[np.float32]:
-        return self.embed(["a"])
 
 
 class ImageNetwork:

@@ -2,6 +2,8 @@
 
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,12 @@ from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.cli.train_progress import Progress
-from proxyhash.errors import UsageError
+from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
+    from proxyhash.training.processes import Processes
     from proxyhash.training.run import RunResult
 
 __all__ = ["register"]
@@ -151,20 +154,53 @@ def train(
     values = gather_values(given, file=config_file, preset=preset)
     if preset:
         values.setdefault("method", TrainConfig.model_fields["method"].default)
-    config, collection = _resumed(values) if resume else _new(values)
-    show = Progress(config)
-    result = run_training(
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        report=show.report,
-        track=show.track,
-        collection=collection,
+    with _together() as processes:
+        config, collection = _resumed(values) if resume else _new(values)
+        if processes.world > 1:
+            console.note(_who_computes(processes, config))
+        show = Progress(config)
+        result = run_training(
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            report=show.report,
+            track=show.track,
+            collection=collection,
+            processes=processes,
+        )
+        if not processes.main:
+            return
+        if as_json:
+            console.emit_json(result.metrics)
+        else:
+            _print_result(result, config, seconds=time.monotonic() - start)
+
+
+@contextmanager
+def _together() -> "Iterator[Processes]":
+    """Yield the processes that torchrun started; one of them speaks for those of its machine."""
+    from proxyhash.training.processes import SINGLE, open_processes
+
+    processes = SINGLE
+    try:
+        with open_processes() as processes:
+            if not processes.main:
+                console.mute()
+            yield processes
+    except ProxyhashError as error:
+        if processes.silent:
+            raise typer.Exit(error.exit_code) from error
+        raise
+
+
+def _who_computes(processes: "Processes", config: "TrainConfig") -> str:
+    import torch
+
+    threads = config.threads or torch.get_num_threads()
+    return (
+        f"{processes.world} processes ({processes.backend}) on {config.device}, "
+        f"{threads} {'thread' if threads == 1 else 'threads'} each (--threads changes that)"
     )
-    if as_json:
-        console.emit_json(result.metrics)
-    else:
-        _print_result(result, config, seconds=time.monotonic() - start)
 
 
 def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:

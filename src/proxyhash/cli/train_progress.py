@@ -1,4 +1,4 @@
-"""What `proxyhash train` shows while it runs: bars or lines, and how long an epoch takes."""
+"""Progress of `proxyhash train`: bars or lines, and the time that an epoch takes."""
 
 import re
 import sys

@@ -14,10 +14,10 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from proxyhash.encoders._backbone import _projected
 from proxyhash.encoders._transformers import (
     ImageProcessor,
     Tokenizer,
-    _projected,
     load_backbone,
     restore_backbone,
 )

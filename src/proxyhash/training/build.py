@@ -15,10 +15,11 @@ from proxyhash.errors import UsageError
 from proxyhash.methods import Context, Memory, make_objective
 from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
+from proxyhash.training.average import WeightAverage
 from proxyhash.training.config import NetworkOptions
 from proxyhash.training.devices import derive_seed, seeded
 from proxyhash.training.optimizer import make_optimizer
-from proxyhash.training.state import Networks, TrainState, WeightAverage
+from proxyhash.training.state import Networks, TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

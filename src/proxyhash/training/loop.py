@@ -12,6 +12,7 @@ import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +25,7 @@ from proxyhash.training.batches import Step, learning_features, make_steps, need
 from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, set_learning_rates
+from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.state import (
     Best,
     TrainState,
@@ -60,6 +62,7 @@ def run_epochs(
     stop: Callable[[], bool],
     track: Track = silent,
     checkpoints: bool = True,
+    processes: Processes = SINGLE,
 ) -> None:
     """Train `state` to the last epoch, or until `patience` runs out; save after every epoch.
 
@@ -73,6 +76,7 @@ def run_epochs(
         stop: Called before every step; True ends the run.
         track: Reports progress per epoch and step.
         checkpoints: False keeps the best weights in memory, and the run cannot be continued.
+        processes: Those that train together; process 0 alone writes.
 
     Raises:
         DivergedError: a loss or weight is not finite; names the epoch, step and term.
@@ -80,7 +84,7 @@ def run_epochs(
     """
     if state.epoch == 0:
         _fill_memory(state, train)
-        if checkpoints:
+        if checkpoints and processes.main:
             save_state(folder.last, state)  # so that a run can be resumed from the first step on
     heading = ""
     for epoch in track(range(state.epoch + 1, config.epochs + 1), f"train {config.method}"):
@@ -89,7 +93,14 @@ def run_epochs(
         started = time.perf_counter()
         with seeded(config.seed, epoch, device=config.device):
             terms = _train_epoch(
-                state, train, config, epoch=epoch, stop=stop, track=track, heading=heading
+                state,
+                train,
+                config,
+                epoch=epoch,
+                stop=stop,
+                track=track,
+                heading=heading,
+                processes=processes,
             )
         learned = [state.networks, state.objective, *(each.run for each in state.encoders.values())]
         if not all(map(_finite, learned)):
@@ -100,16 +111,15 @@ def run_epochs(
             try:
                 with state.final_encoders():
                     scores = validation_scores(state.final_networks, validation, train)
+                scores = processes.from_main(partial(dict, scores))
             except DataError as error:  # huge weights can be finite and still give NaN
                 raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
         state.epoch = epoch
         score = scores.get("mean")
         if due and state.best.beaten_by(score):
             state.best = Best(epoch=epoch, score=score)
-            if checkpoints:
-                save_best(folder.best, state)
-            else:
-                remember_best(state)
+            if processes.main:
+                _keep_best(folder, state, checkpoints=checkpoints)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         record = EpochRecord(
@@ -124,8 +134,9 @@ def run_epochs(
             seconds=seconds,
         )
         # The checkpoint comes last: a kill before it leaves a line too many, which resume cuts.
-        append_record(folder.history, record)
-        if checkpoints:
+        if processes.main:
+            append_record(folder.history, record)
+        if checkpoints and processes.main:
             save_state(folder.last, state)
         report(record)
         heading = f", {record.brief()}"
@@ -140,6 +151,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     track: Track,
     heading: str,
+    processes: Processes,
 ) -> dict[str, float]:
     """Do all passes of one epoch; return the mean of each term over the steps that had it."""
     state.networks.train()
@@ -176,7 +188,7 @@ def _train_epoch(
             counts[name] += 1
         loss = torch.stack(list(terms.values())).sum()
         if loss.requires_grad:  # a batch can lack the modality that learns
-            _learn(state, loss, config)
+            _learn(state, loss, config, processes)
             for modality in step.learning:
                 if modality in state.encoders and len(step.items(modality)):
                     state.encoders[modality].end_step()
@@ -212,16 +224,18 @@ def _forward(
     )
 
 
-def _learn(state: TrainState, loss: Tensor, config: TrainConfig) -> None:
+def _learn(state: TrainState, loss: Tensor, config: TrainConfig, processes: Processes) -> None:
     """Do one optimizer step."""
     optimizer, scaler = state.optimizer, state.scaler
     optimizer.zero_grad(set_to_none=True)
     if scaler is None:
         loss.backward()  # type: ignore[no-untyped-call]
+        processes.same_gradients(state.head_parameters)
         clip_gradients(optimizer, config.clip)
         optimizer.step()
         return
     scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    processes.same_gradients(state.head_parameters)
     scaler.unscale_(optimizer)
     clip_gradients(optimizer, config.clip)
     scaler.step(optimizer)  # not where a gradient is infinite: then the scale is too large
@@ -248,6 +262,13 @@ def _fill_memory(state: TrainState, train: Rows) -> None:
 def batch_size(config: TrainConfig, state: TrainState, items: int) -> int:
     """Return the batch size: the configuration's, else the one the method chooses for the items."""
     return config.batch_size or state.objective.batch_size(items)
+
+
+def _keep_best(folder: RunFolder, state: TrainState, *, checkpoints: bool) -> None:
+    if checkpoints:
+        save_best(folder.best, state)
+    else:
+        remember_best(state)
 
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:

@@ -6,20 +6,17 @@ import shlex
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import InterruptedRunError, ProxyhashError
-from proxyhash.evaluation import Evaluations, evaluate_both_galleries
-from proxyhash.files import write_json, write_text
-from proxyhash.hashing import HashModel
+from proxyhash.files import write_json
 from proxyhash.methods import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
-from proxyhash.training.card import model_card
 from proxyhash.training.devices import check_device, use_precision, use_threads
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import (
@@ -30,6 +27,8 @@ from proxyhash.training.history import (
 )
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
+from proxyhash.training.processes import SINGLE, Processes
+from proxyhash.training.results import RunResult, write_results
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
 from proxyhash.training.summary import tuned_encoders, where_it_ran
@@ -39,28 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from proxyhash.data import Collection
+    from proxyhash.data import Collection, Split
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "listen_for_stop", "train"]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Results of a finished run."""
-
-    folder: Path
-    """The run folder."""
-    metrics: dict[str, Any]
-    """The content of metrics.json."""
-    epochs: int
-    """Epochs trained."""
-    best_epoch: int
-    """The epoch whose weights were kept."""
-    seconds: float
-    """Time spent in epochs, without encoding and the final evaluation."""
-    evaluations: Evaluations
-    """The evaluations behind the metrics, single queries included."""
 
 
 def train(
@@ -75,6 +56,7 @@ def train(
     collection: Collection | None = None,
     checkpoints: bool = True,
     held: bool = False,
+    processes: Processes = SINGLE,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
 
@@ -92,6 +74,8 @@ def train(
         checkpoints: False for short runs that would rather be restarted than resumed: nothing is
             written before the end.
         held: Whether the caller holds the folder's lock already, see `RunFolder.hold`.
+        processes: Those that train together, from `open_processes`. Process 0 alone reports and
+            writes.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
@@ -99,17 +83,20 @@ def train(
         DivergedError: a loss is not finite; earlier checkpoints are kept.
         InterruptedRunError: Ctrl-C or SIGTERM; says how to continue.
     """
-    config = _resolved(config)
+    config = _resolved(config, processes)
     folder = RunFolder(Path(config.out))
+    if not processes.main:
+        report, track = _say_nothing, silent
     with ExitStack() as stack:
-        if not held:
+        if not held and processes.main:
             stack.enter_context(folder.hold())
-        resume = resume and folder.config.exists()
+        resume = processes.from_main(lambda: resume and folder.config.exists())
         if resume and not checkpoints:
             raise ValueError("a run without checkpoints cannot be resumed")
         if resume:
-            config = resume_config(stored_config(folder.path), config.to_dict())
-        else:
+            stored = processes.from_main(lambda: stored_config(folder.path))
+            config = resume_config(stored, config.to_dict())
+        elif processes.main:
             folder.check(overwrite=overwrite)
         stack.enter_context(use_threads(config.threads))
         if config.max_megapixels is not None:
@@ -126,6 +113,7 @@ def train(
                 prepared=prepared,
                 collection=collection,
                 checkpoints=checkpoints,
+                processes=processes,
             )
         except KeyboardInterrupt:  # not between two steps, where it is listened for
             raise InterruptedRunError(_how_to_go_on(config, folder)) from None
@@ -142,21 +130,27 @@ def _train(
     prepared: Prepared | None,
     collection: Collection | None,
     checkpoints: bool,
+    processes: Processes,
 ) -> RunResult:
+    given, config = config, config.model_copy(update={"device": processes.device(config.device)})
+    resumed = processes.from_main(lambda: resume and folder.last.exists())
     if prepared is not None and config.tune:
         prepared = prepared.with_own_encoders(config)
     elif prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
-        prepared = prepare(
-            config,
-            collection=collection,
-            split_file=stored,
-            fingerprints=read_inputs(folder.last) if resume and folder.last.exists() else {},
-            cache=cache,
-            track=track,
-        )
+        earlier = processes.from_main(lambda: read_inputs(folder.last) if resumed else {})
+        with processes.in_turn():  # so that each feature is computed once, and found by the others
+            prepared = prepare(
+                config,
+                collection=collection,
+                split_file=stored,
+                fingerprints=earlier,
+                cache=cache,
+                track=track,
+            )
     collection, split = prepared.collection, prepared.split
     inputs = prepared.fingerprints
+    processes.check_same(inputs | {"split": _fingerprint(split)})
     tuned = {
         modality: TunedEncoder(prepared.encoders[modality], config) for modality in config.tune
     }
@@ -164,21 +158,23 @@ def _train(
         prepared.rows(positions, device=config.device, tuned=tuned, track=track)
         for positions in (split.train, split.validation)
     )
-    resumed = resume and folder.last.exists()
     with use_precision(config.precision):
         state = build_state(
             config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
         )
-    if not resume:
-        folder.start()  # not before here, so that a mistyped option leaves no folder behind
-    write_json(folder.config, config.to_dict())
-    split.save(folder.split, collection)
+    if processes.main:
+        if not resume:
+            folder.start()  # not before here, so that a mistyped option leaves no folder behind
+        write_json(folder.config, given.to_dict())
+        split.save(folder.split, collection)
     if resumed:
         load_state(folder.last, state)
-    cut_history(folder.history, epoch=state.epoch)
+    processes.broadcast(state.tensors)
+    if processes.main:
+        cut_history(folder.history, epoch=state.epoch)
     with ExitStack() as stack:
         stop = stack.enter_context(listen_for_stop())
-        if config.tensorboard:
+        if config.tensorboard and processes.main:
             log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
             report = _both(report, stack.enter_context(log))
         stack.enter_context(use_precision(config.precision))  # codes are made without it
@@ -189,48 +185,40 @@ def _train(
             config=config,
             folder=folder,
             report=report,
-            stop=stop,
+            stop=lambda: processes.any(stop()),
             track=track,
             checkpoints=checkpoints,
+            processes=processes,
         )
-    networks = load_best(folder.best, state)
-    about = where_it_ran(config, processes=1)
+    networks = load_best(folder.best, state) if processes.main else state.final_networks
+    processes.broadcast(
+        [*networks.state_dict().values(), *(w for t in tuned.values() for w in t.weights.values())]
+    )
+    about = where_it_ran(config, processes=processes.world)
     about["tuned"] = tuned_encoders(config, prepared.encoders)
     if tuned:
-        prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
+        with processes.in_turn():
+            prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
-    proxies = state.objective.proxies
-    model = HashModel(
-        bits=config.bits,
-        classes=collection.classes,
-        method=config.method,
-        networks=networks.by_modality,
-        encoders=prepared.encoders,
-        proxies=proxies,
-    )
-    codes = model.encode_prepared(collection.ids, prepared.features)
-    evaluations = evaluate_both_galleries(
-        codes,
-        collection,
-        split,
-        proxies=proxies.codes if proxies else None,
-        track=track,
-    )
-    model.save(folder.model)
-    codes.save(folder.codes)
-    result = RunResult(
-        folder=folder.path,
-        metrics=evaluations.to_dict()
-        | {"training": _summary(config, state, items=len(train_rows)) | about},
-        epochs=state.epoch,
-        best_epoch=state.best.epoch,
-        seconds=state.seconds,
-        evaluations=evaluations,
-    )
-    write_text(folder.card, model_card(config, collection, split, result.metrics))
-    write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
+    if not processes.main:
+        return _told(processes, folder, state)
+    about |= _summary(config, state, items=len(train_rows))
+    result = write_results(config, folder, state, networks, prepared, about=about, track=track)
+    processes.from_main(lambda: result.metrics)
     return result
+
+
+def _fingerprint(split: Split) -> str:
+    parts = (split.query, split.train, split.validation)
+    return sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def _told(processes: Processes, folder: RunFolder, state: TrainState) -> RunResult:
+    """Return the result in a process that waits for process 0, which evaluates and writes."""
+    metrics = processes.from_main(dict[str, Any])
+    nothing: Any = None
+    return RunResult(folder.path, metrics, state.epoch, state.best.epoch, state.seconds, nothing)
 
 
 def _how_to_go_on(config: TrainConfig, folder: RunFolder) -> str:
@@ -274,9 +262,9 @@ def listen_for_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _resolved(config: TrainConfig) -> TrainConfig:
+def _resolved(config: TrainConfig, processes: Processes) -> TrainConfig:
     """Return the configuration with every setting of its method, its extras and device checked."""
-    check_device(config.device)
+    check_device(processes.device(config.device))
     if config.tensorboard:
         require_tensorboard()
     settings = method_settings(config.method, config.settings).model_dump(mode="json")
@@ -294,6 +282,9 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
         "validation_map": state.best.score,
         "seconds": round(state.seconds, 3),
     }
+
+
+def _say_nothing(_record: EpochRecord) -> None: ...
 
 
 def _both(first: Report, second: Report) -> Report:

@@ -8,14 +8,11 @@ nothing is pickled.
 
 from __future__ import annotations
 
-import copy
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import nn
 
 from proxyhash.errors import ModelError
@@ -33,13 +30,13 @@ if TYPE_CHECKING:
     from proxyhash.data import Modality
     from proxyhash.methods import Memory, Objective
     from proxyhash.networks import Network
+    from proxyhash.training.average import WeightAverage
     from proxyhash.training.tuned import TunedEncoder
 
 __all__ = [
     "Best",
     "Networks",
     "TrainState",
-    "WeightAverage",
     "load_best",
     "load_state",
     "read_checkpoint",
@@ -70,50 +67,6 @@ class Networks(nn.Module):
     def by_modality(self) -> dict[Modality, Network]:
         """The networks themselves."""
         return {modality: self[modality] for modality, _ in self.named_children()}
-
-
-class WeightAverage:
-    """Exponential moving average of weights, updated after every step: w' = d w' + (1 - d) w.
-
-    The decay d rises as (1 + step) / (10 + step) to its final value, so that initial weights do not
-    linger in short runs (as TensorFlow's ExponentialMovingAverage with `num_updates`).
-
-    Attributes:
-        networks: the networks with averaged weights.
-        encoders: averaged weights of encoders that learn, by modality and name.
-    """
-
-    def __init__(
-        self,
-        networks: Networks,
-        encoders: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
-        *,
-        decay: float,
-    ) -> None:
-        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
-        self.encoders = {
-            modality: {name: value.clone() for name, value in tuned.weights.items()}
-            for modality, tuned in encoders.items()
-        }
-        self.decay = decay
-        self.steps = 0
-
-    @torch.no_grad()
-    def update(
-        self,
-        networks: Networks,
-        encoders: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
-    ) -> None:
-        """Take in the weights after one step; statistics of batch normalization are copied."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        averaged: list[torch.Tensor] = list(self.networks.parameters())
-        torch._foreach_lerp_(averaged, list[torch.Tensor](networks.parameters()), 1 - decay)
-        for mine, theirs in zip(self.networks.buffers(), networks.buffers(), strict=True):
-            mine.copy_(theirs)
-        for modality, tuned in encoders.items():
-            if tuned.steps:  # before that, both are the weights it came with
-                tuned.average_into(self.encoders[modality], share=1 - decay)
 
 
 @dataclass(frozen=True)
@@ -181,6 +134,25 @@ class TrainState:
         finally:
             for tuned, averaged, version in moved:
                 tuned.swap(averaged, version=version)
+
+    @property
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters that every process of a run computes in full: all but an encoder's."""
+        return [*self.networks.parameters(), *self.objective.parameters()]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The weights, buffers and latest outputs that are the same in every process of a run."""
+        averaged = self.average.networks.state_dict() if self.average else {}
+        learned = [tuned.weights for tuned in self.encoders.values()]
+        learned += self.average.encoders.values() if self.average else []
+        return [
+            *self.networks.state_dict().values(),
+            *self.objective.state_dict().values(),
+            *averaged.values(),
+            *self.memory.outputs.values(),
+            *(value for weights in learned for value in weights.values()),
+        ]
 
 
 def save_state(path: Path, state: TrainState) -> None:

@@ -145,7 +145,7 @@ def test_weights_from_a_file_lie_where_those_of_a_saved_encoder_do(
 def test_siglip_2_for_images_of_any_shape_is_refused(tmp_path: Path) -> None:
     save_family("siglip2-text", tmp_path)
     load_backbone(tmp_path, modality="text")
-    with pytest.raises(ModelError, match="naflex.* such as google/siglip2-base-patch16-224"):
+    with pytest.raises(ModelError, match=r"naflex.* such as google/siglip2-base-patch16-224"):
         load_backbone(tmp_path, modality="image")
 
 

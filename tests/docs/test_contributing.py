@@ -62,7 +62,7 @@ EXAMPLES = {
     "engine that an index in a folder may choose": "clustered",
     "verb": "keys",
     "option of training": "patience",
-    "option of encoders that learn": "crop.min",
+    "option of encoders that learn": "crop[-_]?min",
     "HTTP route": "search",
     "metric": "ndcg",
     "figure beside the mAP, where only that is shown": "strict",

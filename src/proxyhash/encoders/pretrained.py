@@ -47,7 +47,8 @@ class _PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
-        device: where the model runs.
+        module: the model's network.
+        device: where it runs.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class _PretrainedEncoder(TrainableEncoder):
         from torch import no_grad
 
         self.device = device
+        self.module = backbone.module
         self._backbone = backbone
         self._files = files
         self._open_preprocessing(folder)
@@ -107,11 +109,6 @@ class _PretrainedEncoder(TrainableEncoder):
         self._files.write(folder)
         write_arrays(folder / _WEIGHTS, self._backbone.state())
         write_settings(folder, self, self._settings())
-
-    @property
-    def module(self) -> torch.nn.Module:
-        """The torch network; its parameters require gradients only between `tune` and `freeze`."""
-        return self._backbone.module
 
     def current_fingerprint(self) -> str:
         """Return the fingerprint of the weights as they are now."""

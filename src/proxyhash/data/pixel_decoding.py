@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,7 +46,8 @@ class SquashedImages:
         """Return the pixels, uint8 (3, side, side), and the image's width and height."""
         with self._lock:
             if self._decoders is None and self._workers:
-                self._decoders = Decoders(self._workers)
+                # Files are the user's own, and a slow image keeps nobody waiting.
+                self._decoders = Decoders(self._workers, slow=math.inf)
             decoders = self._decoders
         image = open_squashed(source, self._side, decoders=decoders)
         return np.moveaxis(np.asarray(image), -1, 0), image.info["size"]
@@ -56,3 +58,6 @@ class SquashedImages:
             if self._decoders is not None:
                 self._decoders.close()
             self._decoders = None
+
+    def __del__(self) -> None:
+        self.close()

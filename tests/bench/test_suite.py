@@ -120,6 +120,7 @@ encoder_rate = 3e-4
 [[data]]
 name = "a"
 path = "here"
+crop_min = 0.7
 """
 
 
@@ -134,10 +135,12 @@ def test_shared_encoders_are_one_training_per_data_set_and_seed(tmp_path):
     ]
     first = tuning[0].config
     assert (first.tune, first.encoder_rate, first.query) == (("image",), 3e-4, 10)
+    assert (first.crop_min, first.optimizer) == (0.7, "adamw")
     assert first.encoders == {"image": str(tmp_path / "model"), "text": "bow"}
     for cell in cells_of(suite, out):
         model = out / "encoders" / "a" / f"s{cell.seed}" / "model"
-        assert cell.config.tune == ()
+        assert (cell.config.tune, cell.config.crop_min) == ((), 0.35)
+        assert (cell.config.optimizer, cell.config.epochs) == ("adam", 20)
         assert cell.config.encoders == {"image": str(model / "image_encoder"), "text": "bow"}
         assert cell.shared == ("image",)
     assert encoder_cells(suite_of(tmp_path, LEAST), out) == []
@@ -146,10 +149,8 @@ def test_shared_encoders_are_one_training_per_data_set_and_seed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('tune = ["image"]', ""), "needs tune"),
-        (("query = 10", 'tune = ["image"]'), r"\[options\] has tune, and the suite"),
+        (('tune = ["image"]\n', ""), "data set 'a', .*: for encoders that learn, and none does"),
         (('"psldh"', '{ name = "psldh", tune = ["image"] }'), "method 'psldh' has tune"),
-        (('path = "here"', 'path = "here"\ntune = ["text"]'), "data set 'a' has tune"),
         (("bits = 48", "bitts = 48"), "did you mean 'bits'|bitts"),
         (("bits = 48", "seed = 4"), "which the suite itself decides"),
         (("bits = 48", 'method = "dchlm"'), "did you mean|must be one of"),
@@ -159,3 +160,9 @@ def test_shared_encoders_are_one_training_per_data_set_and_seed(tmp_path):
 def test_mistakes_in_shared_encoders_are_named(tmp_path, change, message):
     with pytest.raises(UsageError, match=message):
         cells_of(suite_of(tmp_path, SHARED.replace(*change)), tmp_path / "out")
+
+
+def test_shared_encoders_that_do_not_learn_are_refused(tmp_path):
+    suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\n")
+    with pytest.raises(UsageError, match=r"data set 'a': .* names no encoder that learns"):
+        cells_of(suite, tmp_path / "out")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from proxyhash.errors import UsageError
 from proxyhash.training.processes import SINGLE, Processes, open_processes
+from tests.training.torchrun import start_two
 from tests.training.two_processes import ROWS, steps
 
 pytestmark = pytest.mark.slow
@@ -21,22 +19,15 @@ pytestmark = pytest.mark.slow
 def ended(tmp_path_factory):
     """The end of torchrun, after the second of two processes was killed, and what each found."""
     folder = tmp_path_factory.mktemp("two")
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    run = subprocess.run(
-        [sys.executable, *start, "-m", "tests.training.two_processes", str(folder)],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (folder / "1.pt").exists(), run.stderr
-    return run, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    run = start_two("tests.training.two_processes", folder)
+    _, errors = run.communicate(timeout=300)
+    assert (folder / "1.pt").exists(), errors
+    return run.returncode, errors, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.fixture(scope="module")
 def found(ended):
-    return ended[1]
+    return ended[2]
 
 
 def test_each_process_knows_which_it_is(found):
@@ -105,14 +96,14 @@ def test_an_error_of_all_is_said_once(found):
 
 
 def test_a_killed_process_ends_all_and_is_named(ended):
-    run, found = ended
+    code, errors, found = ended
     kind, text, silent, seconds = found[0]["killed"]
     assert kind == "ProxyhashError"
     assert text.startswith("process 1 of 2 ended without a word: it was killed")
     assert not silent
     assert seconds < 10
-    assert run.returncode == 1
-    assert "Signal 9 (SIGKILL)" in run.stderr
+    assert code == 1
+    assert "Signal 9 (SIGKILL)" in errors
 
 
 def test_shares_cover_every_row_once():

@@ -17,6 +17,7 @@ from proxyhash.methods import method_settings
 from proxyhash.training import TrainConfig, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.sources import FREE_KEYS, merge_values
+from proxyhash.training.tuning import TuneOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +164,7 @@ def encoder_cells(suite: Suite, out: Path) -> list[Cell]:
         return []
     shared = suite.shared
     variant = Variant(f"encoders by {shared.method}", shared.method, shared.options)
-    return [
+    cells = [
         _configured(
             suite, out, data=data, variant=variant, bits=shared.bits, seed=seed,
             folder=out / "encoders" / slug(data.name) / f"s{seed}",
@@ -171,6 +172,13 @@ def encoder_cells(suite: Suite, out: Path) -> list[Cell]:
         for data in suite.data
         for seed in suite.seeds
     ]  # fmt: skip
+    for cell in cells:
+        if not cell.config.tune:
+            raise UsageError(
+                f"data set {cell.data!r}: [shared_encoders] names no encoder that learns; give it "
+                'tune, for example tune = ["image"]'
+            )
+    return cells
 
 
 def collection_path(data: DataSet, out: Path) -> Path:
@@ -196,7 +204,8 @@ def _cell(
         return configured()
     model = RunFolder(tuned.folder).model.absolute()
     encoders = {modality: str(model / f"{modality}_encoder") for modality in tuned.config.tune}
-    return replace(configured(more={"encoders": encoders}), shared=tuple(encoders))
+    frozen = dict.fromkeys(TuneOptions.model_fields)  # these are for the training of the encoders
+    return replace(configured(more={"encoders": encoders, **frozen}), shared=tuple(encoders))
 
 
 def _configured(
@@ -210,7 +219,7 @@ def _configured(
     folder: Path,
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
-    """Return a cell, with the keys of `more` over those of the suite."""
+    """Return a cell, with the keys of `more` over those of the suite; None leaves a key out."""
     fixed = {
         "data": str(collection_path(data, out)),
         "out": str(folder),
@@ -220,7 +229,7 @@ def _configured(
     }
     values = merge_values(suite.options, data.options, variant.options, more, fixed)
     try:
-        config = _resolved(values)
+        config = _resolved({key: value for key, value in values.items() if value is not None})
     except UsageError as error:
         raise UsageError(f"data set {data.name!r}, method {variant.name!r}: {error}") from error
     return Cell(data=data.name, method=variant.name, bits=bits, seed=seed, config=config)

@@ -15,6 +15,7 @@ from proxyhash.methods import Settings, get_method, read_settings
 from proxyhash.training import TrainConfig
 from proxyhash.training.config import current_keys
 from proxyhash.training.sources import read_config_file
+from proxyhash.training.tuning import TuneOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -180,7 +181,7 @@ def read_suite(path: str | Path) -> Suite:
         data=data,
         options=_located(_checked(file.options, "[options]"), folder),
         ours=tuple(file.ours),
-        shared=_shared(file, variants, data, folder) if file.shared_encoders else None,
+        shared=_shared(file, variants, folder) if file.shared_encoders else None,
     )
 
 
@@ -198,24 +199,16 @@ def _variant(given: str | dict[str, Any]) -> Variant:
     return Variant(read.name, method, _checked(options, f"method {read.name!r}"))
 
 
-def _shared(
-    file: _SuiteFile, variants: Sequence[Variant], data: Sequence[DataSet], folder: Path
-) -> SharedEncoders:
+def _shared(file: _SuiteFile, variants: Sequence[Variant], folder: Path) -> SharedEncoders:
     own, options = _parted(file.shared_encoders, _SharedTable)
     read = read_settings(_SharedTable, own, owner="[shared_encoders]")
     get_method(read.method)
-    for where, given in (
-        ("[options]", current_keys(file.options)),
-        *((f"method {each.name!r}", each.options) for each in variants),
-        *((f"data set {each.name!r}", each.options) for each in data),
-    ):
-        if "tune" in given:
+    for each in variants:
+        if own_keys := sorted(each.options.keys() & TuneOptions.model_fields.keys()):
             raise UsageError(
-                f"{where} has tune, and the suite has [shared_encoders], whose encoders are frozen "
-                "for every method; leave out one of them"
+                f"method {each.name!r} has {own_keys[0]}, and the suite has [shared_encoders], "
+                "which are frozen for every method; leave out one of them"
             )
-    if "tune" not in options:
-        raise UsageError('[shared_encoders] needs tune, for example tune = ["image"]')
     return SharedEncoders(
         read.method, read.bits, _located(_checked(options, "[shared_encoders]"), folder)
     )

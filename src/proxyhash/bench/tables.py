@@ -129,8 +129,8 @@ def encoders_words(results: Results, data: str) -> str:
         minutes = spread(each.metrics["training"]["seconds"] / 60 for each in shared).mean
         return (
             f"Shared encoders: {names} learned once per seed, with {config['method']} at "
-            f"{config['bits']} bits ({minutes:.1f} minutes), and then stayed as it was for every "
-            "method and code length."
+            f"{config['bits']} bits, and then stayed frozen for every method and code length. "
+            f"That training took {minutes:.1f} minutes, which the seconds leave out."
         )
     own = "each method" if len(tuned) == len(configs) else ", ".join(tuned)
     others = "" if len(tuned) == len(configs) else "; those of the others are frozen"

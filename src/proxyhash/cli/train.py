@@ -1,11 +1,11 @@
 """`proxyhash train`: learn codes from a labeled collection and write a run folder."""
 
 import shlex
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,17 +14,16 @@ from proxyhash.cli import train_options as options
 from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
-from proxyhash.errors import UsageError
+from proxyhash.cli.train_progress import Progress
+from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.history import EpochRecord
+    from proxyhash.training.processes import Processes
     from proxyhash.training.run import RunResult
 
 __all__ = ["register"]
-
-T = TypeVar("T")
 
 _NOT_IN_CONFIG = ("preset", "config_file", "resume", "overwrite", "as_json")
 _ASSIGNED = {
@@ -155,20 +154,53 @@ def train(
     values = gather_values(given, file=config_file, preset=preset)
     if preset:
         values.setdefault("method", TrainConfig.model_fields["method"].default)
-    config, collection = _resumed(values) if resume else _new(values)
-    show = _Progress()
-    result = run_training(
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        report=show.report,
-        track=show.track,
-        collection=collection,
+    with _together() as processes:
+        config, collection = _resumed(values) if resume else _new(values)
+        if processes.world > 1:
+            console.note(_who_computes(processes, config))
+        show = Progress(config)
+        result = run_training(
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            report=show.report,
+            track=show.track,
+            collection=collection,
+            processes=processes,
+        )
+        if not processes.main:
+            return
+        if as_json:
+            console.emit_json(result.metrics)
+        else:
+            _print_result(result, config, seconds=time.monotonic() - start)
+
+
+@contextmanager
+def _together() -> "Iterator[Processes]":
+    """Yield the processes that torchrun started; one of them speaks for those of its machine."""
+    from proxyhash.training.processes import SINGLE, open_processes
+
+    processes = SINGLE
+    try:
+        with open_processes() as processes:
+            if not processes.main:
+                console.mute()
+            yield processes
+    except ProxyhashError as error:
+        if processes.silent:
+            raise typer.Exit(error.exit_code) from error
+        raise
+
+
+def _who_computes(processes: "Processes", config: "TrainConfig") -> str:
+    import torch
+
+    threads = config.threads or torch.get_num_threads()
+    return (
+        f"{processes.world} processes ({processes.backend}) on {config.device}, "
+        f"{threads} {'thread' if threads == 1 else 'threads'} each (--threads changes that)"
     )
-    if as_json:
-        console.emit_json(result.metrics)
-    else:
-        _print_result(result, config, seconds=time.monotonic() - start)
 
 
 def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -214,30 +246,6 @@ def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
     if not stored.exists():
         raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
     return resume_config(stored_config(stored.parent), values), None
-
-
-class _Progress:
-    """Progress bars on a terminal; elsewhere a line of losses and scores every few seconds."""
-
-    def __init__(self) -> None:
-        self._bars = sys.stderr.isatty()
-        self._spoken = 0.0
-
-    def track(
-        self, steps: Iterable[T], description: str, total: int | None = None, /
-    ) -> Iterator[T]:
-        """Show progress; off a terminal, epochs are shown by `report` instead."""
-        if not self._bars and description.startswith("train "):
-            return iter(steps)
-        return console.track(steps, description, total)
-
-    def report(self, record: "EpochRecord") -> None:
-        """Print losses and scores of an epoch, unless bars show them or a line was just printed."""
-        now = time.monotonic()
-        last = record.epoch == record.epochs
-        if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):
-            console.note(record.summary())
-            self._spoken = now
 
 
 def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float) -> None:

@@ -12,6 +12,7 @@ import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from proxyhash.training.batches import Step, learning_features, make_steps, need
 from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
+from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.state import (
     Best,
     Networks,
@@ -64,6 +66,7 @@ def run_epochs(
     stop: Callable[[], bool],
     track: Track = silent,
     checkpoints: bool = True,
+    processes: Processes = SINGLE,
 ) -> None:
     """Train `state` to the last epoch, or until `patience` runs out; save after every epoch.
 
@@ -77,6 +80,7 @@ def run_epochs(
         stop: Called before every step; True ends the run.
         track: Reports progress per epoch and step.
         checkpoints: False keeps the best weights in memory, and the run cannot be continued.
+        processes: Those that train together; process 0 alone writes.
 
     Raises:
         DivergedError: a loss or weight is not finite; names the epoch, step and term.
@@ -84,7 +88,7 @@ def run_epochs(
     """
     if state.epoch == 0:
         _fill_memory(state, train)
-        if checkpoints:
+        if checkpoints and processes.main:
             save_state(folder.last, state)  # so that a run can be resumed from the first step on
     heading = ""
     for epoch in track(range(state.epoch + 1, config.epochs + 1), f"train {config.method}"):
@@ -93,22 +97,28 @@ def run_epochs(
         started = time.perf_counter()
         with seeded(config.seed, epoch, device=config.device):
             terms = _train_epoch(
-                state, train, config, epoch=epoch, stop=stop, track=track, heading=heading
+                state,
+                train,
+                config,
+                epoch=epoch,
+                stop=stop,
+                track=track,
+                heading=heading,
+                processes=processes,
             )
         if not _finite(state.networks) or not _finite(state.objective):
             raise _diverged("a weight is not finite after the last step", epoch, config)
         try:
             scores = validation_scores(state.final_networks, validation, train)
+            scores = processes.from_main(partial(dict, scores))
         except DataError as error:  # huge weights can be finite and still give NaN
             raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
         state.epoch = epoch
         score = scores.get("mean")
         if state.best.beaten_by(score):
             state.best = Best(epoch=epoch, score=score)
-            if checkpoints:
-                save_best(folder.best, state)
-            else:
-                remember_best(state)
+            if processes.main:
+                _keep_best(folder, state, checkpoints=checkpoints)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         record = EpochRecord(
@@ -123,8 +133,9 @@ def run_epochs(
             seconds=seconds,
         )
         # The checkpoint comes last: a kill before it leaves a line too many, which resume cuts.
-        append_record(folder.history, record)
-        if checkpoints:
+        if processes.main:
+            append_record(folder.history, record)
+        if checkpoints and processes.main:
             save_state(folder.last, state)
         report(record)
         heading = f", {record.brief()}"
@@ -139,6 +150,7 @@ def _train_epoch(
     stop: Callable[[], bool],
     track: Track,
     heading: str,
+    processes: Processes,
 ) -> dict[str, float]:
     """Do all passes of one epoch; return the mean of each term over the steps that had it."""
     state.networks.train()
@@ -176,6 +188,7 @@ def _train_epoch(
         if loss.requires_grad:  # a batch can lack the modality that learns
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            processes.same_gradients(state.head_parameters)
             clip_gradients(state.optimizer, config.clip)
             state.optimizer.step()
             if state.average:
@@ -267,6 +280,13 @@ def _codes(
     blocks = row_blocks(rows.features[modality], has)
     logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
     return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
+
+
+def _keep_best(folder: RunFolder, state: TrainState, *, checkpoints: bool) -> None:
+    if checkpoints:
+        save_best(folder.best, state)
+    else:
+        remember_best(state)
 
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:

@@ -11,14 +11,11 @@ where the tensors are on GPUs and go over nccl.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
 import threading
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -27,13 +24,12 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from proxyhash import errors
-from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
+from proxyhash.errors import UsageError
+from proxyhash.training.messages import GRACE_SECONDS, Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from torch._C._distributed_c10d import Store
 
 __all__ = ["SINGLE", "Processes", "open_processes"]
 
@@ -41,10 +37,6 @@ T = TypeVar("T")
 
 TIMEOUT_SECONDS = 600.0
 """Seconds that a process waits inside a step for one that is alive and does not come."""
-_GRACE_SECONDS = 3.0
-"""Seconds that a process waits for the others' words before it names those that are silent."""
-_POLL_SECONDS = 0.05
-_FAILED = "failed"
 
 
 class Processes:
@@ -54,18 +46,13 @@ class Processes:
         rank: this one's number; process 0 writes and reports.
         world: how many there are.
         local_rank: this one's number on its machine, and that of its GPU.
-        silent: after an error: whether another process of this machine says what happened.
     """
 
     def __init__(
-        self, rank: int = 0, world: int = 1, local_rank: int = 0, store: Store | None = None
+        self, rank: int = 0, world: int = 1, local_rank: int = 0, messages: Messages | None = None
     ) -> None:
         self.rank, self.world, self.local_rank = rank, world, local_rank
-        self.silent = False
-        self._host = socket.gethostname()
-        self._node = os.environ.get("GROUP_RANK", str(rank - local_rank))
-        self._store = store
-        self._calls = 0
+        self._messages = messages
 
     @property
     def main(self) -> bool:
@@ -73,9 +60,14 @@ class Processes:
         return self.rank == 0
 
     @property
+    def silent(self) -> bool:
+        """Whether another process of this machine says with which error all of them end."""
+        return self._messages is not None and self._messages.silent
+
+    @property
     def backend(self) -> str:
         """Return "gloo", or "nccl" where GPUs are used too; "" for a single process."""
-        if self._store is None:
+        if self._messages is None:
             return ""
         return "nccl" if "nccl" in _backend() else "gloo"
 
@@ -106,7 +98,7 @@ class Processes:
         The gradient of a process' own rows is multiplied by the number of processes, since
         DistributedDataParallel takes the mean of the processes where the sum is wanted.
         """
-        if self._store is None:
+        if self._messages is None:
             return own
         gathered: Tensor = _Gather.apply(own, self, rows)  # type: ignore[no-untyped-call]
         return gathered
@@ -117,7 +109,7 @@ class Processes:
         It is called once a step in every process, with one row at least. Weights, and before each
         step buffers such as moving statistics, become those of process 0.
         """
-        return module if self._store is None else nn.parallel.DistributedDataParallel(module)
+        return module if self._messages is None else nn.parallel.DistributedDataParallel(module)
 
     def same_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give parameters that every process computes in full the gradients of process 0.
@@ -129,7 +121,7 @@ class Processes:
     @torch.no_grad()
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Copy the tensors of process 0 into those of the others, in place."""
-        if self._store is None:
+        if self._messages is None:
             return
         alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for tensor in tensors:
@@ -145,13 +137,13 @@ class Processes:
     @torch.no_grad()
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor of all processes, in place; return it."""
-        if self._store is not None:
+        if self._messages is not None:
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is set in any process; a message that also notices the dead."""
-        if self._store is None:
+        if self._messages is None:
             return flag
         flags = torch.tensor([int(flag)], dtype=torch.int32)
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
@@ -162,22 +154,22 @@ class Processes:
 
         The others wait as long as it takes.
         """
-        if self._store is None:
+        if self._messages is None:
             return make()
-        key = self._key("value")
+        key = self._messages.next_key("value")
         if self.main:
-            self._store.set(key, json.dumps(make()))
-        value: T = json.loads(self._wait(key))
+            self._messages.put(key, make())
+        value: T = self._messages.wait(key)
         return value
 
     def wait(self) -> None:
         """Wait until every process is here, as long as it takes."""
-        if self._store is None:
+        if self._messages is None:
             return
-        key = self._key("wait")
-        self._store.set(f"{key}/{self.rank}", "")
+        key = self._messages.next_key("wait")
+        self._messages.put(f"{key}/{self.rank}")
         for rank in range(self.world):
-            self._wait(f"{key}/{rank}")
+            self._messages.wait(f"{key}/{rank}")
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -185,19 +177,20 @@ class Processes:
 
         What the first one puts into a cache the others find there.
         """
-        if self._store is None:
+        if self._messages is None:
             yield
             return
-        key = self._key("turn")
+        key = self._messages.next_key("turn")
+        machine = os.environ.get("GROUP_RANK", str(self.rank - self.local_rank))
         if self.local_rank:
-            self._wait(f"{key}/machine {self._node}")
+            self._messages.wait(f"{key}/machine {machine}")
         elif not self.main:
-            self._wait(f"{key}/first")
+            self._messages.wait(f"{key}/first")
         yield
         if self.main:
-            self._store.set(f"{key}/first", "")
+            self._messages.put(f"{key}/first")
         if not self.local_rank:
-            self._store.set(f"{key}/machine {self._node}", "")
+            self._messages.put(f"{key}/machine {machine}")
 
     def check_same(self, values: Mapping[str, str]) -> None:
         """Check that something is the same in all processes, such as fingerprints of the data.
@@ -208,85 +201,11 @@ class Processes:
         expected = self.from_main(lambda: dict(values))
         for name, value in values.items():
             if expected.get(name) != value:
+                place = f"process {self.rank} on {gethostname()}"
                 raise UsageError(
-                    f"process {self.rank} on {self._host} has another {name} than process 0; give "
-                    "all machines the same data, models and version of proxyhash"
+                    f"{place} has another {name} than process 0; give all machines the same data, "
+                    "models and version of proxyhash"
                 )
-
-    def _key(self, kind: str) -> str:
-        """Return the key of the next message, which is the same in all processes."""
-        self._calls += 1
-        return f"{kind} {self._calls}"
-
-    def _wait(self, key: str) -> bytes:
-        """Return what some process stores under `key`.
-
-        Raises:
-            ProxyhashError: one of them failed meanwhile.
-        """
-        assert self._store is not None
-        while not self._store.check([key]):
-            if found := self._failure():
-                raise _rebuilt(found)
-            time.sleep(_POLL_SECONDS)
-        value: bytes = self._store.get(key)
-        return value
-
-    def _failure(self) -> dict[str, Any] | None:
-        """Return what the first process that failed has said."""
-        assert self._store is not None
-        if not self._store.check([_FAILED]):
-            return None
-        found: dict[str, Any] = json.loads(self._store.get(_FAILED))
-        return found
-
-    def _publish(self, error: BaseException) -> dict[str, Any]:
-        """Say why this process ends, and return what the first one that ended said."""
-        assert self._store is not None
-        known = isinstance(error, ProxyhashError)
-        said = {
-            "rank": self.rank,
-            "host": self._host,
-            "kind": type(error).__name__ if known else "ProxyhashError",
-            "text": str(error) if known else f"unexpected {type(error).__name__}: {error}",
-        }
-        if isinstance(error, KeyboardInterrupt):
-            said |= {"kind": InterruptedRunError.__name__, "text": "stopped by Ctrl-C"}
-        first: dict[str, Any] = json.loads(self._store.compare_set(_FAILED, "", json.dumps(said)))
-        return first
-
-    def _end(self, error: BaseException) -> BaseException:
-        """Tell the others that this process ends; return the error that all of them end with."""
-        _ignore_termination()  # torchrun ends all processes when one has ended
-        assert self._store is not None
-        others = [f"left {rank}" for rank in range(self.world) if rank != self.rank]
-        try:
-            self._store.set(f"left {self.rank}", "")
-            said = None if _is_lost(error) else self._publish(error)
-            _disconnect()  # so that nobody waits inside a step for this process
-            deadline = time.monotonic() + _GRACE_SECONDS
-            while time.monotonic() < deadline and not self._store.check(others):
-                if said is None and (said := self._failure()):
-                    break
-                time.sleep(_POLL_SECONDS)
-            if said is None and (said := self._failure()) is None:
-                error = self._lost([name for name in others if not self._store.check([name])])
-                said = self._publish(error)
-        except (RuntimeError, ValueError):  # the store has gone, and its process with it
-            return self._lost([]) if _is_lost(error) else error
-        if said["rank"] == self.rank:
-            return error
-        self.silent = said["host"] == self._host or self.local_rank > 0
-        return _rebuilt(said, error)
-
-    def _lost(self, silent: list[str]) -> ProxyhashError:
-        """Return the error of a connection that broke, naming the processes that said nothing."""
-        names = [name.removeprefix("left ") for name in silent]
-        who = f"process {' and '.join(names)} of {self.world}" if names else "another process"
-        return ProxyhashError(
-            f"{who} ended without a word: it was killed, ran out of memory, or its machine "
-            "cannot be reached. What was saved is kept; continue with --resume"
-        )
 
 
 SINGLE = Processes()
@@ -349,12 +268,15 @@ def open_processes(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[Processes]:
         world_size=count,
         timeout=timedelta(seconds=timeout),
     )
-    processes = Processes(rank, count, local, PrefixStore(f"proxyhash {opened}", store))
+    messages = Messages(
+        PrefixStore(f"proxyhash {opened}", store), rank=rank, world=count, local_rank=local
+    )
+    processes = Processes(rank, count, local, messages)
     try:
         yield processes
         processes.wait()
     except BaseException as error:
-        ended = processes._end(error)
+        ended = messages.end(error, disconnect=_disconnect)
         if ended is error:
             raise
         raise ended from error
@@ -373,29 +295,4 @@ def _disconnect() -> None:
         return
     closing = threading.Thread(target=dist.destroy_process_group, daemon=True)
     closing.start()
-    closing.join(_GRACE_SECONDS)
-
-
-def _ignore_termination() -> None:
-    with suppress(ValueError):  # outside the main thread
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Whether an error says no more than that a connection to another process broke."""
-    if isinstance(error, dist.DistError):
-        return True
-    return isinstance(error, RuntimeError) and "gloo" in str(error)
-
-
-def _rebuilt(said: Mapping[str, Any], own: BaseException | None = None) -> BaseException:
-    """Return the error that another process ended with, or `own` where that says the same."""
-    if isinstance(own, ProxyhashError) and str(own).endswith(said["text"]):
-        return own
-    kind = getattr(errors, said["kind"], ProxyhashError)
-    if not (isinstance(kind, type) and issubclass(kind, ProxyhashError)):
-        kind = ProxyhashError
-    if issubclass(kind, InterruptedRunError):
-        return kind(said["text"])
-    place = f"process {said['rank']} on {said['host']}"
-    return kind(said["text"] if said["text"].startswith(place) else f"{place}: {said['text']}")
+    closing.join(GRACE_SECONDS)

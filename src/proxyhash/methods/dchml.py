@@ -80,14 +80,15 @@ class Dchml(ProxyObjective):
     - rates halve after pass 50 of 80, as those of the port's images do; its texts follow a cosine
       to 0 that restarts every 20 passes, which is half the rate on average, too;
     - gamma .3, sigma .3, lambda .1, eta .1, PHNet with beta 1, the denominator of the port;
-    - B is random in the first pass, and sign(H_image + H_text) after every pair of passes. Where
-      it is to last longer, `passes_per_round` says how long.
+    - B is random in the first passes, and sign(H_image + H_text) after every pair of passes, as
+      both files have it; `passes_per_round` 20 or 2 would refresh it once in each outer round.
 
     It differs where it has to, or where the port slips:
 
     - the port's AlexNet brings fc6 and fc7 from ImageNet; with encoders that end in pooled features
-      both layers are new. They begin with Kaiming weights on centered features: with torch's own
-      weights the signal shrinks below the pull to B, and plain SGD stays at chance;
+      both layers are new. They begin with Kaiming weights on centered features, which keep the
+      scale from layer to layer as trained layers do. For some hundred steps all codes are still
+      nearly one, at chance; plain SGD needs the many passes of the preset to part them;
     - the validation score chooses the epoch, not the queries' mAP; every branch reads the codes of
       the other modality and has its own denominator and schedule (in CCMH_BS.py texts read their
       own codes and use the images' denominator); positives leave the denominators; B has no

@@ -51,6 +51,17 @@ class FeatureTable:
         with np.errstate(over="ignore"):  # becomes infinite, which the caller checks
             return np.array(_guarded(self.path, self._load), dtype=np.float32, order="C")
 
+    def mapped(self) -> NDArray[np.float32] | None:
+        """Return the matrix as it lies in the file, read as it is used, never written.
+
+        None unless it is a `.npy` file of float32 in C order.
+        """
+        if self.path.suffix.lower() != ".npy":
+            return None
+        values = _guarded(self.path, self._load)
+        fits = values.dtype == np.float32 and values.flags.c_contiguous
+        return values if fits and isinstance(values, np.memmap) else None
+
     def ids(self) -> list[str]:
         """Return the id of each row.
 

@@ -27,6 +27,9 @@ __all__ = ["PrecomputedFeatures"]
 
 logger = logging.getLogger(__name__)
 
+_LARGE_BYTES = 4_000_000_000
+_BLOCK_ROWS = 1 << 14
+
 
 @register_encoder
 class PrecomputedFeatures(BatchEncoder):
@@ -124,6 +127,49 @@ class PrecomputedFeatures(BatchEncoder):
             "way, in a feature file beside their manifest or, in Python, passed to encode_features"
         )
 
+    def mapped_rows(self, collection: Collection, *, in_memory: bool | None) -> Features | None:
+        """Return the features as `rows` does, left in their file; rows of absent items are NaN.
+
+        Args:
+            collection: the items.
+            in_memory: False for any `.npy` file of float32, None for those of 4 GB and more.
+
+        Returns:
+            None where they are to be read into memory.
+
+        Raises:
+            FeatureError: as `rows`; or `in_memory` is False and the file cannot be read as needed.
+        """
+        table = self._table(collection)
+        size = table.path.stat().st_size
+        if in_memory or (in_memory is None and size < _LARGE_BYTES):
+            return None
+        values = table.mapped()
+        if values is None:
+            if in_memory is None:
+                return None
+            raise FeatureError(
+                f"{table.path} cannot stay on disk; that takes a .npy file of float32 in C order, "
+                "as numpy.save writes it. Leave out features_in_memory to read it into memory"
+            )
+        _check_count(table, collection)
+        present = np.zeros(len(values), np.bool_)
+        for start in range(0, len(values), _BLOCK_ROWS):
+            block = np.asarray(values[start : start + _BLOCK_ROWS])
+            unknown = np.isnan(block)
+            has = np.logical_not(unknown.all(axis=1))
+            _check_finite(block, unknown & has[:, None], table, first=start)
+            present[start : start + len(block)] = has
+        return Features(values, present, ~present & collection.has(self.modality))
+
+    def _table(self, collection: Collection) -> FeatureTable:
+        table = open_table(_find(self.path, collection.root), key=self.key)
+        if table.shape[1] != self.dim:
+            raise FeatureError(
+                f"{table.path} has features of length {table.shape[1]}; this model takes {self.dim}"
+            )
+        return table
+
     def rows(self, collection: Collection) -> Features:
         """Return the features of a collection's items, aligned with them.
 
@@ -131,11 +177,7 @@ class PrecomputedFeatures(BatchEncoder):
             FeatureError: the file is missing, does not have one row per item of the manifest, or
                 has values that are not finite.
         """
-        table = open_table(_find(self.path, collection.root), key=self.key)
-        if table.shape[1] != self.dim:
-            raise FeatureError(
-                f"{table.path} has features of length {table.shape[1]}; this model takes {self.dim}"
-            )
+        table = self._table(collection)
         values = _aligned(table, collection)
         unknown = np.isnan(values)
         present: NDArray[np.bool_] = np.logical_not(unknown.all(axis=1))
@@ -167,13 +209,9 @@ def _find(path: Path, root: Path | None) -> Path:
 
 def _aligned(table: FeatureTable, collection: Collection) -> NDArray[np.float32]:
     """Return the rows in the collection's order, NaN where the file has none."""
-    rows, items = table.shape[0], len(collection)
+    rows = table.shape[0]
     if not table.has_ids:
-        if rows != items:
-            raise FeatureError(
-                f"{table.path} has {rows} rows, but {collection.path} has {items} items; give one "
-                "row per item in the manifest's order, or add an array `ids`"
-            )
+        _check_count(table, collection)
         return table.values()
     positions = {id_: row for row, id_ in enumerate(table.ids())}
     wanted = np.array([positions.get(id_, -1) for id_ in collection.ids], dtype=np.int64)
@@ -187,13 +225,27 @@ def _aligned(table: FeatureTable, collection: Collection) -> NDArray[np.float32]
     return values
 
 
+def _check_count(table: FeatureTable, collection: Collection) -> None:
+    rows, items = table.shape[0], len(collection)
+    if rows != items:
+        raise FeatureError(
+            f"{table.path} has {rows} rows, but {collection.path} has {items} items; give one "
+            "row per item in the manifest's order, or add an array `ids`"
+        )
+
+
 def _check_finite(
-    values: NDArray[np.float32], partly: NDArray[np.bool_], table: FeatureTable
+    values: NDArray[np.float32],
+    partly: NDArray[np.bool_],
+    table: FeatureTable,
+    *,
+    first: int = 0,
 ) -> None:
     for wrong, what in ((np.isinf(values), "infinite"), (partly, "partly NaN")):
         rows = np.flatnonzero(wrong.any(axis=1))
         if len(rows):
             raise FeatureError(
-                f"{table.path}: {len(rows)} rows are {what}, the first for item {rows[0] + 1} of "
-                "the manifest; a row must be finite, or all NaN where there are no features"
+                f"{table.path}: {len(rows)} rows are {what}, the first for item "
+                f"{first + rows[0] + 1} of the manifest; a row must be finite, or all NaN where "
+                "there are no features"
             )

@@ -239,8 +239,10 @@ class HashModel:
         present = {modality: np.zeros(count, np.bool_) for modality in self.networks}
         unreadable: dict[Modality, np.ndarray] = {}
         for modality, given in features.items():
-            found = self.encode_features(given.values[given.present], modality=modality)
-            codes[modality][given.present] = found
+            rows = np.flatnonzero(given.present)
+            for some in np.array_split(rows, 1 + len(rows) // 65536):  # they can be in a file
+                values = np.asarray(given.values[some])
+                codes[modality][some] = self.encode_features(values, modality=modality)
             present[modality] = given.present
             if given.unreadable is not None:
                 unreadable[modality] = given.unreadable

@@ -19,7 +19,7 @@ entry-point group `proxyhash.networks`. `tests/networks/test_contract.py` runs o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -119,6 +119,14 @@ class Network(nn.Module, ABC):
         Args:
             features: features of the training items alone.
             present: items that have this modality; the zero rows of the others are ignored.
+        """
+
+    def fit_standardization_in_blocks(self, blocks: Callable[[], Iterable[Tensor]]) -> None:
+        """Measure the same of features that do not fit into memory; does nothing by default.
+
+        Args:
+            blocks: yields the features of the training items that have the modality, (b, d) each;
+                called more than once.
         """
 
     def share_parts(self, first: Network) -> None:

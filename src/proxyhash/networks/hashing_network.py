@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -173,10 +173,30 @@ class HashingNetwork(Network):
                 "no training item has this modality, so its features cannot be standardized; "
                 "choose a split whose training items have it, or turn off standardize and center"
             )
-        self.mean.copy_(rows.mean(dim=0))
-        deviation = rows.std(dim=0, correction=0)
+        self._standardize(
+            rows.mean(dim=0), rows.std(dim=0, correction=0), largest=rows.abs().amax(dim=0)
+        )
+
+    @torch.no_grad()
+    def fit_standardization_in_blocks(self, blocks: Callable[[], Iterable[Tensor]]) -> None:
+        """Measure the same of features that come in blocks, in two passes over them."""
+        if not self._shifts:
+            return
+        count = 0
+        total, squares, largest = torch.zeros(3, self.dim_in, dtype=torch.float64)
+        for block in blocks():
+            count += len(block)
+            total += block.double().sum(dim=0)
+            largest = torch.maximum(largest, block.double().abs().amax(dim=0))
+        mean = total / max(count, 1)
+        for block in blocks():
+            squares += (block.double() - mean).square().sum(dim=0)
+        self._standardize(mean, (squares / max(count, 1)).sqrt(), largest=largest)
+
+    def _standardize(self, mean: Tensor, deviation: Tensor, *, largest: Tensor) -> None:
+        self.mean.copy_(mean)
         # The deviation of equal floats may be a rounding error instead of 0.
-        deviation[deviation <= 1e-6 * rows.abs().amax(dim=0)] = 0
+        deviation[deviation <= 1e-6 * largest] = 0
         if not self.config["standardize"]:
             deviation[:] = deviation.square().mean().sqrt()
         self.scale.copy_(torch.where(deviation == 0, 1.0, 1.0 / deviation.clamp(min=1e-30)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from torch.amp import GradScaler
 
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
-from proxyhash.methods import Context, Memory, make_objective
+from proxyhash.methods import Context, Memory, make_objective, row_blocks
 from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
 from proxyhash.training.average import WeightAverage
@@ -22,10 +23,12 @@ from proxyhash.training.optimizer import make_optimizer
 from proxyhash.training.state import Networks, TrainState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
 
     from proxyhash.data import Modality
-    from proxyhash.methods import Objective, Rows
+    from proxyhash.methods import FeatureRows, Objective, Rows
     from proxyhash.networks import Network
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.tuned import TunedEncoder
@@ -129,11 +132,20 @@ def _make_networks(
             seed=derive_seed(config.seed, _WEIGHTS, _weights_number(position)),
             options=options,
         )
-        networks[modality].fit_standardization(features[:].cpu(), present.cpu())
+        size = getattr(features, "block_rows", len(present))
+        if len(present) <= size:
+            networks[modality].fit_standardization(features[:].cpu(), present.cpu())
+        else:
+            networks[modality].fit_standardization_in_blocks(partial(_blocks_of, features, present))
     first, *others = networks.values()
     for network in others:
         network.share_parts(first)
     return networks
+
+
+def _blocks_of(features: FeatureRows, present: Tensor) -> Iterator[Tensor]:
+    for _, block in row_blocks(features, present):
+        yield block.cpu()
 
 
 def _accepted_options(config: TrainConfig, modality: Modality) -> dict[str, Any]:

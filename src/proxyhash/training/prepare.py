@@ -16,11 +16,18 @@ from proxyhash.data import (
     Split,
     read_collection,
 )
-from proxyhash.encoders import Encoder, Features, encode_collection, make_encoder
+from proxyhash.encoders import (
+    Encoder,
+    Features,
+    PrecomputedFeatures,
+    encode_collection,
+    make_encoder,
+)
 from proxyhash.errors import UsageError
-from proxyhash.methods import Rows, get_method
+from proxyhash.methods import FeatureRows, Rows, get_method
 from proxyhash.progress import Track, silent
 from proxyhash.training.inputs import encoder_inputs
+from proxyhash.training.mapped import MappedFeatures
 from proxyhash.training.split import choose_split, learns_from_all
 from proxyhash.training.tuned import TunedFeatures, trainable
 
@@ -57,6 +64,7 @@ _PREPARING_KEYS = (
     "validation",
     "split_file",
     "device",
+    "features_in_memory",
 )
 
 
@@ -232,9 +240,13 @@ def encode_modality(
     """
     if encoder is None:
         encoder = _make_encoder(modality, config, collection, split)
-    features = encode_collection(
-        encoder, collection, cache=cache, track=track, on_bad_item=config.on_bad_item
-    )
+    features: Features | None = None
+    if isinstance(encoder, PrecomputedFeatures):
+        features = encoder.mapped_rows(collection, in_memory=config.features_in_memory)
+    if features is None:
+        features = encode_collection(
+            encoder, collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+        )
     return encoder, features
 
 
@@ -292,8 +304,13 @@ def take_rows(
     def tensor(values: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values[kept])).to(device)
 
+    def rows(given: Features) -> FeatureRows:
+        if isinstance(given.values, np.memmap):
+            return MappedFeatures(given.values, kept, given.present[kept], device=device)
+        return tensor(given.values)
+
     return Rows(
-        features={modality: tensor(given.values) for modality, given in features.items()},
+        features={modality: rows(given) for modality, given in features.items()},
         present={modality: tensor(given.present) for modality, given in features.items()},
         labels=tensor(labels.astype(np.float32)),
     )

@@ -159,8 +159,8 @@ def _train(
         modality: TunedEncoder(prepared.encoders[modality], config) for modality in config.tune
     }
     train_rows, validation_rows = (
-        prepared.rows(positions, device=config.device, tuned=tuned, track=track)
-        for positions in (split.train, split.validation)
+        prepared.rows(positions, device=config.device, tuned=tuned, learning=learning, track=track)
+        for positions, learning in ((split.train, True), (split.validation, False))
     )
     with use_precision(config.precision):
         state = build_state(

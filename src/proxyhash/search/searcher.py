@@ -7,10 +7,17 @@ import shlex
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.catalog.catalog import Catalog
-from proxyhash.errors import DataError, ModelError, UsageError
+from proxyhash.errors import (
+    DataError,
+    MigratedError,
+    ModelError,
+    ProxyhashError,
+    UsageError,
+)
 from proxyhash.hashing import model_folder
 from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index, scheme_of
@@ -71,6 +78,10 @@ class Searcher:
         self.thumbnails = thumbnails
         self.device = device
         self._model = model
+        self._folder: Catalog | None = None
+        self._opened: tuple[str, Path | None] | None = None
+        self._next: Searcher | None = None
+        self._changing = Lock()
         self.filter_reader = FilterReader(index)
 
     @classmethod
@@ -88,7 +99,10 @@ class Searcher:
             DataError: there is no index, or it cannot be read.
         """
         uri = os.fspath(uri)
-        return cls.over(open_index(uri), uri, model=model, device=device)
+        pinned: dict[str, Any] = {"pinned": True} if Catalog.at(uri) else {}
+        searcher = cls.over(open_index(uri, **pinned), uri, model=model, device=device)
+        searcher._opened = uri, model
+        return searcher
 
     @classmethod
     def over(
@@ -96,13 +110,36 @@ class Searcher:
     ) -> Self:
         """Return a searcher of an index that is open already, with what its folder holds."""
         folder = Catalog.at(uri)
-        return cls(
+        searcher = cls(
             index,
             name=uri,
-            model=model or (folder.model if folder else None),
+            model=model or (folder.model_of(index.model) if folder else None),
             thumbnails=folder.thumbnails if folder else None,
             device=device,
         )
+        searcher._folder = folder if model is None else None
+        return searcher
+
+    @property
+    def current(self) -> Searcher:
+        """Itself; or, once the index was migrated to another model, a searcher of what is now.
+
+        One that was opened with a model of one's own cannot follow.
+
+        Raises:
+            MigratedError: that is so; says what to do.
+        """
+        if not self.index.superseded or self._opened is None:
+            return self
+        uri, model = self._opened
+        if model is not None:
+            raise MigratedError(
+                f"{uri} was migrated to another model than {model}; open it again without --model"
+            )
+        with self._changing:
+            if self._next is None:
+                self._next = type(self).open(uri, device=self.device)
+        return self._next.current
 
     @property
     def has_model(self) -> bool:
@@ -122,7 +159,14 @@ class Searcher:
                 "the index has no model, so texts and images cannot be encoded; give the model "
                 "that made its codes with --model RUN"
             )
-        return self._load(self._model)
+        try:
+            return self._load(self._model)
+        except (ProxyhashError, OSError):
+            folder = self._folder
+            found = None if folder is None else folder.model_of(self.index.model)
+            if found is None or found == self._model:
+                raise
+            return self._load(found)  # it was renamed, as at the end of a migration
 
     def encoder(self, modality: Modality) -> Encoder:
         """Return the model's encoder of a modality.
@@ -191,6 +235,8 @@ class Searcher:
         Returns:
             bits + 1 counts, without the item that asks; empty where the index cannot count them.
         """
+        if self._next is not None and answer.model not in ("", self.index.model):
+            return self._next.count_distances(answer, filter=filter)
         if not self.index.supports("count_distances"):
             return []
         query = answer.query
@@ -262,6 +308,8 @@ class Searcher:
 
     def close(self) -> None:
         """Close the index."""
+        if self._next is not None:
+            self._next.close()
         self.index.close()
 
     def __enter__(self) -> Self:
@@ -282,7 +330,8 @@ class Searcher:
         if self.index.model not in ("", model.fingerprint) or self.index.bits != model.bits:
             raise ModelError(
                 f"{name} is not the model that made the codes of {self.name}, so their distances "
-                "mean nothing; give the model that the index was built with"
+                "mean nothing; give the model that the index was built with, or `proxyhash index "
+                f"migrate {self.name} MODEL` encodes it with another one"
             )
         return model
 
@@ -305,7 +354,7 @@ def search_many(
         UsageError: a query or an option cannot be used; the first one that cannot ends the search.
         DataError: an image cannot be read.
     """
-    source = source if isinstance(source, Searcher) else Searcher(source)
+    source = source.current if isinstance(source, Searcher) else Searcher(source)
     asked = list(queries)
     for query in asked:
         if not isinstance(query, Query):
@@ -313,6 +362,17 @@ def search_many(
                 f"a query is {query!r:.40}; make each with proxyhash.Query, such as "
                 'Query(text="two dogs")'
             )
+    try:
+        return _answers(source, asked, options)
+    except (ProxyhashError, OSError):
+        if (now := source.current) is source:
+            raise
+        return _answers(now, asked, options)  # migrated before the old model was loaded
+
+
+def _answers(
+    source: Searcher, asked: Sequence[Query], options: SearchOptions | Sequence[SearchOptions]
+) -> list[Answer]:
     encoded = encode(source, asked)
     each = options_of_each(options, len(encoded))
     searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]

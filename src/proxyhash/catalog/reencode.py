@@ -179,13 +179,13 @@ class Reencoder:
         return found
 
     def _places(self, items: Sequence[IndexItem]) -> dict[str, Path]:
-        """Return the folder that each item's files lie in, for those that have any."""
+        """Return the folder that each item's files lie in, or would; empty where none is known."""
         recorded = recorded_sources(self._keys, items) if len(self.roots) > 1 else {}
         found = {}
         for item in items:
             sources = self._sources(item)
             files = [name for name in sources if _is_file(name)]
-            if not files or not self.roots:
+            if not self.roots:
                 continue
             having = [
                 root

@@ -141,6 +141,19 @@ class Searcher:
                 self._next = type(self).open(uri, device=self.device)
         return self._next.current
 
+    def renewed(self) -> Searcher | None:
+        """Return what answers where this fails because a migration took its model; else None."""
+        if (now := self.current) is not self:
+            return now
+        if self._folder is None or not isinstance(self._model, Path) or self._model.exists():
+            return None
+        found = self._folder.model_of(self.index.model)  # another name, at a migration's end
+        if found is None or found == self._model:
+            return None
+        vars(self).pop("model", None)
+        self._model = found
+        return self
+
     @property
     def has_model(self) -> bool:
         """Whether there is a model to encode queries with."""
@@ -159,14 +172,7 @@ class Searcher:
                 "the index has no model, so texts and images cannot be encoded; give the model "
                 "that made its codes with --model RUN"
             )
-        try:
-            return self._load(self._model)
-        except (ProxyhashError, OSError):
-            folder = self._folder
-            found = None if folder is None else folder.model_of(self.index.model)
-            if found is None or found == self._model:
-                raise
-            return self._load(found)  # it was renamed, as at the end of a migration
+        return self._load(self._model)
 
     def encoder(self, modality: Modality) -> Encoder:
         """Return the model's encoder of a modality.
@@ -365,9 +371,9 @@ def search_many(
     try:
         return _answers(source, asked, options)
     except (ProxyhashError, OSError):
-        if (now := source.current) is source:
+        if (now := source.renewed()) is None:
             raise
-        return _answers(now, asked, options)  # migrated before the old model was loaded
+        return _answers(now, asked, options)
 
 
 def _answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.slow]
 
-TEXTS = ["a boat at night", "a duck", "an umbrella indoors", "a red ball in the snow"]
+TEXTS = ["a boat at night", "a bicycle", "an umbrella outside", "a red bird and the sea"]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,11 @@ def expected(index: Path, image: Path) -> dict[str, Any]:
 
 def ask(client: httpx.Client, name: str, image: bytes) -> Any:
     if name == "image":
-        answer = client.post("/v1/search/image", files={"image": ("x.png", image)}, data={"k": "8"})
+        answer = client.post(
+            "/v1/search/image",
+            files={"image": ("x.png", image)},
+            data={"options": json.dumps({"k": 8})},
+        )
     else:
         body = {"id": "i003"} if name == "item" else {"text": name}
         answer = client.post("/v1/search", json=body | {"k": 8})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from proxyhash.index.store import Store
 from proxyhash.search import Query, Searcher, SearchOptions
 from tests.catalog.conftest import contents
 from tests.catalog.migration_kit import Kit, make_kit
-from tests.service.conftest import PROXYHASH, Keys, Server, bearer, running
+from tests.service.conftest import Keys, Server, bearer, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,43 +114,34 @@ def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", ["new", "short"])
-def test_every_answer_is_that_of_the_old_or_of_the_new_model(
-    kit: Kit, index: Path, name: str
-) -> None:
+def test_every_answer_is_that_of_the_old_or_of_the_new_model(kit: Kit, index: Path) -> None:
+    """Twice over: to a model of as many bits, and to one of fewer."""
     image = kit.data / "images" / "5.png"
-    old, new = expected(kit.indexes["old"], image), expected(kit.indexes[name], image)
-    assert all(old[each] != new[each] for each in old)
+    states = {name: expected(kit.indexes[name], image) for name in ("old", "new", "short")}
     with running(index) as server, Client(server.url) as client:
-        assert (client.bits, client.model) == (64, kit.fingerprints["old"])
-        askers = Askers(server, list(old), image)
-        try:
-            until(lambda: len(askers.seen) > 20)
-            migrating = subprocess.run(
-                [PROXYHASH, "index", "migrate", index, kit.models[name], "--json"],
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert migrating.returncode == 0, migrating.stderr
-            until(lambda: fingerprint(server) == kit.fingerprints[name])
-            after = len(askers.seen)
-            until(lambda: len(askers.seen) > after + 40)
-        finally:
-            askers.stop()
-        assert askers.failed == []
-        wrong = [
-            (each, found) for each, found in askers.seen if found not in (old[each], new[each])
-        ]
-        assert wrong == []
-        kinds = [found == new[each] for each, found in askers.seen]
-        assert kinds[:20] == [False] * 20
-        assert all(kinds[after + 8 :])  # but for what was under way
-        # The client that was there before follows, also where codes are shorter now.
-        assert (client.model, client.bits) == (kit.fingerprints[name], new["item"][0])
-        (answer,) = client.search_many([Query(text=TEXTS[0])], SearchOptions(k=8))
-        assert [(hit.id, hit.distance) for hit in answer.hits] == new[TEXTS[0]][2]
-        assert client.get("i003").codes["text"].shape == (new["item"][0] // 8,)
+        for before, after in (("old", "new"), ("new", "short")):
+            old, new = states[before], states[after]
+            assert all(old[name] != new[name] for name in old)
+            assert (client.model, client.bits) == (kit.fingerprints[before], old["item"][0])
+            askers = Askers(server, list(old), image)
+            try:
+                until(lambda askers=askers: len(askers.seen) > 20)
+                migrate_index(str(index), kit.models[after])
+                until(lambda name=after: fingerprint(server) == kit.fingerprints[name])
+                turn = len(askers.seen)
+                until(lambda askers=askers, turn=turn: len(askers.seen) > turn + 40)
+            finally:
+                askers.stop()
+            assert askers.failed == []
+            kinds = [(found == old[name], found == new[name]) for name, found in askers.seen]
+            assert set(kinds) == {(True, False), (False, True)}
+            assert kinds[:20] == [(True, False)] * 20
+            assert {*kinds[turn + 8 :]} == {(False, True)}  # but for what was under way
+            # The client that was there before follows, also where codes are shorter now.
+            (answer,) = client.search_many([Query(text=TEXTS[0])], SearchOptions(k=8))
+            assert [(hit.id, hit.distance) for hit in answer.hits] == new[TEXTS[0]][2]
+            assert client.get("i003").codes["text"].shape == (new["item"][0] // 8,)
+            assert (client.model, client.bits) == (kit.fingerprints[after], new["item"][0])
         assert httpx.get(server.url + "/readyz").json()["warnings"] == []
 
 

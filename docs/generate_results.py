@@ -4,7 +4,9 @@
 
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`. NAME is "field-64-bits" (the one in the
 README), "field-strict-flickr8k", "field-table-flickr8k", "field-against-flickr8k", or the name of
-another suite. Tables of suites that are not given stay as they are. Nothing is measured here.
+another suite. "tuned-half" and "tuned-section" are the README's second half and the section of
+docs/results.md about encoders that learn, from the last suite given whose encoders do. Tables of
+suites that are not given stay as they are. Nothing is measured here.
 """
 
 from __future__ import annotations
@@ -119,10 +121,40 @@ def side_suite(cells: Cells) -> str:
     return markdown_table(["data", "method", "bits", *figures], lines, right=["bits", *figures])
 
 
+def encoders_words(report: Path) -> str:
+    """Return the sentence about encoders that learned below a table, or "" where none did."""
+    lines = (report / "table.md").read_text("utf-8").splitlines()
+    return next((line for line in lines if line.startswith(("Own ", "Shared "))), "")
+
+
+def tuned_half(suite: Path, cells: Cells) -> dict[str, str]:
+    """Return the tables of a suite whose encoders learn, with their captions; none of others."""
+    data_sets = list(dict.fromkeys(data for data, _, _ in cells))
+    lengths = sorted({bits for _, _, bits in cells})
+    words = {data: encoders_words(suite / "report" / data) for data in data_sets}
+    if not all(words.values()):
+        return {}
+    columns = {
+        f"{data}, {bits} bits": Column(data, bits, "strict")
+        for data in data_sets
+        for bits in lengths
+    }
+    caption = next(iter(words.values())).partition(". ")[0].removesuffix(".") + "."
+    sections = [
+        f"### {data}\n\n{(suite / 'report' / data / 'table.md').read_text('utf-8').strip()}"
+        for data in data_sets
+    ]
+    heading = "## Encoders that learn"
+    return {
+        "tuned-half": f"{caption}\n\n{compared(cells, 'mAP@all, strict, tuned', columns)}",
+        "tuned-section": "\n\n".join([heading, *sections]),
+    }
+
+
 def tables(suite: Path) -> dict[str, str]:
     """Return every table that can be made of a suite, by name."""
     cells = read_cells(suite)
-    made = {suite.name: side_suite(cells)}
+    made = {suite.name: side_suite(cells), **tuned_half(suite, cells)}
     data_sets = list(dict.fromkeys(data for data, _, _ in cells))
     lengths = sorted({bits for _, _, bits in cells})
     first = next(iter(cells.values()))[0]

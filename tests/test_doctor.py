@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from proxyhash import doctor
 from proxyhash.doctor import Check, run_checks
@@ -30,7 +31,7 @@ def test_a_whole_installation_has_no_failure() -> None:
     assert [check for check in checks if check.status == "failed"] == []
     assert named(checks, "numpy").detail == np.__version__
     assert "cpu" in named(checks, "devices").detail
-    assert len(seen) == 9
+    assert len(seen) == 10
     assert {"self-test: codes and search", "self-test: loss and gradient"} <= {
         check.name for check in checks
     }
@@ -77,6 +78,40 @@ def test_a_missing_requirement_is_a_failure(monkeypatch) -> None:
     assert doctor._package("numba") == Check(
         "numba", "failed", "not installed", "pip install numba"
     )
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "found"),
+    [([(9, 0), (9, 0)], "2 GPUs, all with bfloat16"), ([(7, 5), (8, 6)], "2 GPUs, 1 with bfloat16"),
+     ([(7, 5)], "1 GPU, 0 with bfloat16")],
+)  # fmt: skip
+def test_gpus_are_counted_and_several_get_the_command(monkeypatch, capabilities, found) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    (check,) = doctor._tuning()
+    assert check.detail.startswith(found)
+    assert ("torchrun --nproc-per-node 2 -m proxyhash train" in check.hint) == (
+        len(capabilities) == 2
+    )
+
+
+def test_processes_need_a_torch_that_has_them(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    (check,) = doctor._tuning()
+    assert check.detail.endswith("several processes by torchrun (gloo)")
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    (check,) = doctor._tuning()
+    assert check.detail.endswith("this torch has no torchrun")
+
+
+def test_what_the_processor_says_of_bfloat16(monkeypatch, tmp_path) -> None:
+    flags = tmp_path / "cpuinfo"
+    monkeypatch.setattr(doctor, "Path", lambda _name: flags)
+    assert "does not say" in doctor._processor_bfloat16()
+    flags.write_text("flags\t: fpu avx512_bf16 amx_bf16\n")
+    assert doctor._processor_bfloat16() == "bfloat16 (AMX)"
+    flags.write_text("flags\t: fpu avx2\n")
+    assert doctor._processor_bfloat16() == "no bfloat16"
 
 
 def test_a_torchvision_that_does_not_import_is_a_warning(monkeypatch) -> None:

@@ -102,6 +102,21 @@ def test_options_of_another_training_are_refused(work: Workplace) -> None:
     Workplace(work.data, work.path).claim()
 
 
+def test_tuning_is_an_option_of_the_training(work: Workplace) -> None:
+    tuned = Workplace(work.data, work.path, {"tune": "image,text"})
+    assert "--tune image,text" in commands(tuned)[1]
+    work.run.mkdir()
+    stored = work.run / "config.json"
+    stored.write_text(json.dumps({"encoders": {}, "tune": ["image", "text"]}))
+    tuned.claim()
+    with pytest.raises(UsageError, match="is trained with tune image,text, not none"):
+        Workplace(work.data, work.path, {"tune": "none"}).claim()
+    stored.write_text(json.dumps({"encoders": {}}))  # of an earlier version
+    Workplace(work.data, work.path, {"tune": "none"}).claim()
+    with pytest.raises(UsageError, match="is trained with tune none, not image,text"):
+        tuned.claim()
+
+
 @pytest.mark.parametrize(
     ("data", "name"),
     [

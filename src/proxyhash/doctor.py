@@ -9,6 +9,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from proxyhash import __version__
@@ -16,7 +17,6 @@ from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["Check", "Status", "run_checks"]
 
@@ -126,6 +126,47 @@ def _devices() -> list[Check]:
     if torch.backends.mps.is_available():
         names.append("mps")
     return [Check("devices", "ok", ", ".join(names))]
+
+
+def _tuning() -> list[Check]:
+    """Return what encoders can be tuned with: GPUs, bfloat16, and several processes."""
+    import torch
+
+    gpus = [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
+    if gpus:
+        half = sum(major >= _BFLOAT16_CAPABILITY for major, _ in gpus)
+        count = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+        found = f"{count}, {half if half < len(gpus) else 'all'} with bfloat16"
+    else:
+        found = f"no GPU; the processor has {_processor_bfloat16()}"
+    if not torch.distributed.is_available():
+        return [Check("tuning encoders", "ok", f"{found}; this torch has no torchrun")]
+    backends = [
+        name for name in ("nccl", "gloo") if getattr(torch.distributed, f"is_{name}_available")()
+    ]
+    detail = f"{found}; several processes by torchrun ({', '.join(backends) or 'no backend'})"
+    hint = ""
+    if len(gpus) > 1:
+        hint = (
+            f"to train on all GPUs: torchrun --nproc-per-node {len(gpus)} -m proxyhash train ... "
+            "--tune image --device cuda"
+        )
+    return [Check("tuning encoders", "ok", detail, hint)]
+
+
+_BFLOAT16_CAPABILITY = 8
+"""Major compute capability from which GPUs have bfloat16: Ampere."""
+
+
+def _processor_bfloat16() -> str:
+    """Return which instructions for bfloat16 the processor has, as Linux says it."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return "bfloat16 or not: this system does not say"
+    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "bf16": "NEON"}
+    there = [name for flag, name in names.items() if flag in flags]
+    return f"bfloat16 ({there[0]})" if there else "no bfloat16"
 
 
 def _torchvision() -> list[Check]:
@@ -262,6 +303,7 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "versions": _versions,
     "extras": _extras,
     "devices": _devices,
+    "tuning encoders": _tuning,
     "torchvision": _torchvision,
     "feature cache": _cache,
     "pretrained models": _models,

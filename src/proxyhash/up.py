@@ -182,4 +182,6 @@ def _stored(config: Mapping[str, Any], name: str) -> Any:
     modality, _, what = name.partition("_")
     if what == "encoder":
         return config.get("encoders", {}).get(modality)
+    if name == "tune":
+        return ",".join(config.get("tune", ())) or "none"
     return config.get(name)

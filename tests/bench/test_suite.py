@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxyhash.bench import cells_of, read_suite
+from proxyhash.bench import cells_of, encoder_cells, read_suite
 from proxyhash.errors import UsageError
 
 LEAST = 'bits = [16]\nseeds = [0]\nmethods = ["dchml"]\n[[data]]\nname = "a"\npath = "here"\n'
@@ -104,3 +104,65 @@ def test_the_suites_of_the_repository_can_be_read(path: Path):
     suite = read_suite(path)
     assert suite.name == path.stem
     assert cells_of(suite, Path("out"))
+
+
+SHARED = """
+bits = [16, 32]
+seeds = [0, 1]
+methods = ["dchml", "psldh"]
+[options]
+query = 10
+[shared_encoders]
+bits = 48
+tune = ["image"]
+image_encoder = "model"
+encoder_rate = 3e-4
+[[data]]
+name = "a"
+path = "here"
+crop_min = 0.7
+"""
+
+
+def test_shared_encoders_are_one_training_per_data_set_and_seed(tmp_path):
+    (tmp_path / "model").mkdir()
+    suite = suite_of(tmp_path, SHARED)
+    out = tmp_path / "out"
+    tuning = encoder_cells(suite, out)
+    assert [(cell.seed, cell.bits, cell.config.method) for cell in tuning] == [
+        (0, 48, "dchml-plus"),
+        (1, 48, "dchml-plus"),
+    ]
+    first = tuning[0].config
+    assert (first.tune, first.encoder_rate, first.query) == (("image",), 3e-4, 10)
+    assert (first.crop_min, first.optimizer) == (0.7, "adamw")
+    assert first.encoders == {"image": str(tmp_path / "model"), "text": "bow"}
+    for cell in cells_of(suite, out):
+        model = out / "encoders" / "a" / f"s{cell.seed}" / "model"
+        assert (cell.config.tune, cell.config.crop_min) == ((), 0.35)
+        assert (cell.config.optimizer, cell.config.epochs) == ("adam", 20)
+        assert cell.config.encoders == {"image": str(model / "image_encoder"), "text": "bow"}
+        assert cell.shared == ("image",)
+    assert encoder_cells(suite_of(tmp_path, LEAST), out) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('tune = ["image"]\n', ""), "data set 'a', .*: for encoders that learn, and none does"),
+        (('"psldh"', '{ name = "psldh", tune = ["image"] }'), "method 'psldh' has tune"),
+        (("bits = 48", "bitts = 48"), "did you mean 'bits'|bitts"),
+        (("bits = 48", "seed = 4"), "which the suite itself decides"),
+        (("bits = 48", 'method = "dchlm"'), "did you mean|must be one of"),
+        (('tune = ["image"]', 'tune = ["audio"]'), "data set 'a', method 'encoders by dchml-plus'"),
+    ],
+)
+def test_mistakes_in_shared_encoders_are_named(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        cells_of(suite_of(tmp_path, SHARED.replace(*change)), tmp_path / "out")
+
+
+def test_shared_encoders_that_do_not_learn_are_refused(tmp_path):
+    suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\n")
+    with pytest.raises(UsageError, match=r"data set 'a': .* names no encoder that learns"):
+        cells_of(suite, tmp_path / "out")

@@ -9,7 +9,9 @@ import pytest
 import typer
 
 from proxyhash.cli import train as verb
+from proxyhash.errors import UsageError
 from proxyhash.training import TrainConfig, read_config
+from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
 
 SMALL = (
     "--threads=1",
@@ -48,8 +50,8 @@ def test_the_help_shows_the_defaults_of_the_configuration(name, shown):
     default = getattr(defaults, name, None)
     if name in ENCODERS:
         default = defaults.encoders[ENCODERS[name]]
-    if name == "hidden":
-        default = ",".join(map(str, default))
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default)) or "none"
     if name in ("query", "train", "validation"):  # worked out from the collection, in words
         assert default is None
         assert re.match(r"a (tenth|twentieth)|four fifths", str(shown))
@@ -60,6 +62,50 @@ def test_the_help_shows_the_defaults_of_the_configuration(name, shown):
         assert shown is False
     else:
         assert shown == {"True": "on", "False": "off"}.get(str(default), str(default))
+
+
+def test_the_help_says_which_defaults_differ_where_encoders_learn():
+    hints = get_type_hints(verb.train, include_extras=True)
+    for name, value in TUNED_DEFAULTS.items():
+        shown = get_args(hints[name])[-1].help
+        assert re.search(
+            rf"\b{re.escape(str(value))}\b.* with --tune|with --tune.* {value}\b", shown
+        )
+
+
+def test_options_of_tuning_reach_the_configuration(tmp_path, monkeypatch, proxyhash_command):
+    taken = {}
+
+    def stop(values):
+        taken.update(values)
+        raise UsageError("far enough")
+
+    monkeypatch.setattr("proxyhash.training.choose.choose", stop)
+    options = ["--tune", "image,text", "--tune-layers", "last:2", "--encoder-rate", "3e-4"]
+    options += ["--encoder-rates", "text=2e-5", "--layer-decay", "0.8", "--head-epochs", "1"]
+    options += ["--image-size", "160", "--augment", "flip,rand", "--crop-min", "0.5"]
+    options += ["--micro-batch", "8", "--checkpointing", "--workers", "2", "--tune-batch-norm"]
+    options += ["--pixel-cache-gb", "0.5", "--validate-every", "2", "--no-features-in-memory"]
+    done = proxyhash_command("train", "photos", "--out", tmp_path / "run", *options)
+    assert (done.code, "far enough" in done.err) == (2, True)
+    config = read_config(taken)
+    assert config.model_dump(include={*TuneOptions.model_fields}) == {
+        "tune": ("image", "text"),
+        "tune_layers": "last:2",
+        "encoder_rate": 3e-4,
+        "encoder_rates": {"text": 2e-5},
+        "layer_decay": 0.8,
+        "head_epochs": 1,
+        "tune_batch_norm": True,
+        "image_size": 160,
+        "augment": ("flip", "rand"),
+        "crop_min": 0.5,
+        "workers": 2,
+        "micro_batch": 8,
+        "checkpointing": True,
+        "pixel_cache_gb": 0.5,
+    }
+    assert (config.validate_every, config.features_in_memory) == (2, False)
 
 
 def test_train_prints_a_table_and_what_to_do_next(proxyhash_command, scenes, tmp_path):

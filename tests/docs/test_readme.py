@@ -34,8 +34,18 @@ def test_python_takes_ten_lines():
     assert len(code.splitlines()) <= 10
 
 
-def test_there_is_one_table_of_results():
-    assert README.read_text(encoding="utf-8").count("| `dchml` |") == 1
+def test_there_is_one_table_of_results_with_frozen_encoders_and_one_with_tuned_ones():
+    text = README.read_text(encoding="utf-8")
+    frozen, mark, tuned = text.partition("<!-- tuned-half -->")
+    assert mark
+    assert frozen.count("| `dchml` |") == 1
+    assert tuned.count("| `dchml` |") <= 1  # none as long as nothing was measured
+
+
+def test_both_ways_to_train_are_shown():
+    text = README.read_text(encoding="utf-8")
+    assert "--tune none" in text
+    assert "--tune image" in text
 
 
 @pytest.mark.slow

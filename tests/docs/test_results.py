@@ -53,6 +53,24 @@ def test_means_with_the_best_of_each_column_in_bold(suite: Path):
     assert "0.550 ± 0.071" in made["mine"]
 
 
+def test_a_suite_whose_encoders_learn_makes_the_second_half(suite: Path):
+    script = load_script("generate_results")
+    assert not {"tuned-half", "tuned-section"} & set(script.tables(suite))
+    table = suite / "report" / "photos" / "table.md"
+    caption = "Shared encoders: the image encoder m\\_1.0 learned once per seed, with x."
+    table.write_text(f"| a table |\n\n{caption} That took 3.0 minutes.\n")
+    made = script.tables(suite)
+    assert made["tuned-half"].splitlines() == [
+        caption,
+        "",
+        "| mAP@all, strict, tuned | photos, 16 bits |",
+        "| --- | --: |",
+        "| `ours` | **.550** / .450 |",
+        "| `other` | .500 / **.500** |",
+    ]
+    assert made["tuned-section"].startswith("## Encoders that learn\n\n### photos\n\n| a table |")
+
+
 def test_tables_go_between_their_markers(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

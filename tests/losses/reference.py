@@ -36,6 +36,22 @@ def softmax_over(
     return _mean(terms)
 
 
+def cross_modal_of_the_port(
+    logits: Matrix, others: Matrix, labels: Matrix, *, gamma: float, sigma: float
+) -> float:
+    """The cross-modal term whose denominator is that of the other modality alone."""
+    terms = []
+    for own, other, row in zip(logits, others, labels, strict=True):
+        positive, negative = _sides(row)
+        if not positive:
+            continue
+        a = gamma * (sum(own[c] for c in positive) / len(positive) - sigma)
+        b = gamma * (sum(other[c] for c in positive) / len(positive) - sigma)
+        denominator = math.exp(b) + sum(math.exp(gamma * other[c]) for c in negative)
+        terms.append(-math.log(math.exp(a) / denominator))
+    return _mean(terms)
+
+
 def partial(logits: Matrix, labels: Matrix, *, gamma: float, sigma: float) -> float:
     terms = []
     for own, row in zip(logits, labels, strict=True):

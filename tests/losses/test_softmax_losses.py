@@ -164,5 +164,71 @@ def test_cross_modal_with_its_own_logits_is_margin_dynamic() -> None:
     )
 
 
+def _other_logits(logits: Tensor) -> Tensor:
+    return logits.flip(0) * 0.7 + 1
+
+
+def test_cross_modal_of_the_port_is_that_of_the_loop() -> None:
+    logits, labels = _batch()
+    others = _other_logits(logits)
+    value = cross_modal_softmax(
+        logits, others, labels, gamma=GAMMA, sigma=SIGMA, denominator="other"
+    )
+    expected = reference.cross_modal_of_the_port(
+        logits.tolist(), others.tolist(), labels.tolist(), gamma=GAMMA, sigma=SIGMA
+    )
+    assert value.item() == pytest.approx(expected, rel=1e-12)
+    assert value.item() != pytest.approx(
+        cross_modal_softmax(logits, others, labels, gamma=GAMMA, sigma=SIGMA).item()
+    )
+
+
+@pytest.mark.parametrize("size", [1.0, 1e6])
+def test_the_ports_gradient_is_a_constant_pull_to_the_mean_positive_proxy(size: float) -> None:
+    logits, labels = _batch()
+    logits = (size * logits).requires_grad_()
+    value = cross_modal_softmax(
+        logits, _other_logits(logits.detach()), labels, gamma=GAMMA, sigma=SIGMA,
+        denominator="other",
+    )  # fmt: skip
+    (gradient,) = torch.autograd.grad(value, logits)
+    # 6 of the 7 items have labels; those without get no pull.
+    expected = -GAMMA * labels / labels.sum(dim=1, keepdim=True).clamp(min=1) / 6
+    torch.testing.assert_close(gradient, expected.double())
+
+
+def test_the_ports_gradient_is_that_of_finite_differences_of_the_loop() -> None:
+    logits, labels = _batch(items=5, categories=4)
+    others = _other_logits(logits)
+    logits.requires_grad_()
+    options = {"gamma": GAMMA, "sigma": SIGMA}
+    value = cross_modal_softmax(logits, others, labels, **options, denominator="other")
+    (gradient,) = torch.autograd.grad(value, logits)
+    rows, step = logits.tolist(), 1e-6
+    for i, j in [(0, 0), (1, 1), (2, 0), (3, 3), (4, 2)]:
+        ends = []
+        for sign in (1, -1):
+            moved = [list(row) for row in rows]
+            moved[i][j] += sign * step
+            ends.append(
+                reference.cross_modal_of_the_port(
+                    moved, others.tolist(), labels.tolist(), **options
+                )
+            )
+        assert gradient[i, j].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-8)
+
+
+@pytest.mark.parametrize("items", [0, 3])
+def test_cross_modal_of_the_port_without_labels_costs_nothing(items: int) -> None:
+    logits = torch.full((items, 4), 1e30, requires_grad=True)
+    value = cross_modal_softmax(
+        logits, logits.detach(), torch.zeros(items, 4), sigma=SIGMA, denominator="other"
+    )
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad is not None
+    assert logits.grad.eq(0).all()
+
+
 def test_reference_margin_grows_with_the_code() -> None:
     assert reference_sigma(64) == pytest.approx(19.2)

@@ -34,16 +34,19 @@ def split(labels):
     return positive, [c for c in range(len(labels)) if c not in positive]
 
 
-def dchml_item(h, others, labels, proxies, *, gamma, sigma):
+def dchml_item(h, others, labels, proxies, *, gamma, sigma, denominator="own"):
     """Return the margin term of one item, and the cross term where it has the other modality."""
     positive, negative = split(labels)
-    a = gamma * (mean(dot(h, proxies[c]) for c in positive) - sigma)
 
-    def term(outputs):
+    def anchor(outputs):
+        return gamma * (mean(dot(outputs, proxies[c]) for c in positive) - sigma)
+
+    def term(outputs, in_denominator):
         competitors = sum(exp(gamma * dot(outputs, proxies[c])) for c in negative)
-        return log(exp(a) + competitors) - a
+        return log(exp(in_denominator) + competitors) - anchor(h)
 
-    return term(h), term(sign(others))
+    code = sign(others)
+    return term(h, anchor(h)), term(code, anchor(h if denominator == "own" else code))
 
 
 def psldh_item(h, labels, proxies, *, gamma, sigma):

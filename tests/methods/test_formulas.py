@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from proxyhash.errors import UsageError
 from tests.methods import reference
 from tests.methods.reference import mean
 from tests.methods.toy import BITS, batch_of, make_toy, memory_of, networks, objective_of
@@ -43,11 +44,12 @@ def unified(batch, memory, *, alternating):
     return [reference.sign(row) for row in sums]
 
 
+@pytest.mark.parametrize("denominator", ["own", "other"])
 @pytest.mark.parametrize("schedule", ["joint", "alternating"])
-def test_dchml(parts, schedule):
+def test_dchml(parts, schedule, denominator):
     toy, nets, memory = parts
     settings = {"gamma": 0.2, "sigma": 0.25, "eta": 0.3, "lambda_": 0.05, "schedule": schedule}
-    objective = objective_of("dchml", toy, **settings)
+    objective = objective_of("dchml", toy, cross_denominator=denominator, **settings)
     objective.begin_epoch(memory)
     proxies = objective.proxies.codes.tolist()
     for learning in objective.passes:
@@ -62,7 +64,13 @@ def test_dchml(parts, schedule):
             outputs, others = batch.outputs[modality].tolist(), batch.latest(other).tolist()
             items = {
                 row: reference.dchml_item(
-                    outputs[row], others[row], labels[row], proxies, gamma=0.2, sigma=0.25 * BITS
+                    outputs[row],
+                    others[row],
+                    labels[row],
+                    proxies,
+                    gamma=0.2,
+                    sigma=0.25 * BITS,
+                    denominator=denominator,
                 )
                 for row in rows_of(toy, modality)
             }
@@ -72,6 +80,41 @@ def test_dchml(parts, schedule):
         terms = {name: value.item() for name, value in objective.loss(batch).items()}
         expected = {"margin": margin, "cross": 0.3 * cross, "quantization": 0.05 * distance}
         assert terms == pytest.approx(expected, rel=1e-4)
+
+
+def test_b_lasts_for_a_round_and_is_random_in_the_first():
+    toy, nets = make_toy(), networks()
+    memory = memory_of(toy, nets)
+    objective = objective_of(
+        "dchml", toy, schedule="alternating", passes_per_round=2, first_code="random"
+    )
+    everyone = torch.arange(len(toy.labels))
+    codes = []
+    for epoch in range(5):
+        torch.manual_seed(epoch)
+        objective.begin_epoch(memory)
+        codes.append(objective.unified(batch_of(toy, nets, ("image",), everyone, memory)).clone())
+        for outputs in memory.outputs.values():  # the networks moved on
+            outputs.copy_(outputs.roll(1, dims=0))
+        state = {name: value.clone() for name, value in objective.state_dict().items()}
+        objective = objective_of(  # as a resumed run does
+            "dchml", toy, schedule="alternating", passes_per_round=2, first_code="random"
+        )
+        objective.load_state_dict(state)
+    assert codes[0].equal(codes[1])
+    assert codes[2].equal(codes[3])
+    assert set(codes[0].unique().tolist()) == {-1, 1}
+    assert abs(codes[0].mean().item()) < 0.1  # and of no relation to the outputs:
+    start = memory_of(toy, nets)
+    assert (codes[0] == start.unified()).float().mean().item() == pytest.approx(0.5, abs=0.06)
+    assert codes[2].equal(start.unified().roll(2, dims=0))
+    assert codes[4].equal(start.unified().roll(4, dims=0))
+
+
+def test_rounds_need_alternating_training():
+    for option in ({"passes_per_round": 2}, {"first_code": "random"}):
+        with pytest.raises(UsageError, match="set schedule=alternating"):
+            objective_of("dchml", make_toy(), **option)
 
 
 def test_psldh(parts):

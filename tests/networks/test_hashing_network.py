@@ -71,6 +71,52 @@ def test_config_and_state_rebuild_the_network() -> None:
     assert again.eval()(_features()).equal(network.eval()(_features()))
 
 
+def test_dropout_before_hidden_layers_is_that_of_alexnets_classifier() -> None:
+    after = HashingNetwork(5, 16, hidden=(9, 7), dropout=0.5)
+    before = HashingNetwork(5, 16, hidden=(9, 7), dropout=0.5, dropout_at="inputs")
+    kinds = [[type(layer).__name__ for layer in net.layers] for net in (after, before)]
+    assert kinds == [
+        ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"],
+        ["Dropout", "Linear", "ReLU", "Dropout", "Linear", "ReLU", "Linear"],
+    ]
+    again = HashingNetwork.from_config(before.config)
+    again.load_state_dict(before.state_dict())
+    assert again.eval()(_features()).equal(before.eval()(_features()))
+    assert "dropout_at" not in after.config  # which fingerprints of earlier models depend on
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal", "kaiming"])
+def test_first_weights_have_the_spread_of_their_kind(kind: str) -> None:
+    network = HashingNetwork(400, 16, hidden=(600,), initial_weights=kind, seed=2)
+    expected = {
+        "uniform": [(n**-0.5 / 3**0.5, n**-0.5 / 3**0.5) for n in (400, 600)],
+        "normal": [(0.01, 0.01)] * 2,
+        "kaiming": [((2 / n) ** 0.5, 0.0) for n in (400, 600)],
+    }[kind]
+    layers = [layer for layer in network.layers if isinstance(layer, torch.nn.Linear)]
+    for layer, (weights, biases) in zip(layers, expected, strict=True):
+        assert layer.weight.mean().item() == pytest.approx(0, abs=weights / 20)
+        assert layer.weight.std().item() == pytest.approx(weights, rel=0.02)
+        assert layer.bias.square().mean().sqrt().item() == pytest.approx(biases, rel=0.5)
+    largest = layers[0].weight.abs().max().item() / expected[0][0]
+    assert largest == pytest.approx(3**0.5, rel=1e-3) if kind == "uniform" else largest > 4
+
+
+def test_kaiming_weights_keep_the_scale_that_torchs_own_lose() -> None:
+    features = torch.randn(200, 300, generator=torch.Generator().manual_seed(0))
+    sizes = {
+        kind: HashingNetwork(300, 300, hidden=(300,) * 4, initial_weights=kind)
+        .logits(features)
+        .square()
+        .mean()
+        .sqrt()
+        .item()
+        for kind in ("uniform", "kaiming")
+    }
+    assert 0.7 < sizes["kaiming"] < 3
+    assert sizes["uniform"] < sizes["kaiming"] / 20
+
+
 def test_dropout_acts_in_training_only() -> None:
     network = HashingNetwork(5, 16, dropout=0.5)
     assert not network(_features()).equal(network(_features()))
@@ -135,6 +181,8 @@ def test_without_the_option_standardization_leaves_no_trace() -> None:
         ((5, 8), {"hidden": (4, 0)}, "hidden is 0"),
         ((5, 8), {"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ((5, 8), {"input_dropout": -0.1}, "input_dropout is -0.1"),
+        ((5, 8), {"dropout_at": "middle"}, "dropout_at is 'middle'"),
+        ((5, 8), {"initial_weights": "zero"}, "initial_weights is 'zero'"),
         ((5, 8), {"activation": "relo"}, "did you mean 'relu'"),
     ],
 )

@@ -42,6 +42,22 @@ def test_learned_proxies_are_at_least_as_far_apart_as_the_released_ones(
     assert proxies.bit_balance < 0.05
 
 
+@pytest.mark.parametrize("width", [512, pytest.param(4096, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("classes", "bits", "distance"),
+    [(24, 16, 4), (24, 32, 9), (24, 64, 24), (80, 16, 2), (80, 32, 6), (80, 64, 18)],
+)
+def test_no_width_gives_two_classes_one_proxy(
+    classes: int, bits: int, distance: int, width: int
+) -> None:
+    assert learn_phnet(classes, bits, hidden=width).minimum_distance >= distance
+
+
+def test_a_rate_of_the_narrow_network_saturates_the_wide_one() -> None:
+    with pytest.raises(UsageError, match="same 32-bit proxy to two of 24 classes"):
+        learn_phnet(24, 32, hidden=4096, learning_rate=1e-2)
+
+
 def test_training_lowers_the_loss() -> None:
     before = PHNet(12, 32)()
     after = learn_phnet(12, 32).tensor()

@@ -36,15 +36,20 @@ def card(finished):
     run, _, _ = finished
     metrics = read_json(run / "metrics.json")
 
-    def make(labels, name, data):
+    def make(labels, name, data, *, tuned=None, **keys):
         items = [
             Item(id=str(row), row=row + 1, sources={"text": "x"}, labels=(label,))
             for row, label in enumerate(labels)
         ]
         collection = Collection.of(run / "items.jsonl", items)
         split = Split.of(len(items), query=[0], train=[1], validation=[], seed=0, source="drawn")
-        config = read_config({"data": str(run / data), "out": str(run.parent / name)})
-        return model_card(config, collection, split, metrics)
+        config = read_config({"data": str(run / data), "out": str(run.parent / name), **keys})
+        if tuned is None:
+            return model_card(config, collection, split, metrics)
+        training = metrics["training"] | {"seconds": 90.0, "items": 5000, "tuned": tuned} | {
+            "device": "cuda", "hardware": "GPU | 3", "processes": 2, "precision": "bfloat16"
+        }  # fmt: skip
+        return model_card(config, collection, split, {**metrics, "training": training})
 
     return make
 
@@ -83,3 +88,41 @@ def test_code_of_a_name_with_backticks():
     assert markdown_code("a``b") == "```a``b```"
     assert markdown_code("`x`") == "`` `x` ``"
     assert "|" not in markdown_code("a|b")
+
+
+def test_a_card_of_frozen_encoders_says_so(card):
+    text = card(["a", "b"], "run", "photos")
+    assert "| image encoder | `descriptor`, frozen |" in text
+    assert "- The encoders were not trained here: their licenses and biases apply." in text
+    assert "| time |" not in text
+
+
+def test_a_card_says_what_was_tuned_how_long_and_on_what(card):
+    image = {"layers": "all", "parameters": 2223872, "learning_rate": 1e-4, "image_size": 160}
+    text = card(
+        ["a", "b"], "run", "photos", tune=["image"], image_encoder="some/model", head_epochs=2,
+        tuned={"image": image | {"augment": ["crop", "flip"]}},
+    )  # fmt: skip
+    assert (
+        "| image encoder | `some/model`, tuned: all layers, 2,223,872 parameters, learning rate "
+        "0.0001, images of 160 pixels, augmentation: crop, flip |\n| text encoder | `bow`, frozen |"
+    ) in text
+    assert ", encoders from epoch 3 on; epoch" in text
+    assert (
+        "|\n| time | 1.5 minutes on 5,000 items; device cuda (GPU \\| 3), 2 processes, bfloat16 |\n"
+        "\nClasses"
+    ) in text
+    assert "- The image encoder began with pretrained weights and learned here" in text
+    assert "- The text encoder was not trained here: its license and biases apply." in text
+    assert "The encoders were not trained here" not in text
+
+
+def test_a_card_of_two_tuned_encoders(card):
+    facts = {"layers": "last:2", "parameters": 10, "learning_rate": 2e-5}
+    tuned = {"image": facts | {"image_size": 32, "augment": []}, "text": facts}
+    text = card(["a", "b"], "run", "photos", tune=["image", "text"], tuned=tuned,
+                image_encoder="some/model", text_encoder="other/model")  # fmt: skip
+    assert "tuned: layers last:2, 10 parameters, learning rate 2e-05 |" in text
+    assert "images of 32 pixels, augmentation: none |" in text
+    assert "- The image encoder and text encoder began with pretrained weights" in text
+    assert "not trained here" not in text

@@ -240,3 +240,61 @@ def test_former_keys_are_read_as_before():
     assert read_config({**known, "posterior": "false"}).network_kind == "hashing"
     both = {"text_network": {"hidden": [8], "dropout": 0.1}, "networks": {"text": {"hidden": [4]}}}
     assert read_config({**known, **both}).networks == {"text": {"hidden": (4,), "dropout": 0.1}}
+
+
+def test_encoders_that_learn_bring_defaults_of_their_own_and_the_user_still_wins():
+    plain = read_config(LEAST)
+    assert (plain.tune, plain.optimizer, plain.ema, plain.batch_size) == ((), "adam", 0.0, 128)
+    for tune in ("image", ["image"], "image,text", " image , text"):
+        config = read_config(LEAST | {"method": "dchml-plus", "tune": tune})
+        values = (config.optimizer, config.weight_decay, config.ema, config.batch_size)
+        assert values == ("adamw", 0.01, 0.998, 64)
+        assert config.network_kind == "posterior"  # the method's defaults hold beside them
+        assert read_config(config.to_dict()) == config
+    given = read_config(LEAST | {"tune": "image", "ema": 0.9, "batch_size": 8, "head_epochs": 7})
+    assert (given.optimizer, given.ema, given.batch_size, given.head_epochs) == (
+        *("adamw", 0.9, 8, 7),
+    )
+    for none in ("none", [], "", None):
+        values = {} if none is None else {"tune": none}
+        assert read_config(LEAST | values) == plain
+
+
+@pytest.mark.parametrize(("epochs", "heads"), [(2, 0), (4, 1), (11, 2), (12, 3), (200, 3)])
+def test_the_networks_learn_alone_for_a_quarter_of_the_epochs_at_most(epochs, heads):
+    assert read_config(LEAST | {"tune": "image", "epochs": epochs}).head_epochs == heads
+
+
+def test_the_rate_of_one_encoder_has_a_short_form():
+    config = read_config(LEAST | {"tune": "image,text", "text_encoder_rate": 2e-5})
+    assert config.encoder_rates == {"text": 2e-5}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"tune": "audio"}, "tune names 'audio', which the run does not learn; it learns image"),
+        ({"tune": "image,image"}, "name each modality once"),
+        ({"tune": "text", "text_encoder": "none"}, "tune names 'text', which the run does not"),
+        ({"tune": "image", "tune_layers": "first:2"}, "'first:2'; it is all, or last:N"),
+        ({"tune": "image", "tune_layers": "last:0"}, "'last:0'; it is all, or last:N"),
+        ({"tune": "image", "augment": "crop,blur"}, "augment names 'blur'; it must be none, or"),
+        ({"tune": "image", "epochs": 3, "head_epochs": 3}, "head_epochs is 3 of 3 epochs"),
+        ({"tune": "image", "encoder_rate": 0}, "setting encoder_rate is 0"),
+        ({"micro_batch": 8, "layer_decay": 0.9}, "layer_decay, micro_batch: for encoders that"),
+        ({"precision": "float16"}, "precision float16 is for encoders that learn, and none does"),
+        ({"tune": "image", "method": "cca-itq", "hidden": []}, "method cca-itq is computed from"),
+        ({"validate_every": 0}, "setting validate_every is 0"),
+    ],
+)
+def test_keys_of_encoders_that_learn_are_checked(values, sentence):
+    with pytest.raises(UsageError) as caught:
+        read_config(LEAST | values)
+    assert sentence in str(caught.value)
+
+
+def test_a_resumed_run_may_take_less_memory():
+    before = stored(tune="image")
+    assert resume_config(before, {"micro_batch": 8, "workers": 1}).micro_batch == 8
+    with pytest.raises(UsageError, match="encoder_rate"):
+        resume_config(before, {"encoder_rate": 1e-5})

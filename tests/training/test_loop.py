@@ -10,6 +10,7 @@ from proxyhash.errors import DivergedError, InterruptedRunError, ModelError
 from proxyhash.methods import alternating, joint
 from proxyhash.methods.dcmh import Dcmh
 from proxyhash.training import loop
+from proxyhash.training.batches import make_steps
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord
 from proxyhash.training.loop import validation_scores
@@ -125,7 +126,7 @@ def test_a_lone_item_of_a_modality_does_not_break_batch_norm(tmp_path, validatio
 
 def test_each_pass_takes_every_item_once_in_even_batches(rows):
     for passes in (joint(rows.modalities), alternating(rows.modalities)):
-        steps = list(loop._steps(rows, passes, batch_size=16))
+        steps = list(make_steps(rows, passes, batch_size=16))
         for learning in passes:
             batches = [step.index for step in steps if step.learning == learning]
             sizes = [len(batch) for batch in batches]

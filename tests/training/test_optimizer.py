@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from proxyhash.errors import UsageError
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.config import read_config
 from proxyhash.training.optimizer import (
@@ -57,6 +58,38 @@ def test_cosine_schedule_falls_to_zero():
     assert learning_rate_factor(config, 10) == pytest.approx(0)
     warm = config_of(lr_schedule="cosine", warmup=2)
     assert learning_rate_factor(warm, 6) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+
+
+def test_schedules_end_at_the_share_they_are_given():
+    line = config_of(lr_schedule="linear", lr_end=0.2)
+    assert [learning_rate_factor(line, p) for p in (0, 2.5, 5, 10)] == pytest.approx(
+        [1, 0.8, 0.6, 0.2]
+    )
+    curve = config_of(lr_schedule="cosine", lr_end=0.2)
+    assert [learning_rate_factor(curve, p) for p in (0, 5, 10)] == pytest.approx([1, 0.6, 0.2])
+    stairs = config_of(lr_schedule="step", lr_end=0.5)
+    assert [learning_rate_factor(stairs, p) for p in (0, 6.24, 6.25, 10)] == [1, 1, 0.5, 0.5]
+    warm = config_of(lr_schedule="linear", lr_end=0.5, warmup=2)
+    assert [learning_rate_factor(warm, p) for p in (1, 2, 6)] == pytest.approx([0.5, 1, 0.75])
+
+
+def test_a_step_to_nothing_is_refused():
+    with pytest.raises(UsageError, match="lr_schedule step falls to lr_end, which is 0"):
+        config_of(lr_schedule="step")
+
+
+def test_plain_sgd_is_the_textbooks_step():
+    networks, objective = parts()
+    config = config_of(optimizer="sgd", momentum=0, learning_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(config, networks, objective)
+    weight = networks["image"].layers[0].weight
+    for _ in range(2):
+        before = weight.detach().clone()
+        step(networks, optimizer)
+        # The L2 penalty adds decay * w to the gradient.
+        torch.testing.assert_close(
+            weight.detach(), before - 0.1 * (weight.grad + 0.5 * before), rtol=1e-5, atol=1e-7
+        )
 
 
 def test_each_network_has_its_own_rate():

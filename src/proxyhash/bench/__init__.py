@@ -1,16 +1,18 @@
 """Suites that fill a table: methods x bits x seeds x data sets, one run folder a cell."""
 
-from proxyhash.bench.cell import Cell, cells_of
+from proxyhash.bench.cell import Cell, cells_of, encoder_cells
 from proxyhash.bench.run import Filled, fill_suite
-from proxyhash.bench.suite import DataSet, Suite, Variant, read_suite
+from proxyhash.bench.suite import DataSet, SharedEncoders, Suite, Variant, read_suite
 
 __all__ = [
     "Cell",
     "DataSet",
     "Filled",
+    "SharedEncoders",
     "Suite",
     "Variant",
     "cells_of",
+    "encoder_cells",
     "fill_suite",
     "read_suite",
 ]

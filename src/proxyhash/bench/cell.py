@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.suite import slug
+from proxyhash.bench.suite import Variant, slug
+from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json
 from proxyhash.methods import method_settings
 from proxyhash.training import TrainConfig, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.sources import FREE_KEYS, merge_values
+from proxyhash.training.tuning import TuneOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxyhash.bench.suite import DataSet, Suite, Variant
+    from proxyhash.bench.suite import DataSet, Suite
+    from proxyhash.data import Modality
 
-__all__ = ["Cell", "cells_of", "collection_path"]
+__all__ = ["Cell", "cells_of", "collection_path", "encoder_cells"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Cell:
         bits: code length.
         seed: of split, weights and order.
         config: the run's configuration, with every setting of its method.
+        shared: the modalities whose encoder was tuned in another cell, see `encoder_cells`.
     """
 
     data: str
@@ -41,6 +46,7 @@ class Cell:
     bits: int
     seed: int
     config: TrainConfig
+    shared: tuple[Modality, ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,16 +73,38 @@ class Cell:
         """Whether the cell is filled."""
         return self.record.is_file()
 
+    @property
+    def shared_fingerprints(self) -> dict[str, str]:
+        """Fingerprints of the shared encoders, by modality; those that are there."""
+        folders = {modality: Path(self.config.encoders[modality]) for modality in self.shared}
+        return {
+            modality: read_settings(folder)["fingerprint"]
+            for modality, folder in folders.items()
+            if folder.is_dir()
+        }
+
     @cached_property
     def changes(self) -> tuple[str, ...]:
         """Differences between the suite and the settings of a finished cell, in words."""
         if not self.finished:
             return ()
         try:
-            stored = _resolved(read_json(self.folder / "config.json"))
+            stored = _resolved(read_json(self.folder / "config.json")).to_dict()
+            used = read_json(self.record).get("shared_encoders", {})
+            current = self.shared_fingerprints
         except (DataError, UsageError) as error:
-            return (f"its config.json cannot be used ({error})",)
-        return tuple(_differences(stored.to_dict(), self.config.to_dict()))
+            return (f"its files cannot be used ({error})",)
+        wanted = self.config.to_dict()
+        for modality in self.shared:  # where they lie may change, as the whole output folder can
+            own = stored["encoders"].get(modality, "")
+            if Path(own).parts[-5:] == Path(wanted["encoders"][modality]).parts[-5:]:
+                stored["encoders"][modality] = wanted["encoders"][modality]
+        again = [
+            f"the shared {modality} encoder was trained again"
+            for modality, fingerprint in current.items()
+            if used.get(modality) != fingerprint
+        ]
+        return (*_differences(stored, wanted), *again)
 
     @property
     def state(self) -> str:
@@ -113,13 +141,44 @@ def cells_of(suite: Suite, out: Path) -> list[Cell]:
     Raises:
         UsageError: an option or setting cannot be used; names the data set and method.
     """
+    tuned = {(cell.data, cell.seed): cell for cell in encoder_cells(suite, out)}
     return [
-        _cell(suite, out, data=data, variant=variant, bits=bits, seed=seed)
+        _cell(
+            suite, out, data=data, variant=variant, bits=bits, seed=seed,
+            tuned=tuned.get((data.name, seed)),
+        )
         for data in suite.data
         for seed in suite.seeds
         for bits in suite.bits
         for variant in suite.variants
-    ]
+    ]  # fmt: skip
+
+
+def encoder_cells(suite: Suite, out: Path) -> list[Cell]:
+    """Return the cells that tune the encoders of the others: one per data set and seed, or none.
+
+    Raises:
+        UsageError: an option cannot be used; names the data set.
+    """
+    if suite.shared is None:
+        return []
+    shared = suite.shared
+    variant = Variant(f"encoders by {shared.method}", shared.method, shared.options)
+    cells = [
+        _configured(
+            suite, out, data=data, variant=variant, bits=shared.bits, seed=seed,
+            folder=out / "encoders" / slug(data.name) / f"s{seed}",
+        )
+        for data in suite.data
+        for seed in suite.seeds
+    ]  # fmt: skip
+    for cell in cells:
+        if not cell.config.tune:
+            raise UsageError(
+                f"data set {cell.data!r}: [shared_encoders] names no encoder that learns; give it "
+                'tune, for example tune = ["image"]'
+            )
+    return cells
 
 
 def collection_path(data: DataSet, out: Path) -> Path:
@@ -128,10 +187,39 @@ def collection_path(data: DataSet, out: Path) -> Path:
 
 
 def _cell(
-    suite: Suite, out: Path, *, data: DataSet, variant: Variant, bits: int, seed: int
+    suite: Suite,
+    out: Path,
+    *,
+    data: DataSet,
+    variant: Variant,
+    bits: int,
+    seed: int,
+    tuned: Cell | None,
 ) -> Cell:
     folder = out / "cells" / slug(data.name) / slug(variant.name) / str(bits) / f"s{seed}"
-    values = merge_values(suite.options, data.options, variant.options)
+    configured = partial(
+        _configured, suite, out, data=data, variant=variant, bits=bits, seed=seed, folder=folder
+    )
+    if tuned is None:
+        return configured()
+    model = RunFolder(tuned.folder).model.absolute()
+    encoders = {modality: str(model / f"{modality}_encoder") for modality in tuned.config.tune}
+    frozen = dict.fromkeys(TuneOptions.model_fields)  # these are for the training of the encoders
+    return replace(configured(more={"encoders": encoders, **frozen}), shared=tuple(encoders))
+
+
+def _configured(
+    suite: Suite,
+    out: Path,
+    *,
+    data: DataSet,
+    variant: Variant,
+    bits: int,
+    seed: int,
+    folder: Path,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Cell:
+    """Return a cell, with the keys of `more` over those of the suite; None leaves a key out."""
     fixed = {
         "data": str(collection_path(data, out)),
         "out": str(folder),
@@ -139,8 +227,9 @@ def _cell(
         "bits": bits,
         "seed": seed,
     }
+    values = merge_values(suite.options, data.options, variant.options, more, fixed)
     try:
-        config = _resolved({**values, **fixed})
+        config = _resolved({key: value for key, value in values.items() if value is not None})
     except UsageError as error:
         raise UsageError(f"data set {data.name!r}, method {variant.name!r}: {error}") from error
     return Cell(data=data.name, method=variant.name, bits=bits, seed=seed, config=config)

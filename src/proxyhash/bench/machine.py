@@ -146,9 +146,10 @@ def describe_machine() -> dict[str, Any]:
     import torch
 
     from proxyhash import __version__
+    from proxyhash.training.devices import processor_name
 
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -156,16 +157,6 @@ def describe_machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "proxyhash": __version__,
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
 
 
 def _counted(count: int, one: str, many: str) -> str:

@@ -16,6 +16,7 @@ from proxyhash.bench.tables import (
     CAVEAT_MARK,
     caveats_of,
     columns_of,
+    encoders_words,
     heading,
     table_rows,
 )
@@ -116,8 +117,10 @@ def _data_set(
         f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
         for svg, caption in figures
     )
+    tuned = encoders_words(results, name)
+    tuned = f"<p>{escape(tuned)}</p>\n" if tuned else ""
     return (
-        f'<section><h2 id="{slug(name)}">{escape(name)}</h2>\n{_facts(first, classes)}\n'
+        f'<section><h2 id="{slug(name)}">{escape(name)}</h2>\n{_facts(first, classes)}\n{tuned}'
         f"{_figures_table(results, name)}\n{_significance(comparisons)}\n{drawn}</section>"
     )
 

@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.bench.machine import GIB, describe_machine, peak_memory
-from proxyhash.errors import InterruptedRunError, ProxyhashError
+from proxyhash.data import Split
+from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import write_atomic, write_json
 from proxyhash.training import train
 from proxyhash.training.folder import RunFolder
@@ -182,8 +184,8 @@ class Outcome:
 
     cell: Cell
     error: str
-    seconds: float
-    peak: int
+    seconds: float = 0.0
+    peak: int = 0
 
 
 def work(connection: Connection, threads: int, keep_models: bool) -> None:
@@ -201,7 +203,10 @@ def work(connection: Connection, threads: int, keep_models: bool) -> None:
 
 
 class Filler:
-    """Fills cells, and shares what they learn from between those that follow each other."""
+    """Fills cells, and shares what they learn from between those that follow each other.
+
+    Cells whose encoders learn share nothing: they change the encoders that came prepared.
+    """
 
     def __init__(self, *, threads: int, keep_models: bool) -> None:
         self._threads = threads
@@ -234,11 +239,12 @@ class Filler:
         with RunFolder(cell.folder).hold():
             cell.clear()
             config = cell.config.model_copy(update={"threads": self._threads})
-            result = train(config, prepared=self._shared(config), checkpoints=False, held=True)
+            prepared = self._shared(config)
+            check_split(cell, prepared)
+            result = train(config, prepared=prepared, checkpoints=False, held=True)
             if not self._keep_models:
                 shutil.rmtree(RunFolder(cell.folder).model)
-            assert self._prepared is not None
-            _write_average_precision(cell, result, self._prepared)
+            _write_average_precision(cell, result, prepared)
             record = {
                 "method": cell.method,
                 "seconds": round(time.perf_counter() - started, 3),
@@ -247,15 +253,16 @@ class Filler:
                 "peak_memory": peak_memory(),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": describe_machine(),
+                "shared_encoders": cell.shared_fingerprints,
             }
             write_json(cell.record, record)
 
     def _shared(self, config: TrainConfig) -> Prepared:
         key = preparing_key(config)
-        if self._prepared is None or key != self._key:
+        if self._prepared is None or key != self._key or config.tune:
             self._prepared = None  # frees the old features before the new ones are loaded
             self._prepared = prepare(config, cache=_cache())
-            self._key = key
+            self._key = () if config.tune else key
         return self._prepared
 
 
@@ -263,6 +270,23 @@ def _cache() -> Any:
     from proxyhash.encoders import FeatureCache
 
     return FeatureCache()
+
+
+def check_split(cell: Cell, prepared: Prepared) -> None:
+    """Check that a cell's shared encoders were tuned on its own split, so that they saw no query.
+
+    Raises:
+        UsageError: they were not.
+    """
+    for modality in cell.shared:
+        folder = RunFolder(Path(cell.config.encoders[modality]).parents[1])
+        theirs = Split.load(folder.split, prepared.collection)
+        for part in ("query", "train", "validation"):
+            if set(getattr(theirs, part)) != set(getattr(prepared.split, part)):
+                raise UsageError(
+                    f"{cell.name} has other {part} items than the training of its {modality} "
+                    "encoder; give query, train, validation and split_file in [options], for both"
+                )
 
 
 def _write_average_precision(cell: Cell, result: RunResult, prepared: Prepared) -> None:

@@ -11,13 +11,14 @@ from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
     caveats_markdown,
     cells_csv,
+    encoders_words,
     significance_csv,
     table_csv,
     table_markdown,
 )
 from proxyhash.data import read_collection
 from proxyhash.errors import DataError, MissingExtraError
-from proxyhash.evaluation.report import direction_words
+from proxyhash.evaluation.report import direction_words, markdown_text
 from proxyhash.files import write_bytes
 from proxyhash.progress import Track, silent
 
@@ -62,7 +63,9 @@ def write_report(
         comparisons[name] = compare(results, name)
         classes[name] = _classes(results, name)
         told = caveats_markdown(results, name)
-        write(folder / "table.md", f"{table_markdown(results, name)}\n{told}")
+        tuned = encoders_words(results, name)
+        tuned = f"\n{markdown_text(tuned)}\n" if tuned else ""
+        write(folder / "table.md", f"{table_markdown(results, name)}\n{tuned}{told}")
         write(folder / "table.csv", table_csv(results, name))
         write(folder / "significance.csv", significance_csv(comparisons[name]))
         try:

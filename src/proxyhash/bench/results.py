@@ -13,7 +13,7 @@ from proxyhash.evaluation.report import Spread, spread
 from proxyhash.files import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -85,11 +85,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Results:
-    """The finished cells of a suite, and how many there should be."""
+    """The finished cells of a suite, and how many there should be.
+
+    Attributes:
+        suite: which.
+        measured: its finished cells.
+        expected: the number of its cells.
+        encoders: the finished cells that tuned encoders for the others.
+    """
 
     suite: Suite
     measured: tuple[Measured, ...]
     expected: int
+    encoders: tuple[Measured, ...] = ()
 
     def directions(self, data: str) -> list[str]:
         """Return the directions that the tables show: between modalities, if there are several."""
@@ -150,20 +158,21 @@ class Results:
         return rows
 
 
-def read_results(suite: Suite, cells: Sequence[Cell]) -> Results:
-    """Return what the finished ones among `cells` measured.
+def read_results(suite: Suite, cells: Sequence[Cell], encoders: Sequence[Cell] = ()) -> Results:
+    """Return what the finished ones among `cells` measured, and those that tuned encoders for them.
 
     Raises:
         DataError: a file of a finished cell is missing or damaged; names it.
     """
-    measured = [
-        Measured(
-            cell=cell,
-            config=read_json(cell.folder / "config.json"),
-            metrics=read_json(cell.folder / "metrics.json"),
-            record=read_json(cell.record),
-        )
-        for cell in cells
-        if cell.finished
-    ]
-    return Results(suite, tuple(measured), len(cells))
+    return Results(suite, tuple(_measured(cells)), len(cells), tuple(_measured(encoders)))
+
+
+def _measured(cells: Iterable[Cell]) -> Iterator[Measured]:
+    for cell in cells:
+        if cell.finished:
+            yield Measured(
+                cell=cell,
+                config=read_json(cell.folder / "config.json"),
+                metrics=read_json(cell.folder / "metrics.json"),
+                record=read_json(cell.record),
+            )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.cell import cells_of, collection_path
+from proxyhash.bench.cell import cells_of, collection_path, encoder_cells
 from proxyhash.bench.machine import peak_memory, share_machine
-from proxyhash.bench.pool import fill_cells
+from proxyhash.bench.pool import Outcome, fill_cells
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.progress import Track, silent
 from proxyhash.training.run import listen_for_stop
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxyhash.bench.cell import Cell
-    from proxyhash.bench.pool import Outcome
     from proxyhash.bench.suite import DataSet, Suite
     from proxyhash.training import TrainConfig
 
@@ -55,6 +55,9 @@ def fill_suite(
 ) -> Filled:
     """Fill the cells of a suite that are not finished.
 
+    Where the suite has shared encoders, those of the data sets and seeds that are needed are tuned
+    first.
+
     Args:
         suite: what to measure.
         out: where the cells lie.
@@ -70,42 +73,82 @@ def fill_suite(
         DataError: a data set is missing or cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; finished cells are kept.
     """
-    cells = cells_of(suite, out)
-    changed = [cell for cell in cells if cell.state == "changed"]
+    cells, tuners = cells_of(suite, out), encoder_cells(suite, out)
+    changed = [cell for cell in (*tuners, *cells) if cell.state == "changed"]
     if changed and not rerun_changed:
         raise UsageError(_changed_words(changed))
     todo = [cell for cell in cells if cell.state != "done"]
-    if not todo:
-        return Filled(tuple(cells), 0, ())
+    wanted = {(cell.data, cell.seed) for cell in todo}
+    tuning = [
+        cell
+        for cell in tuners
+        if cell.state == "changed" or (cell.state != "done" and (cell.data, cell.seed) in wanted)
+    ]
     for data in suite.data:
-        if any(cell.data == data.name for cell in todo):
+        if any(cell.data == data.name for cell in (*tuning, *todo)):
             check_data(data, out)
+    fill = partial(_fill, suite, out, processes=processes, memory=memory, note=note, track=track)
+    failed = fill(tuning, tuners, "encoders", keep_models=True)
+    if tuning:  # cells that were finished with an earlier encoder are not any more
+        lacking = {(each.cell.data, each.cell.seed): each.error for each in failed}
+        left = [cell for cell in cells_of(suite, out) if cell.state != "done"]
+        todo = [cell for cell in left if (cell.data, cell.seed) not in lacking]
+        failed += [
+            Outcome(cell, f"its shared encoders were not tuned: {lacking[cell.data, cell.seed]}")
+            for cell in left
+            if (cell.data, cell.seed) in lacking
+        ]
+    last = fill(todo, cells, "cells", keep_models=keep_models)
+    return Filled(tuple(cells), len(todo) - len(last), (*failed, *last))
+
+
+def _fill(
+    suite: Suite,
+    out: Path,
+    todo: Sequence[Cell],
+    every: Sequence[Cell],
+    what: str,
+    *,
+    keep_models: bool,
+    processes: int | None,
+    memory: float | None,
+    note: Callable[[str], None],
+    track: Track,
+) -> list[Outcome]:
+    """Fill some of the cells side by side; return those that failed.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; finished cells are kept.
+    """
+    if not todo:
+        return []
     sizes = [_warm(data, out, todo, note, track) for data in suite.data]
+    tuned = any(cell.config.tune for cell in todo)  # each of them fills the machine
     share = share_machine(
-        processes=processes,
+        processes=1 if tuned and processes is None else processes,
         memory=memory,
         features=max(size[0] for size in sizes),
         parameters=max(size[1] for size in sizes),
         taken=peak_memory(),
     )
-    note(f"{len(todo):,} of {len(cells):,} cells to fill, in {share.reason}")
+    note(f"{len(todo):,} of {len(every):,} {what} to fill, in {share.reason}")
     failed: list[Outcome] = []
-    trained = 0
+    ended = 0
     with listen_for_stop() as stop:
         filling = fill_cells(todo, share=share, keep_models=keep_models, stop=stop, note=note)
         with closing(filling) as outcomes:
-            for outcome in track(outcomes, f"cells of {suite.name}", len(todo)):
+            for outcome in track(outcomes, f"{what} of {suite.name}", len(todo)):
+                ended += 1
                 if outcome.error:
                     failed.append(outcome)
                     note(f"failed: {outcome.cell.name}: {outcome.error}")
-                else:
-                    trained += 1
-    if trained + len(failed) < len(todo):
+    if ended < len(todo):
+        finished = len(every) - len(todo) + ended - len(failed)
         raise InterruptedRunError(
-            f"stopped with {len(cells) - len(todo) + trained} of {len(cells)} cells finished; run "
-            "the same command again to continue"
+            f"stopped with {finished} of {len(every)} {what} finished; run the same command again "
+            "to continue"
         )
-    return Filled(tuple(cells), trained, tuple(failed))
+    return failed
 
 
 def check_data(data: DataSet, out: Path) -> None:

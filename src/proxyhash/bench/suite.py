@@ -15,11 +15,12 @@ from proxyhash.methods import Settings, get_method, read_settings
 from proxyhash.training import TrainConfig
 from proxyhash.training.config import current_keys
 from proxyhash.training.sources import read_config_file
+from proxyhash.training.tuning import TuneOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DataSet", "Suite", "Variant", "read_suite"]
+__all__ = ["DataSet", "SharedEncoders", "Suite", "Variant", "read_suite"]
 
 FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard")
 """Keys of a run's configuration that the suite itself decides, so that no option names them."""
@@ -38,6 +39,21 @@ class Variant:
     name: str
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SharedEncoders:
+    """The training whose tuned encoders all methods then use, frozen: one per data set and seed.
+
+    Attributes:
+        method: which tunes them.
+        bits: code length of that training.
+        options: keys of the training configuration that are its own, `tune` among them.
+    """
+
+    method: str
+    bits: int
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class Suite:
         data: the data sets.
         options: keys of the training configuration for all runs.
         ours: names of the variants that are tested against the best of the others.
+        shared: the training that tunes encoders for all cells; None: each cell has its own.
     """
 
     name: str
@@ -80,6 +97,7 @@ class Suite:
     data: tuple[DataSet, ...]
     options: Mapping[str, Any]
     ours: tuple[str, ...]
+    shared: SharedEncoders | None = None
 
     def narrowed(
         self,
@@ -117,6 +135,11 @@ class _MethodTable(Settings):
     method: str | None = None
 
 
+class _SharedTable(Settings):
+    method: str = "dchml-plus"
+    bits: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
 class _SuiteFile(Settings):
     name: str = ""
     bits: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
@@ -124,6 +147,7 @@ class _SuiteFile(Settings):
     methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
     ours: list[str] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
+    shared_encoders: dict[str, Any] = Field(default_factory=dict)
     data: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -157,6 +181,7 @@ def read_suite(path: str | Path) -> Suite:
         data=data,
         options=_located(_checked(file.options, "[options]"), folder),
         ours=tuple(file.ours),
+        shared=_shared(file, variants, folder) if file.shared_encoders else None,
     )
 
 
@@ -172,6 +197,21 @@ def _variant(given: str | dict[str, Any]) -> Variant:
     method = read.method or read.name
     get_method(method)  # says which there are
     return Variant(read.name, method, _checked(options, f"method {read.name!r}"))
+
+
+def _shared(file: _SuiteFile, variants: Sequence[Variant], folder: Path) -> SharedEncoders:
+    own, options = _parted(file.shared_encoders, _SharedTable)
+    read = read_settings(_SharedTable, own, owner="[shared_encoders]")
+    get_method(read.method)
+    for each in variants:
+        if own_keys := sorted(each.options.keys() & TuneOptions.model_fields.keys()):
+            raise UsageError(
+                f"method {each.name!r} has {own_keys[0]}, and the suite has [shared_encoders], "
+                "which are frozen for every method; leave out one of them"
+            )
+    return SharedEncoders(
+        read.method, read.bits, _located(_checked(options, "[shared_encoders]"), folder)
+    )
 
 
 def _data_set(table: dict[str, Any], folder: Path) -> DataSet:

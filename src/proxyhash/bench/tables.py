@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.results import GALLERIES
@@ -26,6 +27,7 @@ __all__ = [
     "caveats_markdown",
     "caveats_of",
     "cells_csv",
+    "encoders_words",
     "significance_csv",
     "table_csv",
     "table_markdown",
@@ -106,6 +108,33 @@ def caveats_of(results: Results, data: str) -> list[str]:
                 names = found.setdefault(text, [])
                 names += [] if name in names else [name]
     return [f"{', '.join(names)}: {text}" for text, names in found.items()]
+
+
+def encoders_words(results: Results, data: str) -> str:
+    """Return who tuned the encoders of a data set's cells, in a sentence; "" where none learned."""
+    shared = [each for each in results.encoders if each.cell.data == data]
+    configs: dict[str, dict[str, Any]] = {}
+    for each in shared or results.measured:
+        if each.cell.data == data:
+            configs.setdefault(each.cell.method, each.config)
+    tuned = {method: config for method, config in configs.items() if config.get("tune")}
+    if not tuned:
+        return ""
+    config = next(iter(tuned.values()))
+    names = " and ".join(
+        f"the {modality} encoder {Path(config['encoders'][modality]).name}"
+        for modality in config["tune"]
+    )
+    if shared:
+        minutes = spread(each.metrics["training"]["seconds"] / 60 for each in shared).mean
+        return (
+            f"Shared encoders: {names} learned once per seed, with {config['method']} at "
+            f"{config['bits']} bits, and then stayed frozen for every method and code length. "
+            f"That training took {minutes:.1f} minutes, which the seconds leave out."
+        )
+    own = "each method" if len(tuned) == len(configs) else ", ".join(tuned)
+    others = "" if len(tuned) == len(configs) else "; those of the others are frozen"
+    return f"Own encoders: {names} learned with {own}, in every run for itself{others}."
 
 
 def table_csv(results: Results, data: str) -> str:

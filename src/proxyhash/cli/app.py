@@ -95,6 +95,7 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[  # noqa: ARG001 -- its callback prints and exits
         bool,
         typer.Option(
@@ -124,6 +125,11 @@ def _root(
         os.environ[PLUGIN_FILES] = os.pathsep.join(filter(None, named))
         load_plugin_files()
     quieten()
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand not in (None, "train"):
+        raise UsageError(
+            f"{context.invoked_subcommand} runs in one process, and torchrun starts several of it; "
+            "leave torchrun out, which is for proxyhash train"
+        )
     # Idle threads of OpenMP spin by default, and on a machine that is busy with other work every
     # small step then waits for them: measured, ten to forty times slower than with sleeping ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

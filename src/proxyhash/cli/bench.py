@@ -85,9 +85,10 @@ def bench(
     """Train and evaluate methods x bits x seeds x data sets, and write tables and a report.
 
     Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
-    stopped continues where it was. Cells that fail are listed at the end.
+    stopped continues where it was. Cells that fail are listed at the end. Where the suite has
+    [shared_encoders], they are tuned first, in run folders below OUT/encoders.
     """
-    from proxyhash.bench import cells_of, read_suite
+    from proxyhash.bench import cells_of, encoder_cells, read_suite
     from proxyhash.bench.report import write_report
     from proxyhash.bench.results import read_results
 
@@ -99,7 +100,7 @@ def bench(
         seeds=_numbers(seeds, "--seeds"),
     )
     if list_cells:
-        _list(cells_of(part, out), as_json=as_json)
+        _list([*encoder_cells(part, out), *cells_of(part, out)], as_json=as_json)
         return
     failed: list[str] = []
     if not report_only:
@@ -115,7 +116,7 @@ def bench(
     changed = sum(cell.state == "changed" for cell in cells)
     if changed:
         console.note(f"{changed} cells in the report have other settings than the suite")
-    results = read_results(whole, cells)
+    results = read_results(whole, cells, encoder_cells(whole, out))
     if not results.measured:
         raise UsageError(f"{out} has no finished cell of {suite} to report on")
     written = write_report(results, out, note=console.note, track=console.track)
@@ -163,7 +164,7 @@ def _list(cells: "list[Cell]", *, as_json: bool) -> None:
 
 
 def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
-    from proxyhash.bench.tables import columns_of, heading, table_rows
+    from proxyhash.bench.tables import columns_of, encoders_words, heading, table_rows
 
     for data in part.data:
         rows = table_rows(results, data.name)
@@ -184,12 +185,14 @@ def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
             title=f"{data.name}, mAP@all",
             right=["bits", *figures, "seconds"],
         )
+        if tuned := encoders_words(results, data.name):
+            console.note(tuned)
         console.out("")
     console.note("\n".join(["written:", *(f"  {path}" for path in written)]))
 
 
 def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:
-    from proxyhash.bench.tables import columns_of, heading, table_rows
+    from proxyhash.bench.tables import columns_of, encoders_words, heading, table_rows
 
     return {
         "suite": results.suite.name,
@@ -210,6 +213,7 @@ def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict
             ]
             for data in results.suite.data
         },
+        "encoders": {data.name: encoders_words(results, data.name) for data in results.suite.data},
         "written": [str(path) for path in written],
     }
 

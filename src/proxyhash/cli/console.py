@@ -22,6 +22,7 @@ __all__ = [
     "emit_json",
     "error",
     "guided",
+    "mute",
     "next_steps",
     "note",
     "out",
@@ -32,14 +33,23 @@ __all__ = [
 ]
 
 _guided = False
+_muted = False
 _UNLIMITED = 100_000
 """Columns of a table that goes to a file or pipe: no cell is wrapped or cut there."""
 
 
 def out(text: str) -> None:
     """Print one result on stdout, flushed, so that a closed pipe is noticed here."""
+    if _muted:
+        return
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def mute() -> None:
+    """Print nothing but errors from now on, in a process beside the one that reports."""
+    global _muted  # noqa: PLW0603 -- one terminal, one state
+    _muted = True
 
 
 def emit_json(value: Any) -> None:
@@ -49,7 +59,8 @@ def emit_json(value: Any) -> None:
 
 def note(text: str) -> None:
     """Print one line about what is going on, on stderr, above any progress bar."""
-    _bars.print(text)
+    if not _muted:
+        _bars.print(text)
 
 
 def next_steps(*commands: str) -> None:
@@ -139,6 +150,8 @@ def track(steps: Iterable[T], description: str, total: int | None = None, /) -> 
     lines, "encode images 1,200/7,957 (15%), 22 s left", the first within a second, then one every
     few seconds however long a step takes, and none for short work; nested calls take turns.
     """
+    if _muted:
+        return iter(steps)
     if total is None and isinstance(steps, Sized):
         total = len(steps)
     return (_track_bar if sys.stderr.isatty() else _lines.track)(steps, description, total)

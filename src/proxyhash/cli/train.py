@@ -1,29 +1,29 @@
 """`proxyhash train`: learn codes from a labeled collection and write a run folder."""
 
 import shlex
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from proxyhash.cli import console
 from proxyhash.cli import train_options as options
+from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
-from proxyhash.errors import UsageError
+from proxyhash.cli.train_progress import Progress
+from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.history import EpochRecord
+    from proxyhash.training.processes import Processes
     from proxyhash.training.run import RunResult
 
 __all__ = ["register"]
-
-T = TypeVar("T")
 
 _NOT_IN_CONFIG = ("preset", "config_file", "resume", "overwrite", "as_json")
 _ASSIGNED = {
@@ -32,6 +32,7 @@ _ASSIGNED = {
     "networks": "--network",
     "text_network": "--text-network",
     "learning_rates": "--network-rate",
+    "encoder_rates": "--encoder-rates",
 }
 """Options that are given as KEY=VALUE, by their key in the configuration."""
 
@@ -43,6 +44,9 @@ def register(app: typer.Typer) -> None:
             "proxyhash train photos/ --out runs/first",
             "proxyhash train photos/ --method psldh --bits 32 --query 500 --out runs/p",
             "proxyhash train photos/ --set proxies=codebook --set eta=0.2 --out runs/codebook",
+            "proxyhash train photos/ --image-encoder MODEL --tune image --out runs/tuned",
+            "proxyhash train photos/ --tune image,text --text-encoder MODEL --out runs/both",
+            "proxyhash train photos/ --tune none --out runs/frozen",
             "proxyhash train photos/ --preset reference --out runs/as-published",
             "proxyhash train --resume --out runs/first",
         )
@@ -76,6 +80,8 @@ def train(
     hidden: options.Hidden = None,
     activation: options.Activation = None,
     dropout: options.Dropout = None,
+    dropout_at: options.DropoutAt = None,
+    initial_weights: options.InitialWeights = None,
     input_dropout: options.InputDropout = None,
     batch_norm: options.BatchNorm = None,
     output_batch_norm: options.OutputBatchNorm = None,
@@ -85,6 +91,20 @@ def train(
     posterior: options.Posterior = None,
     networks: options.Networks = None,
     text_network: options.TextNetwork = None,
+    tune: tuning.Tune = None,
+    tune_layers: tuning.TuneLayers = None,
+    encoder_rate: tuning.EncoderRate = None,
+    encoder_rates: tuning.EncoderRates = None,
+    layer_decay: tuning.LayerDecay = None,
+    head_epochs: tuning.HeadEpochs = None,
+    image_size: tuning.ImageSize = None,
+    augment: tuning.Augment = None,
+    crop_min: tuning.CropMin = None,
+    tune_batch_norm: tuning.TuneBatchNorm = None,
+    micro_batch: tuning.MicroBatch = None,
+    checkpointing: tuning.Checkpointing = None,
+    workers: tuning.Workers = None,
+    pixel_cache_gb: tuning.PixelCacheGb = None,
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,
     learning_rates: options.LearningRates = None,
@@ -92,22 +112,26 @@ def train(
     weight_decay: options.WeightDecay = None,
     momentum: options.Momentum = None,
     lr_schedule: options.LrSchedule = None,
+    lr_end: options.LrEnd = None,
     warmup: options.Warmup = None,
     clip: options.Clip = None,
     ema: options.Ema = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     patience: options.Patience = None,
+    validate_every: options.ValidateEvery = None,
     device: options.Device = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
+    features_in_memory: options.FeaturesInMemory = None,
     tensorboard: options.Tensorboard = None,
 ) -> None:
     """Train hashing networks; write model, codes, metrics and a model card into a run folder.
 
     Features are extracted once and cached, a split is drawn (or read from the manifest), and the
-    epoch with the best validation score is kept. After Ctrl-C, --resume continues the run, with
-    results identical to an uninterrupted one.
+    epoch with the best validation score is kept. Encoders stay as they are, unless --tune lets
+    them learn with the networks. After Ctrl-C, --resume continues the run, with results identical
+    to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
     start = time.monotonic()
@@ -130,20 +154,53 @@ def train(
     values = gather_values(given, file=config_file, preset=preset)
     if preset:
         values.setdefault("method", TrainConfig.model_fields["method"].default)
-    config, collection = _resumed(values) if resume else _new(values)
-    show = _Progress()
-    result = run_training(
-        config,
-        resume=resume,
-        overwrite=overwrite,
-        report=show.report,
-        track=show.track,
-        collection=collection,
+    with _together() as processes:
+        config, collection = _resumed(values) if resume else _new(values)
+        if processes.world > 1:
+            console.note(_who_computes(processes, config))
+        show = Progress(config)
+        result = run_training(
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            report=show.report,
+            track=show.track,
+            collection=collection,
+            processes=processes,
+        )
+        if not processes.main:
+            return
+        if as_json:
+            console.emit_json(result.metrics)
+        else:
+            _print_result(result, config, seconds=time.monotonic() - start)
+
+
+@contextmanager
+def _together() -> "Iterator[Processes]":
+    """Yield the processes that torchrun started; one of them speaks for those of its machine."""
+    from proxyhash.training.processes import SINGLE, open_processes
+
+    processes = SINGLE
+    try:
+        with open_processes() as processes:
+            if not processes.main:
+                console.mute()
+            yield processes
+    except ProxyhashError as error:
+        if processes.silent:
+            raise typer.Exit(error.exit_code) from error
+        raise
+
+
+def _who_computes(processes: "Processes", config: "TrainConfig") -> str:
+    import torch
+
+    threads = config.threads or torch.get_num_threads()
+    return (
+        f"{processes.world} processes ({processes.backend}) on {config.device}, "
+        f"{threads} {'thread' if threads == 1 else 'threads'} each (--threads changes that)"
     )
-    if as_json:
-        console.emit_json(result.metrics)
-    else:
-        _print_result(result, config, seconds=time.monotonic() - start)
 
 
 def _by_modality(assignments: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -189,30 +246,6 @@ def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
     if not stored.exists():
         raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
     return resume_config(stored_config(stored.parent), values), None
-
-
-class _Progress:
-    """Progress bars on a terminal; elsewhere a line of losses and scores every few seconds."""
-
-    def __init__(self) -> None:
-        self._bars = sys.stderr.isatty()
-        self._spoken = 0.0
-
-    def track(
-        self, steps: Iterable[T], description: str, total: int | None = None, /
-    ) -> Iterator[T]:
-        """Show progress; off a terminal, epochs are shown by `report` instead."""
-        if not self._bars and description.startswith("train "):
-            return iter(steps)
-        return console.track(steps, description, total)
-
-    def report(self, record: "EpochRecord") -> None:
-        """Print losses and scores of an epoch, unless bars show them or a line was just printed."""
-        now = time.monotonic()
-        last = record.epoch == record.epochs
-        if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):
-            console.note(record.summary())
-            self._spoken = now
 
 
 def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float) -> None:

@@ -88,8 +88,17 @@ Precision: TypeAlias = Annotated[
     str | None,
     option(
         RUN,
-        "Precision of matrix products: float32, or bfloat16 (mixed precision, faster).",
+        "Precision of matrix products: float32, or bfloat16 (mixed precision, faster); float16 "
+        "for encoders that learn on a GPU. Weights and codes are float32 always.",
         "float32",
+    ),
+]
+FeaturesInMemory: TypeAlias = Annotated[
+    bool | None,
+    option(
+        RUN,
+        "Load features into memory, or read them from their files as needed. Default: files "
+        "below 4 GB are loaded.",
     ),
 ]
 Tensorboard: TypeAlias = Annotated[
@@ -180,6 +189,23 @@ Activation: TypeAlias = Annotated[
 Dropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Dropout rate of the hidden layers.", 0.5)
 ]
+DropoutAt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        "Where hidden layers drop units: their outputs, or their inputs, features included.",
+        "outputs",
+    ),
+]
+InitialWeights: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        "Draw of the first weights: uniform (torch's), normal (deviation 0.01), or kaiming, which "
+        "plain SGD needs in deep networks.",
+        "uniform",
+    ),
+]
 InputDropout: TypeAlias = Annotated[
     float | None, option(NETWORKS, "Dropout rate of the features.", 0.0)
 ]
@@ -222,7 +248,7 @@ TextNetwork: TypeAlias = Annotated[
 ]
 
 Optimizer: TypeAlias = Annotated[
-    str | None, option(OPTIMIZATION, "Optimizer: adam, adamw or sgd.", "adam")
+    str | None, option(OPTIMIZATION, "Optimizer: adam, adamw or sgd; adamw with --tune.", "adam")
 ]
 LearningRate: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Learning rate.", 0.001)]
 LearningRates: TypeAlias = Annotated[
@@ -238,10 +264,19 @@ TextLearningRate: TypeAlias = Annotated[
     float | None,
     option(OPTIMIZATION, "The former --network-rate text=RATE.", hidden=True),
 ]
-WeightDecay: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Weight decay.", 0.0)]
-Momentum: TypeAlias = Annotated[float | None, option(OPTIMIZATION, "Momentum of sgd.", 0.9)]
+WeightDecay: TypeAlias = Annotated[
+    float | None, option(OPTIMIZATION, "Weight decay; 0.01 with --tune.", 0.0)
+]
+Momentum: TypeAlias = Annotated[
+    float | None, option(OPTIMIZATION, "Momentum of sgd; 0 for none.", 0.9)
+]
 LrSchedule: TypeAlias = Annotated[
-    str | None, option(OPTIMIZATION, "Learning-rate schedule: constant or cosine.", "cosine")
+    str | None,
+    option(OPTIMIZATION, "Learning-rate schedule: constant, cosine, linear or step.", "cosine"),
+]
+LrEnd: TypeAlias = Annotated[
+    float | None,
+    option(OPTIMIZATION, "Share of the learning rate at the end of the run, such as 0.1.", 0.0),
 ]
 Warmup: TypeAlias = Annotated[
     float | None, option(OPTIMIZATION, "Epochs of learning-rate warmup.", 0.0)
@@ -251,11 +286,23 @@ Clip: TypeAlias = Annotated[
 ]
 Ema: TypeAlias = Annotated[
     float | None,
-    option(OPTIMIZATION, "Decay of the moving average of weights; 0 for none.", 0.0),
+    option(
+        OPTIMIZATION, "Decay of the moving average of weights; 0 for none, 0.998 with --tune.", 0.0
+    ),
 ]
 Epochs: TypeAlias = Annotated[int | None, option(OPTIMIZATION, "Number of epochs.", 20)]
-BatchSize: TypeAlias = Annotated[int | None, option(OPTIMIZATION, "Batch size.", 128)]
+BatchSize: TypeAlias = Annotated[
+    int | None, option(OPTIMIZATION, "Batch size, of all processes together; 64 with --tune.", 128)
+]
 Patience: TypeAlias = Annotated[
     int | None,
     option(OPTIMIZATION, "Stop early after this many epochs without improvement; 0 for never.", 0),
+]
+ValidateEvery: TypeAlias = Annotated[
+    int | None,
+    option(
+        OPTIMIZATION,
+        "Epochs from one validation to the next. Default: 1, and 5 where encoders learn.",
+        metavar="N",
+    ),
 ]

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "proxyhash up photos/",
             "proxyhash up photos/ --image-encoder google/mobilenet_v2_1.0_224 --bits 128",
+            "proxyhash up photos/ --image-encoder google/mobilenet_v2_1.0_224 --tune image",
             "proxyhash up captions.csv --out work/ --no-open --port 9000",
         )
     )(up)
@@ -62,6 +63,15 @@ def up(
         str | None,
         typer.Option(help="Encoder of the texts.", metavar="MODEL", show_default="bow"),
     ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoders that learn as well, from pretrained weights: image, text, image,text, "
+            "or none.",
+            metavar="MODALITY,...",
+            show_default="none",
+        ),
+    ] = None,
     on_bad_item: Annotated[
         str,
         typer.Option(
@@ -95,7 +105,8 @@ def up(
 
     check_option("--on-bad-item", on_bad_item, ("skip", "fail"))
     named = {
-        "bits": bits, "method": method, "image_encoder": image_encoder, "text_encoder": text_encoder
+        "bits": bits, "method": method, "image_encoder": image_encoder,
+        "text_encoder": text_encoder, "tune": tune,
     }  # fmt: skip
     training = {name: value for name, value in named.items() if value is not None}
     work = Workplace(data, out or Workplace.default_path(data), training, on_bad_item)

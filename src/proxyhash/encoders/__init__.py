@@ -20,11 +20,13 @@ from proxyhash.encoders.make import load_encoder, make_encoder
 from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
+from proxyhash.encoders.trainable import Block, TrainableEncoder
 
 __all__ = [
     "ENCODERS",
     "BagOfWords",
     "BatchEncoder",
+    "Block",
     "Encoder",
     "EncoderRequest",
     "FeatureCache",
@@ -32,6 +34,7 @@ __all__ = [
     "ImageDescriptor",
     "PatchFeatures",
     "PrecomputedFeatures",
+    "TrainableEncoder",
     "TransformersImageEncoder",
     "TransformersTextEncoder",
     "default_cache_folder",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import transformers
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from proxyhash.encoders._backbone import Backbone
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,14 +28,11 @@ if TYPE_CHECKING:
     from proxyhash.data.modalities import Modality
 
 __all__ = [
-    "Backbone",
     "ImageProcessor",
     "Tokenizer",
-    "image_features",
     "load_backbone",
     "quiet",
     "restore_backbone",
-    "text_features",
 ]
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
@@ -43,27 +40,8 @@ _TOWERS = {
     "image": ("vision_model", "visual_projection"),
     "text": ("text_model", "text_projection"),
 }
+_ALIGNED = 64  # bytes; torch's own memory begins at a multiple of it
 _OTHER = {"image": "text", "text": "image"}
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """Pretrained network, and how its output is pooled into one vector.
-
-    Attributes:
-        module: in float32 and evaluation mode.
-        pooling: "projection" (CLIP family), "pooler" (the network's own), "mean" or "first".
-        dropped: parts that the features do not need, removed from the module.
-    """
-
-    module: nn.Module
-    pooling: str
-    dropped: tuple[str, ...]
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return every parameter and buffer that is part of the weights, by name."""
-        tensors = self.module.state_dict()
-        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> Backbone:
@@ -87,6 +65,11 @@ def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> B
         )
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{folder}: models with a decoder are not supported; use an encoder")
+    if modality == "image" and config.model_type.startswith("siglip2"):
+        raise ModelError(
+            f"{folder}: SigLIP 2 models that take images of any shape (naflex) are not supported; "
+            "use one of fixed size, such as google/siglip2-base-patch16-224"
+        )
     missing = sorted(report["missing_keys"])
     parts: tuple[str, ...] = ()
     dual = all(hasattr(module, f"get_{side}_features") for side in _TOWERS)
@@ -129,31 +112,6 @@ def restore_backbone(
     return backbone
 
 
-def image_features(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
-    """Return the pooled features (b, d) of pixels (b, 3, h, w)."""
-    module: Any = backbone.module
-    if backbone.pooling == "projection":
-        return _projected(module.get_image_features(pixel_values=pixels))
-    output = module(pixel_values=pixels)
-    pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
-    if backbone.pooling == "pooler" and pooled is not None:
-        return pooled.flatten(1)
-    hidden: torch.Tensor = output.last_hidden_state
-    return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
-
-
-def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the features (b, d) of a batch of tokenized texts."""
-    module: Any = backbone.module
-    if backbone.pooling == "projection":
-        return _projected(module.get_text_features(**tokens))
-    hidden: torch.Tensor = module(**tokens).last_hidden_state
-    if backbone.pooling == "first":
-        return hidden[:, 0]
-    mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
-
-
 class ImageProcessor:
     """A model's own image processor, with rescaling and normalization per batch.
 
@@ -162,6 +120,9 @@ class ImageProcessor:
     of uint8 pixels, so they run here on the whole batch. Whether that holds for a given processor
     is tested on noise when it is loaded; if the result differs from the processor's own by more
     than 1e-6, the processor does everything itself.
+
+    Attributes:
+        batched: whether rescaling and normalizing run on whole batches.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -170,16 +131,11 @@ class ImageProcessor:
             self._processor: Any = transformers.AutoImageProcessor.from_pretrained(
                 folder, backend="pil", **_SAFE
             )
-            self._affine = self._find_affine()
-
-    @property
-    def batched(self) -> bool:
-        """Whether rescaling and normalizing run on whole batches."""
-        return self._affine is not None
+            self._affine, self.batched = self._find_affine()
 
     def prepare(self, image: Image) -> NDArray[Any]:
         """Return one RGB image resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
-        if self._affine is None:
+        if not self.batched:
             return self._process(image)
         geometry = self._process(image, do_rescale=False, do_normalize=False)
         return np.moveaxis(geometry, 0, -1)
@@ -189,33 +145,49 @@ class ImageProcessor:
         if len({image.shape for image in prepared}) > 1:
             raise ModelError("the model's image processor gives images of different sizes")
         batch = torch.from_numpy(np.stack(prepared))
-        if self._affine is None:
+        if not self.batched:
             return batch.float().contiguous(memory_format=torch.channels_last)
-        scale, shift = self._affine
         # The channels of a pixel are adjacent in memory, which is torch's channels_last.
-        return torch.addcmul(shift, batch.permute(0, 3, 1, 2).float(), scale)
+        return self.normalized(batch.permute(0, 3, 1, 2).float())
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the model's input for images (b, 3, h, w) of values from 0 to 255.
+
+        Raises:
+            ModelError: the processor does more than to rescale and to normalize each value.
+        """
+        if self._affine is None:
+            raise ModelError(
+                "the model's image processor does more to pixels than to rescale and normalize "
+                "them, so the model cannot learn from augmented images; leave its encoder frozen"
+            )
+        scale, shift = (each.to(images.device) for each in self._affine)
+        return torch.addcmul(shift, images, scale)
 
     def _process(self, image: Image, **options: bool) -> NDArray[Any]:
         return np.asarray(self._processor(image, **options)["pixel_values"][0])
 
-    def _find_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _find_affine(self) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, bool]:
+        """Return factor and summand of pixels, if they tell the values, and whether to 1e-6."""
         from PIL import Image
 
         settings = self._pointwise_settings()
         if settings is None:
-            return None
-        scale, shift = settings
+            return None, False
+        (scale, shift), exact = settings, True
         noise = np.random.default_rng(0)
         for height, width in ((64, 64), (45, 80), (300, 260)):
             image = Image.fromarray(noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
             wanted = self._process(image)
             geometry = self._process(image, do_rescale=False, do_normalize=False)
             if geometry.dtype != np.uint8 or geometry.shape != wanted.shape or len(geometry) != 3:
-                return None
+                return None, False
             found = torch.addcmul(shift, torch.from_numpy(geometry.astype(np.float32)), scale)
-            if not torch.allclose(found, torch.from_numpy(wanted).float(), rtol=0, atol=1e-6):
-                return None
-        return scale, shift
+            difference = (found - torch.from_numpy(wanted).float()).abs().max().item()
+            exact = exact and difference <= 1e-6
+            if difference > 1e-6 * max(1.0, float(np.abs(wanted).max())):
+                return None, False
+        return settings, exact
 
     def _pointwise_settings(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Return factor and summand of a pixel value, each (3, 1, 1), from the settings."""
@@ -270,16 +242,14 @@ def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device:
     for part in dropped:
         setattr(module, part, None)
     module.requires_grad_(requires_grad=False)
+    for tensor in (*module.parameters(), *module.buffers()):
+        # Weights read in place from a file can lie at any address, and on a CPU the last bits of a
+        # product depend on it: so they are put where those of a saved encoder will be.
+        if tensor.data_ptr() % _ALIGNED:
+            tensor.data = tensor.data.clone()
     # Convolutions on channels_last run about twice as fast on a CPU.
     module.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Backbone(module.eval(), pooling, dropped)
-
-
-def _projected(output: Any) -> torch.Tensor:
-    """Return the projected features: a tensor in transformers 4, a field of the output in 5."""
-    projected = output if isinstance(output, torch.Tensor) else output.pooler_output
-    assert isinstance(projected, torch.Tensor)
-    return projected
 
 
 def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) -> int:

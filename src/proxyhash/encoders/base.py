@@ -54,7 +54,10 @@ class Features:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Encoder of one modality into feature vectors; frozen: encoding does not change it.
+    """Encoder of one modality into feature vectors; encoding does not change it.
+
+    Its weights change only where a training tunes it (`TrainableEncoder`), which ends with another
+    fingerprint.
 
     Attributes:
         kind: the name it is registered under and `load_encoder` finds it by.
@@ -168,8 +171,9 @@ class BatchEncoder(ABC):
     kind: ClassVar[str]
     modalities: ClassVar[Names[Modality]]
     """Modalities that the encoder can be made for; `MODALITIES` for any."""
-    cached: ClassVar[bool] = True
-    """Whether features are cached: not where encoding is faster than reading a file."""
+    cached: bool = True
+    """Whether features are cached: not where encoding is faster than reading a file, and not while
+    an encoder learns."""
 
     earlier: ClassVar[tuple[str, ...]] = ()
     """Options that make the encoder as earlier versions did, newest first; resumed runs need it."""

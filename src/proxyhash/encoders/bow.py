@@ -44,7 +44,7 @@ class BagOfWords(BatchEncoder):
 
     kind: ClassVar[str] = "bow"
     modalities: ClassVar[tuple[Modality, ...]] = ("text",)
-    cached: ClassVar[bool] = False
+    cached: bool = False
     earlier: ClassVar[tuple[str, ...]] = ("tokens=1",)
 
     modality: Modality = "text"

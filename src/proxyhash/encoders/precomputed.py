@@ -45,7 +45,7 @@ class PrecomputedFeatures(BatchEncoder):
 
     kind: ClassVar[str] = "features"
     modalities: ClassVar[Names[Modality]] = MODALITIES
-    cached: ClassVar[bool] = False
+    cached: bool = False
 
     def __init__(
         self, path: Path, *, key: str | None, modality: Modality, dim: int, content: str

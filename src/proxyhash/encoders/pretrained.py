@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from proxyhash.data.images import open_image
-from proxyhash.encoders.base import BatchEncoder, EncoderRequest, register_encoder
+from proxyhash.encoders.base import EncoderRequest, register_encoder
 from proxyhash.encoders.folder import (
     fingerprint_of,
     read_arrays,
@@ -20,23 +17,22 @@ from proxyhash.encoders.folder import (
     write_settings,
 )
 from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.encoders.trainable import TrainableEncoder
+from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
 
     from proxyhash.data.modalities import Modality
-    from proxyhash.encoders._transformers import Backbone
+    from proxyhash.encoders._backbone import Backbone
 
-__all__ = ["CPU_BATCH", "ImageNetwork", "TransformersImageEncoder", "TransformersTextEncoder"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["CPU_BATCH", "TransformersImageEncoder", "TransformersTextEncoder"]
 
 _WEIGHTS = "weights.safetensors"
-_IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 CPU_BATCH = 2
 """Batch size for images on a CPU.
@@ -47,25 +43,28 @@ activations go through main memory that is mapped again for each layer.
 """
 
 
-class _PretrainedEncoder(BatchEncoder):
+class _PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
-        device: where the model runs.
+        module: the model's network.
+        device: where it runs.
     """
 
     def __init__(
         self, backbone: Backbone, files: ModelFiles, folder: Path, *, device: str = "cpu"
     ) -> None:
+        from torch import no_grad
+
         self.device = device
+        self.module = backbone.module
         self._backbone = backbone
         self._files = files
         self._open_preprocessing(folder)
-        self.dim = self._probe().shape[1]
-        contents = {name: hashlib.sha256(c).hexdigest() for name, c in files.content.items()}
-        self.fingerprint = fingerprint_of(
-            {"kind": self.kind, "files": contents, **self._settings()}, backbone.state()
-        )
+        # Some networks keep tensors of their first call, which is not in inference mode therefore.
+        with no_grad():
+            self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
+        self.fingerprint = self.current_fingerprint()
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
@@ -105,23 +104,22 @@ class _PretrainedEncoder(BatchEncoder):
 
     def save(self, folder: Path) -> None:
         """Write the weights, as float16 where that is exact, and the model's descriptive files."""
+        if self._open:
+            self.fingerprint = self.current_fingerprint()
         self._files.write(folder)
         write_arrays(folder / _WEIGHTS, self._backbone.state())
         write_settings(folder, self, self._settings())
 
-    @property
-    def module(self) -> torch.nn.Module:
-        """The torch network; its parameters do not require gradients."""
-        return self._backbone.module
+    def current_fingerprint(self) -> str:
+        """Return the fingerprint of the weights as they are now."""
+        contents = {name: hashlib.sha256(c).hexdigest() for name, c in self._files.content.items()}
+        settings = {"kind": self.kind, "files": contents, **self._settings()}
+        return fingerprint_of(settings, self._backbone.state())
 
     def _settings(self) -> dict[str, Any]:
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
     def _open_preprocessing(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def _probe(self) -> NDArray[np.float32]:
-        """Return the features of any one input, for their length."""
         raise NotImplementedError
 
 
@@ -150,21 +148,69 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """Return the features of one batch of prepared images."""
         import torch
 
+        self._check_evaluating()
         with torch.inference_mode():
             return self._network(self.pixels(prepared)).float().cpu().numpy()
 
+    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Return {"pixels": float32 (b, 3, h, w)}, normalized, for prepared images."""
+        return {"pixels": self._processor.pixels(prepared)}
+
+    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features of {"pixels": ...}, float32 (b, dim), with gradient.
+
+        Raises:
+            ModelError: the pixels have another height and width than `image_size`, which not every
+                network takes.
+        """
+        import torch
+
+        from proxyhash.encoders._backbone import image_features
+
+        pixels = inputs["pixels"].to(self.device).contiguous(memory_format=torch.channels_last)
+        height, width = pixels.shape[2:]
+        try:
+            resized = (height, width) != self._size
+            return image_features(self._backbone, pixels, resized=resized).float()
+        except ValueError as error:
+            own = "{} x {}".format(*self._size)
+            raise ModelError(
+                f"the image encoder takes no images of {height} x {width} pixels ({error}); "
+                f"train it at its own size of {own}"
+            ) from error
+
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images of values from 0 to 255, (b, 3, h, w), as the network takes them."""
+        return self._processor.normalized(images)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network gets."""
+        return self._size
+
+    def example(self) -> Any:
+        """Return a black image."""
+        from PIL import Image
+
+        return Image.new("RGB", (64, 64))
+
+    def freeze(self) -> None:
+        """End learning; see `TrainableEncoder.freeze`."""
+        from proxyhash.encoders._backbone import ImageNetwork
+
+        super().freeze()
+        self._network = ImageNetwork(self._backbone)
+
     def _open_preprocessing(self, folder: Path) -> None:
+        from proxyhash.encoders._backbone import ImageNetwork
         from proxyhash.encoders._transformers import ImageProcessor
 
         self._processor = ImageProcessor(folder)
         self._network = ImageNetwork(self._backbone)
+        height, width = self.tensors([self.prepare(self.example())])["pixels"].shape[2:]
+        self._size = (height, width)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
-
-    def _probe(self) -> NDArray[np.float32]:
-        from PIL import Image
-
-        return self.embed([self.prepare(Image.new("RGB", (64, 64)))])
 
 
 @register_encoder
@@ -181,18 +227,23 @@ class TransformersTextEncoder(_PretrainedEncoder):
 
     modality: Modality = "text"
 
-    def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
-        """Return the features of one batch of texts."""
-        import torch
+    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
+        """Return the tokens of texts: "input_ids", "attention_mask" and the like, (b, length)."""
+        return self._tokenizer(prepared)
 
-        from proxyhash.encoders._transformers import text_features
+    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features of tokenized texts, float32 (b, dim), with gradient."""
+        from torch.nn.functional import normalize
 
-        with torch.inference_mode():
-            tokens = {name: t.to(self.device) for name, t in self._tokenizer(prepared).items()}
-            features = text_features(self._backbone, tokens).float()
-            if self._recipe.normalize:
-                features = torch.nn.functional.normalize(features)
-            return features.cpu().numpy()
+        from proxyhash.encoders._backbone import text_features
+
+        tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        features = text_features(self._backbone, tokens).float()
+        return normalize(features) if self._recipe.normalize else features
+
+    def example(self) -> Any:
+        """Return a short text."""
+        return "a"
 
     def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
         """Return the longest texts first, so that batches have little padding."""
@@ -207,69 +258,3 @@ class TransformersTextEncoder(_PretrainedEncoder):
         if self._backbone.pooling == "mean":
             self._backbone = replace(self._backbone, pooling=self._recipe.pooling)
         self._tokenizer = Tokenizer(folder, max_tokens=self._recipe.max_tokens)
-
-    def _probe(self) -> NDArray[np.float32]:
-        return self.embed(["a"])
-
-
-class ImageNetwork:
-    """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
-
-    When several threads encode, they wait for the interpreter lock between any two layers. So on a
-    CPU, after some images, the layers are recorded as one TorchScript program, which runs without
-    the interpreter. It is used only if it gives bit-identical features, and for pixels of the
-    recorded height and width; everything else goes layer by layer.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
-        self._seen = 0
-        self._recording = threading.Lock()
-        self._program: Any = None
-        self._size: torch.Size | None = None
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the features; from any thread."""
-        from proxyhash.encoders._transformers import image_features
-
-        self._seen += len(pixels)
-        if (
-            self._seen > _IMAGES_BEFORE_RECORDING
-            and pixels.device.type == "cpu"
-            and self._recording.acquire(blocking=False)  # never released: it is tried once
-        ):
-            self._program = _record(self._backbone, pixels)
-            self._size = pixels.shape[1:]
-        if self._size == pixels.shape[1:] and self._program is not None:
-            features: torch.Tensor = self._program(pixels)
-            return features
-        return image_features(self._backbone, pixels)
-
-
-def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
-    """Return the forward pass as a TorchScript program, None if its features differ."""
-    import torch
-    from torch import nn
-
-    from proxyhash.encoders._transformers import image_features, quiet
-
-    class Forward(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = backbone.module
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return image_features(backbone, pixels)
-
-    one = pixels[:1]
-    trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
-    try:
-        with quiet(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, without a replacement
-            trace: Any = torch.jit.trace
-            program = trace(Forward().eval(), one, check_trace=False)
-        same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
-    except Exception as error:  # recording can raise nearly any type
-        logger.debug("the network cannot be recorded: %s", error)
-        return None
-    return program if same else None

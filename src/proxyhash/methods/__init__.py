@@ -4,7 +4,7 @@ A file here registers one `Objective`; another package names its module under th
 `proxyhash.methods`. The contract suite (tests/methods/test_contract.py) runs over every member.
 """
 
-from proxyhash.methods.shared.batch import Batch, Memory, Rows, sign
+from proxyhash.methods.shared.batch import Batch, FeatureRows, Memory, Rows, row_blocks, sign
 from proxyhash.methods.shared.objective import (
     Context,
     MethodCard,
@@ -26,6 +26,7 @@ __all__ = [
     "METHODS",
     "Batch",
     "Context",
+    "FeatureRows",
     "Memory",
     "MethodCard",
     "Objective",
@@ -39,5 +40,6 @@ __all__ = [
     "method_settings",
     "read_settings",
     "register_method",
+    "row_blocks",
     "sign",
 ]

@@ -18,7 +18,7 @@ from proxyhash.losses import (
     partial_softmax,
     proxy_separation,
 )
-from proxyhash.methods.shared.batch import sign
+from proxyhash.methods.shared.batch import row_blocks, sign
 from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
@@ -291,7 +291,13 @@ def learn_data_proxies(
     class_network.eval(), networks.eval()
     with torch.no_grad():
         codes = {
-            m: sign(networks[m](features, train.labels)) * usable[m][:, None]
+            m: torch.cat(
+                [
+                    sign(networks[m](values, train.labels[rows]))
+                    for rows, values in row_blocks(features)
+                ]
+            )
+            * usable[m][:, None]
             for m, features in train.features.items()
         }
         return DataProxies(sign(class_network(classes)), codes)

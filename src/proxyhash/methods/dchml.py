@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,10 @@ class DchmlSettings(ProxySettings):
 
     eta: float = Field(default=0.1, ge=0)
     """Weight of the cross-modal term."""
+    cross_denominator: Literal["own", "other"] = "own"
+    """Whose anchor stands in the denominator of the cross-modal term: "own", our reading of the
+    formula, or "other", the other modality's, as in a public port of the method, whose pull to the
+    positive proxies never fades."""
 
 
 @register_method("dchml")
@@ -96,7 +100,12 @@ class Dchml(ProxyObjective):
                 codes = sign(batch.latest(other))
                 in_both = labels * batch.present[other][:, None]
                 cross = cross + cross_modal_softmax(
-                    logits, self.logits(codes), in_both, gamma=gamma, sigma=sigma
+                    logits,
+                    self.logits(codes),
+                    in_both,
+                    gamma=gamma,
+                    sigma=sigma,
+                    denominator=self.settings.cross_denominator,
                 )
         return {
             "margin": margin,

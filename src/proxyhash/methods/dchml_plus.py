@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from proxyhash.errors import UsageError
 from proxyhash.losses import label_posterior, quantization, relevance, relevance_likelihood
-from proxyhash.methods.shared.batch import Batch, sign
+from proxyhash.methods.shared.batch import Batch, row_blocks, sign
 from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
@@ -339,9 +339,9 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 @torch.no_grad()
 def _predict(networks: Mapping[Modality, Network], train: Rows) -> dict[Modality, Tensor]:
     """Return the class logits of the training items that have the modality and a label."""
-    return {
-        modality: _predicting(network.eval()).class_logits(
-            train.features[modality][train.labeled(modality)]
-        )
-        for modality, network in networks.items()
-    }
+    predictions: dict[Modality, Tensor] = {}
+    for modality, network in networks.items():
+        predicting = _predicting(network.eval())
+        blocks = row_blocks(train.features[modality], train.labeled(modality))
+        predictions[modality] = torch.cat([predicting.class_logits(each) for _, each in blocks])
+    return predictions

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
 
-__all__ = ["ACTIVATIONS", "HashingNetwork"]
+__all__ = ["ACTIVATIONS", "DROPOUT_AT", "INITIAL_WEIGHTS", "HashingNetwork"]
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -21,6 +21,8 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
+DROPOUT_AT = ("outputs", "inputs")
+INITIAL_WEIGHTS = ("uniform", "normal", "kaiming")
 
 
 @register_network
@@ -28,14 +30,17 @@ class HashingNetwork(Network):
     """Features (n, d) to outputs (n, K) in (-1, 1), whose signs are the code.
 
     The layers are, in order: standardization, input dropout, then for each hidden width a linear
-    map, batch normalization, activation and dropout, then the linear map to K bits, its batch
-    normalization, and tanh. Layers that are switched off do not exist.
+    map, batch normalization, activation and dropout (or dropout first), then the linear map to K
+    bits, its batch normalization, and tanh. Layers that are switched off do not exist.
 
     Args:
         dim_in: width d of the features.
         bits: code length K.
         hidden: widths of the hidden layers; empty makes the network linear.
-        dropout: share of hidden units that training drops.
+        dropout: share of units that training drops at each hidden layer.
+        dropout_at: "outputs" drops units of every hidden layer, as VGG does; "inputs" drops what
+            every hidden layer reads, features included, as AlexNet does: the last hidden layer then
+            keeps its units.
         input_dropout: share of features that training drops.
         batch_norm: normalize the hidden layers over the batch.
         activation: one of `ACTIVATIONS`.
@@ -49,6 +54,10 @@ class HashingNetwork(Network):
             and shift, so that every bit is 1 for about half of the items (Hoe et al., "One
             Loss for All: Deep Hashing with a Single Cosine Similarity based Learning Objective",
             NeurIPS 2021).
+        initial_weights: "uniform", as torch draws linear maps; "normal", all from N(0, .01^2), as
+            the text networks of DCMH; or "kaiming", normal with a variance of 2 / inputs, which
+            keeps the scale of activations from layer to layer (He et al., "Delving Deep into
+            Rectifiers", ICCV 2015), with biases of 0.
         seed: determines the initial weights.
 
     Raises:
@@ -72,6 +81,8 @@ class HashingNetwork(Network):
         standardize: bool = False,
         center: bool = False,
         output_batch_norm: bool = False,
+        dropout_at: str = "outputs",
+        initial_weights: str = "uniform",
         seed: int = 0,
     ) -> None:
         for width in hidden:
@@ -81,6 +92,8 @@ class HashingNetwork(Network):
             if not 0 <= share < 1:
                 raise UsageError(f"{name} is {share}; it must be at least 0 and below 1")
         check_option("activation", activation, ACTIVATIONS)
+        check_option("dropout_at", dropout_at, DROPOUT_AT)
+        check_option("initial_weights", initial_weights, INITIAL_WEIGHTS)
         super().__init__(
             {
                 "dim_in": dim_in,
@@ -94,16 +107,20 @@ class HashingNetwork(Network):
                 "center": center,
                 "categories": 0,  # a key of version 0.1.0; fingerprints depend on it
                 "output_batch_norm": output_batch_norm,
+                # Only where it differs: earlier models keep their fingerprints.
+                **({} if dropout_at == "outputs" else {"dropout_at": dropout_at}),
             }
         )
         layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
         width = dim_in
         for hidden_width in hidden:
+            if dropout and dropout_at == "inputs":
+                layers.append(nn.Dropout(dropout))
             layers.append(nn.Linear(width, hidden_width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(hidden_width))
             layers.append(ACTIVATIONS[activation]())
-            if dropout:
+            if dropout and dropout_at == "outputs":
                 layers.append(nn.Dropout(dropout))
             width = hidden_width
         layers.append(nn.Linear(width, bits))
@@ -113,7 +130,7 @@ class HashingNetwork(Network):
         if standardize or center:
             self.register_buffer("mean", torch.zeros(dim_in))
             self.register_buffer("scale", torch.ones(dim_in))
-        self._draw_weights(torch.Generator().manual_seed(seed))
+        self._draw_weights(initial_weights, torch.Generator().manual_seed(seed))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Network:
@@ -164,10 +181,18 @@ class HashingNetwork(Network):
             deviation[:] = deviation.square().mean().sqrt()
         self.scale.copy_(torch.where(deviation == 0, 1.0, 1.0 / deviation.clamp(min=1e-30)))
 
-    def _draw_weights(self, generator: torch.Generator) -> None:
-        """Draw the initial weights as torch does for linear maps, but from this generator."""
+    def _draw_weights(self, kind: str, generator: torch.Generator) -> None:
+        """Draw the initial weights of the linear maps from this generator."""
         for layer in self.layers:
-            if isinstance(layer, nn.Linear):
+            if not isinstance(layer, nn.Linear):
+                continue
+            if kind == "normal":
+                nn.init.normal_(layer.weight, std=0.01, generator=generator)
+                nn.init.normal_(layer.bias, std=0.01, generator=generator)
+            elif kind == "kaiming":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                nn.init.zeros_(layer.bias)
+            else:
                 nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
                 bound = 1 / math.sqrt(layer.in_features)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

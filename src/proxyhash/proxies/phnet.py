@@ -18,6 +18,13 @@ __all__ = ["PHNet", "learn_phnet", "phnet_loss"]
 STEPS = 300
 LEAST_STEPS = 30
 """Steps for thousands of classes; one takes a second or two for 3,000."""
+_RATE, _RATE_WIDTH = 1e-2, 512
+"""Learning rate of Adam, up to this width of the hidden layer.
+
+A step of Adam moves every weight by about the rate, so it moves the outputs in proportion to the
+width: at 4,096 units a rate of 1e-2 saturates the tanh within a few steps, and what falls onto one
+code then has no gradient to part again. Above this width the rate falls as 1 / width.
+"""
 
 
 class PHNet(nn.Module):
@@ -73,7 +80,7 @@ def learn_phnet(
     alpha: float = 0.05,
     beta: float = 1.0,
     steps: int | None = None,
-    learning_rate: float = 1e-2,
+    learning_rate: float | None = None,
     track: Track = silent,
 ) -> Proxies:
     """Return the signs of a PHNet trained on all classes at once, with Adam.
@@ -91,7 +98,8 @@ def learn_phnet(
         beta: weight of the quantization; the paper tries 0 to 10.
         steps: number of optimizer steps; None: 300, and fewer for more than 500 classes, whose
             steps take long.
-        learning_rate: learning rate of Adam.
+        learning_rate: learning rate of Adam; None: 1e-2 up to 512 hidden units, and as 1 / width
+            above.
         track: reports progress per step.
 
     Raises:
@@ -102,6 +110,8 @@ def learn_phnet(
         steps = STEPS if classes <= 500 else max(LEAST_STEPS, STEPS * 500**2 // classes**2)
     if steps < 1:
         raise UsageError(f"steps is {steps}; PHNet needs at least 1 step")
+    if learning_rate is None:
+        learning_rate = _RATE * min(1.0, _RATE_WIDTH / hidden)
     with one_thread(), torch.enable_grad():
         net = PHNet(classes, bits, hidden=hidden, seed=seed)
         optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)

@@ -120,7 +120,7 @@ def _make_networks(
             seed=derive_seed(config.seed, _WEIGHTS, _weights_number(position)),
             options=options,
         )
-        networks[modality].fit_standardization(features.cpu(), present.cpu())
+        networks[modality].fit_standardization(features[:].cpu(), present.cpu())
     first, *others = networks.values()
     for network in others:
         network.share_parts(first)

@@ -83,11 +83,11 @@ included; *strict* leaves training and validation items out.
 train and {len(split.validation):,} validation ({split.source}, seed {split.seed}) |
 | query fingerprint | `{fingerprint["query"]["sha256"]}` |
 | model fingerprint | `{metrics["fingerprint"]["model"]}` |
-{_encoders(config)}
+{_encoders(config, training)}
 | method | `{config.method}`: {_settings(config.settings)} |
 | training | {"in closed form" if method.closed_form else _training(config, training)}, \
 seed {config.seed} |
-
+{_time(training)}
 Classes: {classes}{more}.
 
 ## Usage
@@ -111,7 +111,7 @@ codes = model.{call}  # uint8, (1, {-(-config.bits // 8)})
 
 {_LIMITS[method.needs_labels]}
 - The metrics hold for this data, split and protocol alone; do not compare them with others.
-- The encoders were not trained here: their licenses and biases apply.
+{_origin(config, training)}
 """
 
 
@@ -134,11 +134,55 @@ def _caveats(metrics: Mapping[str, Any]) -> str:
     return f"\n**These figures need care:**\n\n{told}\n"
 
 
-def _encoders(config: TrainConfig) -> str:
+def _encoders(config: TrainConfig, training: Mapping[str, Any]) -> str:
+    tuned = training.get("tuned", {})
     return "\n".join(
-        f"| {modality} encoder | {markdown_code(_name(config.encoders[modality]))}, frozen |"
+        f"| {modality} encoder | {markdown_code(_name(config.encoders[modality]))}, "
+        f"{_learned(tuned[modality]) if modality in tuned else 'frozen'} |"
         for modality in config.modalities
     )
+
+
+def _learned(facts: Mapping[str, Any]) -> str:
+    """Return how an encoder was tuned."""
+    layers = "all layers" if facts["layers"] == "all" else f"layers {facts['layers']}"
+    images = ""
+    if "image_size" in facts:
+        augment = ", ".join(facts["augment"]) or "none"
+        images = f", images of {facts['image_size']} pixels, augmentation: {augment}"
+    return (
+        f"tuned: {layers}, {facts['parameters']:,} parameters, learning rate "
+        f"{facts['learning_rate']:g}{images}"
+    )
+
+
+def _time(training: Mapping[str, Any]) -> str:
+    """Return the row about time and machine of a run whose encoders learned; else nothing."""
+    if not training.get("tuned"):
+        return ""
+    count = training["processes"]
+    return (
+        f"| time | {training['seconds'] / 60:.1f} minutes on {training['items']:,} items; device "
+        f"{training['device']} ({markdown_text(training['hardware'])}), {count} "
+        f"process{'es' if count > 1 else ''}, {training['precision']} |\n"
+    )
+
+
+def _origin(config: TrainConfig, training: Mapping[str, Any]) -> str:
+    """Return the limitations that come with the encoders."""
+    tuned = training.get("tuned", {})
+    if not tuned:
+        return "- The encoders were not trained here: their licenses and biases apply."
+    names = _and([f"{modality} encoder" for modality in tuned])
+    told = (
+        f"- The {names} began with pretrained weights and learned here: licenses and biases of "
+        "those weights apply, and so do the biases of this data."
+    )
+    others = [modality for modality in config.modalities if modality not in tuned]
+    if others:
+        names = _and([f"{modality} encoder" for modality in others])
+        told += f"\n- The {names} was not trained here: its license and biases apply."
+    return told
 
 
 def _and(names: Sequence[str]) -> str:
@@ -147,9 +191,10 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
+    alone = f", encoders from epoch {config.head_epochs + 1} on" if training.get("tuned") else ""
     return (
         f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
-        f"of batches of {training['batch_size']}; epoch {training['best_epoch']} kept"
+        f"of batches of {training['batch_size']}{alone}; epoch {training['best_epoch']} kept"
     )
 
 

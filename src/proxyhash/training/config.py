@@ -12,6 +12,7 @@ from proxyhash.data import MODALITIES, Modality
 from proxyhash.data.protocols import get_protocol
 from proxyhash.errors import UsageError, check_option
 from proxyhash.methods import Settings, get_method, read_settings
+from proxyhash.training.tuning import TuneOptions, check_tuning, tuned_defaults
 
 __all__ = [
     "BY_MODALITY",
@@ -22,13 +23,18 @@ __all__ = [
     "read_config",
 ]
 
-Precision = Literal["float32", "bfloat16"]
-"""The precision of the factors of matrix products."""
+Precision = Literal["float32", "bfloat16", "float16"]
+"""The precision of the factors of matrix products, and of activations in encoders that learn."""
 
-BY_MODALITY = ("encoders", "networks", "learning_rates")
+BY_MODALITY = ("encoders", "networks", "learning_rates", "encoder_rates")
 """Keys that hold one value per modality."""
 
-_SHORT_FORMS = {"encoder": "encoders", "network": "networks", "learning_rate": "learning_rates"}
+_SHORT_FORMS = {
+    "encoder": "encoders",
+    "network": "networks",
+    "learning_rate": "learning_rates",
+    "encoder_rate": "encoder_rates",
+}
 """Endings of keys for one modality, such as `image_encoder`, and the keys they go into."""
 
 _NO_ENCODER = "none"
@@ -51,6 +57,11 @@ class NetworkOptions(Settings):
     """Activation of the hidden layers."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of hidden units dropped in training."""
+    dropout_at: Literal["outputs", "inputs"] = "outputs"
+    """Whether each hidden layer drops its own units, or those that it reads, features included."""
+    initial_weights: Literal["uniform", "normal", "kaiming"] = "uniform"
+    """Draw of the first weights: "uniform", torch's; "normal", N(0, .01^2); or "kaiming", with a
+    variance of 2 / inputs, which plain SGD needs in deep networks."""
     input_dropout: float | None = Field(default=0.0, ge=0, lt=1)
     """Share of features dropped in training; none: the method's choice for their number."""
     batch_norm: bool = False
@@ -63,7 +74,7 @@ class NetworkOptions(Settings):
     """Bring each feature to mean 0 and all of them, by one factor, to mean square 1."""
 
 
-class TrainConfig(NetworkOptions):
+class TrainConfig(TuneOptions, NetworkOptions):
     """The configuration of one training run; each key is a command line option with dashes."""
 
     data: str
@@ -112,7 +123,7 @@ class TrainConfig(NetworkOptions):
     """Network options that differ for a modality, for example {"text": {"hidden": [8192]}}."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer of all networks; "sgd" has momentum."""
+    """Optimizer of all networks."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate of the networks, and of parameters of the method itself."""
     learning_rates: dict[Modality, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -120,9 +131,12 @@ class TrainConfig(NetworkOptions):
     weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay: decoupled in "adamw", an L2 penalty in "adam" and "sgd"."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of "sgd"."""
-    lr_schedule: Literal["constant", "cosine"] = "cosine"
-    """Learning-rate schedule; "cosine" decays to zero at the end of the run."""
+    """Momentum of "sgd"; 0: plain SGD."""
+    lr_schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    """Learning-rate schedule, from the rate to its share `lr_end`: along half a "cosine", along a
+    line, or in one "step" after five eighths of the epochs."""
+    lr_end: float = Field(default=0.0, ge=0, le=1)
+    """Share of the learning rate at the end of the run; "constant" ignores it."""
     warmup: float = Field(default=0.0, ge=0)
     """Epochs of linear learning-rate warmup."""
     clip: float = Field(default=0.0, ge=0)
@@ -136,6 +150,9 @@ class TrainConfig(NetworkOptions):
     """Batch size; none: the method's choice for the number of training items."""
     patience: int = Field(default=0, ge=0)
     """Early stopping after this many epochs without a better validation score; 0: never."""
+    validate_every: int | None = Field(default=None, ge=1)
+    """Epochs from one validation to the next; the last epoch has one, too. None: 1, and 5 where
+    encoders learn."""
 
     device: str = "cpu"
     """Device for training: cpu, cuda, cuda:1, mps."""
@@ -143,7 +160,11 @@ class TrainConfig(NetworkOptions):
     """Processor threads; none: the libraries' default."""
     precision: Precision = "float32"
     """Precision of matrix products in training. "bfloat16" (mixed precision) halves the time on
-    processors with matrix instructions for it; weights and codes stay float32."""
+    processors with matrix instructions for it. Encoders that learn compute in it altogether, also
+    in "float16", which scales the loss. Weights, losses and codes stay float32."""
+    features_in_memory: bool | None = None
+    """Whether features are loaded into memory, or read from their files as they are needed, with
+    equal results; none: files below 4 GB are."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard into the run folder (extra "tensorboard")."""
 
@@ -163,6 +184,17 @@ class TrainConfig(NetworkOptions):
             raise ValueError(
                 f"warmup is {self.warmup:g} epochs of {self.epochs}; it must be shorter than the "
                 "run"
+            )
+        if self.lr_schedule == "step" and not self.lr_end:
+            raise ValueError(
+                "lr_schedule step falls to lr_end, which is 0, so that nothing is learned in the "
+                "last three eighths of the epochs; give lr_end, for example 0.1"
+            )
+        check_tuning(self, self.modalities, epochs=self.epochs)
+        if self.precision == "float16" and not self.tune:
+            raise ValueError(
+                "precision float16 is for encoders that learn, and none does; use bfloat16, or "
+                "name encoders with tune"
             )
         if self.split_file and (self.query, self.train, self.validation) != (None, None, None):
             raise ValueError(
@@ -200,14 +232,15 @@ class TrainConfig(NetworkOptions):
 def read_config(values: Mapping[str, Any]) -> TrainConfig:
     """Return the checked configuration, with paths made absolute so that it holds anywhere.
 
-    A key that is not given has the method's default if there is one, else that of `TrainConfig`;
-    keys that hold one value per modality are filled up modality by modality. Short forms and
-    keys of earlier versions are understood, see `current_keys`.
+    A key that is not given has the default of `TUNED_DEFAULTS` where encoders learn, else the
+    method's if there is one, else that of `TrainConfig`; keys that hold one value per modality are
+    filled up modality by modality. Short forms and keys of earlier versions are understood, see
+    `current_keys`.
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
             'learning_rate'?"), missing, or has a value that cannot be used; or a closed-form method
-            is given hidden layers.
+            is given hidden layers or encoders that learn.
     """
     given = current_keys(values)
     method = given.get("method", TrainConfig.model_fields["method"].default)
@@ -215,6 +248,8 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     defaults = dict(get_method(method).defaults) if isinstance(method, str) else {}
     encoders = TrainConfig.model_fields["encoders"].get_default(call_default_factory=True)
     defaults["encoders"] = {**encoders, **defaults.get("encoders", {})}
+    epochs = defaults.get("epochs", TrainConfig.model_fields["epochs"].default)
+    defaults |= tuned_defaults(given, epochs=epochs)
     merged = {**defaults, **given}
     for key in BY_MODALITY:
         parts = [part[key] for part in (defaults, given) if key in part]
@@ -280,6 +315,12 @@ def _check_modality(modality: str, key: str) -> None:
 
 
 def _check_closed_form(config: TrainConfig, options: Mapping[Modality, Mapping[str, Any]]) -> None:
+    if config.tune and get_method(config.method).closed_form:
+        raise UsageError(
+            f"method {config.method} is computed from features, not trained step by step, so no "
+            f"encoder can learn with it; leave out --tune {','.join(config.tune)}, or choose a "
+            "method that is trained, such as dchml-plus"
+        )
     hidden = config.hidden or next((o["hidden"] for o in options.values() if o["hidden"]), ())
     if hidden and get_method(config.method).closed_form:
         raise UsageError(

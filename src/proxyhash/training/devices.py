@@ -6,7 +6,9 @@ needs no state of a generator.
 
 from __future__ import annotations
 
+import platform
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +22,15 @@ if TYPE_CHECKING:
 
     from proxyhash.training.config import Precision
 
-__all__ = ["check_device", "derive_seed", "seeded", "use_precision", "use_threads"]
+__all__ = [
+    "check_device",
+    "derive_seed",
+    "hardware_name",
+    "processor_name",
+    "seeded",
+    "use_precision",
+    "use_threads",
+]
 
 
 def check_device(name: str) -> None:
@@ -39,6 +49,24 @@ def check_device(name: str) -> None:
         raise UsageError(
             f"device {name!r} cannot be used: {reason}. This machine has {', '.join(present)}"
         ) from error
+
+
+def hardware_name(device: str) -> str:
+    """Return the name of what computes on a device: "NVIDIA H100", or the processor's."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return processor_name()
+
+
+def processor_name() -> str:
+    """Return the processor's name, as Linux or else Python says it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
 
 
 @contextmanager

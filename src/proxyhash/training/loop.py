@@ -11,22 +11,24 @@ import math
 import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from proxyhash.codes import Codes, binarize
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
 from proxyhash.evaluation.evaluator import mean_average_precision
-from proxyhash.methods import Batch, Passes
+from proxyhash.methods import Batch, row_blocks
 from proxyhash.progress import Track, silent
+from proxyhash.training.batches import Step, learning_features, make_steps, needs_two
 from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
+from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.state import (
     Best,
     Networks,
@@ -37,7 +39,10 @@ from proxyhash.training.state import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import numpy as np
+    from torch import Tensor
 
     from proxyhash.data import Modality
     from proxyhash.methods import Rows
@@ -48,18 +53,6 @@ __all__ = ["Report", "batch_size", "run_epochs", "validation_scores"]
 
 Report = Callable[[EpochRecord], None]
 """Called after every epoch."""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One optimizer step."""
-
-    learning: tuple[Modality, ...]
-    """The modalities whose networks learn."""
-    index: Tensor
-    """(b,) int64 positions of its items."""
-    done: float
-    """Share of the pass that is done at the middle of the step."""
 
 
 def run_epochs(
@@ -73,6 +66,7 @@ def run_epochs(
     stop: Callable[[], bool],
     track: Track = silent,
     checkpoints: bool = True,
+    processes: Processes = SINGLE,
 ) -> None:
     """Train `state` to the last epoch, or until `patience` runs out; save after every epoch.
 
@@ -86,6 +80,7 @@ def run_epochs(
         stop: Called before every step; True ends the run.
         track: Reports progress per epoch and step.
         checkpoints: False keeps the best weights in memory, and the run cannot be continued.
+        processes: Those that train together; process 0 alone writes.
 
     Raises:
         DivergedError: a loss or weight is not finite; names the epoch, step and term.
@@ -93,7 +88,7 @@ def run_epochs(
     """
     if state.epoch == 0:
         _fill_memory(state, train)
-        if checkpoints:
+        if checkpoints and processes.main:
             save_state(folder.last, state)  # so that a run can be resumed from the first step on
     heading = ""
     for epoch in track(range(state.epoch + 1, config.epochs + 1), f"train {config.method}"):
@@ -102,22 +97,28 @@ def run_epochs(
         started = time.perf_counter()
         with seeded(config.seed, epoch, device=config.device):
             terms = _train_epoch(
-                state, train, config, epoch=epoch, stop=stop, track=track, heading=heading
+                state,
+                train,
+                config,
+                epoch=epoch,
+                stop=stop,
+                track=track,
+                heading=heading,
+                processes=processes,
             )
         if not _finite(state.networks) or not _finite(state.objective):
             raise _diverged("a weight is not finite after the last step", epoch, config)
         try:
             scores = validation_scores(state.final_networks, validation, train)
+            scores = processes.from_main(partial(dict, scores))
         except DataError as error:  # huge weights can be finite and still give NaN
             raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
         state.epoch = epoch
         score = scores.get("mean")
         if state.best.beaten_by(score):
             state.best = Best(epoch=epoch, score=score)
-            if checkpoints:
-                save_best(folder.best, state)
-            else:
-                remember_best(state)
+            if processes.main:
+                _keep_best(folder, state, checkpoints=checkpoints)
         seconds = time.perf_counter() - started
         state.seconds += seconds
         record = EpochRecord(
@@ -132,8 +133,9 @@ def run_epochs(
             seconds=seconds,
         )
         # The checkpoint comes last: a kill before it leaves a line too many, which resume cuts.
-        append_record(folder.history, record)
-        if checkpoints:
+        if processes.main:
+            append_record(folder.history, record)
+        if checkpoints and processes.main:
             save_state(folder.last, state)
         report(record)
         heading = f", {record.brief()}"
@@ -148,14 +150,22 @@ def _train_epoch(
     stop: Callable[[], bool],
     track: Track,
     heading: str,
+    processes: Processes,
 ) -> dict[str, float]:
     """Do all passes of one epoch; return the mean of each term over the steps that had it."""
     state.networks.train()
     state.objective.train()
     state.objective.begin_epoch(state.memory)
+    networks = state.networks.by_modality
     steps = list(
-        _steps(train, state.objective.passes, batch_size=batch_size(config, state, len(train)))
+        make_steps(
+            train,
+            state.objective.passes,
+            batch_size=batch_size(config, state, len(train)),
+            pairwise=[m for m, network in networks.items() if needs_two(network)],
+        )
     )
+    features = {m: learning_features(train, m, steps, epoch=epoch) for m in networks}
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):
@@ -163,7 +173,7 @@ def _train_epoch(
             raise _interrupted(epoch, config)
         factor = learning_rate_factor(config, epoch - 1 + step.done)
         set_learning_rates(state.optimizer, factor)
-        batch = _forward(state, train, step)
+        batch = _forward(state, train, step, features)
         terms = state.objective.loss(batch)
         for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
             if not math.isfinite(value):
@@ -178,6 +188,7 @@ def _train_epoch(
         if loss.requires_grad:  # a batch can lack the modality that learns
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            processes.same_gradients(state.head_parameters)
             clip_gradients(state.optimizer, config.clip)
             state.optimizer.step()
             if state.average:
@@ -186,47 +197,30 @@ def _train_epoch(
     return {name: sums[name] / counts[name] for name in sums}
 
 
-def _steps(train: Rows, passes: Passes, *, batch_size: int) -> Iterator[_Step]:
-    """Yield the steps of an epoch, each pass in random order, in batches of nearly equal size.
-
-    A pass walks over the items that have at least one of its modalities.
-    """
-    for learning in passes:
-        present = torch.stack([train.present[modality] for modality in learning]).any(dim=0)
-        items = present.cpu().nonzero().flatten()
-        order = items[torch.randperm(len(items))].to(train.labels.device)
-        batches = order.tensor_split(max(1, math.ceil(len(order) / batch_size)))
-        for number, index in enumerate(batches):
-            yield _Step(learning=learning, index=index, done=(number + 0.5) / len(batches))
-
-
-def _forward(state: TrainState, train: Rows, step: _Step) -> Batch:
+def _forward(
+    state: TrainState, train: Rows, step: Step, features: Mapping[Modality, Iterator[Tensor]]
+) -> Batch:
     """Run the networks that learn in this step; outputs of missing modalities are zero."""
     outputs: dict[Modality, Tensor] = {}
-    present = {modality: has[step.index] for modality, has in train.present.items()}
     labels = train.labels[step.index]
     for modality in step.learning:
-        network, features = state.networks[modality], train.features[modality][step.index]
+        network, inputs = state.networks[modality], next(features[modality])
+        run = state.objective.run_network
         if train.complete(modality):
-            outputs[modality] = state.objective.run_network(modality, network, features, labels)
+            outputs[modality] = run(modality, network, inputs, labels)
             continue
-        if _needs_two(network) and int(present[modality].sum()) < 2:
-            present[modality] = torch.zeros_like(present[modality])
-        values = features.new_zeros(len(features), state.objective.bits)
-        if present[modality].any():
-            rows = present[modality]
-            values[rows] = state.objective.run_network(
-                modality, network, features[rows], labels[rows]
-            )
+        values = labels.new_zeros(len(labels), state.objective.bits)
+        rows = step.present[modality]
+        if len(inputs):
+            values[rows] = run(modality, network, inputs, labels[rows])
         outputs[modality] = values
     return Batch(
-        index=step.index, labels=labels, outputs=outputs, present=present, memory=state.memory
+        index=step.index,
+        labels=labels,
+        outputs=outputs,
+        present=step.present,
+        memory=state.memory,
     )
-
-
-def _needs_two(network: nn.Module) -> bool:
-    """Whether the network normalizes over the batch, which one row alone cannot feed."""
-    return any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
 
 
 def _remember(state: TrainState, batch: Batch) -> None:
@@ -241,7 +235,8 @@ def _fill_memory(state: TrainState, train: Rows) -> None:
     """Fill the memory with the outputs of the untrained networks."""
     state.networks.eval()
     for modality, features in train.features.items():
-        outputs = state.networks[modality](features)
+        network = state.networks[modality]
+        outputs = torch.cat([network(values) for _, values in row_blocks(features)])
         state.memory.outputs[modality].copy_(outputs * train.present[modality][:, None])
 
 
@@ -282,8 +277,16 @@ def _codes(
     """Return the codes and labels of the items that have the modality."""
     networks.eval()
     has = rows.present[modality]
-    logits = networks[modality].logits(rows.features[modality][has])
+    blocks = row_blocks(rows.features[modality], has)
+    logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
     return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
+
+
+def _keep_best(folder: RunFolder, state: TrainState, *, checkpoints: bool) -> None:
+    if checkpoints:
+        save_best(folder.best, state)
+    else:
+        remember_best(state)
 
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:

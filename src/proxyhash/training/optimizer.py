@@ -24,6 +24,9 @@ __all__ = [
     "set_learning_rates",
 ]
 
+_STEP_AT = 5 / 8
+"""Share of a run after which the schedule "step" falls: pass 50 of 80, as in DCPH's public port."""
+
 
 def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module) -> Optimizer:
     """Return one optimizer with a parameter group per network, and one for the objective's own.
@@ -53,14 +56,18 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
 def learning_rate_factor(config: TrainConfig, progress: float) -> float:
     """Return the factor of the learning rates after `progress` epochs (0 to `epochs`).
 
-    Rises linearly over `warmup` epochs; then stays 1, or falls to 0 along a half cosine.
+    Rises linearly over `warmup` epochs; then stays 1, or falls to `lr_end` along half a cosine, a
+    line, or in one step after five eighths of the rest.
     """
     if progress < config.warmup:
         return progress / config.warmup
     if config.lr_schedule == "constant":
         return 1.0
     done = (progress - config.warmup) / (config.epochs - config.warmup)
-    return 0.5 * (1 + math.cos(math.pi * done))
+    if config.lr_schedule == "step":
+        return 1.0 if done < _STEP_AT else config.lr_end
+    left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.lr_end + (1 - config.lr_end) * left
 
 
 def set_learning_rates(optimizer: Optimizer, factor: float) -> None:

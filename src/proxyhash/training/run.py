@@ -7,6 +7,7 @@ import signal
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from proxyhash.training.history import (
 )
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
+from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from proxyhash.data import Collection
+    from proxyhash.data import Collection, Split
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "listen_for_stop", "train"]
@@ -58,7 +60,8 @@ class RunResult:
     seconds: float
     """Time spent in epochs, without encoding and the final evaluation."""
     evaluations: Evaluations
-    """The evaluations behind the metrics, single queries included."""
+    """The evaluations behind the metrics, single queries included; under torchrun process 0 alone
+    has them."""
 
 
 def train(
@@ -73,6 +76,7 @@ def train(
     collection: Collection | None = None,
     checkpoints: bool = True,
     held: bool = False,
+    processes: Processes = SINGLE,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
 
@@ -90,6 +94,8 @@ def train(
         checkpoints: False for short runs that would rather be restarted than resumed: nothing is
             written before the end.
         held: Whether the caller holds the folder's lock already, see `RunFolder.hold`.
+        processes: Those that train together, from `open_processes`. Process 0 alone reports and
+            writes.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
@@ -97,17 +103,20 @@ def train(
         DivergedError: a loss is not finite; earlier checkpoints are kept.
         InterruptedRunError: Ctrl-C or SIGTERM; says how to continue.
     """
-    config = _resolved(config)
+    config = _resolved(config, processes)
     folder = RunFolder(Path(config.out))
+    if not processes.main:
+        report, track = _say_nothing, silent
     with ExitStack() as stack:
-        if not held:
+        if not held and processes.main:
             stack.enter_context(folder.hold())
-        resume = resume and folder.config.exists()
+        resume = processes.from_main(lambda: resume and folder.config.exists())
         if resume and not checkpoints:
             raise ValueError("a run without checkpoints cannot be resumed")
         if resume:
-            config = resume_config(stored_config(folder.path), config.to_dict())
-        else:
+            stored = processes.from_main(lambda: stored_config(folder.path))
+            config = resume_config(stored, config.to_dict())
+        elif processes.main:
             folder.check(overwrite=overwrite)
         stack.enter_context(use_threads(config.threads))
         if config.max_megapixels is not None:
@@ -124,6 +133,7 @@ def train(
                 prepared=prepared,
                 collection=collection,
                 checkpoints=checkpoints,
+                processes=processes,
             )
         except KeyboardInterrupt:  # not between two steps, where it is listened for
             raise InterruptedRunError(_how_to_go_on(config, folder)) from None
@@ -140,35 +150,43 @@ def _train(
     prepared: Prepared | None,
     collection: Collection | None,
     checkpoints: bool,
+    processes: Processes,
 ) -> RunResult:
+    given, config = config, config.model_copy(update={"device": processes.device(config.device)})
+    resumed = processes.from_main(lambda: resume and folder.last.exists())
     if prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
-        prepared = prepare(
-            config,
-            collection=collection,
-            split_file=stored,
-            fingerprints=read_inputs(folder.last) if resume and folder.last.exists() else {},
-            cache=cache,
-            track=track,
-        )
+        earlier = processes.from_main(lambda: read_inputs(folder.last) if resumed else {})
+        with processes.in_turn():  # so that each feature is computed once, and found by the others
+            prepared = prepare(
+                config,
+                collection=collection,
+                split_file=stored,
+                fingerprints=earlier,
+                cache=cache,
+                track=track,
+            )
     collection, split = prepared.collection, prepared.split
+    processes.check_same(prepared.fingerprints | {"split": _fingerprint(split)})
     train_rows = prepared.rows(split.train, device=config.device)
     validation_rows = prepared.rows(split.validation, device=config.device)
-    resumed = resume and folder.last.exists()
     with use_precision(config.precision):
         state = build_state(
             config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
         )
-    if not resume:
-        folder.start()  # not before here, so that a mistyped option leaves no folder behind
-    write_json(folder.config, config.to_dict())
-    split.save(folder.split, collection)
+    if processes.main:
+        if not resume:
+            folder.start()  # not before here, so that a mistyped option leaves no folder behind
+        write_json(folder.config, given.to_dict())
+        split.save(folder.split, collection)
     if resumed:
         load_state(folder.last, state)
-    cut_history(folder.history, epoch=state.epoch)
+    processes.broadcast(state.tensors)
+    if processes.main:
+        cut_history(folder.history, epoch=state.epoch)
     with ExitStack() as stack:
         stop = stack.enter_context(listen_for_stop())
-        if config.tensorboard:
+        if config.tensorboard and processes.main:
             log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
             report = _both(report, stack.enter_context(log))
         stack.enter_context(use_precision(config.precision))  # codes are made without it
@@ -179,12 +197,16 @@ def _train(
             config=config,
             folder=folder,
             report=report,
-            stop=stop,
+            stop=lambda: processes.any(stop()),
             track=track,
             checkpoints=checkpoints,
+            processes=processes,
         )
-    networks = load_best(folder.best, state)
+    networks = load_best(folder.best, state) if processes.main else state.final_networks
+    processes.broadcast(networks.state_dict().values())
     complete_networks(config, state, train_rows, networks, track=track)
+    if not processes.main:
+        return _told(processes, folder, state)
     proxies = state.objective.proxies
     model = HashModel(
         bits=config.bits,
@@ -207,7 +229,7 @@ def _train(
     result = RunResult(
         folder=folder.path,
         metrics=evaluations.to_dict()
-        | {"training": _summary(config, state, items=len(train_rows))},
+        | {"training": _summary(config, state, processes, items=len(train_rows))},
         epochs=state.epoch,
         best_epoch=state.best.epoch,
         seconds=state.seconds,
@@ -215,7 +237,20 @@ def _train(
     )
     write_text(folder.card, model_card(config, collection, split, result.metrics))
     write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
+    processes.from_main(lambda: result.metrics)
     return result
+
+
+def _fingerprint(split: Split) -> str:
+    parts = (split.query, split.train, split.validation)
+    return sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def _told(processes: Processes, folder: RunFolder, state: TrainState) -> RunResult:
+    """Return the result in a process that waits for process 0, which evaluates and writes."""
+    metrics = processes.from_main(dict[str, Any])
+    nothing: Any = None
+    return RunResult(folder.path, metrics, state.epoch, state.best.epoch, state.seconds, nothing)
 
 
 def _how_to_go_on(config: TrainConfig, folder: RunFolder) -> str:
@@ -259,16 +294,18 @@ def listen_for_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _resolved(config: TrainConfig) -> TrainConfig:
+def _resolved(config: TrainConfig, processes: Processes) -> TrainConfig:
     """Return the configuration with every setting of its method, its extras and device checked."""
-    check_device(config.device)
+    check_device(processes.device(config.device))
     if config.tensorboard:
         require_tensorboard()
     settings = method_settings(config.method, config.settings).model_dump(mode="json")
     return config.model_copy(update={"settings": settings})
 
 
-def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str, Any]:
+def _summary(
+    config: TrainConfig, state: TrainState, processes: Processes, *, items: int
+) -> dict[str, Any]:
     return {
         "method": config.method,
         "seed": config.seed,
@@ -277,7 +314,11 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
         "best_epoch": state.best.epoch,
         "validation_map": state.best.score,
         "seconds": round(state.seconds, 3),
+        **({"processes": processes.world} if processes.world > 1 else {}),
     }
+
+
+def _say_nothing(_record: EpochRecord) -> None: ...
 
 
 def _both(first: Report, second: Report) -> Report:

@@ -23,14 +23,20 @@ __all__ = [
     "stored_config",
 ]
 
-FREE_KEYS = frozenset({"data", "out", "device", "threads", "tensorboard"})
-"""Keys that a resumed run may change: where things lie and what computes them."""
+FREE_KEYS = frozenset(
+    {
+        *("data", "out", "device", "threads", "tensorboard"),
+        *("workers", "pixel_cache_gb", "micro_batch", "checkpointing", "features_in_memory"),
+    }
+)
+"""Keys that a resumed run may change: where things lie, what computes them, in how much memory."""
 
 
 _FORMS = {
     "--encoder": "MODALITY=SPEC, for example text=bow",
     "--network": "MODALITY.KEY=VALUE, for example text.hidden=8192",
     "--network-rate": "MODALITY=RATE, for example text=0.01",
+    "--encoder-rates": "MODALITY=RATE, for example text=2e-5",
     "--text-network": "KEY=VALUE, for example hidden=8192",
 }
 """What options other than --set expect."""

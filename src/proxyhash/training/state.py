@@ -125,6 +125,22 @@ class TrainState:
         """The networks that are evaluated and saved: the averaged ones if there are any."""
         return self.average.networks if self.average else self.networks
 
+    @property
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The parameters that every process of a run computes in full: all but an encoder's."""
+        return [*self.networks.parameters(), *self.objective.parameters()]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The weights, buffers and latest outputs that are the same in every process of a run."""
+        averaged = self.average.networks.state_dict() if self.average else {}
+        return [
+            *self.networks.state_dict().values(),
+            *self.objective.state_dict().values(),
+            *averaged.values(),
+            *self.memory.outputs.values(),
+        ]
+
 
 def save_state(path: Path, state: TrainState) -> None:
     """Write the whole state atomically."""

@@ -5,25 +5,64 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from proxyhash.data import Modality
 
-__all__ = ["Batch", "Memory", "Rows", "sign"]
+__all__ = ["Batch", "FeatureRows", "Memory", "Rows", "row_blocks", "sign"]
+
+
+class FeatureRows(Protocol):
+    """Features of n items, (n, d) float32, that are read by rows.
+
+    A tensor is one. Others load or compute the rows that are asked for, which have no gradient;
+    those that do not fit into memory say in `block_rows` how many should be asked for at once.
+    """
+
+    @property
+    def shape(self) -> Sequence[int]: ...  # noqa: D102 - as of a tensor
+
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor: ...
+
+
+def row_blocks(features: FeatureRows, rows: Tensor | None = None) -> Iterator[tuple[Any, Tensor]]:
+    """Yield features (b, d), each with the tensor or slice that says which rows they are.
+
+    There is one block, unless features do not fit into memory.
+
+    Args:
+        features: Of n items.
+        rows: (n,) bool or int64, which of them; none: all.
+    """
+    size: int | None = getattr(features, "block_rows", None)
+    if size is None:
+        which = slice(None) if rows is None else rows
+        yield which, features[which]
+        return
+    positions = torch.arange(len(features)) if rows is None else rows
+    if positions.dtype == torch.bool:
+        (positions,) = positions.nonzero(as_tuple=True)
+    for block in torch.split(positions, size):
+        yield block, features[block]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Features and labels of n items; row i of every tensor belongs to the same item."""
+    """Features and labels of n items; row i of everything belongs to the same item."""
 
-    features: Mapping[Modality, Tensor]
+    features: Mapping[Modality, FeatureRows]
     """Per modality, (n, d) float32; rows of items without the modality are zero."""
     present: Mapping[Modality, Tensor]
     """Per modality, (n,) bool: which items have it."""

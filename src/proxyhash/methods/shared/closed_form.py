@@ -73,7 +73,7 @@ class ClosedFormObjective(Objective):
             linear[modality] = network
         rows = Rows(
             features={
-                modality: linear[modality].standardized(features).double().cpu()
+                modality: linear[modality].standardized(features[:]).double().cpu()
                 for modality, features in train.features.items()
             },
             present={modality: present.cpu() for modality, present in train.present.items()},

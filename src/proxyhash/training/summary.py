@@ -1,0 +1,95 @@
+"""Encoders that learn and the machine of a training: figures for metrics.json, and sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.data import MODALITIES
+from proxyhash.encoders import TrainableEncoder
+from proxyhash.training.devices import hardware_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxyhash.data import Modality
+    from proxyhash.encoders import Encoder
+    from proxyhash.training.config import TrainConfig
+
+__all__ = ["start_sentences", "tuned_encoders", "where_it_ran"]
+
+
+def tuned_encoders(
+    config: TrainConfig, encoders: Mapping[Modality, Encoder]
+) -> dict[Modality, dict[str, Any]]:
+    """Return what is to be known about the encoders that learn, {} where none does.
+
+    Per modality: "layers" that learn, the number of their "parameters", their "learning_rate", and
+    for images the "image_size" in pixels and the kinds of "augment".
+
+    Args:
+        config: The run's configuration.
+        encoders: The encoders of the run, whose weights that learn require gradients by now.
+    """
+    found: dict[Modality, dict[str, Any]] = {}
+    for modality in config.tune:
+        encoder = encoders[modality]
+        assert isinstance(encoder, TrainableEncoder)
+        weights = [each for each in encoder.module.parameters() if each.requires_grad]
+        found[modality] = {
+            "layers": config.tune_layers,
+            "parameters": sum(each.numel() for each in weights),
+            "learning_rate": config.encoder_rates.get(modality, config.encoder_rate),
+        }
+        if modality == "image":
+            found[modality] |= {
+                "image_size": config.image_size or _own_size(encoder),
+                "augment": list(config.augment),
+            }
+    return found
+
+
+def _own_size(encoder: TrainableEncoder) -> int:
+    """Return the side of the images that an encoder takes."""
+    return int(encoder.tensors([encoder.prepare(encoder.example())])["pixels"].shape[-1])
+
+
+def where_it_ran(config: TrainConfig, *, processes: int) -> dict[str, Any]:
+    """Return device, hardware, processes and precision, as metrics.json has them."""
+    return {
+        "device": config.device,
+        "hardware": hardware_name(config.device),
+        "processes": processes,
+        "precision": config.precision,
+    }
+
+
+def start_sentences(
+    config: TrainConfig, tuned: Mapping[Modality, Mapping[str, Any]], *, items: int
+) -> list[str]:
+    """Return what learns, for the user who waits: a sentence per encoder, and one about epochs.
+
+    Args:
+        config: The run's configuration.
+        tuned: The result of `tuned_encoders`.
+        items: Training items.
+    """
+    found = []
+    for modality, facts in tuned.items():
+        layers = "all layers" if facts["layers"] == "all" else f"its layers {facts['layers']}"
+        images = ""
+        if "image_size" in facts:
+            changes = ", ".join(facts["augment"]) or "none"
+            images = f", images of {facts['image_size']} pixels (augmentation: {changes})"
+        found.append(
+            f"the {modality} encoder learns: {layers}, {facts['parameters']:,} parameters at rate "
+            f"{facts['learning_rate']:g}{images}"
+        )
+    if found:
+        alone = (
+            f"; the networks learn alone for the first {config.head_epochs}"
+            if config.head_epochs
+            else ""
+        )
+        names = " and ".join(MODALITIES[modality].plural for modality in config.modalities)
+        found.append(f"{config.epochs} epochs of {items:,} items ({names}){alone}")
+    return found

@@ -1,0 +1,131 @@
+"""Configuration of encoders that learn: its keys, and the defaults that differ with it."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from proxyhash.data import Modality  # noqa: TC001 - pydantic reads it
+from proxyhash.methods import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TUNED_DEFAULTS", "TuneOptions", "check_tuning", "tuned_defaults"]
+
+TUNED_DEFAULTS: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "ema": 0.998,
+    "batch_size": 64,
+}
+"""Defaults of runs whose encoders learn, where they differ from those of other runs."""
+
+_HEAD_EPOCHS, _HEAD_SHARE = 3, 4
+_LAYERS = re.compile(r"all|last:[1-9]\d*")
+_KINDS = ("crop", "flip", "color", "rand")
+
+
+def _names(value: Any) -> Any:
+    """Accept "image,text" and "none" for a tuple of names."""
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",")]
+    if isinstance(value, (list, tuple)) and list(value) in (["none"], [""]):
+        return ()
+    return value
+
+
+class TuneOptions(Settings):
+    """Choice of the encoders that learn, and how; none does without `tune`."""
+
+    tune: Annotated[tuple[Modality, ...], BeforeValidator(_names)] = ()
+    """Modalities whose encoders learn together with the networks, such as "image,text"; "none"
+    leaves all of them as they are."""
+    tune_layers: str = "all"
+    """The layers of an encoder that learn: "all", or "last:2" for the last two and what follows."""
+    encoder_rate: float = Field(default=1e-4, gt=0)
+    """Learning rate of encoders that learn."""
+    encoder_rates: dict[Modality, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Learning rates that differ for the encoder of a modality, for example {"text": 2e-5}."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Factor of an encoder's learning rate from each layer to the one below it."""
+    head_epochs: int = Field(default=_HEAD_EPOCHS, ge=0)
+    """Epochs at the start in which the networks alone learn and encoders do not; by default a
+    quarter of the epochs, at most 3."""
+    tune_batch_norm: bool = False
+    """Let batch normalization of an encoder follow the statistics of each batch. Pretrained ones
+    are kept otherwise, as moving averages of few images are poor ones."""
+    image_size: int | None = Field(default=None, ge=16, le=4096)
+    """Side of training images in pixels; none: that of the encoder."""
+    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("crop", "flip", "color")
+    """Random changes of training images: crop, flip, color, rand; "none" for whole images."""
+    crop_min: float = Field(default=0.35, gt=0, le=1)
+    """Least share of an image's area that "crop" keeps."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that decode training images; none: the number of processors."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Items that go through an encoder at once, whose activations are computed again in the
+    backward pass: less memory, more time, the same gradients."""
+    checkpointing: bool = False
+    """Compute activations inside encoders again in the backward pass: less memory, more time."""
+    pixel_cache_gb: float = Field(default=20.0, ge=0)
+    """Disk space for decoded training images, in GB."""
+
+
+def tuned_defaults(given: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
+    """Return the defaults of a run whose encoders learn; none where they do not.
+
+    Args:
+        given: Keys of the configuration, unchecked.
+        epochs: Epochs of a run that does not give them.
+    """
+    if not _names(given.get("tune")):
+        return {}
+    with suppress(ValueError, TypeError):  # which the check of all values will say
+        epochs = int(given.get("epochs", epochs))
+    return {**TUNED_DEFAULTS, "head_epochs": min(_HEAD_EPOCHS, epochs // _HEAD_SHARE)}
+
+
+def check_tuning(options: TuneOptions, modalities: tuple[Modality, ...], *, epochs: int) -> None:
+    """Check the keys of encoders that learn against the modalities and epochs of the run.
+
+    Raises:
+        ValueError: one of them cannot be used, or is given though no encoder learns.
+    """
+    for modality in options.tune:
+        if modality not in modalities:
+            raise ValueError(
+                f"tune names {modality!r}, which the run does not learn; it learns "
+                f"{', '.join(modalities)}"
+            )
+    if len(set(options.tune)) < len(options.tune):
+        raise ValueError(f"tune names {', '.join(options.tune)}; name each modality once")
+    if not _LAYERS.fullmatch(options.tune_layers):
+        raise ValueError(
+            f"tune_layers is {options.tune_layers!r}; it is all, or last:N, for example last:2"
+        )
+    for kind in options.augment:
+        if kind not in _KINDS:
+            raise ValueError(
+                f"augment names {kind!r}; it must be none, or some of {', '.join(_KINDS)}"
+            )
+    if not options.tune:
+        fields = TuneOptions.model_fields
+        changed = [
+            name
+            for name, field in fields.items()
+            if getattr(options, name) != field.get_default(call_default_factory=True)
+        ]
+        if changed:
+            raise ValueError(
+                f"{', '.join(changed)}: for encoders that learn, and none does; name them with "
+                "tune, for example --tune image"
+            )
+    elif options.head_epochs >= epochs:
+        raise ValueError(
+            f"head_epochs is {options.head_epochs} of {epochs} epochs, so the encoders would never "
+            "learn; give more epochs, or fewer head_epochs"
+        )

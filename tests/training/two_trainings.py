@@ -1,0 +1,51 @@
+"""Trainings that two processes do together; `test_train_together.py` starts it under torchrun.
+
+FOLDER/trainings.json names the configurations. Beside the run folders, each process leaves what it
+has in memory at the end of a training, and the items of its steps, in FOLDER/NAME-RANK.pt.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from proxyhash.training import loop, read_config, run, train
+from proxyhash.training.processes import SINGLE, Processes, open_processes
+
+__all__ = ["train_and_note"]
+
+
+def train_and_note(values: dict[str, object], note: Path, processes: Processes = SINGLE) -> None:
+    """Train, and write the state after the last step and the items of each step to a file."""
+    found: dict[str, object] = {"steps": []}
+
+    def remember(state, batch):
+        found["steps"].append((batch.learning, batch.index.tolist()))
+        original_remember(state, batch)
+
+    def epochs(state, *given, **options):
+        original_epochs(state, *given, **options)
+        found["memory"] = dict(state.memory.outputs)
+        found["weights"] = state.networks.state_dict()
+
+    original_remember, original_epochs = loop._remember, run.run_epochs
+    with patch.object(loop, "_remember", remember), patch.object(run, "run_epochs", epochs):
+        result = train(read_config(values), processes=processes)
+    found["metrics"] = result.metrics
+    torch.save(found, note)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    with open_processes() as processes:
+        for name, values in json.loads((folder / "trainings.json").read_text()).items():
+            train_and_note(values, folder / f"{name}-{processes.rank}.pt", processes)
+
+
+if __name__ == "__main__":
+    main()

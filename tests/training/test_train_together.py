@@ -65,6 +65,7 @@ def test_with_frozen_encoders_two_processes_give_the_results_of_one(name, traine
     one, *both = notes(trained, name)
     assert_same_run(trained / f"{name}-one", trained / f"{name}-two")
     del one["metrics"]["training"]["seconds"]
+    assert one["metrics"]["training"].pop("processes") == 1
     for each in both:
         assert each["metrics"]["training"].pop("processes") == 2
         del each["metrics"]["training"]["seconds"]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from proxyhash.data import Collection
 
 THOROUGH = bool(os.environ.get("PROXYHASH_THOROUGH"))
-KILLS = 200 if THOROUGH else 24
-STEP = 1 if THOROUGH else 3
+KILLS = 200 if THOROUGH else 20
+STEP = 1 if THOROUGH else 7
 
 
 def count_done(index: Path, model: str) -> int:
@@ -151,4 +151,4 @@ def test_a_kill_at_every_step_of_the_swap(kit: Kit, forks: Forks, tmp_path: Path
         shutil.rmtree(index)
     assert {"old", "new"} == set(found)
     assert found == sorted(found, reverse=True)  # once it is the new one, it stays that
-    assert len(found) > 10
+    assert len(found) > 3

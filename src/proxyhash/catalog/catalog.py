@@ -126,7 +126,11 @@ class Catalog:
         for path in self.path.glob("model-*"):
             if path != own and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
-        if own is not None and (own / "model.json").is_file():
+        if own is None:
+            return
+        for path in self.path.glob(f".{own.name}-*"):  # a copy that was killed
+            shutil.rmtree(path, ignore_errors=True)
+        if (own / "model.json").is_file():
             shutil.rmtree(self.path / "model", ignore_errors=True)
             with suppress(OSError):
                 own.rename(self.path / "model")

@@ -137,9 +137,11 @@ def migrate_index(
                     work.encode_all()
                     work.swap(wait)
             except KeyboardInterrupt:
+                state = "is as it was, and what is encoded is kept"
+                if work.is_done():
+                    state = "is of the new model, and is not put in order yet"
                 raise InterruptedRunError(
-                    f"stopped by Ctrl-C; {uri} is as it was, and what is encoded is kept: run the "
-                    "same command again to continue"
+                    f"stopped by Ctrl-C; {uri} {state}: run the same command again to continue"
                 ) from None
             if data:
                 remember_manifests(folder.path, manifests)

@@ -132,11 +132,17 @@ class Store(Index):
         mode = Mode(engine=engine, salvage=salvage, pinned=pinned)
         header = read_header(folder, salvage=salvage)
         header.check(folder, bits=bits, model=model)
-        if not write:
-            return cls(Access(folder, mode, writer=None))
-        with disk_errors(folder):
-            writer = WriterLock(folder)
-        return cls(Access(folder, mode, writer=writer))
+        writer = None
+        if write:
+            with disk_errors(folder):
+                writer = WriterLock(folder)
+        access = Access(folder, mode, writer=writer)
+        try:
+            access.header.check(folder, bits=bits, model=model)  # it may have been migrated since
+        except BaseException:
+            access.close()
+            raise
+        return cls(access)
 
     @classmethod
     def exists(cls, folder: str | os.PathLike[str]) -> bool:

@@ -218,6 +218,7 @@ def test_changes_meanwhile_are_taken_in(
         return real(self, collection, **options)
 
     monkeypatch.setattr("proxyhash.catalog.catch_up.AT_ONCE", 16)
+    monkeypatch.setattr("proxyhash.catalog.migrate._FEW", 2)  # no more while writers wait
     with monkeypatch.context() as patch:
         patch.setattr(HashModel, "encode_collection", change)
         migrate_index(str(index), kit.models["new"])

@@ -83,7 +83,7 @@ class Client:
 
     @property
     def model(self) -> str:
-        """Fingerprint of the model that made the codes, asked for anew: it may be migrated."""
+        """Fingerprint of the model that made the codes, asked for at each call: it may change."""
         return str(self.info()["model"]["fingerprint"])
 
     @property

@@ -11,6 +11,7 @@ ProxyhashError                1   any failure; the message has the next step
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
+├── OutOfMemoryError          1   training needs more memory; names the option to change
 ├── StoppedError              1   nobody waits for the work any more; only inside a service
 └── InterruptedRunError     130   stopped by the user; progress is saved
 """
@@ -34,6 +35,7 @@ __all__ = [
     "MigratedError",
     "MissingExtraError",
     "ModelError",
+    "OutOfMemoryError",
     "ProxyhashError",
     "SourceError",
     "StoppedError",
@@ -98,6 +100,10 @@ class MissingExtraError(ProxyhashError):
 
 class DivergedError(ProxyhashError):
     """Training produced a loss that is not finite."""
+
+
+class OutOfMemoryError(ProxyhashError):
+    """Training needs more memory than there is; the message says which option to change to what."""
 
 
 class StoppedError(ProxyhashError):

@@ -122,10 +122,14 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `optimizer_tensors` returned; rates and decay stay those of the config."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        parameter = parameters[int(index)]
+        alike = value.shape == parameter.shape  # fused kernels take equal strides for granted
+        own = torch.empty_like(parameter).copy_(value) if alike else value
+        state.setdefault(int(index), {})[name] = own
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 

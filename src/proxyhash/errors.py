@@ -6,7 +6,8 @@ ProxyhashError                1   any failure; the message has the next step
 │   ├── ManifestError             names the file and row
 │   ├── SourceError               names the file of an item
 │   │   └── ImageError                names the image
-│   └── FeatureError              names the feature file
+│   ├── FeatureError              names the feature file
+│   └── MigratedError             an index holds codes of another model since it was opened
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
@@ -31,6 +32,7 @@ __all__ = [
     "ImageError",
     "InterruptedRunError",
     "ManifestError",
+    "MigratedError",
     "MissingExtraError",
     "ModelError",
     "OutOfMemoryError",
@@ -78,6 +80,10 @@ class ImageError(SourceError):
 
 class FeatureError(DataError):
     """A feature file that is unreadable or does not match the manifest."""
+
+
+class MigratedError(DataError):
+    """An index that was migrated to another model since it was opened; open both again."""
 
 
 class ModelError(ProxyhashError):

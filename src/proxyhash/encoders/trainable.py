@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.modalities import MODALITIES
 from proxyhash.encoders.base import BatchEncoder
+from proxyhash.encoders.batches import keep_freed_memory
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -170,6 +172,8 @@ class TrainableEncoder(BatchEncoder):
         """
         from proxyhash.encoders._blocks import moving_norms
 
+        if self.device == "cpu":
+            keep_freed_memory()
         self.module.train()
         for norm in moving_norms(self.module).values():
             learns = any(parameter.requires_grad for parameter in norm.parameters())
@@ -178,6 +182,17 @@ class TrainableEncoder(BatchEncoder):
     def evaluation_mode(self) -> None:
         """Turn off what only learning has; parameters can go on learning afterwards."""
         self.module.eval()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Go to evaluation mode for the block, and back to the mode before it afterwards."""
+        modes = {part: part.training for part in self.module.modules()}
+        self.evaluation_mode()
+        try:
+            yield
+        finally:
+            for part, training in modes.items():
+                part.training = training
 
     def checkpoint_activations(self, on: bool) -> None:
         """Keep only each layer's inputs for the backward pass, which computes the rest again.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
-from proxyhash.errors import DataError, UsageError
+from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.files import read_json, write_json
 from proxyhash.progress import Track, silent
 
@@ -39,7 +40,6 @@ LEAST_ITEMS = 200
 _BITS = 64
 
 _TRAINING = {
-    "image_encoder": "patches",
     "hidden": [256],
     "batch_size": 32,
     "epochs": 30,
@@ -52,6 +52,19 @@ _TRAINING = {
 }
 """A few thousand items make few steps per epoch, so the steps are small and many; networks for them
 are so small that a second thread gains little, and on a busy machine loses much."""
+
+
+_TUNED: dict[str, Any] = {
+    "tune": ["image"],
+    "image_size": 96,
+    "epochs": 6,
+    "head_epochs": 1,
+    "ema": 0.98,
+    "weight_decay": 0.01,
+    "standardize": False,
+    "threads": None,
+}
+"""Generated images are simple and small, so that few epochs of small images do."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,11 @@ class DemoFolder:
     def run(self) -> Path:
         """The run folder."""
         return self.path / "run"
+
+    @property
+    def frozen(self) -> Path:
+        """The run folder of the frozen encoder, beside that of the tuned one."""
+        return self.path / "frozen"
 
     @property
     def page(self) -> Path:
@@ -119,6 +137,7 @@ class DemoResult:
         collection: the generated items.
         reused: whether the images were there from an earlier demo.
         run: the training's result, with the figures.
+        frozen: that of the same encoder without tuning, where it was tuned.
         answers: a search with a text and one with an image.
         seconds: time of the whole demo.
     """
@@ -129,6 +148,7 @@ class DemoResult:
     run: RunResult
     answers: tuple[Answer, ...]
     seconds: float
+    frozen: RunResult | None = None
 
 
 def run_demo(
@@ -136,6 +156,7 @@ def run_demo(
     *,
     items: int = 3000,
     seed: int = 0,
+    tune: str = "none",
     note: Callable[[str], None] = lambda _text: None,
     report: Callable[[EpochRecord], None] = lambda _record: None,
     track: Track = silent,
@@ -147,20 +168,33 @@ def run_demo(
             they are the same.
         items: how many images, at least 200.
         seed: of the images, the split and the training.
+        tune: "image" trains on a known pretrained model twice, frozen and learning; "none" on
+            features that need no weights.
         note: called with a sentence about each step.
         report: called with every epoch's record.
         track: progress callback.
 
     Raises:
-        UsageError: `items` is too small, or the folder is someone else's.
+        UsageError: `items` is too small, the folder is someone else's, or this machine has no
+            pretrained model to tune.
     """
     if items < LEAST_ITEMS:
         raise UsageError(f"items is {items}; the demo needs at least {LEAST_ITEMS}")
+    encoder = _encoder(check_option("tune", tune, ("none", "image")))
     start = time.perf_counter()
     demo = DemoFolder(Path(folder))
     demo.claim()
     collection, reused = _images(demo, items=items, seed=seed, note=note, track=track)
-    result = _train(demo, seed=seed, note=note, report=report, track=track)
+    train = partial(_train, demo, seed=seed, encoder=encoder, report=report, track=track)
+    frozen = None
+    if tune == "none":
+        note(f"training dchml, {_BITS} bits, and measuring it")
+        result = train(demo.run)
+    else:
+        note(f"training dchml, {_BITS} bits, on {Path(encoder).name}, frozen")
+        frozen = train(demo.frozen)
+        note(f"training dchml, {_BITS} bits, and {Path(encoder).name} with it")
+        result = train(demo.run, **_TUNED)
     note("searching with a text and with an image")
     from proxyhash.search import RunSearcher
 
@@ -170,7 +204,7 @@ def run_demo(
         searcher.search_image(_query_image(searcher), k=6),
     )
     seconds = time.perf_counter() - start
-    done = DemoResult(demo, collection, reused, result, answers, seconds)
+    done = DemoResult(demo, collection, reused, result, answers, seconds, frozen)
     _write_page(done)
     return done
 
@@ -218,26 +252,51 @@ def _images(
     return collection, False
 
 
+def _encoder(tune: str) -> str:
+    """Return the image encoder of the demo.
+
+    Raises:
+        UsageError: it should be tuned, and this machine has no known pretrained model.
+    """
+    if tune == "none":
+        return "patches"
+    from proxyhash.encoders.known import KNOWN_MODELS, find_known_model
+
+    found = find_known_model("image")
+    if found is None:
+        raise UsageError(
+            "tune is 'image', but an encoder that learns starts from pretrained weights, and this "
+            "machine has none of "
+            + ", ".join(model.hub_id for model in KNOWN_MODELS["image"])
+            + "; the demo downloads nothing. Put one into a folder and name that in "
+            "PROXYHASH_MODELS, or leave --tune out"
+        )
+    return found[1]
+
+
 def _train(
     demo: DemoFolder,
+    out: Path,
     *,
     seed: int,
-    note: Callable[[str], None],
+    encoder: str,
     report: Callable[[EpochRecord], None],
     track: Track,
+    **options: Any,
 ) -> RunResult:
     from proxyhash.training.config import read_config
     from proxyhash.training.run import train
 
-    note(f"training dchml, {_BITS} bits, and measuring it")
     config = read_config(
         {
             "data": str(demo.images),
-            "out": str(demo.run),
+            "out": str(out),
             "method": "dchml",
             "bits": _BITS,
             "seed": seed,
             **_TRAINING,
+            "image_encoder": encoder,
+            **options,
         }
     )
     return train(config, overwrite=True, report=report, track=track)

@@ -37,6 +37,7 @@ __all__ = [
     "check_folder",
     "check_output",
     "check_regular",
+    "default_cache_folder",
     "hold_lock",
     "holds",
     "make_folders",
@@ -59,6 +60,22 @@ _MOST_JSON = 64 << 20
 _HEAD = 256 << 10
 _PATIENCE = 10.0
 """Seconds that a pipe without a reader is waited for."""
+
+
+def default_cache_folder() -> Path:
+    """Return `$PROXYHASH_CACHE`, or `~/.cache/proxyhash`.
+
+    Raises:
+        UsageError: there is no home folder either.
+    """
+    if given := os.environ.get("PROXYHASH_CACHE"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "proxyhash"
+    except RuntimeError as error:
+        raise UsageError(
+            "there is no home folder, so features are not cached; set PROXYHASH_CACHE to a folder"
+        ) from error
 
 
 @contextmanager

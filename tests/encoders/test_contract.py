@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from proxyhash.encoders import ENCODERS, BatchEncoder, load_encoder, make_encoder
+from proxyhash.encoders import (
+    ENCODERS,
+    BatchEncoder,
+    TrainableEncoder,
+    load_encoder,
+    make_encoder,
+)
 from proxyhash.errors import ModelError, ProxyhashError, UsageError
 from tests.encoders.tiny_models import SENTENCES
 
@@ -31,10 +37,14 @@ EXAMPLES = {
 }
 """kind -> modality, a spec, and a spec of another encoder of the kind, None for the only one."""
 
-ABLE = sorted(EXAMPLES.keys() - {"features"})  # precomputed features encode nothing new
+TUNED = "tuned "
+KINDS = [*sorted(EXAMPLES), TUNED + "transformers-image", TUNED + "transformers-text"]
+"""Kinds, and those that learn once more after a step of learning."""
+
+ABLE = [kind for kind in KINDS if kind != "features"]  # precomputed features encode nothing new
 
 
-@pytest.fixture(params=sorted(EXAMPLES))
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -56,13 +66,25 @@ def made(scenes: Collection, places: dict[str, Path]) -> Any:
 
     def make(kind: str, number: int = 0) -> BatchEncoder:
         if (kind, number) not in encoders:
-            modality, *specs = EXAMPLES[kind]
-            encoders[kind, number] = make_encoder(
+            modality, *specs = EXAMPLES[kind.removeprefix(TUNED)]
+            encoder = encoders[kind, number] = make_encoder(
                 specs[number].format(**places), modality=modality, collection=scenes, train=TRAIN
             )
+            if kind.startswith(TUNED):
+                take_a_step(encoder, inputs_for(encoder, scenes))
         return encoders[kind, number]
 
     return make
+
+
+def take_a_step(encoder: BatchEncoder, sources: Sequence[Any]) -> None:
+    assert isinstance(encoder, TrainableEncoder)
+    step = torch.optim.Adam(encoder.tune(), 1e-3)
+    encoder.learning_mode()
+    features = encoder.features(encoder.tensors([encoder.prepare(source) for source in sources]))
+    features[:, ::2].sum().backward()
+    step.step()
+    encoder.freeze()
 
 
 def inputs_for(encoder: BatchEncoder, scenes: Collection) -> Sequence[Any]:
@@ -90,8 +112,8 @@ def test_every_registered_encoder_has_an_example() -> None:
 
 
 def test_it_says_what_it_is(encoder: BatchEncoder, kind: str) -> None:
-    assert encoder.kind == kind
-    assert encoder.modality == EXAMPLES[kind][0]
+    assert encoder.kind == kind.removeprefix(TUNED)
+    assert encoder.modality == EXAMPLES[encoder.kind][0]
     assert encoder.modality in encoder.modalities
     assert encoder.dim > 0
     assert len(encoder.fingerprint) == 64
@@ -167,7 +189,12 @@ def test_another_encoder_has_another_fingerprint(kind: str, made: Any) -> None:
     assert made(kind, 0).fingerprint != made(kind, 1).fingerprint
 
 
-@pytest.mark.parametrize("kind", ABLE)
+@pytest.mark.parametrize("kind", ["transformers-image", "transformers-text"])
+def test_a_tuned_encoder_has_another_fingerprint(kind: str, made: Any) -> None:
+    assert made(TUNED + kind).fingerprint != made(kind).fingerprint
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES.keys() - {"features"}))
 def test_the_other_modality_is_refused(kind: str, places: dict[str, Path]) -> None:
     modality, spec, _ = EXAMPLES[kind]
     other = "image" if modality == "text" else "text"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.encoders._transformers import image_features, load_backbone
-from proxyhash.encoders.pretrained import ImageNetwork
+from proxyhash.encoders._backbone import ImageNetwork, image_features
+from proxyhash.encoders._transformers import load_backbone
 from tests.encoders import tiny_models
 from tests.shared_data import shared_path
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from proxyhash.encoders._transformers import Backbone
+    from proxyhash.encoders._backbone import Backbone
 
 MODELS: dict[str, Callable[[Path], Path]] = {
     "mobilenet": tiny_models.save_mobilenet,

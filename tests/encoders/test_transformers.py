@@ -14,15 +14,16 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from proxyhash.encoders._backbone import _projected
 from proxyhash.encoders._transformers import (
     ImageProcessor,
     Tokenizer,
-    _projected,
     load_backbone,
     restore_backbone,
 )
 from proxyhash.errors import ModelError
 from tests.encoders import tiny_models
+from tests.encoders.families import save_family
 from tests.encoders.tiny_models import SENTENCES
 from tests.shared_data import shared_path
 
@@ -128,6 +129,24 @@ def test_half_precision_weights_are_run_in_single_precision(bert: Path, tmp_path
     state = backbone.state()
     again = restore_backbone(tmp_path, state, pooling="mean", dropped=["pooler"])
     assert {parameter.dtype for parameter in again.module.parameters()} == {torch.float32}
+
+
+def test_weights_from_a_file_lie_where_those_of_a_saved_encoder_do(
+    bert: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    for length in range(1, 9):  # the header's length moves what comes after it
+        save_file(load_file(bert / weights.name), weights, {"format": "pt", "x": "-" * 8 * length})
+        backbone = load_backbone(tmp_path, modality="text")
+        assert {each.data_ptr() % 64 for each in backbone.module.parameters()} == {0}
+
+
+def test_siglip_2_for_images_of_any_shape_is_refused(tmp_path: Path) -> None:
+    save_family("siglip2-text", tmp_path)
+    load_backbone(tmp_path, modality="text")
+    with pytest.raises(ModelError, match=r"naflex.* such as google/siglip2-base-patch16-224"):
+        load_backbone(tmp_path, modality="image")
 
 
 def test_models_are_frozen_and_in_evaluation_mode(mobilenet: Path) -> None:

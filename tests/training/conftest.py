@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from proxyhash.training import train
+from tests.encoders import tiny_models
 from tests.training.runs import config_of
 
 
@@ -24,3 +25,15 @@ def finished(scenes, tmp_path_factory):
     records = []
     result = train(config_of(scenes.root, folder), report=records.append)
     return folder, result, records
+
+
+@pytest.fixture(scope="session")
+def tiny_image(tmp_path_factory):
+    """A folder with a tiny image model of transformers."""
+    return tiny_models.save_mobilenet(tmp_path_factory.mktemp("models") / "image")
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory):
+    """A folder with a tiny text model of transformers."""
+    return tiny_models.save_bert(tmp_path_factory.mktemp("models") / "text")

@@ -13,8 +13,8 @@ from proxyhash.training import loop
 from proxyhash.training.batches import make_steps
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord
-from proxyhash.training.loop import validation_scores
 from proxyhash.training.state import load_best, read_checkpoint
+from proxyhash.training.validation import validation_scores
 from tests.training.toy import assert_same, config_of, make_rows, run
 
 EMPTY = make_rows(0)

@@ -10,7 +10,7 @@ from proxyhash.data import Collection, Item
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.training.config import read_config
-from proxyhash.training.prepare import choose_split
+from proxyhash.training.split import choose_split
 
 
 def collection_of(count, *, split=lambda _: None, labeled=lambda _: True):

@@ -10,8 +10,9 @@ from proxyhash.errors import ModelError, UsageError
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.networks.tensors import write_tensors
 from proxyhash.training import state
+from proxyhash.training.average import WeightAverage
 from proxyhash.training.build import build_state
-from proxyhash.training.state import Networks, WeightAverage, read_checkpoint, write_checkpoint
+from proxyhash.training.state import Networks, read_checkpoint, write_checkpoint
 from tests.training.toy import config_of, make_rows
 
 

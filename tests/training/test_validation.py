@@ -6,9 +6,9 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from proxyhash.networks.hashing_network import HashingNetwork
-from proxyhash.training.loop import validation_scores
 from proxyhash.training.prepare import take_rows
 from proxyhash.training.state import Networks
+from proxyhash.training.validation import validation_scores
 from tests.training.toy import make_rows
 
 

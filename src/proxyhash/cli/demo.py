@@ -24,6 +24,8 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "proxyhash demo",
             "proxyhash demo --serve",
+            "proxyhash demo --tune none",
+            "proxyhash demo --tune image",
             "proxyhash demo --out /tmp/demo --items 1000 --seed 7",
         )
     )(demo)
@@ -39,6 +41,14 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Seed of images, split and training.", min=0, max=2**31 - 1)
     ] = 0,
+    tune: Annotated[
+        str,
+        typer.Option(
+            help="Whether a pretrained image encoder learns, too, and is compared with itself "
+            "frozen; it has to be on this machine.",
+            metavar="none|image",
+        ),
+    ] = "none",
     serve: Annotated[
         bool,
         typer.Option(
@@ -49,15 +59,23 @@ def demo(
 ) -> None:
     """Generate images, then check, train, evaluate and search them, all offline.
 
-    Takes a minute or two on two cores. A second run reuses the images in its folder.
+    Takes a minute or two on two cores, and several with --tune image. A second run reuses the
+    images in its folder.
     """
     from proxyhash.demo import run_demo
 
-    result = run_demo(out, items=items, seed=seed, note=console.note, track=console.track)
+    result = run_demo(
+        out, items=items, seed=seed, tune=tune, note=console.note, track=console.track
+    )
     if as_json:
         console.emit_json(_to_dict(result))
     else:
-        given = {"--out": (out, _OUT), "--items": (items, _ITEMS), "--seed": (seed, 0)}
+        given = {
+            "--out": (out, _OUT),
+            "--items": (items, _ITEMS),
+            "--seed": (seed, 0),
+            "--tune": (tune, "none"),
+        }
         changed = [
             f" {name} {shlex.quote(str(value))}"
             for name, (value, usual) in given.items()
@@ -85,6 +103,14 @@ def _show(result: "DemoResult", *, again: str) -> None:
         console.out("")
     metrics = result.run.metrics
     galleries = {"literature": metrics, "strict": metrics["strict"] or {}}
+    if result.frozen is not None:
+        before = result.frozen.metrics
+        galleries = {
+            "literature: frozen": before,
+            "literature: tuned": metrics,
+            "strict: frozen": before["strict"] or {},
+            "strict: tuned": metrics["strict"] or {},
+        }
     console.table(
         ["mAP@all", *galleries],
         [
@@ -105,8 +131,20 @@ def _show(result: "DemoResult", *, again: str) -> None:
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
+        f"    {_tuning(result)}    # an image encoder that learns, too\n"
         "    proxyhash up YOUR_FOLDER    # the same with images of your own\n"
     )
+
+
+def _tuning(result: "DemoResult") -> str:
+    """Return the command that tunes: the demo's own where this machine has weights for it."""
+    from proxyhash.encoders.known import KNOWN_MODELS, find_known_model
+
+    if find_known_model("image") is not None:
+        return "proxyhash demo --tune image"
+    smallest = KNOWN_MODELS["image"][-1].hub_id
+    images = shlex.quote(str(result.folder.images))
+    return f"proxyhash train {images} --image-encoder {smallest} --tune image --out tuned"
 
 
 def _to_dict(result: "DemoResult") -> dict[str, Any]:
@@ -116,6 +154,7 @@ def _to_dict(result: "DemoResult") -> dict[str, Any]:
         "run": str(result.folder.run),
         "items": len(result.collection),
         "metrics": result.run.metrics,
+        "frozen": result.frozen and result.frozen.metrics,
         "searches": [answer.to_dict() for answer in result.answers],
         "seconds": round(result.seconds, 3),
     }

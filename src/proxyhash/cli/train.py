@@ -1,12 +1,11 @@
 """`proxyhash train`: learn codes from a labeled collection and write a run folder."""
 
 import shlex
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,18 +14,16 @@ from proxyhash.cli import train_options as options
 from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats
 from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.train_progress import Progress
 from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from proxyhash.data import Collection
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.history import EpochRecord
     from proxyhash.training.processes import Processes
     from proxyhash.training.run import RunResult
 
 __all__ = ["register"]
-
-T = TypeVar("T")
 
 _NOT_IN_CONFIG = ("preset", "config_file", "resume", "overwrite", "as_json")
 _ASSIGNED = {
@@ -161,7 +158,7 @@ def train(
         config, collection = _resumed(values) if resume else _new(values)
         if processes.world > 1:
             console.note(_who_computes(processes, config))
-        show = _Progress()
+        show = Progress(config)
         result = run_training(
             config,
             resume=resume,
@@ -249,30 +246,6 @@ def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
     if not stored.exists():
         raise UsageError(f"{values['out']} holds no run to resume (it has no config.json)")
     return resume_config(stored_config(stored.parent), values), None
-
-
-class _Progress:
-    """Progress bars on a terminal; elsewhere a line of losses and scores every few seconds."""
-
-    def __init__(self) -> None:
-        self._bars = sys.stderr.isatty()
-        self._spoken = 0.0
-
-    def track(
-        self, steps: Iterable[T], description: str, total: int | None = None, /
-    ) -> Iterator[T]:
-        """Show progress; off a terminal, epochs are shown by `report` instead."""
-        if not self._bars and description.startswith("train "):
-            return iter(steps)
-        return console.track(steps, description, total)
-
-    def report(self, record: "EpochRecord") -> None:
-        """Print losses and scores of an epoch, unless bars show them or a line was just printed."""
-        now = time.monotonic()
-        last = record.epoch == record.epochs
-        if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):
-            console.note(record.summary())
-            self._spoken = now
 
 
 def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float) -> None:

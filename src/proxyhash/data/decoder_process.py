@@ -1,9 +1,11 @@
 """One decoding process: reads requests from standard input, answers with pixels.
 
-A request is a JSON object behind its length in four bytes: the limits, and a path or the number of
-bytes of a file that follow. The answer is such an object, with `size`, and the pixels after it, or
-with `error`, and `last` where the process ends. The process limits itself: memory by its resource
-limits, processor time by a timer whose signal ends it; it can neither write files nor dump core.
+A request is a JSON object behind its length in four bytes: the limits, the side of the square that
+the image is resized to or null, and a path or the number of bytes of a file that follow. The answer
+is such an object, with `size`, and with `original`, the size before resizing, and the pixels after
+it; or with `error`, and `last` where the process ends. The process limits itself: memory by its
+resource limits, processor time by a timer whose signal ends it; it can neither write files nor dump
+core.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from proxyhash.data.decoding import HEADER_SECONDS, ImageLimits, decode
+from proxyhash.data.decoding import HEADER_SECONDS, ImageLimits, decode, squashed
 from proxyhash.data.image_kinds import HEAD_BYTES, kind_of, preload
 from proxyhash.errors import ImageError
 
@@ -52,7 +54,10 @@ def main() -> None:
         try:
             image = _open(request, content, bounds)
             bounds.lift()
-            _send_image(answers, image)
+            original = image.size
+            if request.get("side"):
+                image = squashed(image, request["side"])
+            _send_image(answers, image, original)
         except ImageError as error:
             bounds.lift()
             _send(answers, {"error": str(error)})
@@ -89,12 +94,13 @@ def _open(request: dict[str, Any], content: bytes | None, bounds: _Bounds) -> Im
     kind = kind_of(head)
     if kind is None:  # another process has changed it
         raise ImageError("not an image that can be read (the file has changed)")
-    return decode(given, kind, limits, plan=bounds.set)
+    enough = 2 * request["side"] if request.get("side") else None
+    return decode(given, kind, limits, enough=enough, plan=bounds.set)
 
 
-def _send_image(answers: BinaryIO, image: Image.Image) -> None:
+def _send_image(answers: BinaryIO, image: Image.Image, original: tuple[int, int]) -> None:
     width, height = image.size
-    _send(answers, {"size": [width, height]})
+    _send(answers, {"size": [width, height], "original": list(original)})
     rows = max(1, _BAND // (3 * width))
     for top in range(0, height, rows):
         band = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))

@@ -85,6 +85,7 @@ class Decoders:
         source: bytes | Path,
         limits: ImageLimits,
         *,
+        side: int | None = None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> Image.Image:
         """Return the image as `proxyhash.data.decoding.decode` does.
@@ -92,6 +93,7 @@ class Decoders:
         Args:
             source: the content of a file, or its path.
             limits: of the image.
+            side: return it as `proxyhash.data.decoding.squashed` to this side does.
             wanted: asked every 0.1 seconds; where it is false, the process is killed.
 
         Raises:
@@ -101,7 +103,7 @@ class Decoders:
             process = self._take()
             try:
                 return process.decode(
-                    source, limits, wanted=lambda: not self._closed.is_set() and wanted()
+                    source, limits, side, wanted=lambda: not self._closed.is_set() and wanted()
                 )
             finally:
                 self._give_back(process)
@@ -185,9 +187,14 @@ class _Process:
         return self._process.poll() is None
 
     def decode(
-        self, source: bytes | Path, limits: ImageLimits, *, wanted: Callable[[], bool]
+        self,
+        source: bytes | Path,
+        limits: ImageLimits,
+        side: int | None,
+        *,
+        wanted: Callable[[], bool],
     ) -> Image.Image:
-        request: dict[str, Any] = {"limits": asdict(limits)}
+        request: dict[str, Any] = {"limits": asdict(limits), "side": side}
         content = b""
         if isinstance(source, bytes):
             content, request["bytes"] = source, len(source)
@@ -206,6 +213,8 @@ class _Process:
                 raise ImageError(answer["error"])
             width, height = answer["size"]
             image = self._read_pixels(width, height, wait)
+            if side:
+                image.info["size"] = tuple(answer["original"])
             done = True
         except _UnwantedError:
             self._process.kill()

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from PIL import Image
 
 from proxyhash.data.decoders import can_isolate, shared_decoders
-from proxyhash.data.decoding import ImageLimits, check_opened, decode, readable, upright_rgb
+from proxyhash.data.decoding import (
+    ImageLimits,
+    check_opened,
+    decode,
+    readable,
+    squashed,
+    upright_rgb,
+)
 from proxyhash.data.image_kinds import HEAD_BYTES, ImageKind, kind_of, unknown_kind
 from proxyhash.data.image_scan import is_ordinary
 from proxyhash.data.places import looks_like_text
@@ -33,6 +40,7 @@ __all__ = [
     "current_limits",
     "image_limits",
     "open_image",
+    "open_squashed",
     "open_untrusted",
 ]
 
@@ -98,6 +106,38 @@ def open_image(
         if not can_isolate():
             return decode(given, kind, limits)
         return shared_decoders().decode(given, limits)
+
+
+def open_squashed(
+    source: Path,
+    side: int,
+    *,
+    decoders: Decoders | None = None,
+    limits: ImageLimits | None = None,
+) -> Image.Image:
+    """Return the image as `open_image` does, resized to a square, whatever its aspect.
+
+    Its width and height before that are in `info["size"]`. A JPEG of more than twice the side is
+    decoded at a smaller size, so this is quick, and its pixels differ a little from a full decode.
+
+    Args:
+        source: the path of an image file.
+        side: of the square, in pixels.
+        decoders: processes that do all of it; default this process, where the file is ordinary.
+        limits: the most that is decoded; default those of `image_limits`.
+
+    Raises:
+        ImageError: as `open_image`.
+    """
+    limits = limits or current_limits()
+    with _naming(source):
+        content, whole = _read(source, limits)
+        kind = _kind(content, source)
+        given = content if whole else source
+        quick = decoders is None and whole and is_ordinary(kind.name, content)
+        if can_isolate() and not quick:
+            return (decoders or shared_decoders()).decode(given, limits, side=side)
+        return squashed(decode(given, kind, limits, enough=2 * side), side)
 
 
 def open_untrusted(

@@ -125,9 +125,10 @@ def _layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module]
             yield from _layers(child, where)
             continue
         for number, entry in child.named_children():
+            inner = [("", entry), *((f"{name}.", part) for name, part in entry.named_children())]
             stage = [
-                (f"{where}{number}.{inner}.{place}", layer)
-                for inner, layers in entry.named_children()
+                (f"{where}{number}.{name}{place}", layer)
+                for name, layers in inner
                 if isinstance(layers, (nn.ModuleList, nn.Sequential)) and _is_repetition(layers)
                 for place, layer in layers.named_children()
             ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import transformers
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from proxyhash.encoders._backbone import Backbone
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,14 +28,11 @@ if TYPE_CHECKING:
     from proxyhash.data.modalities import Modality
 
 __all__ = [
-    "Backbone",
     "ImageProcessor",
     "Tokenizer",
-    "image_features",
     "load_backbone",
     "quiet",
     "restore_backbone",
-    "text_features",
 ]
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
@@ -45,26 +42,6 @@ _TOWERS = {
 }
 _ALIGNED = 64  # bytes; torch's own memory begins at a multiple of it
 _OTHER = {"image": "text", "text": "image"}
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """Pretrained network, and how its output is pooled into one vector.
-
-    Attributes:
-        module: in float32 and evaluation mode.
-        pooling: "projection" (CLIP family), "pooler" (the network's own), "mean" or "first".
-        dropped: parts that the features do not need, removed from the module.
-    """
-
-    module: nn.Module
-    pooling: str
-    dropped: tuple[str, ...]
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Return every parameter and buffer that is part of the weights, by name."""
-        tensors = self.module.state_dict()
-        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> Backbone:
@@ -88,6 +65,11 @@ def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> B
         )
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{folder}: models with a decoder are not supported; use an encoder")
+    if modality == "image" and config.model_type.startswith("siglip2"):
+        raise ModelError(
+            f"{folder}: SigLIP 2 models that take images of any shape (naflex) are not supported; "
+            "use one of fixed size, such as google/siglip2-base-patch16-224"
+        )
     missing = sorted(report["missing_keys"])
     parts: tuple[str, ...] = ()
     dual = all(hasattr(module, f"get_{side}_features") for side in _TOWERS)
@@ -128,32 +110,6 @@ def restore_backbone(
         backbone.module.load_state_dict(tensors, strict=True)
     backbone.module.to(device)
     return backbone
-
-
-def image_features(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
-    """Return the pooled features (b, d) of pixels (b, 3, h, w)."""
-    module: Any = backbone.module
-    if backbone.pooling == "projection":
-        return _projected(module.get_image_features(pixel_values=pixels))
-    output = module(pixel_values=pixels)
-    pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
-    if backbone.pooling == "pooler" and pooled is not None:
-        return pooled.flatten(1)
-    hidden: torch.Tensor = output.last_hidden_state
-    return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
-
-
-def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the features (b, d) of a batch of tokenized texts."""
-    module: Any = backbone.module
-    if backbone.pooling == "projection":
-        return _projected(module.get_text_features(**tokens))
-    hidden: torch.Tensor = module(**tokens).last_hidden_state
-    if backbone.pooling == "first":
-        return hidden[:, 0]
-    hidden = hidden.float()  # half precision would round the sum
-    mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-    return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
 
 
 class ImageProcessor:
@@ -294,13 +250,6 @@ def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device:
     # Convolutions on channels_last run about twice as fast on a CPU.
     module.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Backbone(module.eval(), pooling, dropped)
-
-
-def _projected(output: Any) -> torch.Tensor:
-    """Return the projected features: a tensor in transformers 4, a field of the output in 5."""
-    projected = output if isinstance(output, torch.Tensor) else output.pooler_output
-    assert isinstance(projected, torch.Tensor)
-    return projected
 
 
 def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) -> int:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from proxyhash.errors import DataError, UsageError
-from proxyhash.files import open_regular, write_bytes
+from proxyhash.files import default_cache_folder, open_regular, write_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,22 +44,6 @@ _MANY_SHARDS, _MOST_SHARDS = 32, 512
 _HEADER_BYTES = 100_000
 _MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 _ABANDONED_SECONDS = 24 * 3600.0
-
-
-def default_cache_folder() -> Path:
-    """Return `$PROXYHASH_CACHE`, or `~/.cache/proxyhash`.
-
-    Raises:
-        UsageError: there is no home folder either.
-    """
-    if given := os.environ.get("PROXYHASH_CACHE"):
-        return Path(given)
-    try:
-        return Path.home() / ".cache" / "proxyhash"
-    except RuntimeError as error:
-        raise UsageError(
-            "there is no home folder, so features are not cached; set PROXYHASH_CACHE to a folder"
-        ) from error
 
 
 def content_key(content: bytes | str) -> bytes:

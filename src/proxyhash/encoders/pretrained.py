@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-import threading
-import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -21,6 +18,7 @@ from proxyhash.encoders.folder import (
 )
 from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
 from proxyhash.encoders.trainable import TrainableEncoder
+from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,14 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from proxyhash.data.modalities import Modality
-    from proxyhash.encoders._transformers import Backbone
+    from proxyhash.encoders._backbone import Backbone
 
-__all__ = ["CPU_BATCH", "ImageNetwork", "TransformersImageEncoder", "TransformersTextEncoder"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["CPU_BATCH", "TransformersImageEncoder", "TransformersTextEncoder"]
 
 _WEIGHTS = "weights.safetensors"
-_IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 CPU_BATCH = 2
 """Batch size for images on a CPU.
@@ -52,17 +47,23 @@ class _PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
-        device: where the model runs.
+        module: the model's network.
+        device: where it runs.
     """
 
     def __init__(
         self, backbone: Backbone, files: ModelFiles, folder: Path, *, device: str = "cpu"
     ) -> None:
+        from torch import no_grad
+
         self.device = device
+        self.module = backbone.module
         self._backbone = backbone
         self._files = files
         self._open_preprocessing(folder)
-        self.dim = self.embed([self.prepare(self.example())]).shape[1]
+        # Some networks keep tensors of their first call, which is not in inference mode therefore.
+        with no_grad():
+            self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
         self.fingerprint = self.current_fingerprint()
 
     @classmethod
@@ -108,11 +109,6 @@ class _PretrainedEncoder(TrainableEncoder):
         self._files.write(folder)
         write_arrays(folder / _WEIGHTS, self._backbone.state())
         write_settings(folder, self, self._settings())
-
-    @property
-    def module(self) -> torch.nn.Module:
-        """The torch network; its parameters require gradients only between `tune` and `freeze`."""
-        return self._backbone.module
 
     def current_fingerprint(self) -> str:
         """Return the fingerprint of the weights as they are now."""
@@ -161,13 +157,27 @@ class TransformersImageEncoder(_PretrainedEncoder):
         return {"pixels": self._processor.pixels(prepared)}
 
     def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the features of {"pixels": ...}, float32 (b, dim), with gradient."""
+        """Return the features of {"pixels": ...}, float32 (b, dim), with gradient.
+
+        Raises:
+            ModelError: the pixels have another height and width than `image_size`, which not every
+                network takes.
+        """
         import torch
 
-        from proxyhash.encoders._transformers import image_features
+        from proxyhash.encoders._backbone import image_features
 
         pixels = inputs["pixels"].to(self.device).contiguous(memory_format=torch.channels_last)
-        return image_features(self._backbone, pixels).float()
+        height, width = pixels.shape[2:]
+        try:
+            resized = (height, width) != self._size
+            return image_features(self._backbone, pixels, resized=resized).float()
+        except ValueError as error:
+            own = "{} x {}".format(*self._size)
+            raise ModelError(
+                f"the image encoder takes no images of {height} x {width} pixels ({error}); "
+                f"train it at its own size of {own}"
+            ) from error
 
     def normalized(self, images: torch.Tensor) -> torch.Tensor:
         """Return images of values from 0 to 255, (b, 3, h, w), as the network takes them."""
@@ -186,10 +196,13 @@ class TransformersImageEncoder(_PretrainedEncoder):
 
     def freeze(self) -> None:
         """End learning; see `TrainableEncoder.freeze`."""
+        from proxyhash.encoders._backbone import ImageNetwork
+
         super().freeze()
         self._network = ImageNetwork(self._backbone)
 
     def _open_preprocessing(self, folder: Path) -> None:
+        from proxyhash.encoders._backbone import ImageNetwork
         from proxyhash.encoders._transformers import ImageProcessor
 
         self._processor = ImageProcessor(folder)
@@ -222,7 +235,7 @@ class TransformersTextEncoder(_PretrainedEncoder):
         """Return the features of tokenized texts, float32 (b, dim), with gradient."""
         from torch.nn.functional import normalize
 
-        from proxyhash.encoders._transformers import text_features
+        from proxyhash.encoders._backbone import text_features
 
         tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         features = text_features(self._backbone, tokens).float()
@@ -245,66 +258,3 @@ class TransformersTextEncoder(_PretrainedEncoder):
         if self._backbone.pooling == "mean":
             self._backbone = replace(self._backbone, pooling=self._recipe.pooling)
         self._tokenizer = Tokenizer(folder, max_tokens=self._recipe.max_tokens)
-
-
-class ImageNetwork:
-    """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
-
-    When several threads encode, they wait for the interpreter lock between any two layers. So on a
-    CPU, after some images, the layers are recorded as one TorchScript program, which runs without
-    the interpreter. It is used only if it gives bit-identical features, and for pixels of the
-    recorded height and width; everything else goes layer by layer.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._backbone = backbone
-        self._seen = 0
-        self._recording = threading.Lock()
-        self._program: Any = None
-        self._size: torch.Size | None = None
-
-    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the features; from any thread."""
-        from proxyhash.encoders._transformers import image_features
-
-        self._seen += len(pixels)
-        if (
-            self._seen > _IMAGES_BEFORE_RECORDING
-            and pixels.device.type == "cpu"
-            and self._recording.acquire(blocking=False)  # never released: it is tried once
-        ):
-            self._program = _record(self._backbone, pixels)
-            self._size = pixels.shape[1:]
-        if self._size == pixels.shape[1:] and self._program is not None:
-            features: torch.Tensor = self._program(pixels)
-            return features
-        return image_features(self._backbone, pixels)
-
-
-def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
-    """Return the forward pass as a TorchScript program, None if its features differ."""
-    import torch
-    from torch import nn
-
-    from proxyhash.encoders._transformers import image_features, quiet
-
-    class Forward(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.module = backbone.module
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return image_features(backbone, pixels)
-
-    one = pixels[:1]
-    trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
-    try:
-        with quiet(), warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated, without a replacement
-            trace: Any = torch.jit.trace
-            program = trace(Forward().eval(), one, check_trace=False)
-        same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
-    except Exception as error:  # recording can raise nearly any type
-        logger.debug("the network cannot be recorded: %s", error)
-        return None
-    return program if same else None

@@ -42,7 +42,7 @@ class Block:
 class TrainableEncoder(BatchEncoder):
     """Encoder around a torch network whose weights can learn.
 
-    It is frozen as long as nothing else is asked for. Training goes: `tune`; then for each epoch
+    It is frozen as long as nothing else is asked for. To train it: `tune`; then for each epoch
     `learning_mode`, `features` of batches with gradient, and `evaluation_mode` before the items
     are encoded; at the end `freeze`, after which it is an encoder like any other, with a
     fingerprint of its own.
@@ -51,18 +51,20 @@ class TrainableEncoder(BatchEncoder):
     goes on seeing them. From `tune` to `freeze` the fingerprint is that of the weights before, so
     features are not cached (`cached` is False).
 
-    A subclass writes `module`, `tensors`, `features`, `example` and `current_fingerprint`, beside
-    `from_request`, `load` and `save`.
+    A subclass sets `module` and `device` and writes `tensors`, `features`, `example` and
+    `current_fingerprint`, beside `from_request`, `load` and `save`; for images that are augmented
+    `normalized`, too.
+
+    Attributes:
+        module: the torch network; its parameters require gradients only between `tune` and
+            `freeze`.
+        device: where it is, such as "cpu" or "cuda:0".
     """
 
+    module: nn.Module
     device: str
     _open: bool = False
     _blocks: tuple[Block, ...] | None = None
-
-    @property
-    @abstractmethod
-    def module(self) -> nn.Module:
-        """The torch network; its parameters require gradients only between `tune` and `freeze`."""
 
     @abstractmethod
     def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:

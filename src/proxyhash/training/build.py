@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from inspect import Parameter, signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.amp import GradScaler
 
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
 from proxyhash.methods import Context, Memory, make_objective
 from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
+from proxyhash.training.average import WeightAverage
 from proxyhash.training.config import NetworkOptions
 from proxyhash.training.devices import derive_seed, seeded
 from proxyhash.training.optimizer import make_optimizer
-from proxyhash.training.state import Networks, TrainState, WeightAverage
+from proxyhash.training.state import Networks, TrainState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from proxyhash.methods import Objective, Rows
     from proxyhash.networks import Network
     from proxyhash.training.config import TrainConfig
+    from proxyhash.training.tuned import TunedEncoder
 
 __all__ = ["build_state", "complete_networks"]
 
@@ -41,6 +45,7 @@ def build_state(
     train: Rows,
     *,
     inputs: Mapping[str, str],
+    encoders: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
     resumed: bool = False,
     track: Track = silent,
 ) -> TrainState:
@@ -50,6 +55,7 @@ def build_state(
         config: The run's configuration.
         train: The training items.
         inputs: Fingerprints of the data and encoders that the features came from.
+        encoders: Encoders that learn.
         resumed: A checkpoint is about to be loaded into the state, so the method prepares nothing.
         track: Reports the progress of what a method does before the first epoch.
 
@@ -72,17 +78,20 @@ def build_state(
     if not resumed:
         with seeded(config.seed, _WEIGHTS, _FIRST_STAGE, device=config.device):
             objective.begin_run(networks.by_modality, train, track=track)
+    kind = torch.device(config.device).type
     empty = torch.zeros(len(train), config.bits, device=config.device)
     return TrainState(
         networks=networks,
         objective=objective,
-        optimizer=make_optimizer(config, networks, objective),
+        optimizer=make_optimizer(config, networks, objective, encoders),
         memory=Memory(
             outputs={modality: empty.clone() for modality in train.modalities},
             present=train.present,
         ),
         inputs=inputs,
-        average=WeightAverage(networks, decay=config.ema) if config.ema else None,
+        average=WeightAverage(networks, encoders, decay=config.ema) if config.ema else None,
+        encoders=encoders,
+        scaler=GradScaler(kind) if config.precision == "float16" else None,
         seconds=time.perf_counter() - started,
     )
 

@@ -1,4 +1,4 @@
-"""The training loop: epochs of passes of steps, on features in memory, and their validation.
+"""The training loop: epochs of passes of steps, and their validation.
 
 Everything random in an epoch comes from (seed, epoch), and everything that lasts longer is in the
 `TrainState` that is saved after each epoch. A run stopped anywhere therefore continues from its
@@ -13,35 +13,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from proxyhash.codes import Codes, binarize
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
-from proxyhash.evaluation.evaluator import mean_average_precision
 from proxyhash.methods import Batch, row_blocks
 from proxyhash.progress import Track, silent
 from proxyhash.training.batches import Step, learning_features, make_steps, needs_two
 from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
-from proxyhash.training.optimizer import clip_gradients, learning_rate_factor, set_learning_rates
+from proxyhash.training.optimizer import clip_gradients, set_learning_rates
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.state import (
     Best,
-    Networks,
     TrainState,
     remember_best,
     save_best,
     save_state,
 )
+from proxyhash.training.validation import last_validated, validation_scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
     from torch import Tensor
 
     from proxyhash.data import Modality
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.folder import RunFolder
 
-__all__ = ["Report", "batch_size", "run_epochs", "validation_scores"]
+__all__ = ["Report", "batch_size", "run_epochs"]
 
 Report = Callable[[EpochRecord], None]
 """Called after every epoch."""
@@ -106,16 +102,21 @@ def run_epochs(
                 heading=heading,
                 processes=processes,
             )
-        if not _finite(state.networks) or not _finite(state.objective):
+        learned = [state.networks, state.objective, *(each.run for each in state.encoders.values())]
+        if not all(map(_finite, learned)):
             raise _diverged("a weight is not finite after the last step", epoch, config)
-        try:
-            scores = validation_scores(state.final_networks, validation, train)
-            scores = processes.from_main(partial(dict, scores))
-        except DataError as error:  # huge weights can be finite and still give NaN
-            raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
+        due = last_validated(config, epoch) == epoch or not len(validation)
+        scores: dict[str, float] = {}
+        if due and (len(validation) or not state.encoders):
+            try:
+                with state.final_encoders():
+                    scores = validation_scores(state.final_networks, validation, train)
+                scores = processes.from_main(partial(dict, scores))
+            except DataError as error:  # huge weights can be finite and still give NaN
+                raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
         state.epoch = epoch
         score = scores.get("mean")
-        if state.best.beaten_by(score):
+        if due and state.best.beaten_by(score):
             state.best = Best(epoch=epoch, score=score)
             if processes.main:
                 _keep_best(folder, state, checkpoints=checkpoints)
@@ -155,6 +156,8 @@ def _train_epoch(
     """Do all passes of one epoch; return the mean of each term over the steps that had it."""
     state.networks.train()
     state.objective.train()
+    for tuned in state.encoders.values():
+        tuned.begin_epoch(epoch)
     state.objective.begin_epoch(state.memory)
     networks = state.networks.by_modality
     steps = list(
@@ -171,8 +174,7 @@ def _train_epoch(
     for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):
         if stop():
             raise _interrupted(epoch, config)
-        factor = learning_rate_factor(config, epoch - 1 + step.done)
-        set_learning_rates(state.optimizer, factor)
+        set_learning_rates(state.optimizer, config, epoch - 1 + step.done)
         batch = _forward(state, train, step, features)
         terms = state.objective.loss(batch)
         for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
@@ -186,13 +188,12 @@ def _train_epoch(
             counts[name] += 1
         loss = torch.stack(list(terms.values())).sum()
         if loss.requires_grad:  # a batch can lack the modality that learns
-            state.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            processes.same_gradients(state.head_parameters)
-            clip_gradients(state.optimizer, config.clip)
-            state.optimizer.step()
+            _learn(state, loss, config, processes)
+            for modality in step.learning:
+                if modality in state.encoders and len(step.items(modality)):
+                    state.encoders[modality].end_step()
             if state.average:
-                state.average.update(state.networks)
+                state.average.update(state.networks, state.encoders)
         _remember(state, batch)
     return {name: sums[name] / counts[name] for name in sums}
 
@@ -223,6 +224,24 @@ def _forward(
     )
 
 
+def _learn(state: TrainState, loss: Tensor, config: TrainConfig, processes: Processes) -> None:
+    """Do one optimizer step."""
+    optimizer, scaler = state.optimizer, state.scaler
+    optimizer.zero_grad(set_to_none=True)
+    if scaler is None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        processes.same_gradients(state.head_parameters)
+        clip_gradients(optimizer, config.clip)
+        optimizer.step()
+        return
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    processes.same_gradients(state.head_parameters)
+    scaler.unscale_(optimizer)
+    clip_gradients(optimizer, config.clip)
+    scaler.step(optimizer)  # not where a gradient is infinite: then the scale is too large
+    scaler.update()
+
+
 def _remember(state: TrainState, batch: Batch) -> None:
     """Write the outputs of this step into the memory."""
     for modality in batch.learning:
@@ -245,43 +264,6 @@ def batch_size(config: TrainConfig, state: TrainState, items: int) -> int:
     return config.batch_size or state.objective.batch_size(items)
 
 
-def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
-    """Return mAP@all of validation items against training items: per direction, and the "mean".
-
-    Directions go from each modality to every other, such as "image_to_text", and from a single one
-    to itself. The protocol is the default one (expected mAP over ties). Queries of the split are
-    never looked at. Empty when there are no validation items, or none with anything relevant.
-    """
-    scores: dict[str, float] = {}
-    queries = {m: _codes(networks, validation, m) for m in train.modalities}
-    galleries = {m: _codes(networks, train, m) for m in train.modalities}
-    pairs = list(permutations(train.modalities, 2)) or [(each, each) for each in train.modalities]
-    for modality, other in pairs:
-        (query, query_labels), (gallery, gallery_labels) = queries[modality], galleries[other]
-        if not len(query) or not len(gallery):
-            continue
-        result = mean_average_precision(
-            query, gallery, query_labels, gallery_labels, bits=networks[modality].bits
-        )
-        if result.queries:
-            scores[f"{modality}_to_{other}"] = result.value
-    if scores:
-        scores["mean"] = sum(scores.values()) / len(scores)
-    return scores
-
-
-@torch.no_grad()
-def _codes(
-    networks: Networks, rows: Rows, modality: Modality
-) -> tuple[Codes, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
-    """Return the codes and labels of the items that have the modality."""
-    networks.eval()
-    has = rows.present[modality]
-    blocks = row_blocks(rows.features[modality], has)
-    logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
-    return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
-
-
 def _keep_best(folder: RunFolder, state: TrainState, *, checkpoints: bool) -> None:
     if checkpoints:
         save_best(folder.best, state)
@@ -290,7 +272,7 @@ def _keep_best(folder: RunFolder, state: TrainState, *, checkpoints: bool) -> No
 
 
 def _out_of_patience(state: TrainState, config: TrainConfig) -> bool:
-    return 0 < config.patience <= state.epoch - state.best.epoch
+    return 0 < config.patience <= last_validated(config, state.epoch) - state.best.epoch
 
 
 def _finite(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +13,10 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from proxyhash.data import Modality
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.state import Networks
+    from proxyhash.training.tuned import TunedEncoder
 
 __all__ = [
     "clip_gradients",
@@ -28,11 +31,17 @@ _STEP_AT = 5 / 8
 """Share of a run after which the schedule "step" falls: pass 50 of 80, as in DCPH's public port."""
 
 
-def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module) -> Optimizer:
-    """Return one optimizer with a parameter group per network, and one for the objective's own.
+def make_optimizer(
+    config: TrainConfig,
+    networks: Networks,
+    objective: nn.Module,
+    encoders: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
+) -> Optimizer:
+    """Return one optimizer with parameter groups for each network, the objective and encoders.
 
     Parameters outside a pass have no gradient there and are skipped by every torch optimizer, so
-    alternating methods need no second one.
+    alternating methods need no second one, and encoders that learn later keep their weights. Where
+    encoders learn, no norm or bias has weight decay.
     """
     modules: list[tuple[nn.Module, float]] = [
         (network, config.learning_rates.get(modality, config.learning_rate))
@@ -44,8 +53,18 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
     for module, rate in modules:
         own = [parameter for parameter in module.parameters() if parameter not in seen]
         seen.update(own)  # networks may share a part
-        if own:
-            groups.append({"params": own, "lr": rate, "base_rate": rate})
+        if not encoders:
+            parts = [(own, config.weight_decay)]
+        else:
+            matrices = [parameter for parameter in own if parameter.ndim > 1]
+            others = [parameter for parameter in own if parameter.ndim <= 1]
+            parts = [(matrices, config.weight_decay), (others, 0.0)]
+        groups += [
+            {"params": part, "lr": rate, "base_rate": rate, "weight_decay": decay}
+            for part, decay in parts
+            if part
+        ]
+    groups += [group for tuned in encoders.values() for group in tuned.groups()]
     # Fused kernels read each parameter once a step: three times faster on a CPU.
     if config.optimizer == "sgd":
         return SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
@@ -53,27 +72,41 @@ def make_optimizer(config: TrainConfig, networks: Networks, objective: nn.Module
     return kind(groups, weight_decay=config.weight_decay, fused=True)
 
 
-def learning_rate_factor(config: TrainConfig, progress: float) -> float:
+def learning_rate_factor(config: TrainConfig, progress: float, *, start: float = 0.0) -> float:
     """Return the factor of the learning rates after `progress` epochs (0 to `epochs`).
 
     Rises linearly over `warmup` epochs; then stays 1, or falls to `lr_end` along half a cosine, a
     line, or in one step after five eighths of the rest.
+
+    Args:
+        config: The run's configuration.
+        progress: Epochs that are done.
+        start: Epochs after which the schedule begins; the factor is 0 before.
     """
+    progress -= start
+    if progress < 0:
+        return 0.0
     if progress < config.warmup:
         return progress / config.warmup
     if config.lr_schedule == "constant":
         return 1.0
-    done = (progress - config.warmup) / (config.epochs - config.warmup)
+    done = (progress - config.warmup) / (config.epochs - start - config.warmup)
     if config.lr_schedule == "step":
         return 1.0 if done < _STEP_AT else config.lr_end
     left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return config.lr_end + (1 - config.lr_end) * left
 
 
-def set_learning_rates(optimizer: Optimizer, factor: float) -> None:
-    """Give every parameter group its own rate times `factor`."""
+def set_learning_rates(optimizer: Optimizer, config: TrainConfig, progress: float) -> None:
+    """Give every parameter group its own rate times the factor after `progress` epochs.
+
+    The schedule of encoders begins when they begin to learn, after `head_epochs`: warmup, and then
+    the whole way to its end.
+    """
+    networks = learning_rate_factor(config, progress)
+    encoders = learning_rate_factor(config, progress, start=config.head_epochs)
     for group in optimizer.param_groups:
-        group["lr"] = group["base_rate"] * factor
+        group["lr"] = group["base_rate"] * (encoders if group.get("encoder") else networks)
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

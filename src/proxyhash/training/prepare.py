@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,15 @@ from proxyhash.data import (
     MODALITIES,
     Collection,
     Split,
-    draw_split,
     read_collection,
-    split_sizes,
 )
-from proxyhash.data.draw import MIN_LABELED, counted, follow_manifest, validation_size
-from proxyhash.data.protocols import get_protocol
 from proxyhash.encoders import Encoder, Features, encode_collection, make_encoder
 from proxyhash.errors import UsageError
-from proxyhash.methods import METHODS, Rows, get_method
+from proxyhash.methods import Rows, get_method
 from proxyhash.progress import Track, silent
+from proxyhash.training.inputs import SourceInputs
+from proxyhash.training.split import choose_split, learns_from_all
+from proxyhash.training.tuned import TunedFeatures, trainable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,12 +34,11 @@ if TYPE_CHECKING:
     from proxyhash.data import Modality
     from proxyhash.encoders import FeatureCache
     from proxyhash.training.config import TrainConfig
+    from proxyhash.training.tuned import TunedEncoder
 
 __all__ = [
     "Prepared",
-    "choose_split",
     "encode_modality",
-    "learns_from_all",
     "prepare",
     "preparing_key",
     "take_rows",
@@ -92,15 +90,56 @@ class Prepared:
         encoders = {f"{m} encoder": encoder.fingerprint for m, encoder in self.encoders.items()}
         return {"collection": self.collection.fingerprint, **encoders}
 
-    def rows(self, positions: npt.NDArray[np.int64], *, device: torch.device | str) -> Rows:
-        """Return the usable items at `positions`, see `take_rows`."""
-        return take_rows(
-            self.features,
-            self.collection.labels,
-            positions,
-            device=device,
-            unlabeled=self.unlabeled,
-        )
+    def rows(
+        self,
+        positions: npt.NDArray[np.int64],
+        *,
+        device: torch.device | str,
+        tuned: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
+        track: Track = silent,
+    ) -> Rows:
+        """Return the usable items at `positions`, see `take_rows`.
+
+        Args:
+            positions: which items.
+            device: where the tensors are.
+            tuned: encoders that learn, with the weights that `features` came from.
+            track: reports the progress of encoding when their weights changed.
+        """
+        labels = self.collection.labels
+        kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
+        rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
+        features = dict(rows.features)
+        for modality, encoder in tuned.items():
+            sources = self.collection.sources(modality)
+            own = [sources[position] for position in kept]
+            features[modality] = TunedFeatures(
+                encoder,
+                SourceInputs(encoder.encoder, own),
+                sources=own,
+                values=features[modality][:],
+                present=rows.present[modality],
+                track=track,
+            )
+        return replace(rows, features=features)
+
+    def with_own_encoders(self, config: TrainConfig) -> Prepared:
+        """Return the same with new encoders where they learn, as their weights change in place."""
+        own = {m: _make_encoder(m, config, self.collection, self.split) for m in config.tune}
+        return replace(self, encoders={**self.encoders, **own})
+
+    def with_frozen_encoders(
+        self, config: TrainConfig, *, cache: FeatureCache | None, track: Track
+    ) -> Prepared:
+        """Return the same with the features of encoders that learned and will do so no more."""
+        features = dict(self.features)
+        for modality in config.tune:
+            encoder = trainable(self.encoders[modality])
+            encoder.freeze()
+            features[modality] = encode_collection(
+                encoder, self.collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+            )
+        return replace(self, features=features)
 
 
 def prepare(
@@ -125,7 +164,7 @@ def prepare(
 
     Raises:
         UsageError: there are too few items for what was asked, no training item has one of the
-            modalities, or no encoder is named for one.
+            modalities, no encoder is named for one, or one that is to learn cannot.
         DataError: the collection, an image or a feature file cannot be used.
     """
     if collection is None:
@@ -149,6 +188,8 @@ def prepare(
     encoders = {
         name: _make_encoder(name, config, collection, split, fingerprints) for name in files_last
     }
+    for modality in config.tune:
+        trainable(encoders[modality])
     encoded = {
         modality: encode_modality(
             modality, config, collection, split,
@@ -241,10 +282,7 @@ def take_rows(
         device: where the tensors are.
         unlabeled: whether items without a label are returned, too.
     """
-    useful = np.any([values.present for values in features.values()], axis=0)
-    if not unlabeled:
-        useful &= labels.any(axis=1)
-    kept = positions[useful[positions]]
+    kept = usable(features, labels, positions, unlabeled=unlabeled)
 
     def tensor(values: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values[kept])).to(device)
@@ -256,64 +294,16 @@ def take_rows(
     )
 
 
-def learns_from_all(method: str, collection: Collection) -> bool:
-    """Return whether a method's training items need no label in this collection.
-
-    They need none where the method reads none and most items have none, or too few have one. Where
-    most have one, it learns from the labeled items like every other method, so that methods can be
-    compared.
-    """
-    labeled = int(collection.labels.any(axis=1).sum())
-    few = labeled < MIN_LABELED or 2 * labeled < len(collection)
-    return few and not get_method(method).needs_labels
-
-
-def choose_split(config: TrainConfig, collection: Collection) -> Split:
-    """Return the split of a new run.
-
-    A `split_file` is used as it is, and a `protocol` is drawn with the sizes it names. Else a
-    manifest with `split` keys of its own is followed, unless `query` or `train` are given. Else a
-    split is drawn by the seed, by default in the proportions of `split_sizes`.
-
-    Raises:
-        UsageError: there are too few items for what was asked.
-        DataError: the protocol or the split file belongs to another collection.
-    """
-    if config.split_file:
-        return Split.load(config.split_file, collection)
-    if config.protocol:
-        protocol = get_protocol(config.protocol)
-        held_out = config.validation
-        held_out = validation_size(protocol.train) if held_out is None else held_out
-        return protocol.draw(collection, validation=held_out, seed=config.seed)
-    unlabeled = learns_from_all(config.method, collection)
-    labeled = int(collection.labels.any(axis=1).sum())
-    named = any(item.split is not None for item in collection.items)
-    named = named and config.query is None and config.train is None
-    if labeled < (1 if named else MIN_LABELED) and not unlabeled:
-        others = [name for name, method in METHODS.items() if not method.needs_labels]
-        raise UsageError(
-            f"{collection.path} has {counted(labeled)} with labels; training needs at least "
-            f"{MIN_LABELED} for method {config.method}. These methods read no labels: "
-            f"{', '.join(others)}; without --method, a fitting one is chosen"
-        )
-    if named:
-        return follow_manifest(
-            collection, validation=config.validation, seed=config.seed, unlabeled=unlabeled
-        )
-    sizes = split_sizes(
-        collection,
-        query=config.query,
-        train=config.train,
-        validation=config.validation,
-        unlabeled=unlabeled,
-    )
-    return draw_split(
-        collection,
-        query=sizes.query,
-        train=sizes.train,
-        validation=sizes.validation,
-        seed=config.seed,
-        unlabeled=unlabeled,
-        modalities=config.modalities,
-    )
+def usable(
+    features: Mapping[Modality, Features],
+    labels: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int64],
+    *,
+    unlabeled: bool,
+) -> npt.NDArray[np.int64]:
+    """Return those of `positions` whose items `take_rows` takes."""
+    useful = np.any([values.present for values in features.values()], axis=0)
+    if not unlabeled:
+        useful &= labels.any(axis=1)
+    kept: npt.NDArray[np.int64] = positions[useful[positions]]
+    return kept

@@ -6,7 +6,6 @@ import shlex
 import signal
 import threading
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import InterruptedRunError, ProxyhashError
-from proxyhash.evaluation import Evaluations, evaluate_both_galleries
-from proxyhash.files import write_json, write_text
-from proxyhash.hashing import HashModel
+from proxyhash.files import write_json
 from proxyhash.methods import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
-from proxyhash.training.card import model_card
 from proxyhash.training.devices import check_device, use_precision, use_threads
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import (
@@ -32,8 +28,11 @@ from proxyhash.training.history import (
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.processes import SINGLE, Processes
+from proxyhash.training.results import RunResult, write_results
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
+from proxyhash.training.summary import tuned_encoders, where_it_ran
+from proxyhash.training.tuned import TunedEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,25 +42,6 @@ if TYPE_CHECKING:
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["RunResult", "listen_for_stop", "train"]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Results of a finished run."""
-
-    folder: Path
-    """The run folder."""
-    metrics: dict[str, Any]
-    """The content of metrics.json."""
-    epochs: int
-    """Epochs trained."""
-    best_epoch: int
-    """The epoch whose weights were kept."""
-    seconds: float
-    """Time spent in epochs, without encoding and the final evaluation."""
-    evaluations: Evaluations
-    """The evaluations behind the metrics, single queries included; under torchrun process 0 alone
-    has them."""
 
 
 def train(
@@ -154,7 +134,9 @@ def _train(
 ) -> RunResult:
     given, config = config, config.model_copy(update={"device": processes.device(config.device)})
     resumed = processes.from_main(lambda: resume and folder.last.exists())
-    if prepared is None:
+    if prepared is not None and config.tune:
+        prepared = prepared.with_own_encoders(config)
+    elif prepared is None:
         stored = folder.split if resume and folder.split.exists() else None
         earlier = processes.from_main(lambda: read_inputs(folder.last) if resumed else {})
         with processes.in_turn():  # so that each feature is computed once, and found by the others
@@ -167,12 +149,20 @@ def _train(
                 track=track,
             )
     collection, split = prepared.collection, prepared.split
-    processes.check_same(prepared.fingerprints | {"split": _fingerprint(split)})
-    train_rows = prepared.rows(split.train, device=config.device)
-    validation_rows = prepared.rows(split.validation, device=config.device)
+    inputs = prepared.fingerprints
+    processes.check_same(inputs | {"split": _fingerprint(split)})
+    tuned = {
+        modality: TunedEncoder(prepared.encoders[modality], config, processes)
+        for modality in config.tune
+    }
+    with processes.in_turn():
+        train_rows, validation_rows = (
+            prepared.rows(positions, device=config.device, tuned=tuned, track=track)
+            for positions in (split.train, split.validation)
+        )
     with use_precision(config.precision):
         state = build_state(
-            config, train_rows, inputs=prepared.fingerprints, resumed=resumed, track=track
+            config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
         )
     if processes.main:
         if not resume:
@@ -202,41 +192,17 @@ def _train(
             checkpoints=checkpoints,
             processes=processes,
         )
-    networks = load_best(folder.best, state) if processes.main else state.final_networks
-    processes.broadcast(networks.state_dict().values())
-    complete_networks(config, state, train_rows, networks, track=track)
     if not processes.main:
         return _told(processes, folder, state)
-    proxies = state.objective.proxies
-    model = HashModel(
-        bits=config.bits,
-        classes=collection.classes,
-        method=config.method,
-        networks=networks.by_modality,
-        encoders=prepared.encoders,
-        proxies=proxies,
-    )
-    codes = model.encode_prepared(collection.ids, prepared.features)
-    evaluations = evaluate_both_galleries(
-        codes,
-        collection,
-        split,
-        proxies=proxies.codes if proxies else None,
-        track=track,
-    )
-    model.save(folder.model)
-    codes.save(folder.codes)
-    result = RunResult(
-        folder=folder.path,
-        metrics=evaluations.to_dict()
-        | {"training": _summary(config, state, processes, items=len(train_rows))},
-        epochs=state.epoch,
-        best_epoch=state.best.epoch,
-        seconds=state.seconds,
-        evaluations=evaluations,
-    )
-    write_text(folder.card, model_card(config, collection, split, result.metrics))
-    write_json(folder.metrics, result.metrics)  # the last file: where it is, the run is finished
+    networks = load_best(folder.best, state)
+    about = where_it_ran(config, processes=processes.world)
+    about["tuned"] = tuned_encoders(config, prepared.encoders)
+    if tuned:
+        prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
+        train_rows = prepared.rows(split.train, device=config.device)
+    complete_networks(config, state, train_rows, networks, track=track)
+    about |= _summary(config, state, items=len(train_rows))
+    result = write_results(config, folder, state, networks, prepared, about=about, track=track)
     processes.from_main(lambda: result.metrics)
     return result
 
@@ -303,18 +269,16 @@ def _resolved(config: TrainConfig, processes: Processes) -> TrainConfig:
     return config.model_copy(update={"settings": settings})
 
 
-def _summary(
-    config: TrainConfig, state: TrainState, processes: Processes, *, items: int
-) -> dict[str, Any]:
+def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str, Any]:
     return {
         "method": config.method,
         "seed": config.seed,
+        "items": items,
         "epochs": state.epoch,
         "batch_size": batch_size(config, state, items),
         "best_epoch": state.best.epoch,
         "validation_map": state.best.score,
         "seconds": round(state.seconds, 3),
-        **({"processes": processes.world} if processes.world > 1 else {}),
     }
 
 

@@ -8,12 +8,11 @@ nothing is pickled.
 
 from __future__ import annotations
 
-import copy
 import json
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import nn
 
 from proxyhash.errors import ModelError
@@ -21,21 +20,23 @@ from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.training.optimizer import load_optimizer, optimizer_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from torch import Tensor
+    from torch.amp import GradScaler
     from torch.optim import Optimizer
 
     from proxyhash.data import Modality
     from proxyhash.methods import Memory, Objective
     from proxyhash.networks import Network
+    from proxyhash.training.average import WeightAverage
+    from proxyhash.training.tuned import TunedEncoder
 
 __all__ = [
     "Best",
     "Networks",
     "TrainState",
-    "WeightAverage",
     "load_best",
     "load_state",
     "read_checkpoint",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+_ENCODER = "encoder"
+_SCALER = ("scale", "_growth_tracker")
 
 
 class Networks(nn.Module):
@@ -64,29 +67,6 @@ class Networks(nn.Module):
     def by_modality(self) -> dict[Modality, Network]:
         """The networks themselves."""
         return {modality: self[modality] for modality, _ in self.named_children()}
-
-
-class WeightAverage:
-    """Exponential moving average of networks, updated after every step: w' = d w' + (1 - d) w.
-
-    The decay d rises as (1 + step) / (10 + step) to its final value, so that initial weights do not
-    linger in short runs (as TensorFlow's ExponentialMovingAverage with `num_updates`).
-    """
-
-    def __init__(self, networks: Networks, *, decay: float) -> None:
-        self.networks = copy.deepcopy(networks).eval().requires_grad_(False)
-        self.decay = decay
-        self.steps = 0
-
-    @torch.no_grad()
-    def update(self, networks: Networks) -> None:
-        """Take in the weights after one step; statistics of batch normalization are copied."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        averaged: list[torch.Tensor] = list(self.networks.parameters())
-        torch._foreach_lerp_(averaged, list[torch.Tensor](networks.parameters()), 1 - decay)
-        for mine, theirs in zip(self.networks.buffers(), networks.buffers(), strict=True):
-            mine.copy_(theirs)
 
 
 @dataclass(frozen=True)
@@ -112,6 +92,10 @@ class TrainState:
     inputs: Mapping[str, str]
     """Fingerprints of the data and encoders that the features came from."""
     average: WeightAverage | None = None
+    encoders: Mapping[Modality, TunedEncoder] = field(default_factory=dict)
+    """Encoders that learn."""
+    scaler: GradScaler | None = None
+    """Keeps gradients of float16 in range."""
     epoch: int = 0
     """Finished epochs."""
     best: Best = Best()
@@ -126,6 +110,32 @@ class TrainState:
         return self.average.networks if self.average else self.networks
 
     @property
+    def final_weights(self) -> dict[str, Tensor]:
+        """The weights that are evaluated and saved, by name."""
+        weights = dict(self.final_networks.state_dict())
+        for modality, tuned in self.encoders.items():
+            own = self.average.encoders[modality] if self.average else tuned.weights
+            weights |= _prefixed(f"{_ENCODER}.{modality}", own)
+        return weights
+
+    @contextmanager
+    def final_encoders(self) -> Iterator[None]:
+        """Give encoders that learn the weights that are evaluated, while a block runs."""
+        average = self.average
+        moved = [
+            (tuned, average.encoders[modality], tuned.version)
+            for modality, tuned in self.encoders.items()
+            if average and tuned.steps
+        ]
+        for tuned, averaged, _ in moved:
+            tuned.swap(averaged, version=("average", tuned.steps))
+        try:
+            yield
+        finally:
+            for tuned, averaged, version in moved:
+                tuned.swap(averaged, version=version)
+
+    @property
     def head_parameters(self) -> list[nn.Parameter]:
         """The parameters that every process of a run computes in full: all but an encoder's."""
         return [*self.networks.parameters(), *self.objective.parameters()]
@@ -134,11 +144,14 @@ class TrainState:
     def tensors(self) -> list[Tensor]:
         """The weights, buffers and latest outputs that are the same in every process of a run."""
         averaged = self.average.networks.state_dict() if self.average else {}
+        learned = [tuned.weights for tuned in self.encoders.values()]
+        learned += self.average.encoders.values() if self.average else []
         return [
             *self.networks.state_dict().values(),
             *self.objective.state_dict().values(),
             *averaged.values(),
             *self.memory.outputs.values(),
+            *(value for weights in learned for value in weights.values()),
         ]
 
 
@@ -160,6 +173,13 @@ def save_state(path: Path, state: TrainState) -> None:
     if state.average:
         tensors |= _prefixed("average", state.average.networks.state_dict())
         numbers["average_steps"] = state.average.steps
+        for modality, averaged in state.average.encoders.items():
+            tensors |= _prefixed(f"average_{_ENCODER}.{modality}", averaged)
+    for modality, tuned in state.encoders.items():
+        tensors |= _prefixed(f"{_ENCODER}.{modality}", tuned.weights)
+        numbers[f"{modality}_encoder_steps"] = tuned.steps
+    if state.scaler:
+        numbers["scaler"] = {name: state.scaler.state_dict()[name] for name in _SCALER}
     write_checkpoint(path, tensors, numbers)
 
 
@@ -186,6 +206,15 @@ def load_state(path: Path, state: TrainState) -> None:
         if state.average:
             state.average.networks.load_state_dict(_under("average", tensors))
             state.average.steps = int(numbers["average_steps"])
+            for modality, averaged in state.average.encoders.items():
+                saved = _under(f"average_{_ENCODER}.{modality}", tensors)
+                for name, value in averaged.items():
+                    value.copy_(saved[name])
+        for modality, tuned in state.encoders.items():
+            saved = _under(f"{_ENCODER}.{modality}", tensors)
+            tuned.load(saved, steps=int(numbers[f"{modality}_encoder_steps"]))
+        if state.scaler:
+            state.scaler.load_state_dict({**state.scaler.state_dict(), **numbers["scaler"]})
         state.epoch = int(numbers["epoch"])
         state.best = Best(epoch=int(numbers["best_epoch"]), score=numbers["best_score"])
         state.seconds = float(numbers["seconds"])
@@ -208,33 +237,37 @@ def read_inputs(path: Path) -> dict[str, str]:
 
 def save_best(path: Path, state: TrainState) -> None:
     """Write the weights that are evaluated, with their epoch."""
-    write_checkpoint(path, state.final_networks.state_dict(), {"epoch": state.epoch})
+    write_checkpoint(path, state.final_weights, {"epoch": state.epoch})
 
 
 def remember_best(state: TrainState) -> None:
     """Keep the weights that are evaluated in memory, instead of `save_best`."""
-    weights = state.final_networks.state_dict()
-    state.best_weights = {name: value.clone() for name, value in weights.items()}
+    state.best_weights = {name: value.clone() for name, value in state.final_weights.items()}
 
 
 def load_best(path: Path, state: TrainState) -> Networks:
     """Return the networks of the best epoch, loaded into those of `state`.
 
-    They come from memory after `remember_best`, else from the file.
+    Encoders that learn get theirs of that epoch. Weights come from memory after `remember_best`,
+    else from the file.
 
     Raises:
         ModelError: the file is missing, damaged, or not of the epoch that `state` names.
     """
     if state.best_weights is not None:
-        state.final_networks.load_state_dict(state.best_weights)
-        return state.final_networks
-    tensors, numbers = read_checkpoint(path)
-    if numbers.get("epoch") != state.best.epoch:
-        raise ModelError(
-            f"{path} holds epoch {numbers.get('epoch')}, but the best epoch is "
-            f"{state.best.epoch}; train into a new folder"
-        )
-    state.final_networks.load_state_dict(tensors)
+        tensors = dict(state.best_weights)
+    else:
+        tensors, numbers = read_checkpoint(path)
+        if numbers.get("epoch") != state.best.epoch:
+            raise ModelError(
+                f"{path} holds epoch {numbers.get('epoch')}, but the best epoch is "
+                f"{state.best.epoch}; train into a new folder"
+            )
+    for modality, tuned in state.encoders.items():
+        own = _under(f"{_ENCODER}.{modality}", tensors)
+        tuned.load(own, steps=tuned.steps)
+    networks = {k: v for k, v in tensors.items() if not k.startswith(f"{_ENCODER}.")}
+    state.final_networks.load_state_dict(networks)
     return state.final_networks
 
 

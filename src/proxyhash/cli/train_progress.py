@@ -1,0 +1,89 @@
+"""Progress of `proxyhash train`: bars or lines, and the time that an epoch takes."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, TypeVar
+
+from proxyhash.cli import console
+
+if TYPE_CHECKING:
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.history import EpochRecord
+
+__all__ = ["Progress"]
+
+T = TypeVar("T")
+
+_SKIPPED, _FEW, _SECONDS = 2, 3, 5.0
+"""Steps that are not timed, as memory is taken in them; then the least steps and time that are."""
+
+
+class Progress:
+    """Progress bars on a terminal; elsewhere a line of losses and scores every few seconds.
+
+    Where encoders learn, it is said how long an epoch of theirs takes, as soon as that is known.
+
+    Args:
+        config: the run's configuration.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self, config: "TrainConfig", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._bars = sys.stderr.isatty()
+        self._spoken = 0.0
+        self._config = config
+        self._clock = clock
+        self._estimated = not config.tune
+
+    def track(
+        self, steps: Iterable[T], description: str, total: int | None = None, /
+    ) -> Iterator[T]:
+        """Show progress; off a terminal, epochs are shown by `report` instead."""
+        epoch = re.match(r"epoch (\d+)", description)
+        if epoch and not self._estimated and int(epoch[1]) > self._config.head_epochs:
+            self._estimated = True
+            if total is None and isinstance(steps, Sized):
+                total = len(steps)
+            if total is not None:
+                steps = self._timed(steps, int(epoch[1]), total)
+        if not self._bars and description.startswith("train "):
+            return iter(steps)
+        return console.track(steps, description, total)
+
+    def report(self, record: "EpochRecord") -> None:
+        """Print losses and scores of an epoch, unless bars show them or a line was just printed."""
+        now = time.monotonic()
+        last = record.epoch == record.epochs
+        if not self._bars and (last or now - self._spoken >= console.PLAIN_SECONDS):
+            console.note(record.summary())
+            self._spoken = now
+
+    def _timed(self, steps: Iterable[T], epoch: int, count: int) -> Iterator[T]:
+        """Yield the steps, and say how long an epoch takes once a few were timed."""
+        left = self._config.epochs - epoch + 1
+        start, said = self._clock(), False
+        for done, step in enumerate(steps):  # `done` of them are done
+            now = self._clock()
+            if done == _SKIPPED:
+                start = now
+            timed = done - _SKIPPED
+            if not said and timed >= _FEW and now - start >= _SECONDS:
+                seconds = (now - start) / timed * count
+                console.note(
+                    f"an epoch takes about {_duration(seconds)}, the {left} that are left "
+                    f"{_duration(seconds * left)}, and each validation comes on top"
+                )
+                said = True
+            yield step
+
+
+def _duration(seconds: float) -> str:
+    """Return "40 s", "12 minutes" or "3.5 hours"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"

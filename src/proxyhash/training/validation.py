@@ -1,0 +1,70 @@
+"""The score of an epoch on validation items."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import torch
+
+from proxyhash.codes import Codes, binarize
+from proxyhash.evaluation.evaluator import mean_average_precision
+from proxyhash.methods import row_blocks
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from proxyhash.data import Modality
+    from proxyhash.methods import Rows
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.state import Networks
+
+__all__ = ["last_validated", "validation_scores"]
+
+_EVERY_TUNED = 5
+
+
+def last_validated(config: TrainConfig, epoch: int) -> int:
+    """Return the last epoch up to `epoch` that is validated; 0 for none.
+
+    Every epoch is, or every `validate_every`, and the last one of the run.
+    """
+    every = config.validate_every or (_EVERY_TUNED if config.tune else 1)
+    return epoch if epoch == config.epochs else epoch - epoch % every
+
+
+def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
+    """Return mAP@all of validation items against training items: per direction, and the "mean".
+
+    Directions go from each modality to every other, such as "image_to_text", and from a single one
+    to itself. The protocol is the default one (expected mAP over ties). Queries of the split are
+    never looked at. Empty when there are no validation items, or none with anything relevant.
+    """
+    scores: dict[str, float] = {}
+    queries = {m: _codes(networks, validation, m) for m in train.modalities}
+    galleries = {m: _codes(networks, train, m) for m in train.modalities}
+    pairs = list(permutations(train.modalities, 2)) or [(each, each) for each in train.modalities]
+    for modality, other in pairs:
+        (query, query_labels), (gallery, gallery_labels) = queries[modality], galleries[other]
+        if not len(query) or not len(gallery):
+            continue
+        result = mean_average_precision(
+            query, gallery, query_labels, gallery_labels, bits=networks[modality].bits
+        )
+        if result.queries:
+            scores[f"{modality}_to_{other}"] = result.value
+    if scores:
+        scores["mean"] = sum(scores.values()) / len(scores)
+    return scores
+
+
+@torch.no_grad()
+def _codes(
+    networks: Networks, rows: Rows, modality: Modality
+) -> tuple[Codes, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
+    """Return the codes and labels of the items that have the modality."""
+    networks.eval()
+    has = rows.present[modality]
+    blocks = row_blocks(rows.features[modality], has)
+    logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
+    return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()

@@ -1,0 +1,52 @@
+"""What `train` says about the time that is to come, where encoders learn."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxyhash.cli import train_progress
+from proxyhash.training import read_config
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(train_progress.console, "note", told.append)
+    monkeypatch.setattr(train_progress.console, "track", lambda steps, *_rest: iter(steps))
+    return told
+
+
+def run(notes: list[str], *, tune: str, epochs: int = 10, step_seconds: float, steps: int) -> None:
+    """Let the clock stand still outside of steps; the first two take a minute more each."""
+    config = {"data": "d", "out": "o", "tune": tune, "epochs": epochs, "image_encoder": "m"}
+    now = 0.0
+    progress = train_progress.Progress(read_config(config), clock=lambda: now)
+    for epoch in range(1, epochs + 1):
+        for number, _ in enumerate(progress.track(range(steps), f"epoch {epoch}, loss 0.5")):
+            now += step_seconds + (60 if number < 2 else 0)
+
+
+def test_an_epoch_is_estimated_once_from_the_first_in_which_encoders_learn(notes):
+    run(notes, tune="image", step_seconds=2.0, steps=80)  # 2 of 10 epochs are of the networks alone
+    assert notes == [
+        "an epoch takes about 3 minutes, the 8 that are left 21 minutes, and each validation comes "
+        "on top"
+    ]
+
+
+def test_short_steps_are_timed_for_a_while(notes):
+    run(notes, tune="image", step_seconds=0.25, steps=24)
+    assert notes[0].startswith("an epoch takes about 6 s, the 8 that are left 48 s")
+
+
+@pytest.mark.parametrize(("tune", "steps"), [("none", 80), ("image", 4)])
+def test_frozen_and_very_short_epochs_are_not_estimated(notes, tune, steps):
+    run(notes, tune=tune, step_seconds=2.0, steps=steps)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s"), (99, "99 s"), (600, "10 minutes"), (12600, "3.5 hours")]
+)
+def test_durations(seconds, text):
+    assert train_progress._duration(seconds) == text

@@ -265,7 +265,7 @@ class TunedFeatures:
 
     @property
     def device(self) -> torch.device:
-        """Where features are."""
+        """Device of the features."""
         return self._values.device
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from proxyhash.cli import train as verb
 from proxyhash.errors import UsageError
 from proxyhash.training import TrainConfig, read_config
 from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
+from tests.encoders import tiny_models
 
 SMALL = (
     "--threads=1",
@@ -245,3 +246,18 @@ def test_values_of_one_modality_and_former_options(proxyhash_command, scenes, tm
     assert (former / "codes.npz").read_bytes() == (now / "codes.npz").read_bytes()
     wrong = proxyhash_command("train", scenes.root, "--out", now, "--network", "hidden=24")
     assert "--network 'hidden' names no modality; it is MODALITY.KEY=VALUE" in wrong.err
+
+
+@pytest.mark.slow
+def test_a_tuned_run_says_what_learns_and_writes_it_down(proxyhash_command, scenes, tmp_path):
+    model = tiny_models.save_mobilenet(tmp_path / "tiny")
+    options = ("--image-encoder", model, "--tune", "image", "--head-epochs", 1, "--image-size", 32)
+    done = proxyhash_command("train", scenes.root, "--out", tmp_path / "run", *options, *SMALL)
+    assert done.code == 0, done.err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]
+    count = f"{metrics['tuned']['image']['parameters']:,}"
+    assert f"the image encoder learns: all layers, {count} parameters at rate 0.0001" in done.err
+    assert "the networks learn alone for the first 1" in done.err
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"`tiny`, tuned: all layers, {count} parameters" in card
+    assert f"minutes on {metrics['items']:,} items; device cpu" in card

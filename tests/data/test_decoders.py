@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from proxyhash.data.decoders import Decoders
 from proxyhash.data.decoding import ImageLimits
 from proxyhash.data.image_kinds import kind_of
 from proxyhash.data.image_scan import is_ordinary
-from proxyhash.data.images import image_limits, open_untrusted
+from proxyhash.data.images import image_limits, open_squashed, open_untrusted
 from proxyhash.errors import ImageError
 from tests.data.hostile_images import HOSTILE, encoded, jpeg_of_few_scans, jpeg_of_scans
 
@@ -264,3 +265,75 @@ def test_a_photo_of_200_megapixels_is_read_by_default(tmp_path: Path) -> None:
     color = image.getpixel((4000, 3000))
     assert isinstance(color, tuple)
     assert np.abs(np.subtract(color, (120, 140, 90))).max() < 4
+
+
+@pytest.mark.parametrize(("slow", "stays"), [(1.0, False), (math.inf, True)])
+def test_a_process_that_was_slow_is_replaced_unless_time_does_not_matter(
+    slow: float, stays: bool
+) -> None:
+    """As on a busy machine: the process is stopped for a while, and does its work afterwards."""
+    with Decoders(1, slow=slow) as own:
+        own.start().decode(encoded(NOISE, "BMP"), ImageLimits())
+        process = own._idle[0]._process
+        os.kill(process.pid, signal.SIGSTOP)
+        threading.Timer(1.4, lambda: os.kill(process.pid, signal.SIGCONT)).start()
+        image = own.decode(encoded(NOISE, "BMP"), ImageLimits())
+        assert image.tobytes() == NOISE.tobytes()
+        assert (own._idle[0]._process is process) == stays
+        if stays:
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(
+                os.PRIO_PROCESS, os.getpid()
+            )
+
+
+class TestSquashed:
+    """`open_squashed`, in this process and in one of its own."""
+
+    def both(self, path: Path, side: int, decoders: Decoders) -> Image.Image:
+        here = open_squashed(path, side)
+        there = open_squashed(path, side, decoders=decoders)
+        assert here.mode == there.mode == "RGB"
+        assert here.tobytes() == there.tobytes()
+        assert here.info["size"] == there.info["size"]
+        return here
+
+    def test_it_is_the_whole_image_resized(self, tmp_path: Path, decoders: Decoders) -> None:
+        for kind in ("PNG", "JPEG", "BMP"):
+            (path := tmp_path / f"a.{kind.lower()}").write_bytes(encoded(NOISE, kind))
+            small = self.both(path, 30, decoders)
+            wanted = open_image(path).resize((30, 30), Image.Resampling.BICUBIC)
+            assert small.tobytes() == wanted.tobytes()
+            assert small.info["size"] == (80, 60)
+
+    def test_it_is_upright(self, tmp_path: Path, decoders: Decoders) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by a quarter
+        NOISE.save(tmp_path / "a.jpg", exif=exif)
+        small = self.both(tmp_path / "a.jpg", 30, decoders)
+        assert small.info["size"] == (60, 80)
+        wanted = open_image(tmp_path / "a.jpg").resize((30, 30), Image.Resampling.BICUBIC)
+        assert small.tobytes() == wanted.tobytes()
+
+    def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(
+        self, tmp_path: Path, decoders: Decoders
+    ) -> None:
+        photo = NOISE.resize((2400, 1800), Image.Resampling.BICUBIC)
+        photo.save(tmp_path / "a.jpg", quality=95)
+        small = self.both(tmp_path / "a.jpg", 100, decoders)
+        assert small.info["size"] == (300, 225)  # an eighth, which is still more than twice 100
+        wanted = photo.resize((100, 100), Image.Resampling.BICUBIC)
+        difference = np.abs(np.asarray(small, np.float64) - np.asarray(wanted, np.float64))
+        assert difference.mean() < 2
+        assert open_image(tmp_path / "a.jpg").size == (2400, 1800)
+
+    def test_errors_name_the_file(self, tmp_path: Path, decoders: Decoders) -> None:
+        (path := tmp_path / "a.png").write_bytes(encoded(NOISE, "PNG")[:500])
+        for own in (None, decoders):
+            with pytest.raises(ImageError, match=r"a\.png: .*the file ends before the image does"):
+                open_squashed(path, 30, decoders=own)
+            with pytest.raises(ImageError, match=r"b\.png: no such file"):
+                open_squashed(tmp_path / "b.png", 30, decoders=own)
+            limits = ImageLimits(max_pixels=1000)
+            (whole := tmp_path / "c.png").write_bytes(encoded(NOISE, "PNG"))
+            with pytest.raises(ImageError, match=r"c\.png: 80x60 has more than 1,000 pixels"):
+                open_squashed(whole, 30, decoders=own, limits=limits)

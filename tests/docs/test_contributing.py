@@ -38,7 +38,8 @@ def test_the_table_has_every_kind():
     wanted = {
         "loss", "loss in a method", "method", "encoder", "modality", "reader of manifests",
         "data set", "protocol", "search engine", "engine that an index in a folder may choose",
-        "index backend", "verb", "option of training", "HTTP route", "metric",
+        "index backend", "verb", "option of training",
+        "option of encoders that learn", "HTTP route", "metric",
         "figure beside the mAP, where only that is shown", "key of the manifest with a meaning",
         "key of the manifest that hits keep", "key of the manifest that is reported",
         "button on the page",
@@ -61,6 +62,7 @@ EXAMPLES = {
     "engine that an index in a folder may choose": "clustered",
     "verb": "keys",
     "option of training": "patience",
+    "option of encoders that learn": "crop[-_]?min",
     "HTTP route": "search",
     "metric": "ndcg",
     "figure beside the mAP, where only that is shown": "strict",

@@ -12,9 +12,10 @@ from PIL import Image
 
 from proxyhash.data.images import open_image
 from proxyhash.data.pixel_cache import PixelCache
+from proxyhash.data.pixel_decoding import SquashedImages
 from proxyhash.errors import ImageError
 from proxyhash.training.augment import augment
-from proxyhash.training.pixels import SquashedImages, TrainingImages, prefetched, stored_side
+from proxyhash.training.pixels import TrainingImages, prefetched, stored_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -203,10 +203,7 @@ def work(connection: Connection, threads: int, keep_models: bool) -> None:
 
 
 class Filler:
-    """Fills cells, and shares what they learn from between those that follow each other.
-
-    Cells whose encoders learn share nothing: they change the encoders that came prepared.
-    """
+    """Fills cells, and shares what they learn from between those that follow each other."""
 
     def __init__(self, *, threads: int, keep_models: bool) -> None:
         self._threads = threads
@@ -259,10 +256,10 @@ class Filler:
 
     def _shared(self, config: TrainConfig) -> Prepared:
         key = preparing_key(config)
-        if self._prepared is None or key != self._key or config.tune:
+        if self._prepared is None or key != self._key:
             self._prepared = None  # frees the old features before the new ones are loaded
             self._prepared = prepare(config, cache=_cache())
-            self._key = () if config.tune else key
+            self._key = key
         return self._prepared
 
 

@@ -167,6 +167,7 @@ def train(
             track=show.track,
             collection=collection,
             processes=processes,
+            note=console.note,
         )
         if not processes.main:
             return

@@ -43,7 +43,7 @@ _CODE = (
 )
 _PATIENCE, _START = 3, 5.0  # a busy machine takes so many times the processor time, and to start
 _LOOK = 0.1  # seconds between two looks whether the answer is still wanted
-_SLOW = 1.0  # seconds after which a process gives way to others
+_SLOW = 1.0  # seconds after which a process gives way to others, by default
 _BAND = 4_000_000  # bytes of pixels that are received together
 _PIPE = 1 << 20
 
@@ -59,10 +59,12 @@ class Decoders:
     Args:
         count: processes at most; default the processor cores.
         niceness: by how much they let others of the machine go first, from the start.
+        slow: seconds after which a process gives way to others, and is replaced after its image.
     """
 
-    def __init__(self, count: int | None = None, *, niceness: int = 0) -> None:
+    def __init__(self, count: int | None = None, *, niceness: int = 0, slow: float = _SLOW) -> None:
         self.count = count or _cores()
+        self._slow = slow
         self._niceness = niceness
         self._room = threading.Semaphore(self.count)
         self._idle: deque[_Process] = deque()
@@ -77,7 +79,7 @@ class Decoders:
     def start(self) -> Self:
         """Start all processes now, so that the first image need not wait for one."""
         while len(self._idle) < self.count:
-            self._idle.append(_Process(self._niceness))
+            self._idle.append(_Process(self._niceness, self._slow))
         return self
 
     def decode(
@@ -121,7 +123,7 @@ class Decoders:
             try:
                 process = self._idle.pop()
             except IndexError:
-                return _Process(self._niceness)
+                return _Process(self._niceness, self._slow)
             if process.alive:
                 return process
             process.end()
@@ -133,7 +135,7 @@ class Decoders:
             process.end()
             if not self._closed.is_set():  # its successor starts while the answer is on its way
                 with contextlib.suppress(ImageError):
-                    self._idle.appendleft(_Process(self._niceness))
+                    self._idle.appendleft(_Process(self._niceness, self._slow))
         if self._closed.is_set():
             self.close()
 
@@ -153,8 +155,9 @@ class _Process:
         fresh: whether it can decode another image: it is alive, in step, and as fast as at first.
     """
 
-    def __init__(self, niceness: int) -> None:
+    def __init__(self, niceness: int, slow: float = _SLOW) -> None:
         self.fresh = True
+        self._slow = slow
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(  # noqa: S603 -- this interpreter
@@ -202,7 +205,7 @@ class _Process:
             request["path"] = str(source.absolute())
         text = json.dumps(request).encode()
         start, seconds = time.monotonic(), _START + _PATIENCE * limits.max_seconds
-        wait = _Wait(self, start + seconds, wanted)
+        wait = _Wait(self, start + seconds, start + self._slow, wanted)
         done = False
         try:
             _write_all(self._requests.fileno(), len(text).to_bytes(HEADER_BYTES) + text + content)
@@ -288,12 +291,14 @@ class _Wait:
         slow: whether the process has been told to give way.
     """
 
-    def __init__(self, process: _Process, until: float, wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self, process: _Process, until: float, slow_after: float, wanted: Callable[[], bool]
+    ) -> None:
         self.until = until
         self.slow = False
         self._process = process
         self._wanted = wanted
-        self._slow_after = time.monotonic() + _SLOW
+        self._slow_after = slow_after
 
     def look(self) -> None:
         """Raise an error where the answer is late or not wanted."""

@@ -25,7 +25,8 @@ from proxyhash.progress import Track, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from proxyhash.data.pixel_rows import Decode, PixelRows
+    from proxyhash.data.pixel_decoding import Decode
+    from proxyhash.data.pixel_rows import PixelRows
 
 __all__ = ["PIXEL_CACHE_BYTES", "PixelCache"]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from proxyhash.data.pixel_rows import Decode
+    from proxyhash.data.pixel_decoding import Decode
     from proxyhash.progress import Track
 
 __all__ = ["PixelJob"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from proxyhash.data.pixel_decoding import Decode
     from proxyhash.data.pixel_shard import PixelShard
 
-__all__ = ["Decode", "PixelRows", "Pixels"]
+__all__ = ["PixelRows", "Pixels"]
 
 logger = logging.getLogger(__name__)
-
-
-class Decode(Protocol):
-    """Returns the pixels of an image file, uint8, and the image's own width and height."""
-
-    def __call__(self, source: Path, /) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """Decode a file; called in several threads at once; raises a SourceError."""
-        ...
 
 
 class Pixels(NamedTuple):

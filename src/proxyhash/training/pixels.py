@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 import torch
 
-from proxyhash.data.decoders import Decoders
-from proxyhash.data.images import open_squashed
 from proxyhash.data.pixel_cache import PixelCache
+from proxyhash.data.pixel_decoding import SquashedImages
 from proxyhash.progress import Track, silent
 from proxyhash.training.augment import CROP_MIN, augment
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data.pixel_rows import PixelRows
 
-__all__ = ["SquashedImages", "TrainingImages", "prefetched", "stored_side"]
+__all__ = ["TrainingImages", "prefetched", "stored_side"]
 
 T = TypeVar("T")
 
@@ -39,38 +38,6 @@ _AHEAD = 2  # batches that wait for the loop at most
 def stored_side(size: int) -> int:
     """Return the width and height of stored images for training images of `size`: 8/7 of it."""
     return -(-8 * size // 7)
-
-
-class SquashedImages:
-    """Decodes image files to squares of one size, whatever their aspect; a `Decode`.
-
-    Args:
-        side: of the squares.
-        workers: processes that do it; 0 for none.
-    """
-
-    def __init__(self, side: int, *, workers: int = 0) -> None:
-        self.shape = (3, side, side)
-        self.recipe = "squashed bicubic 1"
-        self._side, self._workers = side, workers
-        self._lock = threading.Lock()
-        self._decoders: Decoders | None = None
-
-    def __call__(self, source: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-        """Return the pixels, uint8 (3, side, side), and the image's width and height."""
-        with self._lock:
-            if self._decoders is None and self._workers:
-                self._decoders = Decoders(self._workers)
-            decoders = self._decoders
-        image = open_squashed(source, self._side, decoders=decoders)
-        return np.moveaxis(np.asarray(image), -1, 0), image.info["size"]
-
-    def close(self) -> None:
-        """End the processes; the next image starts others."""
-        with self._lock:
-            if self._decoders is not None:
-                self._decoders.close()
-            self._decoders = None
 
 
 class TrainingImages:

@@ -31,7 +31,7 @@ from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult, write_results
 from proxyhash.training.sources import resume_config, stored_config
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
-from proxyhash.training.summary import tuned_encoders, where_it_ran
+from proxyhash.training.summary import start_sentences, tuned_encoders, where_it_ran
 from proxyhash.training.tuned import TunedEncoder
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def train(
     checkpoints: bool = True,
     held: bool = False,
     processes: Processes = SINGLE,
+    note: Callable[[str], None] = lambda _text: None,
 ) -> RunResult:
     """Train, evaluate and write the run folder `config.out`; return its metrics.
 
@@ -76,6 +77,7 @@ def train(
         held: Whether the caller holds the folder's lock already, see `RunFolder.hold`.
         processes: Those that train together, from `open_processes`. Process 0 alone reports and
             writes.
+        note: Called before the first step with sentences about the encoders that learn.
 
     Raises:
         UsageError: an option cannot be used, or the folder is taken.
@@ -86,7 +88,7 @@ def train(
     config = _resolved(config, processes)
     folder = RunFolder(Path(config.out))
     if not processes.main:
-        report, track = _say_nothing, silent
+        report, track, note = _say_nothing, silent, _say_nothing
     with ExitStack() as stack:
         if not held and processes.main:
             stack.enter_context(folder.hold())
@@ -114,6 +116,7 @@ def train(
                 collection=collection,
                 checkpoints=checkpoints,
                 processes=processes,
+                note=note,
             )
         except KeyboardInterrupt:  # not between two steps, where it is listened for
             raise InterruptedRunError(_how_to_go_on(config, folder)) from None
@@ -131,6 +134,7 @@ def _train(
     collection: Collection | None,
     checkpoints: bool,
     processes: Processes,
+    note: Callable[[str], None],
 ) -> RunResult:
     given, config = config, config.model_copy(update={"device": processes.device(config.device)})
     resumed = processes.from_main(lambda: resume and folder.last.exists())
@@ -174,6 +178,10 @@ def _train(
     processes.broadcast(state.tensors)
     if processes.main:
         cut_history(folder.history, epoch=state.epoch)
+    about = where_it_ran(config, processes=processes.world)
+    about["tuned"] = tuned_encoders(config, prepared.encoders)
+    for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
+        note(sentence)
     with ExitStack() as stack:
         stop = stack.enter_context(listen_for_stop())
         if config.tensorboard and processes.main:
@@ -195,8 +203,6 @@ def _train(
     if not processes.main:
         return _told(processes, folder, state)
     networks = load_best(folder.best, state)
-    about = where_it_ran(config, processes=processes.world)
-    about["tuned"] = tuned_encoders(config, prepared.encoders)
     if tuned:
         prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
         train_rows = prepared.rows(split.train, device=config.device)
@@ -282,7 +288,7 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
     }
 
 
-def _say_nothing(_record: EpochRecord) -> None: ...
+def _say_nothing(_what: object) -> None: ...
 
 
 def _both(first: Report, second: Report) -> Report:

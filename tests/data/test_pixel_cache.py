@@ -214,6 +214,34 @@ class TestBadImages:
         with pytest.raises(SourceError, match="row 8 has no image"):
             rows.read(np.array([7]))
 
+    def test_copies_of_a_bad_image_are_bad_as_well(
+        self, images: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        images[2].write_bytes(b"GIF89a but no more")
+        shutil.copy(images[2], images[6])
+        rows = rows_of(PixelCache(tmp_path), list(images), Decoder(), on_bad_item="skip")
+        assert np.flatnonzero(rows.unreadable).tolist() == [2, 6]
+        assert "row 3: " in caplog.text
+        assert str(images[6]) in caplog.text
+
+    def test_an_image_that_changes_meanwhile_is_not_kept_as_what_it_was(
+        self, images: list[Path], tmp_path: Path
+    ) -> None:
+        before = images[1].read_bytes()
+        decoder = Decoder()
+
+        def decode(source: Path) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+            if source == images[1]:
+                save_image(source, 99)
+            return decoder(source)
+
+        rows = rows_of(PixelCache(tmp_path / "cache"), images, decode)
+        assert rows.stored.tolist() == [True, False] + 8 * [True]
+        images[1].write_bytes(before)
+        rows, decoded = filled(tmp_path / "cache", images)
+        assert decoded == ["1"]
+        assert_right(rows, images)
+
     def test_another_word_than_fail_or_skip(self, images: list[Path], tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="on_bad_item is 'stop'"):
             rows_of(PixelCache(tmp_path), images, Decoder(), on_bad_item="stop")
@@ -269,6 +297,78 @@ def test_a_damaged_shard_costs_time_only(
     after, decoded = filled(tmp_path / "cache", images)
     assert decoded == []
     assert_right(after, images)
+
+
+def test_random_damage_never_gives_wrong_pixels(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that change, go or come, most of them in the header and the tables."""
+    monkeypatch.setattr(pixel_job, "_SHARD_BYTES", 10 * ROW)
+    filled(tmp_path / "cache", images)
+    (path,) = shards(tmp_path / "cache")
+    content = path.read_bytes()
+    wanted = np.stack([Decoder()(image)[0] for image in images])
+    sizes = [Decoder()(image)[1] for image in images]
+    generator = np.random.default_rng(0)
+    found = 0
+    for _ in range(150):
+        bad = bytearray(content)
+        place = int(generator.integers(0, 700 if generator.random() < 0.8 else len(bad)))
+        kind = generator.integers(0, 4)
+        if kind == 0:
+            bad[place] ^= 1 << int(generator.integers(0, 8))
+        elif kind == 1:
+            bad[place] = int(generator.choice(list(b"0123456789-[]{},.eE")))
+        elif kind == 2:
+            del bad[place : place + int(generator.integers(1, 40))]
+        else:
+            bad[place:place] = generator.bytes(int(generator.integers(1, 40)))
+        path.write_bytes(bad)
+        rows, decoded = filled(tmp_path / "cache", images)
+        found += bool(decoded)
+        pixels, read_sizes = rows.read(np.arange(10))
+        np.testing.assert_array_equal(pixels, wanted)
+        assert [tuple(size) for size in read_sizes] == sizes
+    assert found > 75  # the rest is in pixels, or where a blank of the header was
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]",
+        b"null",
+        b"[" * 20_000,
+        b'{"keys": {"shape": [-1]}}',
+        b'{"keys": {"shape": [1e400]}}',
+        b'{"keys": 3}',
+    ],
+)
+def test_odd_headers(header: bytes, images: list[Path], tmp_path: Path) -> None:
+    filled(tmp_path / "cache", images[:4])
+    (path,) = shards(tmp_path / "cache")
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    rows, decoded = filled(tmp_path / "cache", images[:4])
+    assert len(decoded) == 4
+    assert_right(rows, images[:4])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"[4, ", b"[4.0, "), (b"[4, ", b"[9999999999999999999, ")]
+)
+def test_odd_counts(old: bytes, new: bytes, images: list[Path], tmp_path: Path) -> None:
+    filled(tmp_path / "cache", images[:4])
+    (path,) = shards(tmp_path / "cache")
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length]
+    assert old in header
+    header = header.replace(old, new).replace(b"[4]", new.replace(b", ", b"]"))
+    path.write_bytes(len(header).to_bytes(8, "little") + header + content[8 + length :])
+    rows, decoded = filled(tmp_path / "cache", images[:4])
+    assert len(decoded) == 4
+    assert_right(rows, images[:4])
 
 
 def test_a_shard_cut_short_while_it_is_used(images: list[Path], tmp_path: Path) -> None:
@@ -337,13 +437,14 @@ class TestBounds:
         most = pixel_shard.shard_bytes(3, SHAPE)
         assert most - 300 < path.stat().st_size <= most
 
-    def test_nothing_is_written_where_there_is_no_room(
-        self, images: list[Path], tmp_path: Path
+    def test_nothing_is_written_where_there_is_no_cache(
+        self, images: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         rows, decoded = filled(tmp_path, images, max_bytes=0)
         assert decoded == []
         assert files(tmp_path) == [path.name for path in images]
         assert_right(rows, images)
+        assert not caplog.records
 
     def test_shards_that_are_used_stay(self, images: list[Path], tmp_path: Path) -> None:
         used, _ = filled(tmp_path / "cache", images[:4])

@@ -162,8 +162,50 @@ def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path):
 def test_presets_that_are_not_there():
     with pytest.raises(UsageError, match=r"preset is 'referense'.*did you mean 'reference'"):
         gather_values({"method": "dchml"}, preset="referense")
-    with pytest.raises(UsageError, match="method psldh has no presets"):
-        gather_values({"method": "psldh"}, preset="reference")
+    with pytest.raises(UsageError, match="method csq has no presets"):
+        gather_values({"method": "csq"}, preset="reference")
+
+
+def test_the_reference_presets_rates_are_those_of_the_code_length():
+    def rates(preset, **given):
+        values = gather_values(given, preset=preset)
+        return values["learning_rate"], values["learning_rates"]["text"], values["encoder_rate"]
+
+    assert rates("reference") == (0.001, 0.005, 0.001)
+    assert rates("reference", bits=16) == (0.0015, 0.008, 0.0015)
+    assert rates("reference", bits=40) == (0.0012, 0.008, 0.0012)
+    assert rates("reference", bits=128) == (0.001, 0.005, 0.001)
+    assert rates("reference", bits=8) == (0.0015, 0.008, 0.0015)
+    assert rates("reference-coco", bits=32) == (0.0006, 0.0017, 0.0006)
+    assert rates("reference", learning_rate=0.5)[0] == 0.5
+
+
+def test_a_preset_leaves_out_its_keys_of_encoders_that_learn_where_none_does():
+    tuned = gather_values({"data": "d", "out": "o"}, preset="reference")
+    assert (tuned["tune"], tuned["augment"]) == (["image"], [])
+    frozen = gather_values({"data": "d", "out": "o", "tune": "none"}, preset="reference")
+    assert read_config(frozen).tune == ()
+    with pytest.raises(UsageError, match="crop_min: for encoders that learn"):  # the user's own
+        read_config(
+            gather_values(
+                {"data": "d", "out": "o", "tune": "none", "crop_min": 0.5}, preset="reference"
+            )
+        )
+
+
+@pytest.mark.parametrize("method", ["dchml", "psldh", "daph"])
+def test_reference_presets_are_plain_sgd_from_pixels(method):
+    config = read_config(
+        gather_values({"data": "d", "out": "o", "method": method}, preset="reference")
+    )
+    assert (config.optimizer, config.momentum, config.weight_decay) == ("sgd", 0.0, 1e-5)
+    assert (config.tune, config.augment, config.head_epochs, config.ema) == (("image",), (), 0, 0.0)
+    image = config.network_options("image")
+    assert (image["hidden"], image["dropout"], image["output_batch_norm"]) == (
+        (4096, 4096),
+        0.5,
+        False,
+    )
 
 
 def test_assignments_are_json_where_they_can_be():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from proxyhash.data.decoding import ImageLimits
 
-__all__ = ["Decoders", "DecodingStoppedError", "can_isolate", "shared_decoders"]
+__all__ = ["Decoders", "DecodingStoppedError", "can_isolate", "processor_cores", "shared_decoders"]
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -63,7 +63,7 @@ class Decoders:
     """
 
     def __init__(self, count: int | None = None, *, niceness: int = 0, slow: float = _SLOW) -> None:
-        self.count = count or _cores()
+        self.count = count or processor_cores()
         self._slow = slow
         self._niceness = niceness
         self._room = threading.Semaphore(self.count)
@@ -316,7 +316,8 @@ def _write_all(number: int, content: bytes) -> None:
         rest = rest[os.write(number, rest) :]
 
 
-def _cores() -> int:
+def processor_cores() -> int:
+    """Return the processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -45,8 +45,8 @@ class PixelCache:
     Args:
         folder: of the user's caches; default `$PROXYHASH_CACHE`, or `~/.cache/proxyhash`. The
             pixels lie in its folder `pixels`.
-        max_bytes: size on disk at most; 0 writes nothing. What was not used for longest is removed
-            first, what a process uses never.
+        max_bytes: size on disk at most; 0 for no cache. Before more is written, what was not
+            used for longest is removed; what a process uses is not.
 
     Attributes:
         folder: None where there is no home folder; then nothing is cached.
@@ -136,7 +136,7 @@ class PixelCache:
     def _folder(self, recipe: str, shape: tuple[int, ...]) -> Path | None:
         text = f"{_FORMAT} {recipe} {'x'.join(map(str, shape))}"
         name = hashlib.sha256(text.encode()).hexdigest()
-        return None if self.folder is None else self.folder / name
+        return self.folder / name if self.folder and self.max_bytes else None
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -72,6 +72,7 @@ class PixelJob:
         self._name, self._skip, self._make_room = name, skip, make_room
         self._files = OpenFiles()
         self._keys: list[bytes | None] = [None] * len(sources)
+        self._stamps: list[tuple[int, int] | None] = [None] * len(sources)
         self._found: dict[bytes, tuple[PixelShard, int]] = {}
         self._wanted: set[bytes] = set()
         self._bad: dict[int, SourceError] = {}
@@ -85,6 +86,7 @@ class PixelJob:
         if self._folder is not None:
             self._find_shards(self._folder)
             self._decode_missing(self._folder)
+        self._find_copies_of_bad()
         self._report_bad()
         unreadable = np.zeros(len(self._sources), np.bool_)
         unreadable[list(self._bad)] = True
@@ -122,6 +124,7 @@ class PixelJob:
         assert source is not None
         try:
             if source.is_file() and source.stat().st_size:
+                self._stamps[position] = _stamp(source)
                 return bytes.fromhex(sha256_file(source))
             self._decode(source)  # raises the right error
         except SourceError as error:
@@ -137,6 +140,22 @@ class PixelJob:
             hint = "--on-bad-item skip goes on without what cannot be read"
             raise type(error)(f"{named}; {hint}") from error
         self._bad[position] = named
+
+    def _find_copies_of_bad(self) -> None:
+        """Find the other files of the same content, which was decoded once."""
+        bad = {key for position in self._bad if (key := self._keys[position]) is not None}
+        for position, key in enumerate(self._keys):
+            if key in bad and position not in self._bad:
+                self._try(position)
+
+    def _try(self, position: int) -> None:
+        """Decode an image for its error alone."""
+        source = self._sources[position]
+        assert source is not None
+        try:
+            self._decode(source)
+        except SourceError as error:
+            self._fail(position, error)
 
     def _report_bad(self) -> None:
         if self._bad:
@@ -250,21 +269,23 @@ class PixelJob:
         pixels = np.empty((len(block), *self._shape), np.uint8)
         sizes = np.zeros((len(block), 2), np.int32)
 
-        def decode(row: int, position: int) -> SourceError | None:
+        def decode(row: int, position: int) -> SourceError | bool:
             source = self._sources[position]
             assert source is not None
             try:
                 pixels[row], sizes[row] = self._decode(source)
+                return _stamp(source) == self._stamps[position]
             except SourceError as error:
                 return error
-            return None
+            except OSError:  # it is gone since
+                return False
 
         rows: list[int] = []
-        for row, error in enumerate(pool.map(decode, range(len(block)), block)):
-            if error is None:
+        for row, result in enumerate(pool.map(decode, range(len(block)), block)):
+            if isinstance(result, SourceError):
+                self._fail(block[row], result)
+            elif result:  # otherwise it has changed since it was hashed
                 rows.append(row)
-            else:
-                self._fail(block[row], error)
             yield block[row]
         if not rows:
             return
@@ -281,18 +302,19 @@ class PixelJob:
     def _decode_rest(self, block: list[int]) -> Iterator[int]:
         """Find out why another process has left images out of a shard."""
         for position in block:
-            source = self._sources[position]
-            if self._key_of(position) not in self._found and source is not None:
-                try:
-                    self._decode(source)
-                except SourceError as error:
-                    self._fail(position, error)
+            if self._key_of(position) not in self._found:
+                self._try(position)
             yield position
 
     def _key_of(self, position: int) -> bytes:
         key = self._keys[position]
         assert key is not None
         return key
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -52,7 +52,15 @@ ABANDONED_SECONDS = 24 * 3600.0
 _HEADER_BYTES = 100_000
 _MOST_HEADER = 640  # bytes of the header of any shard
 _MOST_OPEN = 256  # shards whose file is kept open
-_MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _TABLES: dict[str, np.dtype[Any]] = {
     "keys": np.dtype(np.uint8),
     "sizes": np.dtype("<i4"),
@@ -133,18 +141,14 @@ class PixelShard:
             }
             if _checksum(tables) != checksum:
                 raise ValueError("its tables do not match their checksum")
+            keys = tables["keys"].tobytes()
+            self.keys = [keys[32 * row : 32 * row + 32] for row in range(count)]
+            self.sizes: NDArray[np.int32] = tables["sizes"].reshape(count, 2)
+            self._checked = np.zeros(count, np.bool_)
         except (OSError, *_MALFORMED) as error:
+            files.drop(path)
             raise DamagedShardError(str(error) or type(error).__name__) from error
-        keys = tables["keys"].tobytes()
-        self.keys = [keys[32 * row : 32 * row + 32] for row in range(count)]
-        self.sizes: NDArray[np.int32] = tables["sizes"].reshape(count, 2)
         self._sums, self._start = tables["sums"], places["pixels"][0]
-        self._checked = np.zeros(count, np.bool_)
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the images."""
-        return len(self.keys) * self._bytes
 
     def read(self, row: int, out: NDArray[np.uint8]) -> None:
         """Read the pixels of one image into `out`, contiguous; their checksum the first time.

@@ -19,7 +19,7 @@ def bit_balance(outputs: Float[Tensor, "n k"]) -> Scalar:
     Args:
         outputs: h in (-1, 1), one row per item or proxy.
 
-    Source: PHNet in arXiv 2011.03451 as in the authors' released code; CVPR 2017, "Deep
+    Source: PHNet of arXiv 2011.03451 as in PSLDH's own release (PSLDH.py); CVPR 2017, "Deep
     Cross-Modal Hashing", equation 1 (there without the division).
     """
     return outputs.sum(dim=0).square().sum() / max(len(outputs), 1)

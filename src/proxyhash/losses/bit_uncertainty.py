@@ -20,6 +20,6 @@ def bit_uncertainty(outputs: Float[Tensor, "n k"]) -> Scalar:
 
     0, with a graph behind it, without items.
 
-    Source: DCHMT (ACM MM 2022), as in the authors' released code.
+    Source: DCHMT (ACM MM 2022), as in DCHMT's own release.
     """
     return (1 - outputs.square()).sum() / max(outputs.numel(), 1)

@@ -29,7 +29,7 @@ def contrastive(
     The gradient at d = 0 is 0. 0, with a graph behind it, without pairs.
 
     Source: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
-    CVPR 2006; in hashing DCHMT (ACM MM 2022), as in the authors' released code.
+    CVPR 2006; in hashing DCHMT (ACM MM 2022), as in DCHMT's own release.
     """
     inner = outputs @ others.T
     norms = outputs.square().sum(dim=1)[:, None] + others.square().sum(dim=1)[None, :]

@@ -19,7 +19,7 @@ def cosine_quantization(outputs: Float[Tensor, "n k"]) -> Scalar:
         outputs: h, of any length: only the direction counts.
 
     Source: Tu et al., "Data-Aware Proxy Hashing for Cross-modal Retrieval", SIGIR 2023, as in the
-    released code.
+    authors' own release of DAPH (DAPH_proxy_code.py).
     """
     codes = torch.where(outputs > 0, 1.0, -1.0).to(outputs)
     cosines = functional.cosine_similarity(outputs, codes, dim=1)

@@ -23,7 +23,7 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
         margin: what positive cosines must be ahead by.
 
     Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
-    Learning Objective", NeurIPS 2021; several labels as in the authors' released code.
+    Learning Objective", NeurIPS 2021; several labels as in OrthoHash's own release.
     """
     positive, labeled = positives(labels)
     cosines = torch.where(labeled[:, None], cosines, 0.0)

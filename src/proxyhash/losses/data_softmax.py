@@ -40,8 +40,9 @@ def data_softmax(
         gamma: sharpness.
 
     Source: Tu et al., "Data-Aware Proxy Hashing for Cross-modal Retrieval", SIGIR 2023; formulas
-    as in the released code, where sum_j S_j includes the equal ones. There text items also
-    count proxies with more labels than their own as equal; here both modalities agree.
+    as in the authors' own release of DAPH (DAPH.py), where sum_j S_j includes the equal ones. There
+    text items also count proxies with more labels than their own as equal; here both modalities
+    agree.
     """
     shared = labels @ proxy_labels.T
     sizes, proxy_sizes = labels.sum(dim=1), proxy_labels.sum(dim=1)

@@ -40,7 +40,9 @@ def margin_dynamic_softmax(
         gamma: sharpness.
 
     Source: Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax Loss", arXiv
-    2011.03451; settings as in the authors' released code.
+    2011.03451, read from DCPH's public port (1034829217/paddle, DCPH/utils/DFPH_NN.py) and from the
+    same term in DAPH's own release (DAPH.py); settings as in the port, whose mask leaves exp(0) of
+    each positive in the sum.
     """
     positive, labeled = positives(labels)
     logits = torch.where(labeled[:, None], logits, 0.0)

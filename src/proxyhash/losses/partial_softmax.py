@@ -27,7 +27,7 @@ def partial_softmax(logits: Logits, labels: Labels, *, sigma: float, gamma: floa
         gamma: sharpness.
 
     Source: Tu et al., "Partial-Softmax Loss based Deep Hashing", WWW 2021; formula as in the
-    authors' released code.
+    authors' own release of PSLDH (PSLDH.py).
     """
     positive, labeled = positives(labels)
     contested = labeled & ~positive.all(dim=1)

@@ -20,7 +20,7 @@ def proxy_hinge(cosines: Logits, labels: Labels, *, tau: float) -> Scalar:
         tau: cosine up to which a negative proxy costs nothing.
 
     Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
-    ACM MM 2022; means as in the authors' released code.
+    ACM MM 2022; means as in HyP²'s own release.
     """
     positive, labeled = positives(labels)
     negative = labeled[:, None] & ~positive

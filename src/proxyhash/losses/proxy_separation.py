@@ -22,7 +22,7 @@ def proxy_separation(outputs: Float[Tensor, "c k"]) -> Scalar:
     Args:
         outputs: c in (-1, 1), one row per class.
 
-    Source: PHNet in arXiv 2011.03451, as in the authors' released code.
+    Source: PHNet of arXiv 2011.03451, as in PSLDH's own release (PSLDH.py).
     """
     count, bits = outputs.shape
     gram = outputs @ outputs.T - bits * torch.eye(count, dtype=outputs.dtype, device=outputs.device)

@@ -1,8 +1,8 @@
 """Shared parts of the losses: which items and logits count, and sums that stay finite.
 
-The reference code drops a logit from a sum by multiplying it with zero, which leaves exp(0) in
-the denominator. Here it becomes minus infinity inside a log-sum-exp that always holds at least
-one finite term, so neither the value nor the gradient can become NaN.
+DCPH's public port and PSLDH's own release drop a logit from a sum by multiplying it with zero,
+which leaves exp(0) in the denominator. Here it becomes minus infinity inside a log-sum-exp that
+always holds at least one finite term, so neither the value nor the gradient can become NaN.
 """
 
 from __future__ import annotations

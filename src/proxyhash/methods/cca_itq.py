@@ -61,7 +61,7 @@ class CcaItq(ClosedFormObjective):
     Source: Gong, Lazebnik, Gordo and Perronnin, "Iterative Quantization", TPAMI 2013; directions
     scaled by a power of their eigenvalues in Gong, Ke, Isard and Lazebnik, "A Multi-View Embedding
     Space for Modeling Internet Images, Tags, and their Semantics", IJCV 2014 (there of 1 + rho,
-    the eigenvalue of the joint problem, and 2 to 4 in the authors' released code).
+    the eigenvalue of the joint problem, and 2 to 4 in the authors' own release).
     """
 
     settings_type = CcaItqSettings

@@ -42,7 +42,7 @@ class Csq(CenterObjective):
 
     Source: Yuan et al., "Central Similarity Quantization for Efficient Image and Video Retrieval",
     CVPR 2020, for images and videos; here for both modalities, which the common centers join. Ties
-    as in the authors' released code.
+    as in CSQ's own release.
     """
 
     settings_type = CsqSettings

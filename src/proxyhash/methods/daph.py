@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from proxyhash.losses import (
 )
 from proxyhash.methods.shared.batch import row_blocks, sign
 from proxyhash.methods.shared.objective import MethodCard
+from proxyhash.methods.shared.presets import END_TO_END
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 from proxyhash.progress import Track, silent
@@ -43,14 +44,14 @@ __all__ = [
 ]
 
 _WIDTH = 512
-"""Width at which features and labels meet in the first stage, as in the released code."""
+"""Width at which features and labels meet in the first stage, as in DAPH's own release."""
 
 
 class DaphSettings(ScheduleSettings):
     """Settings of `daph`."""
 
     gamma: float = Field(default=10.0, gt=0)
-    """Sharpness of every softmax, on cosines; published 20, which is worse at 16 bits."""
+    """Sharpness of every softmax, on cosines; 20 in DAPH's release, which is worse at 16 bits."""
     sigma: float = Field(default=0.2, ge=0)
     """Margin of every softmax, on cosines."""
     eta: float = Field(default=1.0, ge=0)
@@ -60,11 +61,11 @@ class DaphSettings(ScheduleSettings):
     beta: float = Field(default=0.2, ge=0)
     """Weight of the quantization in the first stage."""
     first_stage_epochs: int = Field(default=5, ge=1)
-    """Epochs of the first stage, with Adam; published 80, with SGD."""
+    """Epochs of the first stage, with Adam; 80 with SGD in DAPH's own release."""
     data_proxies: int = Field(default=1000, ge=1)
     """Largest number of training items whose codes are proxies, drawn at random before training;
-    published: all items. The time of a step is proportional: with 5,000, a run takes several times
-    as long as one of `dchml`, with 1,000 about twice."""
+    all items in DAPH's own release. The time of a step is proportional: with 5,000, a run takes
+    several times as long as one of `dchml`, with 1,000 about twice."""
 
 
 @register_method("daph")
@@ -82,7 +83,14 @@ class Daph(ScheduledObjective):
     against the negative classes, and the data proxies with foreign labels.
 
     Source: Tu et al., "Data-Aware Proxy Hashing for Cross-modal Retrieval", SIGIR 2023, details as
-    in the released code. Published schedule: alternating, SGD from 0.005, 100 epochs.
+    in the authors' own release (rongchengtu1/DAPH: DAPH.py, DAPH_proxy_code.py).
+
+    The "reference" preset has the release's settings: gamma 20, every training item a proxy, 80
+    epochs of the first stage, then 220 alternating ones of plain SGD at a constant .005 with weight
+    decay 1e-5 and batches of 128; images from pixels through two hidden layers of 4,096 with
+    dropout before each, texts through one of 4,096 with dropout of .2 after it. It differs in the
+    first stage, which has Adam, features instead of pixels, and 1,024 units here, and in first
+    weights (the release draws the texts' last layer from N(0, .3^2)); for images see `dchml`.
     """
 
     settings_type = DaphSettings
@@ -92,6 +100,27 @@ class Daph(ScheduledObjective):
         source="DAPH, SIGIR 2023",
         differs="a first stage learns the proxies",
     )
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "reference": {
+            **END_TO_END,
+            "epochs": 220,
+            "batch_size": 128,
+            "learning_rate": 5e-3,
+            "encoder_rate": 5e-3,
+            "lr_schedule": "constant",
+            "dropout_at": "inputs",
+            "networks": {
+                "image": {"initial_weights": "kaiming", "center": True},
+                "text": {"hidden": [4096], "dropout": 0.2, "dropout_at": "outputs"},
+            },
+            "settings": {
+                "schedule": "alternating",
+                "gamma": 20.0,
+                "first_stage_epochs": 80,
+                "data_proxies": 10**9,
+            },
+        }
+    }
     settings: DaphSettings
     class_codes: Tensor
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from proxyhash.losses import cross_modal_softmax, margin_dynamic_softmax
 from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.objective import MethodCard
+from proxyhash.methods.shared.presets import END_TO_END, TEXTS_OF_THE_PORT
 from proxyhash.methods.shared.proxy_objective import ProxyObjective, ProxySettings
 from proxyhash.methods.shared.registry import register_method
 
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
     from proxyhash.methods.shared.objective import Context
 
 __all__ = ["Dchml", "DchmlSettings"]
+
+_RATES = {
+    "reference": {
+        16: (0.0015, 0.008),
+        32: (0.0012, 0.008),
+        48: (0.001, 0.006),
+        64: (0.001, 0.005),
+    },
+    "reference-coco": {
+        16: (0.0008, 0.002),
+        32: (0.0006, 0.0017),
+        48: (0.0005, 0.001),
+        64: (0.0003, 0.001),
+    },
+}
+"""Learning rates of images and texts by preset and code length, from DCPH/utils/DFPH_NN.py."""
 
 
 class DchmlSettings(ProxySettings):
@@ -43,14 +60,42 @@ class Dchml(ProxyObjective):
           + eta (logsumexp(a, {gamma o'_c : c not in Y}) - a)                 "cross"
           + lambda ||B - h||^2                                                "quantization"
 
-    Source: Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax Loss", arXiv
-    2011.03451 (2020), details as in the authors' released code, without its slips: the text branch
-    reads the codes of the images, and each branch has its own denominator and learning rate.
+    Sources: the idea is that of Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax
+    Loss", arXiv 2011.03451 (2020), later "Deep Cross-Modal Proxy Hashing" (DCPH), IEEE TKDE 35(7),
+    2023. Details were read from a public port of DCPH by others (1034829217/paddle, DCPH/utils/
+    DFPH_NN.py, and DCNPH/CCMH_BS.py where it says so), and from the authors' own PSLDH (PHNet's
+    loss) and DAPH. The formula above is our reading of the paper's; the port's cross-modal
+    denominator is `cross_denominator` "other", with a' = gamma ((1/n) sum_{c in Y} o'_c - sigma K)
+    in place of the first a of "cross".
 
-    The "reference" preset has the released optimizer settings: alternating passes, SGD with weight
-    decay 1e-5, batches of 40, a text network with 8,192 hidden units; image rate 1e-3, and a text
-    rate of 1e-2 out of the published range of 2e-3 to 3e-2. The paper trains on AlexNet or VGG11
-    features with two hidden layers of 4,096.
+    The "reference" preset does what the port does:
+
+    - from pixels, without augmentation; the image network has two hidden layers of 4,096 with
+      dropout before each, the text network one of 8,192 whose weights begin as N(0, .01^2);
+    - plain SGD (momentum 0, weight decay 1e-5), batches of 40, alternating passes; 80 passes of
+      each network (4 times 20; CCMH_BS.py has 6 times 2);
+    - learning rates by data set and length: those of NUS-WIDE, for images .0015, .0012, .001 and
+      .001 at 16, 32, 48 and 64 bits, for texts .008, .008, .006 and .005. "reference-coco" has
+      those of COCO: .0008, .0006, .0005, .0003, and .002, .0017, .001, .001;
+    - rates halve after pass 50 of 80, as those of the port's images do; its texts follow a cosine
+      to 0 that restarts every 20 passes, which is half the rate on average, too;
+    - gamma .3, sigma .3, lambda .1, eta .1, PHNet with beta 1, the denominator of the port;
+    - B is random in the first passes, and sign(H_image + H_text) after every pair of passes, as
+      both files have it; `passes_per_round` 20 or 2 would refresh it once in each outer round.
+
+    It differs where it has to, or where the port slips:
+
+    - the port's AlexNet brings fc6 and fc7 from ImageNet; with encoders that end in pooled features
+      both layers are new. They begin with Kaiming weights on centered features, which keep the
+      scale from layer to layer as trained layers do. For some hundred steps all codes are still
+      nearly one, at chance; plain SGD needs the many passes of the preset to part them;
+    - the validation score chooses the epoch, not the queries' mAP; every branch reads the codes of
+      the other modality and has its own denominator and schedule (in CCMH_BS.py texts read their
+      own codes and use the images' denominator); positives leave the denominators; B has no
+      third, random summand (B_z in DFPH_NN.py).
+
+    Encoders that cannot learn refuse the preset; `--tune none` trains its networks on frozen
+    features.
     """
 
     settings_type = DchmlSettings
@@ -63,30 +108,46 @@ class Dchml(ProxyObjective):
         source="Tu et al., arXiv 2011.03451 (2020)",
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "reference": {
-            "optimizer": "sgd",
-            "learning_rate": 1e-3,
-            "learning_rates": {"text": 1e-2},
-            "weight_decay": 1e-5,
-            "lr_schedule": "constant",
+        name: {
+            **END_TO_END,
+            "epochs": 80,
             "batch_size": 40,
-            "hidden": [4096, 4096],
-            "dropout": 0.0,
-            "output_batch_norm": False,
-            "networks": {"text": {"hidden": [8192]}},
+            "lr_schedule": "step",
+            "lr_end": 0.5,
+            "dropout_at": "inputs",
+            "networks": {
+                "image": {"initial_weights": "kaiming", "center": True},
+                "text": {**TEXTS_OF_THE_PORT},
+            },
             "settings": {
                 "schedule": "alternating",
+                "first_code": "random",
+                "cross_denominator": "other",
                 "proxies": "phnet",
                 "assignment": "none",
+                "phnet_hidden": 4096,
                 "gamma": 0.3,
                 "lambda_": 0.1,
             },
         }
+        for name in ("reference", "reference-coco")
     }
     settings: DchmlSettings
 
     def __init__(self, context: Context, settings: DchmlSettings) -> None:
         super().__init__(context, settings)
+
+    @classmethod
+    def preset(cls, name: str, *, bits: int) -> dict[str, Any]:
+        """Return a preset with the port's learning rates for the longest of its codes up to K."""
+        rates = _RATES[name]
+        image, text = rates[max((each for each in rates if each <= bits), default=min(rates))]
+        return {
+            **cls.presets[name],
+            "learning_rate": image,
+            "encoder_rate": image,
+            "learning_rates": {"text": text},
+        }
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "margin", "cross" and "quantization"."""

@@ -46,7 +46,7 @@ class Dchmt(Objective):
     with S_ij = 1 where i and j share a label, and the quantization a mean over the modalities.
 
     Source: Tu et al., "Differentiable Cross-modal Hashing via Multimodal Transformers", ACM MM
-    2022, with the Euclidean distance and the quantization's weight of the authors' released code.
+    2022, with the Euclidean distance and the quantization's weight of DCHMT's own release.
     The paper learns CLIP's transformers with it; here it works on frozen features, as every method
     does.
     """

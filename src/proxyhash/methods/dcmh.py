@@ -41,12 +41,12 @@ class Dcmh(ScheduledObjective):
           + gamma (|B - F|^2 + |B - G|^2) + eta (|F 1|^2 + |G 1|^2)       B = sign(F + G)
 
     with S_ij = 1 where image i and text j share a label, divided by the number of pairs, so that
-    the loss does not grow with the data. In alternating training, as published, a batch of one
+    the loss does not grow with the data. In alternating training, as in the paper, a batch of one
     modality is paired with all training items of the other; in joint training the pairs are those
     of a batch.
 
     Source: Jiang and Li, "Deep Cross-Modal Hashing", CVPR 2017, equation 1 and algorithm 1. The
-    "reference" preset has the optimizer of the released code, which learns its backbones too: SGD
+    "reference" preset has the optimizer of DCMH's own release, which learns its backbones too: SGD
     from 10^-1.5, 500 epochs, a text network with 8,192 hidden units.
     """
 

@@ -38,8 +38,8 @@ class Hyp2Settings(Settings):
 def reference_tau(classes: int, bits: int) -> float:
     """Return 1 - 2 d / K, the cosine of the closest pair in a code of C words at distance d.
 
-    The released code reads its threshold from a table by K and ceil(log2 C). Here d is the Griesmer
-    bound on the minimum distance of a linear code with that many words.
+    HyP²'s own release reads its threshold from a table by K and ceil(log2 C). Here d is the
+    Griesmer bound on the minimum distance of a linear code with that many words.
     """
     dimension = max(1, (classes - 1).bit_length())
     return 1 - 2 * griesmer_bound(bits, dimension) / bits
@@ -61,7 +61,7 @@ class Hyp2(Objective):
     Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
     ACM MM 2022, for images. The text branch and the pairs across modalities are those of DSPH: Huo
     et al., "Deep Semantic-aware Proxy Hashing for Multi-label Cross-modal Retrieval", IEEE TCSVT
-    (2023), as in the authors' released code, which has no further term.
+    (2023), as in DSPH's own release, which has no further term.
     """
 
     settings_type = Hyp2Settings
@@ -79,7 +79,7 @@ class Hyp2(Objective):
     def __init__(self, context: Context, settings: Hyp2Settings) -> None:
         super().__init__(context, settings)
         generator = torch.Generator().manual_seed(context.seed)
-        # Kaiming's normal draw over the classes, as in the released code.
+        # Kaiming's normal draw over the classes, as in HyP²'s own release.
         draw = torch.randn(context.classes, context.bits, generator=generator)
         self.proxy_vectors = nn.Parameter(draw * math.sqrt(2 / context.classes))
         tau = settings.tau

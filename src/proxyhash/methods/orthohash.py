@@ -44,7 +44,7 @@ class OrthoHash(CenterObjective):
 
     Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
     Learning Objective", NeurIPS 2021, for images; here for both modalities, which the common codes
-    join. The margin, and the equal shares of several labels, as in the authors' released code. The
+    join. The margin, and the equal shares of several labels, as in OrthoHash's own release. The
     BatchNorm before the sign that the method asks for is the common default here; h is its
     tanh, where the paper has the BatchNorm's values themselves.
     """

@@ -27,12 +27,14 @@ def make_proxies(
     seed: int = 0,
     assignment: str = "none",
     labels: Bool[np.ndarray, "n c"] | None = None,
+    phnet_hidden: int = 512,
+    phnet_beta: float = 1.0,
     track: Track = silent,
 ) -> Proxies:
     """Return the proxies of `classes` classes.
 
     Args:
-        kind: "phnet", learned as in the paper; "codebook", from coding theory or a search; or
+        kind: "phnet", learned by a network; "codebook", from coding theory or a search; or
             "affinity", whose distances follow the co-occurrence of classes.
         classes: number of classes C.
         bits: code length K.
@@ -40,6 +42,8 @@ def make_proxies(
         assignment: "none", or "cooccurrence" to give related classes near proxies, which
             "affinity" does anyway.
         labels: labels of the training items, (n, C); required by "affinity" and "cooccurrence".
+        phnet_hidden: width of the hidden layer of "phnet".
+        phnet_beta: weight of the quantization in "phnet".
         track: reports the progress of what takes long.
 
     Raises:
@@ -49,8 +53,12 @@ def make_proxies(
     check_option("assignment", assignment, ASSIGNMENTS)
     if kind == "affinity":
         return affinity_proxies(_needed(labels, "proxies 'affinity'"), bits, seed=seed, track=track)
-    make = learn_phnet if kind == "phnet" else make_codebook
-    proxies = make(classes, bits, seed=seed, track=track)
+    if kind == "phnet":
+        proxies = learn_phnet(
+            classes, bits, seed=seed, hidden=phnet_hidden, beta=phnet_beta, track=track
+        )
+    else:
+        proxies = make_codebook(classes, bits, seed=seed, track=track)
     if assignment == "none":
         return proxies
     labels = _needed(labels, "assignment 'cooccurrence'")

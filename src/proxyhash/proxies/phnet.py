@@ -36,7 +36,7 @@ class PHNet(nn.Module):
     Args:
         classes: number of classes C.
         bits: code length K.
-        hidden: width of the hidden layer, 512 to 4096 in the reference.
+        hidden: width of the hidden layer; 512 in PSLDH's own release, 4,096 in DCPH's public port.
         seed: determines the initial weights.
     """
 
@@ -61,7 +61,8 @@ def phnet_loss(
         L = (1/C^2) * sum_ij max(0, c_i . c_j - K * [i = j])^2
           + alpha * ||sum_i c_i||^2 / C + beta * sum_i ||sign(c_i) - c_i||^2 / C
 
-    Source: arXiv 2011.03451, as in the authors' released code.
+    Source: PHNet of arXiv 2011.03451, the loss read from PSLDH's own release (rongchengtu1/PSLDH,
+    PSLDH.py), where beta is 0.01; DCPH's public port, which loads proxies learned before, names 1.
     """
     codes = _signs(outputs.detach())
     return (
@@ -95,7 +96,7 @@ def learn_phnet(
         seed: determines the network's initial weights, the only randomness.
         hidden: width of the hidden layer.
         alpha: weight of the bit balance.
-        beta: weight of the quantization; the paper tries 0 to 10.
+        beta: weight of the quantization; the proxies in DCPH's public port were made with 0 to 10.
         steps: number of optimizer steps; None: 300, and fewer for more than 500 classes, whose
             steps take long.
         learning_rate: learning rate of Adam; None: 1e-2 up to 512 hidden units, and as 1 / width

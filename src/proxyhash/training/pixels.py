@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Generator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import numpy as np
 import torch
 
+from proxyhash.data.decoders import processor_cores
 from proxyhash.data.pixel_cache import PixelCache
 from proxyhash.data.pixel_decoding import SquashedImages
 from proxyhash.progress import Track, silent
@@ -79,7 +79,7 @@ class TrainingImages:
         self.size, self.device, self.seed = size, torch.device(device), seed
         self.kinds, self.crop_min = tuple(kinds), crop_min
         if workers is None:
-            workers = min(_MOST_WORKERS, os.cpu_count() or 1) if len(sources) >= _MANY else 0
+            workers = min(_MOST_WORKERS, processor_cores()) if len(sources) >= _MANY else 0
         self._decode = SquashedImages(stored_side(size), workers=workers)
         try:
             self.rows: PixelRows = (cache or PixelCache()).rows(

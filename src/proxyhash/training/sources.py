@@ -12,6 +12,7 @@ from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.files import read_json
 from proxyhash.methods import get_method
 from proxyhash.training.config import BY_MODALITY, TrainConfig, current_keys, read_config
+from proxyhash.training.tuning import TuneOptions, tuned_defaults
 
 __all__ = [
     "FREE_KEYS",
@@ -47,6 +48,9 @@ def gather_values(
 ) -> dict[str, Any]:
     """Return the keys of a configuration: those of `given` over the file's over the preset's.
 
+    Where no encoder learns, for example with `tune` given as "none", a preset's keys of encoders
+    that learn are left out.
+
     Args:
         given: Options of the user.
         file: A TOML or JSON file with more keys.
@@ -58,11 +62,17 @@ def gather_values(
     values = merge_values(read_config_file(file) if file else {}, given)
     if preset is None:
         return values
-    method = values.get("method", TrainConfig.model_fields["method"].default)
-    presets = get_method(method).presets
-    if not presets:
-        raise UsageError(f"method {method} has no presets; leave out --preset")
-    return merge_values(presets[check_option("preset", preset, presets)], values)
+    fields = TrainConfig.model_fields
+    kind = get_method(values.get("method", fields["method"].default))
+    if not kind.presets:
+        raise UsageError(f"method {values.get('method')} has no presets; leave out --preset")
+    bits = values.get("bits", fields["bits"].default)
+    name = check_option("preset", preset, kind.presets)
+    # Bits that are not a number are refused with all other values.
+    chosen = kind.preset(name, bits=bits if isinstance(bits, int) else fields["bits"].default)
+    if not tuned_defaults({**chosen, **values}, epochs=1):
+        chosen = {key: chosen[key] for key in chosen.keys() - TuneOptions.model_fields.keys()}
+    return merge_values(chosen, values)
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

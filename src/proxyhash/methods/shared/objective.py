@@ -87,7 +87,7 @@ class Objective(nn.Module, ABC):
     """
 
     settings_type: ClassVar[type[Settings]] = Settings
-    """The settings class; its defaults are the method's published ones."""
+    """The settings class, which says where a default is not the method's published one."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named training configurations, for example "reference": the optimizer of the paper."""
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -117,6 +117,11 @@ class Objective(nn.Module, ABC):
         self.classes = context.classes
         self.modalities = context.modalities
         self.settings = settings
+
+    @classmethod
+    def preset(cls, name: str, *, bits: int) -> Mapping[str, Any]:  # noqa: ARG003 - for subclasses
+        """Return one of `presets`, for codes of `bits` bits where it depends on them."""
+        return cls.presets[name]
 
     @property
     def passes(self) -> Passes:

@@ -25,20 +25,24 @@ class ProxySettings(ScheduleSettings):
     """Settings of methods that aim at fixed proxies."""
 
     proxies: Literal["affinity", "codebook", "phnet"] = "affinity"
-    """"phnet": learned by PHNet, as published. "codebook": a code with a large minimum distance.
+    """"phnet": learned by PHNet, as in DCHML. "codebook": a code with a large minimum distance.
     "affinity": distances follow how often classes occur together; better at 16 bits, and at 64
     where items have several labels of equal standing."""
     assignment: Literal["none", "cooccurrence"] = "cooccurrence"
     """Assignment of proxies to classes: "none" keeps the order of the proxies, "cooccurrence" gives
     near ones to classes that co-occur. "affinity" proxies ignore it."""
+    phnet_hidden: int = Field(default=512, ge=1)
+    """Width of the hidden layer of "phnet"; 512 in PSLDH's release, 4,096 in DCPH's port."""
+    phnet_beta: float = Field(default=1.0, ge=0)
+    """Weight of the quantization in "phnet" proxies; 1 in DCPH's port, 0.01 in PSLDH's release."""
     gamma: float | None = Field(default=None, gt=0)
-    """Sharpness of the softmax; published 0.3. None: 1.2 / sqrt(K), which is 0.3 at 16 bits and
-    follows how the spread of unrelated logits grows with the code."""
+    """Sharpness of the softmax; 0.3 in DCPH's port, 0.2 in PSLDH's release. None: 1.2 / sqrt(K),
+    which is 0.3 at 16 bits and follows how the spread of unrelated logits grows with the code."""
     sigma: float = Field(default=0.3, ge=0)
-    """Margin as a share of the code length K."""
+    """Margin as a share of the code length K; 0.3 in DCPH's port, 0.2 in PSLDH's release."""
     lambda_: float = Field(default=0.015, ge=0)
-    """Weight of the distance to the unified code. The published 0.1 pulls items of related label
-    sets onto one code before the networks can tell them apart."""
+    """Weight of the distance to the unified code; 0.01 in PSLDH's release. The 0.1 of DCPH's port
+    pulls items of related label sets onto one code before the networks can tell them apart."""
 
 
 class ProxyObjective(ScheduledObjective):
@@ -56,6 +60,8 @@ class ProxyObjective(ScheduledObjective):
             seed=context.seed,
             assignment=settings.assignment,
             labels=context.labels.numpy() > 0,
+            phnet_hidden=settings.phnet_hidden,
+            phnet_beta=settings.phnet_beta,
             track=context.track,
         )
         self.gamma = settings.gamma or 1.2 / math.sqrt(context.bits)

@@ -16,7 +16,7 @@ __all__ = ["Settings", "read_settings"]
 
 
 class Settings(BaseModel):
-    """Frozen settings; a method's own class lists them with their published defaults."""
+    """Frozen settings; a method's own class lists them with their defaults."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True

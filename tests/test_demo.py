@@ -12,6 +12,7 @@ from proxyhash import __version__
 from proxyhash.demo import DEMO_TEXT, DemoFolder, run_demo
 from proxyhash.errors import UsageError
 from proxyhash.files import read_json, write_json, write_text
+from tests.encoders import tiny_models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +106,30 @@ def test_the_same_again_where_the_images_are_there(
     assert before.stat().st_mtime_ns == stamp
     assert again.run.metrics["map"] == done.run.metrics["map"]
     assert [hit.id for hit in again.answers[0].hits] == [hit.id for hit in done.answers[0].hits]
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_is_tuned_beside_itself_frozen(
+    finished_demo: FinishedDemo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_models.save_mobilenet(tmp_path / "models" / "mobilenet_v2_1.0_224")
+    monkeypatch.setenv("PROXYHASH_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder = tmp_path / "demo"
+    shutil.copytree(finished_demo.result.folder.images, folder / "images")
+    shutil.copy(finished_demo.result.folder.marker, folder)
+    notes: list[str] = []
+    done = run_demo(folder, items=200, tune="image", note=notes.append)
+    assert done.reused
+    assert [note.partition("mobilenet_v2_1.0_224")[2] for note in notes[1:3]] == [
+        ", frozen",
+        " with it",
+    ]
+    assert done.frozen is not None
+    assert done.frozen.metrics["training"]["tuned"] == {}
+    assert done.run.metrics["training"]["tuned"]["image"]["image_size"] == 96
+    fingerprints = [
+        read_json(run / "model" / "model.json")["encoders"]["image"]
+        for run in (folder / "frozen", folder / "run")
+    ]
+    assert fingerprints[0] != fingerprints[1]

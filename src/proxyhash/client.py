@@ -83,8 +83,8 @@ class Client:
 
     @property
     def model(self) -> str:
-        """Fingerprint of the model that made the codes."""
-        return str(self._facts["model"]["fingerprint"])
+        """Fingerprint of the model that made the codes, asked for at each call: it may change."""
+        return str(self.info()["model"]["fingerprint"])
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -208,7 +208,9 @@ class Client:
 
     def info(self) -> dict[str, Any]:
         """Return what GET /v1/info answers: version, index, model and limits."""
-        return dict(self._send("GET", "/v1/info"))
+        found = dict(self._send("GET", "/v1/info"))
+        vars(self)["_facts"] = found
+        return found
 
     def close(self) -> None:
         """Close the connections."""
@@ -258,7 +260,7 @@ class Client:
             ),
             target=found["target"],
             hits=tuple(_hits(found)),
-            codes=self._codes(hit["code"] for hit in found["hits"]),
+            codes=self._codes((hit["code"] for hit in found["hits"]), bits=found["bits"]),
             searched=found["searched"],
             bits=found["bits"],
             with_thumbnail=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
@@ -266,9 +268,12 @@ class Client:
             notes=tuple(map(Note.from_dict, found.get("notes", ()))),
         )
 
-    def _codes(self, texts: Iterable[str]) -> Codes:
+    def _codes(self, texts: Iterable[str], *, bits: int | None = None) -> Codes:
         rows = [np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts]
-        return np.array(rows, np.uint8).reshape(len(rows), code_bytes(self.bits))
+        width = len(rows[0]) if rows else code_bytes(self.bits if bits is None else bits)
+        if width != code_bytes(self.bits):  # the index was migrated to a model of other bits
+            self.info()
+        return np.array(rows, np.uint8).reshape(len(rows), width)
 
 
 def _body(options: SearchOptions) -> dict[str, Any]:

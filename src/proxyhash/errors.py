@@ -6,10 +6,12 @@ ProxyhashError                1   any failure; the message has the next step
 │   ├── ManifestError             names the file and row
 │   ├── SourceError               names the file of an item
 │   │   └── ImageError                names the image
-│   └── FeatureError              names the feature file
+│   ├── FeatureError              names the feature file
+│   └── MigratedError             an index holds codes of another model since it was opened
 ├── ModelError                3   a model or run folder is incomplete, damaged or does not match
 ├── MissingExtraError         4   an optional dependency is not installed
 ├── DivergedError             1   training produced NaN or infinity
+├── OutOfMemoryError          1   training needs more memory; names the option to change
 ├── StoppedError              1   nobody waits for the work any more; only inside a service
 └── InterruptedRunError     130   stopped by the user; progress is saved
 """
@@ -30,8 +32,10 @@ __all__ = [
     "ImageError",
     "InterruptedRunError",
     "ManifestError",
+    "MigratedError",
     "MissingExtraError",
     "ModelError",
+    "OutOfMemoryError",
     "ProxyhashError",
     "SourceError",
     "StoppedError",
@@ -78,6 +82,10 @@ class FeatureError(DataError):
     """A feature file that is unreadable or does not match the manifest."""
 
 
+class MigratedError(DataError):
+    """An index that was migrated to another model since it was opened; open both again."""
+
+
 class ModelError(ProxyhashError):
     """A model or run folder that is incomplete, damaged or belongs to something else."""
 
@@ -92,6 +100,10 @@ class MissingExtraError(ProxyhashError):
 
 class DivergedError(ProxyhashError):
     """Training produced a loss that is not finite."""
+
+
+class OutOfMemoryError(ProxyhashError):
+    """Training needs more memory than there is; the message says which option to change to what."""
 
 
 class StoppedError(ProxyhashError):

@@ -157,8 +157,13 @@ FAMILIES = {
         _paths(("encoder.layer", 3)),
         dropout=True,
     ),
+    "albert": Family(
+        "text",
+        lambda: tr.AlbertModel(tr.AlbertConfig(**TEXT, embedding_size=8)),
+        _paths(("encoder.albert_layer_groups.0.albert_layers", 1)),
+    ),
 }
-"""Family -> its model; MiniLM is a BERT."""
+"""Family -> its model; MiniLM is a BERT, and ALBERT runs its one layer three times."""
 
 
 def save_family(name: str, folder: Path) -> Path:

@@ -125,6 +125,42 @@ def test_statistics_move_once_when_activations_are_computed_twice(
         assert all(torch.equal(checkpointed[name], each) for name, each in plain.items())
 
 
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_large_batches_learn_in_parts_on_a_processor(
+    convolutional: TrainableEncoder, checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.encoders.pretrained.CPU_LEARNING_PIXELS", 3 * 32 * 32 + 5)
+    inputs = {"pixels": torch.rand(10, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
+    learning = convolutional.tune()
+    sizes: list[int] = []
+    first = convolutional.module.get_submodule("embedder")
+    first.register_forward_hook(lambda _module, given, _output: sizes.append(len(given[0])))
+
+    def gradients() -> list[torch.Tensor]:
+        sizes.clear()
+        features = convolutional.features(inputs)
+        (features * torch.linspace(-1, 1, 10)[:, None]).square().sum().backward()
+        found = [features.detach(), *(each.grad for each in learning if each.grad is not None)]
+        convolutional.module.zero_grad()
+        return found
+
+    whole = gradients()  # in evaluation mode
+    assert sizes == [10]
+    convolutional.checkpoint_activations(checkpointed)
+    convolutional.learning_mode()
+    parts = gradients()
+    assert sizes == [3, 3, 3, 1]
+    assert len(parts) == len(whole) == 1 + len(learning)
+    for found, wanted in zip(parts, whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
+    convolutional.learning_mode(batch_norm=True)  # the statistics are those of the whole batch
+    gradients()
+    assert sizes == [10]
+    with torch.no_grad():
+        convolutional.features(inputs)
+    assert sizes == [10, 10]
+
+
 def test_texts_have_no_statistics(bert: Path) -> None:
     assert opened(bert, "text").moving_statistics == ()
 

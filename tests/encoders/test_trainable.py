@@ -99,6 +99,9 @@ def test_no_gradient_comes_past_a_layer_that_is_cut(
         return output.detach() if isinstance(output, torch.Tensor) else (output[0].detach(),)
 
     encoder.module.get_submodule(family.layers[cut]).register_forward_hook(detach)
+    if len(family.layers) == 1 and encoder.blocks()[-1].is_layer:
+        assert not encoder.features(encoder.tensors(prepared)).requires_grad
+        return
     learn(encoder, prepared, rate=0)
     layers = [block for block in encoder.blocks() if block.is_layer]
     for place, block in enumerate(layers):

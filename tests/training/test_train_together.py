@@ -179,7 +179,7 @@ def test_stopped_and_killed_runs_continue_with_another_number_of_processes(scene
     ranks = workers(stopped)
     assert (broken / ".lock").read_text() == f"{ranks[0]}\n"
     stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=60)
+    _, errors = stopped.communicate(timeout=150)
     assert errors.count("Continue with: proxyhash train --resume --out") == 1, errors
     done = len(read_history(history))
     assert 4 <= done < 40
@@ -188,7 +188,7 @@ def test_stopped_and_killed_runs_continue_with_another_number_of_processes(scene
     killed = start_two("proxyhash", "train", "--resume", "--out", broken)
     wait_for_epochs(broken, done + 2, killed)
     os.kill(workers(killed)[1], signal.SIGKILL)
-    _, errors = killed.communicate(timeout=60)
+    _, errors = killed.communicate(timeout=150)
     assert killed.returncode == 1
     assert "proxyhash: process 1 of 2 ended without a word: it was killed" in errors, errors
     assert done + 2 <= len(read_history(history)) < 40

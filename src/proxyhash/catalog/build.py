@@ -12,6 +12,7 @@ import numpy as np
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.images import remember_images
 from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
+from proxyhash.catalog.manifests import remember_manifest
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.data.run_data import read_run_config
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
-__all__ = ["add_to_index", "adding", "build_index", "warn_of_unlearned"]
+__all__ = ["add_to_index", "adding", "build_index", "needs_all", "warn_of_unlearned"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def build_index(
         extras = Catalog(folder)
         if copy_model:
             extras.put_model(source)
+        remember_manifest(folder, collection)
         with image_limits(remember_images(folder, collection, max_megapixels)):
             return ingest_collection(
                 store,
@@ -104,7 +106,7 @@ def build_index(
                 cache=FeatureCache(),
                 on_bad_item=on_bad_item,
                 track=track,
-                batch=len(collection) if _needs_all(model) else BATCH,
+                batch=len(collection) if needs_all(model) else BATCH,
             )
 
 
@@ -189,7 +191,8 @@ def adding(
     if index.model not in ("", hash_model.fingerprint) or index.bits != hash_model.bits:
         raise ModelError(
             f"{source} is not the model that made the codes of {uri}; add with the model that "
-            "the index was built with, or build another index"
+            f"the index was built with, or `proxyhash index migrate {uri} {model or source}` "
+            "encodes all of it with this one"
         )
     warn_of_unlearned(hash_model.classes, collection)
     if folder is not None and folder.model is None:
@@ -201,7 +204,7 @@ def adding(
         wanted = first and bool(collection.has("image").any())
     if wanted and folder is not None:
         stored = folder.make_thumbnails()
-    whole = _needs_all(hash_model)
+    whole = needs_all(hash_model)
 
     def add(items: Collection) -> IndexReport:
         if whole:
@@ -224,6 +227,7 @@ def adding(
         limits = ImageLimits.of_megapixels(max_megapixels)
     else:
         limits = remember_images(folder.path, collection, max_megapixels)
+        remember_manifest(folder.path, collection)
     with image_limits(limits):
         yield add
 
@@ -264,7 +268,7 @@ def _load(folder: Path, device: str) -> HashModel:
     return HashModel.load(folder, device=device)
 
 
-def _needs_all(model: HashModel) -> bool:
+def needs_all(model: HashModel) -> bool:
     """Whether all items go together: precomputed features belong to a manifest as a whole."""
     encoders = (model.encoder(modality) for modality in model.modalities)
     return any(isinstance(encoder, PrecomputedFeatures) for encoder in encoders)

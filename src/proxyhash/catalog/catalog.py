@@ -2,6 +2,7 @@
 
     header.json, generation-*/   the items, see `proxyhash.index.store`
     model/                       the model that made the codes, so that texts and images can ask
+    model-0123456789abcdef/      another, which takes its place: see `proxyhash.catalog.migration`
     thumbnails.sqlite3           see `ThumbnailStore`
     sources.sqlite3              see `ItemKeys`
 
@@ -12,6 +13,7 @@ was built from is gone or retrained.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from proxyhash.catalog.item_keys import ItemKeys
 from proxyhash.catalog.thumbnails import ThumbnailStore
 from proxyhash.errors import DataError, MissingExtraError, ProxyhashError
+from proxyhash.index.store.header import Header
 
 if TYPE_CHECKING:
     from proxyhash.index import Index
@@ -47,8 +50,24 @@ class Catalog:
     @property
     def model(self) -> Path | None:
         """The folder of the model, or None if the index has none."""
-        folder = self.path / "model"
-        return folder if (folder / "model.json").is_file() else None
+        try:
+            fingerprint = Header.load(self.path).model
+        except ProxyhashError:  # a damaged header, whose index is salvaged
+            fingerprint = ""
+        return self.model_of(fingerprint)
+
+    def model_of(self, fingerprint: str) -> Path | None:
+        """Return the folder of the model that an open index is of; None if there is none."""
+        own = self.place_of_model(fingerprint)
+        for folder in (self.path / "model",) if own is None else (own, self.path / "model"):
+            if (folder / "model.json").is_file():
+                return folder
+        return None
+
+    def place_of_model(self, fingerprint: str) -> Path | None:
+        """Return where a model stands that takes another one's place; None for no fingerprint."""
+        known = re.fullmatch("[0-9a-f]{16,128}", fingerprint)
+        return self.path / f"model-{fingerprint[:16]}" if known else None
 
     @property
     def thumbnails(self) -> ThumbnailStore | None:
@@ -81,21 +100,40 @@ class Catalog:
         """Return the thumbnails; an empty store is made where there is none."""
         return ThumbnailStore.create(self.path / "thumbnails.sqlite3")
 
-    def put_model(self, model: Path, *, follow_links: bool = True) -> None:
+    def put_model(
+        self, model: Path, *, follow_links: bool = True, fingerprint: str | None = None
+    ) -> None:
         """Copy a model's folder into the index, whole or not at all.
 
         Args:
             model: the folder.
             follow_links: whether links in it are followed, as in a run of one's own; not in an
                 index, which may come from a stranger.
+            fingerprint: of a model that is put beside the one of the index, to take its place.
 
         Raises:
             DataError: something in it is a pipe or a device, or a link that is not followed.
         """
         from proxyhash.files import replace_folder
 
-        with replace_folder(self.path / "model") as new:
+        place = None if fingerprint is None else self.place_of_model(fingerprint)
+        with replace_folder(place or self.path / "model") as new:
             _copy_files(model, new, follow_links=follow_links)
+
+    def settle_model(self, fingerprint: str) -> None:
+        """Remove the models that another took the place of, and give that one the usual name."""
+        own = self.place_of_model(fingerprint)
+        for path in self.path.glob("model-*"):
+            if path != own and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+        if own is None:
+            return
+        for path in self.path.glob(f".{own.name}-*"):  # a copy that was killed
+            shutil.rmtree(path, ignore_errors=True)
+        if (own / "model.json").is_file():
+            shutil.rmtree(self.path / "model", ignore_errors=True)
+            with suppress(OSError):
+                own.rename(self.path / "model")
 
     def copy_thumbnails(self, target: Path) -> str:
         """Copy the thumbnails into another index folder; return why not, or "".

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.images import copy_images_taken
-from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError, UsageError
+from proxyhash.catalog.manifests import copy_manifests
+from proxyhash.catalog.migration import MigrationFolder
+from proxyhash.errors import (
+    DataError,
+    InterruptedRunError,
+    MigratedError,
+    ProxyhashError,
+    UsageError,
+)
 from proxyhash.files import replace_folder
 from proxyhash.index.copy import CopyReport, copy_between
 from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index
 from proxyhash.index.store import Store
+from proxyhash.index.store.folder import read_header
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
 
     from proxyhash.index import Index
     from proxyhash.index.filters import Filter
+    from proxyhash.index.store.header import Header
 
 __all__ = [
     "SnapshotReport",
@@ -109,6 +119,8 @@ def describe_index(uri: str) -> dict[str, object]:
             "thumbnails": 0 if stored is None else len(stored),
             "bytes": folder.nbytes,
         }
+        if begun := MigrationFolder(folder.path).target:
+            info["migrating_to"] = begun
         if problem := folder.thumbnails_problem:
             info["thumbnails_problem"] = problem
     return info
@@ -178,18 +190,22 @@ def snapshot_index(uri: str, target: Path, *, salvage: bool = False) -> Snapshot
     with replace_folder(target) as new:  # whole, or not at all
         with Store.open(folder.path, salvage=salvage) as store:
             there = store.snapshot(new)
-        if folder.model is not None:
+        copied = read_header(new, salvage=False)
+        if (model := folder.model_of(copied.model)) is not None:
             try:
-                Catalog(new).put_model(folder.model, follow_links=False)
+                Catalog(new).put_model(model, follow_links=False)
             except DataError as error:
                 if not salvage:
                     raise
                 problems.append(str(error))
         copy_images_taken(folder.path, new)
+        copy_manifests(folder.path, new)
         if problem := folder.copy_thumbnails(new):
             problems.append(problem)
         with Store.open(new) as copy:
             found = len(copy)
+        if not salvage:
+            _check_same(folder, copied)
         _check_free(target)  # still, since it is replaced now
     return SnapshotReport(found, there - found, "; ".join(problems))
 
@@ -212,12 +228,24 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
         ) from None
     here, there = Catalog.at(source), Catalog.at(target)
     if here is not None and there is not None:
-        if here.model is not None:
-            there.put_model(here.model, follow_links=False)
+        copied = read_header(there.path, salvage=False)
+        if (model := here.model_of(copied.model)) is not None:
+            there.put_model(model, follow_links=False)
+        _check_same(here, copied)
         copy_images_taken(here.path, there.path)
+        copy_manifests(here.path, there.path)
         if problem := here.copy_thumbnails(there.path):
             logger.warning("the thumbnails are not copied: %s", problem)
     return report
+
+
+def _check_same(folder: Catalog, copied: Header) -> None:
+    """Refuse a copy whose model is another than that of its codes."""
+    if not read_header(folder.path, salvage=False).is_alike(copied):
+        raise MigratedError(
+            f"{folder.path} was migrated to another model while it was copied; remove what was "
+            "copied, if anything is there, and copy again"
+        )
 
 
 def _check_free(target: Path) -> None:

@@ -11,6 +11,7 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.ingest import IndexReport, item_payload
 from proxyhash.catalog.item_keys import key_of_source, key_of_stored
 from proxyhash.catalog.manage import delete_from
+from proxyhash.catalog.manifests import remember_manifest
 from proxyhash.data import Collection, read_collection
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.index.open import open_index
@@ -126,6 +127,8 @@ def sync_index(
                     "stopped by Ctrl-C; what was stored stays, and nothing was removed yet: run "
                     "the same command again to continue"
                 ) from None
+        if not dry_run and folder is not None:
+            remember_manifest(folder.path, collection)
         if not dry_run:
             delete_from(index, folder, plan.gone, track=track)
     return SyncReport(report, len(plan.gone), len(plan.away), tuple(plan.places)[:_NAMED])

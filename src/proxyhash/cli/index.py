@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxyhash.cli import console, index_upkeep
+from proxyhash.cli import console, index_migrate, index_upkeep
 from proxyhash.cli.index_upkeep import DryRunOption
 from proxyhash.cli.shared import (
     BadItemOption,
@@ -37,6 +37,7 @@ commands = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
+    index_migrate.add_migrate(commands)
     index_upkeep.add_upkeep(commands)
     app.add_typer(commands, name="index")
 

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from proxyhash.data.modalities import Modality
     from proxyhash.encoders._backbone import Backbone
 
-__all__ = ["CPU_BATCH", "TransformersImageEncoder", "TransformersTextEncoder"]
+__all__ = [
+    "CPU_BATCH",
+    "CPU_LEARNING_PIXELS",
+    "TransformersImageEncoder",
+    "TransformersTextEncoder",
+]
 
 _WEIGHTS = "weights.safetensors"
 
@@ -40,6 +45,14 @@ CPU_BATCH = 2
 The activations of two images fit the cache of a core, in memory that the process already has.
 MobileNetV2 takes less than half the processor time per image that it takes in batches of 64, whose
 activations go through main memory that is mapped again for each layer.
+"""
+
+CPU_LEARNING_PIXELS = 8 * 160 * 160
+"""Pixels of the images that learn in one go on a CPU.
+
+For the same reason a batch is split while it learns, without changing what is learned, as no image
+depends on the others: MobileNetV2 takes 30 % less processor time for 64 images of 160x160 in parts
+of 8 (in bfloat16 25 %).
 """
 
 
@@ -165,9 +178,24 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """
         import torch
 
+        pixels = inputs["pixels"].to(self.device).contiguous(memory_format=torch.channels_last)
+        part = max(1, CPU_LEARNING_PIXELS // pixels.shape[2:].numel())
+        if part < len(pixels) and self._may_split(pixels):
+            return torch.cat([self._pooled(each) for each in torch.split(pixels, part)])
+        return self._pooled(pixels)
+
+    def _may_split(self, pixels: torch.Tensor) -> bool:
+        """Return whether the batch may go through in parts: it learns, without batch statistics."""
+        import torch
+
+        from proxyhash.encoders._blocks import moving_norms
+
+        learns = self.module.training and torch.is_grad_enabled() and pixels.device.type == "cpu"
+        return learns and not any(norm.training for norm in moving_norms(self.module).values())
+
+    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
         from proxyhash.encoders._backbone import image_features
 
-        pixels = inputs["pixels"].to(self.device).contiguous(memory_format=torch.channels_last)
         height, width = pixels.shape[2:]
         try:
             resized = (height, width) != self._size

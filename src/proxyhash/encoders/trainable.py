@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.data.modalities import MODALITIES
 from proxyhash.encoders.base import BatchEncoder
+from proxyhash.encoders.batches import keep_freed_memory
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ class TrainableEncoder(BatchEncoder):
         """
         from proxyhash.encoders._blocks import moving_norms
 
+        if self.device == "cpu":
+            keep_freed_memory()
         self.module.train()
         for norm in moving_norms(self.module).values():
             learns = any(parameter.requires_grad for parameter in norm.parameters())

@@ -226,6 +226,11 @@ class Index(ABC):
         """A value that stays equal as long as nothing in the index changes."""
         self._refuse("changes")
 
+    @property
+    def superseded(self) -> bool:
+        """Whether codes of another model have taken the place of those that were opened."""
+        return False
+
     def items(self, *, batch: int = 10_000) -> Iterator[list[IndexItem]]:
         """Return all items in batches, in the order of their ids.
 

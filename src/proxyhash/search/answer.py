@@ -36,6 +36,7 @@ class Answer:
         notes: what of the question was not understood.
         within: number of the items compared that are at most as far as the last hit, see
             `Searcher.count_ties`; None where they were not counted.
+        model: fingerprint of the model that made the codes; "" where it is not known.
     """
 
     query: EncodedQuery
@@ -48,6 +49,7 @@ class Answer:
     words: tuple[str, ...] | None = None
     notes: tuple[Note, ...] = ()
     within: int | None = None
+    model: str = ""
 
     @property
     def ties(self) -> str:

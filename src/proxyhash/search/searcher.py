@@ -7,10 +7,17 @@ import shlex
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.catalog.catalog import Catalog
-from proxyhash.errors import DataError, ModelError, UsageError
+from proxyhash.errors import (
+    DataError,
+    MigratedError,
+    ModelError,
+    ProxyhashError,
+    UsageError,
+)
 from proxyhash.hashing import model_folder
 from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index, scheme_of
@@ -71,6 +78,10 @@ class Searcher:
         self.thumbnails = thumbnails
         self.device = device
         self._model = model
+        self._folder: Catalog | None = None
+        self._opened: tuple[str, Path | None] | None = None
+        self._next: Searcher | None = None
+        self._changing = Lock()
         self.filter_reader = FilterReader(index)
 
     @classmethod
@@ -88,7 +99,10 @@ class Searcher:
             DataError: there is no index, or it cannot be read.
         """
         uri = os.fspath(uri)
-        return cls.over(open_index(uri), uri, model=model, device=device)
+        pinned: dict[str, Any] = {"pinned": True} if Catalog.at(uri) else {}
+        searcher = cls.over(open_index(uri, **pinned), uri, model=model, device=device)
+        searcher._opened = uri, model
+        return searcher
 
     @classmethod
     def over(
@@ -96,13 +110,49 @@ class Searcher:
     ) -> Self:
         """Return a searcher of an index that is open already, with what its folder holds."""
         folder = Catalog.at(uri)
-        return cls(
+        searcher = cls(
             index,
             name=uri,
-            model=model or (folder.model if folder else None),
+            model=model or (folder.model_of(index.model) if folder else None),
             thumbnails=folder.thumbnails if folder else None,
             device=device,
         )
+        searcher._folder = folder if model is None else None
+        return searcher
+
+    @property
+    def current(self) -> Searcher:
+        """Itself; or, once the index was migrated to another model, a searcher of what is now.
+
+        One that was opened with a model of one's own cannot follow.
+
+        Raises:
+            MigratedError: that is so; says what to do.
+        """
+        if not self.index.superseded or self._opened is None:
+            return self
+        uri, model = self._opened
+        if model is not None:
+            raise MigratedError(
+                f"{uri} was migrated to another model than {model}; open it again without --model"
+            )
+        with self._changing:
+            if self._next is None:
+                self._next = type(self).open(uri, device=self.device)
+        return self._next.current
+
+    def renewed(self) -> Searcher | None:
+        """Return what answers where this fails because a migration took its model; else None."""
+        if (now := self.current) is not self:
+            return now
+        if self._folder is None or not isinstance(self._model, Path) or self._model.exists():
+            return None
+        found = self._folder.model_of(self.index.model)  # another name, at a migration's end
+        if found is None or found == self._model:
+            return None
+        vars(self).pop("model", None)
+        self._model = found
+        return self
 
     @property
     def has_model(self) -> bool:
@@ -191,6 +241,8 @@ class Searcher:
         Returns:
             bits + 1 counts, without the item that asks; empty where the index cannot count them.
         """
+        if self._next is not None and answer.model not in ("", self.index.model):
+            return self._next.count_distances(answer, filter=filter)
         if not self.index.supports("count_distances"):
             return []
         query = answer.query
@@ -262,6 +314,8 @@ class Searcher:
 
     def close(self) -> None:
         """Close the index."""
+        if self._next is not None:
+            self._next.close()
         self.index.close()
 
     def __enter__(self) -> Self:
@@ -282,7 +336,8 @@ class Searcher:
         if self.index.model not in ("", model.fingerprint) or self.index.bits != model.bits:
             raise ModelError(
                 f"{name} is not the model that made the codes of {self.name}, so their distances "
-                "mean nothing; give the model that the index was built with"
+                "mean nothing; give the model that the index was built with, or `proxyhash index "
+                f"migrate {self.name} MODEL` encodes it with another one"
             )
         return model
 
@@ -305,7 +360,7 @@ def search_many(
         UsageError: a query or an option cannot be used; the first one that cannot ends the search.
         DataError: an image cannot be read.
     """
-    source = source if isinstance(source, Searcher) else Searcher(source)
+    source = source.current if isinstance(source, Searcher) else Searcher(source)
     asked = list(queries)
     for query in asked:
         if not isinstance(query, Query):
@@ -313,6 +368,17 @@ def search_many(
                 f"a query is {query!r:.40}; make each with proxyhash.Query, such as "
                 'Query(text="two dogs")'
             )
+    try:
+        return _answers(source, asked, options)
+    except (ProxyhashError, OSError):
+        if (now := source.renewed()) is None:
+            raise
+        return _answers(now, asked, options)
+
+
+def _answers(
+    source: Searcher, asked: Sequence[Query], options: SearchOptions | Sequence[SearchOptions]
+) -> list[Answer]:
     encoded = encode(source, asked)
     each = options_of_each(options, len(encoded))
     searches = [Search(query, own) for query, own in zip(encoded, each, strict=True)]

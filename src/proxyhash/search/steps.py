@@ -180,7 +180,7 @@ def _find(
         filter=filter_,
     )
     compared, notes = index.count(target, filter=filter_), source.filter_reader.read(filter_)
-    shared = _Shared(target, index.bits, compared, notes)
+    shared = _Shared(target, index.bits, index.model, compared, notes)
     if asks_itself:  # an item is never a hit of its own code
         found = [
             [hit for hit in hits if hit.id != search.query.id][: search.options.k]
@@ -203,6 +203,7 @@ class _Shared:
     Attributes:
         target: modality searched.
         bits: the code length.
+        model: fingerprint of the model that made the codes.
         compared: number of items that the filter passes, None where it is unknown.
         notes: on the filter.
         codes: of all hits, by id; what was deleted meanwhile has none.
@@ -211,6 +212,7 @@ class _Shared:
 
     target: Modality
     bits: int
+    model: str
     compared: int | None
     notes: tuple[Note, ...] = ()
     codes: dict[str, Codes] = field(default_factory=dict)
@@ -238,4 +240,5 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         with_thumbnail=frozenset(shared.with_thumbnail),
         words=None if query.words is None else query.words.known,
         notes=(() if query.words is None else query.words.notes) + shared.notes,
+        model=shared.model,
     )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from contextlib import asynccontextmanager
+import time
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxyhash.catalog.migration import is_settled
 from proxyhash.errors import ProxyhashError
+from proxyhash.index.store import Store
 from proxyhash.service.bodies import Held
 from proxyhash.service.errors import ApiError, busy
+from proxyhash.service.handover import WriterTurns
 from proxyhash.service.health import Health
 from proxyhash.service.json_process import JsonDecoder
 from proxyhash.service.keys import KeyFile
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Service", "settle"]
 
 _LOG = logging.getLogger("proxyhash.service")
+_LOOK_EVERY = 0.25
+_SETTLING = 5.0
+"""Seconds after which a migrated index is opened that its migration has not put in order."""
 
 
 class Service:
@@ -58,6 +65,7 @@ class Service:
         self.health = Health(folder if folder is not None and folder.is_dir() else None)
         self._reloading = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
+        self.turns = WriterTurns()
         self.ready = True
         self.metrics.watch(self)
 
@@ -113,6 +121,28 @@ class Service:
             self._retired.add(task)
             task.add_done_callback(self._retired.discard)
             task.add_done_callback(lambda _: settle())  # when nothing holds the old model any more
+
+    async def watch(self) -> None:
+        """Follow migrations of the index to another model, until cancelled.
+
+        What is open stays at the old codes, so the old model goes on answering until the new one
+        is loaded. A service that writes makes way for the swap, and writes again after it.
+        """
+        since: float | None = None
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            index = self._snapshot.index
+            if await asyncio.to_thread(getattr, index, "superseded"):
+                since = time.monotonic() if since is None else since
+                waited = time.monotonic() - since
+                if waited > _SETTLING or await asyncio.to_thread(is_settled, self.settings.index):
+                    since = time.monotonic()  # of the next try, where this one fails
+                    with suppress(ApiError):  # the log has it
+                        await self.reload()
+                        since = None
+                        self.turns.go_on()
+            elif isinstance(index, Store) and self.settings.write:
+                await self.turns.look(index)
 
     def start_decoding(self) -> None:
         """Start the processes that decode uploaded images, so that no request waits for one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.codes import code_bytes, distances, pack
+from proxyhash.errors import MigratedError, ProxyhashError
 from proxyhash.index.filters import Contains
 from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
 from proxyhash.search.steps import Search, encode, find
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Snapshot"]
 
+_ATTEMPTS = 3
 _HITS = 12
 _SPREAD = 8
 """Items near each random code of a sample, so that items of the same code take turns."""
@@ -87,20 +91,43 @@ class Snapshot:
             DataError: there is no index, or it cannot be read.
             ProxyhashError: another process is writing it.
         """
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(MigratedError):
+                return cls._open(settings, metrics=metrics, old=old)
+        return cls._open(settings, metrics=metrics, old=old)
+
+    @classmethod
+    def _open(cls, settings: Settings, *, metrics: Metrics, old: Snapshot | None) -> Snapshot:
         from proxyhash.index.open import open_index
 
-        place = _place(settings.index)
-        reuse = old is not None and settings.write and place is not None and place == old.place
-        index = old.index if reuse and old else open_index(settings.index, write=settings.write)
+        place, folder = _place(settings.index), Catalog.at(settings.index)
+        reuse = (
+            old is not None
+            and settings.write
+            and place is not None
+            and place == old.place
+            and not old.index.superseded
+        )
+        # When the index is migrated, requests under way finish on the codes that they began with.
+        pinned: dict[str, Any] = {"pinned": True} if folder else {}
+        index = (
+            old.index
+            if reuse and old
+            else open_index(settings.index, write=settings.write, **pinned)
+        )
         try:
-            source = Searcher.over(
-                index, settings.index, model=settings.model, device=settings.device
-            )
+            model = settings.model
+            if old is not None and old.index.model != index.model and folder:
+                model = folder.model_of(index.model) or model  # the one given is of the old codes
+            source = Searcher.over(index, settings.index, model=model, device=settings.device)
             snapshot = cls(source, limits=settings.limits, metrics=metrics, place=place)
             snapshot.warm_up()
-        except BaseException:
+        except BaseException as error:
+            superseded = index.superseded
             if not reuse:
                 index.close()
+            if superseded and isinstance(error, ProxyhashError | OSError):
+                raise MigratedError(str(error)) from error
             raise
         if reuse and old:
             old.keep_index = True

@@ -122,24 +122,16 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load what `optimizer_tensors` returned; rates and decay stay those of the config."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = _laid_out_as(parameters[int(index)], value)
+        parameter = parameters[int(index)]
+        alike = value.shape == parameter.shape  # fused kernels take equal strides for granted
+        own = torch.empty_like(parameter).copy_(value) if alike else value
+        state.setdefault(int(index), {})[name] = own
     whole = optimizer.state_dict()
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
-
-
-def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
-    """Return what an optimizer keeps of a parameter in the parameter's own order in memory.
-
-    Fused kernels go through both in that order, whatever the strides are, and those of
-    convolutions may be "channels last", which a file does not keep.
-    """
-    if value.shape != parameter.shape:
-        return value
-    return torch.empty_like(parameter, device=value.device, dtype=value.dtype).copy_(value)
 
 
 def clip_gradients(optimizer: Optimizer, limit: float) -> None:

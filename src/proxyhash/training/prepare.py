@@ -20,7 +20,7 @@ from proxyhash.encoders import Encoder, Features, encode_collection, make_encode
 from proxyhash.errors import UsageError
 from proxyhash.methods import Rows, get_method
 from proxyhash.progress import Track, silent
-from proxyhash.training.inputs import SourceInputs
+from proxyhash.training.inputs import encoder_inputs
 from proxyhash.training.split import choose_split, learns_from_all
 from proxyhash.training.tuned import TunedFeatures, trainable
 
@@ -96,6 +96,7 @@ class Prepared:
         *,
         device: torch.device | str,
         tuned: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
+        learning: bool = False,
         track: Track = silent,
     ) -> Rows:
         """Return the usable items at `positions`, see `take_rows`.
@@ -104,18 +105,22 @@ class Prepared:
             positions: which items.
             device: where the tensors are.
             tuned: encoders that learn, with the weights that `features` came from.
-            track: reports the progress of encoding when their weights changed.
+            learning: whether they learn from these items.
+            track: reports the progress of decoding, and of encoding when their weights changed.
         """
         labels = self.collection.labels
         kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
         rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
         features = dict(rows.features)
         for modality, encoder in tuned.items():
-            sources = self.collection.sources(modality)
-            own = [sources[position] for position in kept]
+            sources, present = self.collection.sources(modality), self.features[modality].present
+            own = [sources[position] if present[position] else None for position in kept]
+            inputs = None
+            if learning:
+                inputs = encoder_inputs(encoder.encoder, own, encoder.config, track=track)
             features[modality] = TunedFeatures(
                 encoder,
-                SourceInputs(encoder.encoder, own),
+                inputs,
                 sources=own,
                 values=features[modality][:],
                 present=rows.present[modality],

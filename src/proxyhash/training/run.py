@@ -26,6 +26,7 @@ from proxyhash.training.history import (
     tensorboard_log,
 )
 from proxyhash.training.loop import Report, batch_size, run_epochs
+from proxyhash.training.memory import advise_on_memory
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult, write_results
@@ -159,11 +160,15 @@ def _train(
         modality: TunedEncoder(prepared.encoders[modality], config, processes)
         for modality in config.tune
     }
-    with processes.in_turn():
+    with processes.in_turn():  # as pixels are cached, too
         train_rows, validation_rows = (
-            prepared.rows(positions, device=config.device, tuned=tuned, track=track)
-            for positions in (split.train, split.validation)
+            prepared.rows(
+                positions, device=config.device, tuned=tuned, learning=learning, track=track
+            )
+            for positions, learning in ((split.train, True), (split.validation, False))
         )
+    about = where_it_ran(config, processes=processes.world)
+    about["tuned"] = tuned_encoders(config, prepared.encoders)
     with use_precision(config.precision):
         state = build_state(
             config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
@@ -178,8 +183,6 @@ def _train(
     processes.broadcast(state.tensors)
     if processes.main:
         cut_history(folder.history, epoch=state.epoch)
-    about = where_it_ran(config, processes=processes.world)
-    about["tuned"] = tuned_encoders(config, prepared.encoders)
     for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
         note(sentence)
     with ExitStack() as stack:
@@ -188,6 +191,13 @@ def _train(
             log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
             report = _both(report, stack.enter_context(log))
         stack.enter_context(use_precision(config.precision))  # codes are made without it
+        stack.enter_context(
+            advise_on_memory(
+                config,
+                batch_size=batch_size(config, state, len(train_rows)),
+                image_size=about["tuned"].get("image", {}).get("image_size", 0),
+            )
+        )
         run_epochs(
             state,
             train_rows,

@@ -218,7 +218,7 @@ def load_state(path: Path, state: TrainState) -> None:
         state.epoch = int(numbers["epoch"])
         state.best = Best(epoch=int(numbers["best_epoch"]), score=numbers["best_score"])
         state.seconds = float(numbers["seconds"])
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(
             f"checkpoint {path} does not fit this run: {error}; train into a new folder"
         ) from error

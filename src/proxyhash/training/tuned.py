@@ -232,7 +232,8 @@ class TunedFeatures:
 
     Args:
         tuned: the encoder.
-        inputs: what the items go into the encoder as, while it learns.
+        inputs: what the items go into the encoder as, while it learns; none where it does not
+            learn from them.
         sources: (n) the items' sources, as `prepare` of the encoder takes them.
         values: (n, d) their features with the weights as they are.
         present: (n,) bool: which items have the modality.
@@ -242,7 +243,7 @@ class TunedFeatures:
     def __init__(
         self,
         tuned: TunedEncoder,
-        inputs: EncoderInputs,
+        inputs: EncoderInputs | None,
         *,
         sources: Sequence[Any],
         values: Tensor,
@@ -291,6 +292,7 @@ class TunedFeatures:
             for items in wanted:
                 yield self[items]
             return
+        assert self._inputs is not None
         some = [self._own(items.cpu()) for items in wanted if len(items)]
         with closing(self._inputs.batches(some, epoch=epoch)) as batches:
             for number, items in enumerate(wanted):

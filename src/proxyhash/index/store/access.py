@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from proxyhash.errors import DataError, ProxyhashError, UsageError
+from proxyhash.errors import DataError, MigratedError, ProxyhashError, UsageError
 from proxyhash.index.engines import ENGINES
+from proxyhash.index.store.adoption import adopt_generation
 from proxyhash.index.store.database import MovedError
+from proxyhash.index.store.disk import WriterLock, disk_errors
 from proxyhash.index.store.folder import (
     header_stamp,
     open_generation,
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from proxyhash.index.store.disk import WriterLock
     from proxyhash.index.store.generation import Generation
     from proxyhash.index.store.header import Header
 
@@ -60,6 +61,8 @@ class Mode:
     Attributes:
         engine: name of the engine that searches.
         salvage: whether damaged rows are skipped instead of refused.
+        pinned: whether reading goes on with what is open when the index is migrated to another
+            model; else that is an error.
 
     Raises:
         UsageError: there is no such engine.
@@ -67,6 +70,7 @@ class Mode:
 
     engine: str = "auto"
     salvage: bool = False
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         ENGINES[self.engine]
@@ -87,6 +91,7 @@ class Access:
         self._writer = writer
         self._lock = Turns()
         self._generation: Generation | None = None
+        self._superseded = False
         try:
             if writer is not None:
                 sweep(folder)
@@ -104,6 +109,18 @@ class Access:
     def header(self) -> Header:
         """The header of the generation that is open."""
         return self._opened().header
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the folder holds codes of another model by now; waits for no one."""
+        opened = self._generation
+        if not self._superseded and opened is not None and self._writer is None:
+            stamp = header_stamp(self.folder)
+            if stamp is not None and stamp != self._stamp:
+                with suppress(ProxyhashError):
+                    header = read_header(self.folder, salvage=self.mode.salvage)
+                    self._superseded = not header.is_alike(opened.header)
+        return self._superseded
 
     @contextmanager
     def reading(self) -> Iterator[Generation]:
@@ -148,6 +165,49 @@ class Access:
                 self._catch_up()  # also after a failure: what is written must go where it counts
             sweep(self.folder)
 
+    def adopt(self, other: Path) -> None:
+        """Replace everything by what another index folder holds, and open that."""
+        with self._lock:
+            self._check_writer()
+            opened = self._opened()
+            adopt_generation(self.folder, opened.header, other)
+            self._load()
+            opened.close()
+            sweep(self.folder)
+
+    def yield_writing(self) -> None:
+        """Let another process write; reading goes on."""
+        with self._lock:
+            self._check_writer()
+            writer, self._writer = self._writer, None
+            try:
+                self._reload()
+            except BaseException:
+                self._writer = writer
+                raise
+            assert writer is not None
+            writer.release()
+
+    def claim_writing(self) -> None:
+        """Write again after `yield_writing`.
+
+        Raises:
+            ProxyhashError: another process is writing.
+            MigratedError: the codes are of another model by now.
+        """
+        with self._lock:
+            self._opened()
+            with disk_errors(self.folder):
+                self._writer = WriterLock(self.folder)
+            try:
+                self._check_current()
+                sweep(self.folder)
+                self._reload()
+            except BaseException:
+                self._writer.release()
+                self._writer = None
+                raise
+
     def close(self) -> None:
         """Close the files and let others write."""
         with self._lock:
@@ -161,7 +221,10 @@ class Access:
 
     def _load(self) -> None:
         self._stamp = header_stamp(self.folder)
-        self._generation = open_generation(
+        self._generation = self._open()
+
+    def _open(self) -> Generation:
+        return open_generation(
             self.folder,
             write=self._writer is not None,
             salvage=self.mode.salvage,
@@ -179,9 +242,29 @@ class Access:
             self._stamp = stamp
 
     def _reload(self) -> None:
-        opened = self._opened()
-        self._load()
-        opened.close()
+        opened, stamp = self._opened(), header_stamp(self.folder)
+        generation = self._open()
+        if generation.header.is_alike(opened.header):
+            self._stamp, self._generation = stamp, generation
+            opened.close()
+            return
+        generation.close()
+        self._superseded = True
+        if not self.mode.pinned or opened.database.moved:
+            raise self._migrated()
+        self._stamp = stamp  # what is open stays whole, though its files may have no names any more
+
+    def _check_current(self) -> None:
+        header = read_header(self.folder, salvage=self.mode.salvage)
+        if self._superseded or not header.is_alike(self._opened().header):
+            self._superseded = True
+            raise self._migrated()
+
+    def _migrated(self) -> MigratedError:
+        return MigratedError(
+            f"{self.folder} holds codes of another model since it was opened, by `proxyhash index "
+            "migrate`; open it again, and encode queries with the model in it"
+        )
 
     def _note_counts(self, generation: Generation) -> None:
         """Put the counts into the header, for people who look at it."""

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["WriterLock", "disk_errors", "sync"]
+__all__ = ["BusyError", "WriterLock", "disk_errors", "sync"]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class BusyError(ProxyhashError):
+    """Another process writes the folder."""
 
 
 @contextmanager
@@ -60,7 +64,7 @@ class WriterLock:
         folder: the index folder.
 
     Raises:
-        ProxyhashError: "FOLDER is being written by process 123; ...".
+        BusyError: "FOLDER is being written by process 123; ...".
         OSError: the lock file cannot be made.
     """
 
@@ -79,7 +83,7 @@ class WriterLock:
         except BlockingIOError as error:
             owner = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
-            raise ProxyhashError(
+            raise BusyError(
                 f"{folder} is being written by process {owner}; an index has one writer at a "
                 "time: wait until it is done, or open the index for reading"
             ) from error

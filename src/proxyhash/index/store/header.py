@@ -132,6 +132,14 @@ class Header:
         except UsageError as error:
             raise _damaged(path, str(error)) from error
 
+    def is_alike(self, other: Header) -> bool:
+        """Whether both are of codes of the same length, modalities and model."""
+        return (self.bits, self.modalities, self.model) == (
+            other.bits,
+            other.modalities,
+            other.model,
+        )
+
     def check(self, folder: Path, *, bits: int | None, model: str | None) -> None:
         """Refuse codes of another width or another model.
 

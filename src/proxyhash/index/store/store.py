@@ -108,6 +108,7 @@ class Store(Index):
         model: str | None = None,
         salvage: bool = False,
         engine: str = "auto",
+        pinned: bool = False,
     ) -> Self:
         """Open an index.
 
@@ -118,6 +119,8 @@ class Store(Index):
             model: refuse an index of another model, by its fingerprint.
             salvage: read what is readable of a damaged index, and skip the rest.
             engine: name of the engine that searches; "auto" measures which is fastest.
+            pinned: when the index is migrated to another model meanwhile, go on with the codes that
+                were there; otherwise that raises `MigratedError`. See `superseded`.
 
         Raises:
             DataError: the folder is not an index, is damaged, or holds codes of something else.
@@ -126,14 +129,20 @@ class Store(Index):
         folder = _path(folder)
         if write and salvage:
             raise UsageError("a damaged index cannot be written; save what is readable elsewhere")
-        mode = Mode(engine=engine, salvage=salvage)
+        mode = Mode(engine=engine, salvage=salvage, pinned=pinned)
         header = read_header(folder, salvage=salvage)
         header.check(folder, bits=bits, model=model)
-        if not write:
-            return cls(Access(folder, mode, writer=None))
-        with disk_errors(folder):
-            writer = WriterLock(folder)
-        return cls(Access(folder, mode, writer=writer))
+        writer = None
+        if write:
+            with disk_errors(folder):
+                writer = WriterLock(folder)
+        access = Access(folder, mode, writer=writer)
+        try:
+            access.header.check(folder, bits=bits, model=model)  # it may have been migrated since
+        except BaseException:
+            access.close()
+            raise
+        return cls(access)
 
     @classmethod
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
@@ -161,6 +170,11 @@ class Store(Index):
         """Generation and number of the last change: the same as long as nothing changed."""
         with self._access.reading() as generation:
             return generation.header.generation, generation.rows.change
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the folder holds codes of another model by now: open it again, with its model."""
+        return self._access.superseded
 
     @whole
     def info(self) -> dict[str, object]:
@@ -195,6 +209,33 @@ class Store(Index):
             DataError: something is damaged; nothing is changed.
         """
         self._access.compact()
+
+    def adopt(self, folder: str | os.PathLike[str]) -> None:
+        """Replace everything, bits and model included, by what another index holds, in one step.
+
+        Who has this index open for reading goes on with the old codes (`pinned`), or is told. A
+        process that is killed leaves the old index or the new one. The other folder is not an index
+        afterwards.
+
+        Args:
+            folder: an index folder on the same disk that no process has open.
+        """
+        self._access.adopt(_path(folder))
+        header = self._access.header
+        self.bits, self.model, self.modalities = header.bits, header.model, header.modalities
+
+    def yield_writing(self) -> None:
+        """Let another process write the index; reading goes on, and changing raises."""
+        self._access.yield_writing()
+
+    def claim_writing(self) -> None:
+        """Write again after `yield_writing`.
+
+        Raises:
+            ProxyhashError: another process is writing.
+            MigratedError: the index was migrated to another model meanwhile.
+        """
+        self._access.claim_writing()
 
     def snapshot(self, folder: str | os.PathLike[str]) -> int:
         """Write the index as it is now to another folder, and return how many items it has.

@@ -13,7 +13,7 @@ from proxyhash.codes import Codes
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
-from proxyhash.service.errors import ApiError, FastJson, refusing, storing
+from proxyhash.service.errors import ApiError, FastJson, busy, refusing, storing
 from proxyhash.service.routes import errors, gather, id_of, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
 from proxyhash.service.service import Service
@@ -91,7 +91,10 @@ async def _change(
 ) -> T:
     """Return what a change returns; note whether it could be stored."""
     try:
-        done = await snapshot.queues.change(work, snapshot, what)
+        async with service.turns.change():
+            if service.snapshot.index is not snapshot.index:
+                raise busy("the index was migrated to another model meanwhile; send it again")
+            done = await snapshot.queues.change(work, snapshot, what)
     except ApiError as error:
         service.health.storing_failed |= error.code == "storage"
         raise

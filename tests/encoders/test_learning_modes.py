@@ -214,6 +214,20 @@ def test_encoding_in_learning_mode_is_refused(bert: Path, mobilenet: Path) -> No
         encoder.embed([encoder.prepare(source or encoder.example())])
 
 
+def test_evaluating_between_steps_leaves_the_mode_as_it_was(
+    convolutional: TrainableEncoder, images: list[Image.Image]
+) -> None:
+    convolutional.tune()
+    convolutional.learning_mode()
+    modes = [part.training for part in convolutional.module.modules()]
+    assert len(set(modes)) == 2
+    with convolutional.evaluating():
+        convolutional.encode(images)
+    with pytest.raises(OSError, match="in the middle"), convolutional.evaluating():
+        raise OSError("in the middle")
+    assert [part.training for part in convolutional.module.modules()] == modes
+
+
 def test_nothing_is_cached_while_weights_change(bert: Path, tmp_path: Path) -> None:
     items = [Item(text, {"text": text}, (), row=row) for row, text in enumerate(SENTENCES, 1)]
     collection = Collection.of(tmp_path / "items.jsonl", items)

@@ -165,6 +165,8 @@ def test_evaluation_features_follow_the_weights(tmp_path, tiny_text):
     learn(setting)
     found = features[torch.tensor([3, 1])]
     assert not found.requires_grad
+    assert encoder.module.training  # reading between steps does not end learning
+    encoder.evaluation_mode()
     np.testing.assert_array_equal(found, encoder.encode(setting.sources)[[3, 1]])
     assert not torch.equal(found, before[[3, 1]])
 
@@ -324,6 +326,7 @@ def test_lower_precision_computes_features_alone(tmp_path, tiny_text, precision)
         different |= not torch.equal(weight, full.tuned.weights[name])
     assert different
     features = low.rows.features["text"][:]
+    low.tuned.encoder.evaluation_mode()
     np.testing.assert_array_equal(features, low.tuned.encoder.encode(low.sources))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from proxyhash.encoders.batches import keep_freed_memory
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import torch
@@ -181,6 +182,17 @@ class TrainableEncoder(BatchEncoder):
     def evaluation_mode(self) -> None:
         """Turn off what only learning has; parameters can go on learning afterwards."""
         self.module.eval()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Go to evaluation mode for the block, and back to the mode before it afterwards."""
+        modes = {part: part.training for part in self.module.modules()}
+        self.evaluation_mode()
+        try:
+            yield
+        finally:
+            for part, training in modes.items():
+                part.training = training
 
     def checkpoint_activations(self, on: bool) -> None:
         """Keep only each layer's inputs for the backward pass, which computes the rest again.

@@ -276,8 +276,8 @@ class TunedFeatures:
         """Return evaluation features, encoding all items first if the weights changed."""
         if self._version != self.tuned.version:
             encoder = self.tuned.encoder
-            encoder.evaluation_mode()
-            found = _encode(encoder, self._sources, self._processes, self._track)
+            with encoder.evaluating():  # an epoch can go on learning afterwards
+                found = _encode(encoder, self._sources, self._processes, self._track)
             values = torch.zeros_like(self._values)
             values[self._positions] = torch.from_numpy(found).to(values.device)
             self._values, self._version = values, self.tuned.version

@@ -115,6 +115,15 @@ def test_each_file_of_a_verb_is_registered() -> None:
     assert verbs == set(VERBS)
 
 
+def test_verbs_of_one_process_are_refused_under_torchrun(proxyhash_command, monkeypatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    refused = proxyhash_command("doctor")
+    assert refused.code == 2
+    assert "doctor runs in one process, and torchrun starts several of it" in refused.err
+    assert proxyhash_command("train", "--resume").code == 2  # its own complaint, not this one
+    assert proxyhash_command("--version").code == 0
+
+
 def test_wrong_usage_is_2_and_leaves_stdout_empty(proxyhash_process) -> None:
     for arguments in (["--nope"], ["nope"]):
         result = proxyhash_process(*arguments)

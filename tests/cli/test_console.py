@@ -54,6 +54,17 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(capsys) -> None:
     assert captured.err == "note\nproxyhash: fault\n"
 
 
+def test_a_muted_process_prints_errors_alone(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(console, "_muted", False)  # and so it is again after this test
+    console.mute()
+    console.note("a note")
+    console.out("a result")
+    console.next_steps("proxyhash serve")
+    assert list(console.track([1, 2], "work")) == [1, 2]
+    console.error("bad row")
+    assert capsys.readouterr() == ("", "proxyhash: bad row\n")
+
+
 def test_json_is_strict_and_readable(capsys) -> None:
     console.emit_json({"text": "Straße 犬", "map": 0.5})
     printed = capsys.readouterr().out

@@ -147,6 +147,39 @@ def test_saved_state_continues_bit_exactly(values):
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_saved_state_of_convolutions_continues_bit_exactly(name):
+    """Their weights are "channels last" in memory, and a file has all tensors in plain order."""
+    torch.manual_seed(0)
+    images = torch.randn(5, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    start = nn.Conv2d(3, 4, 3).state_dict()
+
+    def begin():
+        layer = nn.Conv2d(3, 4, 3)
+        layer.load_state_dict(start)
+        layer.to(memory_format=torch.channels_last)
+        config = config_of(learning_rate=0.01, optimizer=name)
+        return layer, make_optimizer(config, Networks({}), layer)
+
+    def learn(layer, optimizer):
+        optimizer.zero_grad(set_to_none=True)
+        layer(images).square().sum().backward()
+        optimizer.step()
+
+    layer, optimizer = begin()
+    learn(layer, optimizer)
+    resumed, second = begin()
+    resumed.load_state_dict(layer.state_dict())
+    saved = {
+        k: v.clone(memory_format=torch.contiguous_format)
+        for k, v in optimizer_tensors(optimizer).items()
+    }
+    load_optimizer(second, saved)
+    learn(layer, optimizer)
+    learn(resumed, second)
+    assert torch.equal(layer.weight, resumed.weight)
+
+
 def test_clipping_scales_the_whole_step():
     networks, objective = parts()
     optimizer = make_optimizer(config_of(), networks, objective)

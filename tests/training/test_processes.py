@@ -77,7 +77,7 @@ def test_an_error_in_one_ends_all_with_its_message(name, teller, kind, text, fou
         assert text in said
         assert said.startswith(f"process {teller} on ") or rank == teller
         assert silent == (rank != teller)  # one line on the terminal of a machine
-        assert seconds < 3
+        assert seconds < 10
 
 
 def test_a_bug_in_one_ends_all(found):
@@ -86,7 +86,7 @@ def test_a_bug_in_one_ends_all(found):
     assert kind == "ProxyhashError"
     assert text.endswith("unexpected RuntimeError: out of memory")
     assert silent
-    assert seconds < 3
+    assert seconds < 10
 
 
 def test_an_error_of_all_is_said_once(found):
@@ -101,7 +101,7 @@ def test_a_killed_process_ends_all_and_is_named(ended):
     assert kind == "ProxyhashError"
     assert text.startswith("process 1 of 2 ended without a word: it was killed")
     assert not silent
-    assert seconds < 10
+    assert seconds < 30
     assert code == 1
     assert "Signal 9 (SIGKILL)" in errors
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from proxyhash.errors import InterruptedRunError
-from proxyhash.training import train
+from proxyhash.training import read_config, train
 from proxyhash.training.history import read_history
 from tests.training.runs import SMALL, assert_same_run, config_of, rewrite
 from tests.training.test_resume import wait_for_epochs
@@ -29,8 +30,17 @@ def lose_some(position, item):
         del item["text"]
 
 
+def without_dropout(model):
+    """Return a copy of a model whose processes all compute the same."""
+    copy = shutil.copytree(model, model.with_name("no dropout"))
+    config = json.loads((copy / "config.json").read_text())
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (copy / "config.json").write_text(json.dumps(config | none))
+    return copy
+
+
 @pytest.fixture(scope="module")
-def trained(scenes, tmp_path_factory):
+def trained(scenes, tiny_image, tiny_text, tmp_path_factory):
     """Every training by two processes and by one: per name the folders and the notes of each."""
     folder = tmp_path_factory.mktemp("trainings")
     incomplete = rewrite(scenes, folder / "incomplete", lose_some)
@@ -42,10 +52,46 @@ def trained(scenes, tmp_path_factory):
             **frozen,
             "settings": {"schedule": "alternating"},
         },
-        "plus": {"data": str(incomplete), **frozen, "method": "dchml-plus"},
+        "plus": {
+            "data": str(incomplete),
+            **frozen,
+            "method": "dchml-plus",
+            "settings": {"refit": 20},
+        },
+    }
+    tuned = {
+        **SMALL,
+        "train": 62,
+        "validation": 10,
+        "image_encoder": str(tiny_image),
+        "text_encoder": str(without_dropout(tiny_text)),
+        "tune": "image,text",
+        "head_epochs": 0,
+        "augment": "none",
+        "encoder_rate": 0.005,
+        "optimizer": "sgd",
+        "learning_rate": 0.005,
+        "lr_schedule": "constant",
+        "output_batch_norm": False,  # which divides by nearly nothing: all features are alike
+        "batch_size": 18,
+        "epochs": 1,
+        "ema": 0.5,
+    }
+    trainings |= {
+        "tuned": {"data": str(scenes.root), **tuned},
+        "tuned in turn": {
+            "data": str(incomplete),
+            **tuned,
+            "settings": {"schedule": "alternating"},
+            "micro_batch": 8,
+            "checkpointing": True,
+        },
+        "continued": {"data": str(scenes.root), **tuned},
     }
     for name, values in trainings.items():
         values["out"] = str(folder / f"{name}-two")
+    train(read_config(trainings["continued"]))
+    trainings["continued"]["epochs"] = 2
     (folder / "trainings.json").write_text(json.dumps(trainings))
     two = start_two("tests.training.two_trainings", folder)
     for name, values in trainings.items():
@@ -76,6 +122,28 @@ def test_with_frozen_encoders_two_processes_give_the_results_of_one(name, traine
                 assert torch.equal(each[kind][key], value), key
 
 
+@pytest.mark.parametrize(("name", "steps"), [("tuned", 3), ("tuned in turn", 6), ("continued", 3)])
+def test_with_encoders_that_learn_two_processes_compute_what_one_computes(name, steps, trained):
+    """Steps of uneven shares; in one training, three by one process and then three by two."""
+    one, *both = notes(trained, name)
+    for each in both:
+        assert each["steps"] == one["steps"][-steps:]
+        assert len(each["steps"]) == steps
+        for kind in ("weights", "memory"):
+            torch.testing.assert_close(each[kind], one[kind], rtol=2e-5, atol=2e-5)
+    for kind in ("weights", "memory"):
+        for key, value in both[0][kind].items():
+            assert torch.equal(both[1][kind][key], value), key
+    moved = {
+        key: float((value - both[0]["start"][key]).abs().max())
+        for key, value in both[0]["weights"].items()
+    }
+    for modality in ("image encoder", "text encoder"):
+        assert max(moved[key] for key in moved if key.startswith(modality)) > 1e-3
+    scores = [each["metrics"]["training"]["validation_map"] for each in (one, *both)]
+    assert scores == pytest.approx([scores[0]] * 3, abs=0.01)
+
+
 @pytest.mark.parametrize("name", ["frozen", "alternating"])
 def test_every_item_is_learned_from_once_an_epoch(name, trained):
     one, *_ = notes(trained, name)
@@ -86,7 +154,7 @@ def test_every_item_is_learned_from_once_an_epoch(name, trained):
     assert {modality for modality, _ in times} == {"image", "text"}
 
 
-@pytest.mark.parametrize("name", ["frozen", "plus"])
+@pytest.mark.parametrize("name", ["frozen", "plus", "tuned"])
 def test_the_run_folder_has_the_same_files(name, trained):
     one, two = (trained / f"{name}-{count}" for count in ("one", "two"))
     files = [sorted(path.relative_to(each) for path in each.rglob("*")) for each in (one, two)]
@@ -111,7 +179,7 @@ def test_stopped_and_killed_runs_continue_with_another_number_of_processes(scene
     ranks = workers(stopped)
     assert (broken / ".lock").read_text() == f"{ranks[0]}\n"
     stopped.send_signal(signal.SIGINT)
-    _, errors = stopped.communicate(timeout=60)
+    _, errors = stopped.communicate(timeout=150)
     assert errors.count("Continue with: proxyhash train --resume --out") == 1, errors
     done = len(read_history(history))
     assert 4 <= done < 40
@@ -120,7 +188,7 @@ def test_stopped_and_killed_runs_continue_with_another_number_of_processes(scene
     killed = start_two("proxyhash", "train", "--resume", "--out", broken)
     wait_for_epochs(broken, done + 2, killed)
     os.kill(workers(killed)[1], signal.SIGKILL)
-    _, errors = killed.communicate(timeout=60)
+    _, errors = killed.communicate(timeout=150)
     assert killed.returncode == 1
     assert "proxyhash: process 1 of 2 ended without a word: it was killed" in errors, errors
     assert done + 2 <= len(read_history(history)) < 40

@@ -28,15 +28,23 @@ def train_and_note(values: dict[str, object], note: Path, processes: Processes =
         original_remember(state, batch)
 
     def epochs(state, *given, **options):
+        found["start"] = weights_of(state)
         original_epochs(state, *given, **options)
+        found["weights"] = weights_of(state)
         found["memory"] = dict(state.memory.outputs)
-        found["weights"] = state.networks.state_dict()
 
     original_remember, original_epochs = loop._remember, run.run_epochs
     with patch.object(loop, "_remember", remember), patch.object(run, "run_epochs", epochs):
-        result = train(read_config(values), processes=processes)
+        result = train(read_config(values), resume=True, processes=processes)
     found["metrics"] = result.metrics
     torch.save(found, note)
+
+
+def weights_of(state):
+    found = {name: value.clone() for name, value in state.networks.state_dict().items()}
+    for modality, tuned in state.encoders.items():
+        found |= {f"{modality} encoder.{name}": w.clone() for name, w in tuned.weights.items()}
+    return found
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def train(
     config = _resolved(config, processes)
     folder = RunFolder(Path(config.out))
     if not processes.main:
-        report, track = _say_nothing, silent
+        report, track, note = _say_nothing, silent, _say_nothing
     with ExitStack() as stack:
         if not held and processes.main:
             stack.enter_context(folder.hold())
@@ -117,7 +117,7 @@ def train(
                 collection=collection,
                 checkpoints=checkpoints,
                 processes=processes,
-                note=note if processes.main else _say_nothing,
+                note=note,
             )
         except KeyboardInterrupt:  # not between two steps, where it is listened for
             raise InterruptedRunError(_how_to_go_on(config, folder)) from None
@@ -157,12 +157,16 @@ def _train(
     inputs = prepared.fingerprints
     processes.check_same(inputs | {"split": _fingerprint(split)})
     tuned = {
-        modality: TunedEncoder(prepared.encoders[modality], config) for modality in config.tune
+        modality: TunedEncoder(prepared.encoders[modality], config, processes)
+        for modality in config.tune
     }
-    train_rows, validation_rows = (
-        prepared.rows(positions, device=config.device, tuned=tuned, learning=learning, track=track)
-        for positions, learning in ((split.train, True), (split.validation, False))
-    )
+    with processes.in_turn():  # as pixels are cached, too
+        train_rows, validation_rows = (
+            prepared.rows(
+                positions, device=config.device, tuned=tuned, learning=learning, track=track
+            )
+            for positions, learning in ((split.train, True), (split.validation, False))
+        )
     about = where_it_ran(config, processes=processes.world)
     about["tuned"] = tuned_encoders(config, prepared.encoders)
     with use_precision(config.precision):
@@ -179,8 +183,6 @@ def _train(
     processes.broadcast(state.tensors)
     if processes.main:
         cut_history(folder.history, epoch=state.epoch)
-    about = where_it_ran(config, processes=processes.world)
-    about["tuned"] = tuned_encoders(config, prepared.encoders)
     for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
         note(sentence)
     with ExitStack() as stack:
@@ -208,17 +210,13 @@ def _train(
             checkpoints=checkpoints,
             processes=processes,
         )
-    networks = load_best(folder.best, state) if processes.main else state.final_networks
-    processes.broadcast(
-        [*networks.state_dict().values(), *(w for t in tuned.values() for w in t.weights.values())]
-    )
-    if tuned:
-        with processes.in_turn():
-            prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
-        train_rows = prepared.rows(split.train, device=config.device)
-    complete_networks(config, state, train_rows, networks, track=track)
     if not processes.main:
         return _told(processes, folder, state)
+    networks = load_best(folder.best, state)
+    if tuned:
+        prepared = prepared.with_frozen_encoders(config, cache=cache, track=track)
+        train_rows = prepared.rows(split.train, device=config.device)
+    complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows))
     result = write_results(config, folder, state, networks, prepared, about=about, track=track)
     processes.from_main(lambda: result.metrics)

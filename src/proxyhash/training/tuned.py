@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from proxyhash.data import MODALITIES
 from proxyhash.encoders import TrainableEncoder
 from proxyhash.errors import UsageError
 from proxyhash.progress import Track, silent
+from proxyhash.training.devices import seeded
+from proxyhash.training.processes import SINGLE, Processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from proxyhash.encoders import Encoder
     from proxyhash.training.config import TrainConfig
@@ -25,6 +31,7 @@ __all__ = ["TunedEncoder", "TunedFeatures", "trainable"]
 
 logger = logging.getLogger(__name__)
 
+_BATCH = 64
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -44,8 +51,11 @@ class TunedEncoder:
         UsageError: the encoder cannot learn.
     """
 
-    def __init__(self, encoder: Encoder, config: TrainConfig) -> None:
+    def __init__(
+        self, encoder: Encoder, config: TrainConfig, processes: Processes = SINGLE
+    ) -> None:
         self.encoder = trainable(encoder)
+        self.processes = processes
         encoder = self.encoder
         self.config = config
         self.learns = False
@@ -66,7 +76,7 @@ class TunedEncoder:
                 len(encoder.moving_statistics),
                 encoder.modality,
             )
-        self.run: nn.Module = _Forward(encoder)
+        self.run = processes.parallel(_Forward(encoder.module, self._in_parts))
 
     def begin_epoch(self, epoch: int) -> None:
         """Go to learning mode, or stay in evaluation mode while the networks learn alone."""
@@ -77,10 +87,15 @@ class TunedEncoder:
             self.encoder.evaluation_mode()
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the features of a batch, float32 (b, d) with gradient.
+        """Return the features of a batch, float32 (b, d) with gradient."""
+        features: Tensor = self.run(inputs)
+        return features
 
-        In parts of `micro_batch` items, whose activations are not kept but computed again in the
-        backward pass, so that the loss still sees the whole batch and gradients are the same.
+    def _in_parts(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the features of a batch, in parts of `micro_batch` items.
+
+        Their activations are not kept but computed again in the backward pass, so that the loss
+        still sees the whole batch and gradients are the same.
         """
         size = self.config.micro_batch
         count = len(next(iter(inputs.values())))
@@ -97,8 +112,7 @@ class TunedEncoder:
         dtype = _AUTOCAST.get(self.config.precision)
         kind = torch.device(self.encoder.device).type
         with torch.autocast(kind, dtype=dtype, enabled=dtype is not None):
-            features: Tensor = self.run(inputs)
-        return features.float()
+            return self.encoder.features(inputs).float()
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -196,12 +210,14 @@ def trainable(encoder: Encoder) -> TrainableEncoder:
 
 
 class _Forward(nn.Module):
-    """The pass from inputs to features as a module, so that it can be wrapped."""
+    """The pass from inputs to features as a module, which processes can share."""
 
-    def __init__(self, encoder: TrainableEncoder) -> None:
+    def __init__(
+        self, module: nn.Module, features: Callable[[Mapping[str, Tensor]], Tensor]
+    ) -> None:
         super().__init__()
-        self.module = encoder.module
-        self._features = encoder.features
+        self.module = module
+        self._features = features
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self._features(inputs)
@@ -235,6 +251,7 @@ class TunedFeatures:
         track: Track = silent,
     ) -> None:
         self.tuned = tuned
+        self._processes = tuned.processes
         self._inputs = inputs
         self._positions = present.cpu().nonzero().flatten().tolist()
         self._sources = [sources[position] for position in self._positions]
@@ -260,7 +277,7 @@ class TunedFeatures:
         if self._version != self.tuned.version:
             encoder = self.tuned.encoder
             with encoder.evaluating():  # an epoch can go on learning afterwards
-                found = encoder.encode(self._sources, track=self._track)
+                found = _encode(encoder, self._sources, self._processes, self._track)
             values = torch.zeros_like(self._values)
             values[self._positions] = torch.from_numpy(found).to(values.device)
             self._values, self._version = values, self.tuned.version
@@ -276,10 +293,46 @@ class TunedFeatures:
                 yield self[items]
             return
         assert self._inputs is not None
-        some = [items.cpu() for items in wanted if len(items)]
+        some = [self._own(items.cpu()) for items in wanted if len(items)]
         with closing(self._inputs.batches(some, epoch=epoch)) as batches:
-            for items in wanted:
+            for number, items in enumerate(wanted):
                 if not len(items):
                     yield self._values[items]
                     continue
-                yield self.tuned(next(batches))
+                own = self._processes.share(len(items))
+                with self._own_randomness(epoch, number):
+                    features = self.tuned(next(batches))[: own.stop - own.start]
+                yield self._processes.gather(features, len(items))
+
+    def _own(self, items: Tensor) -> Tensor:
+        """Return the items that this process encodes; one where it has none, as all take part."""
+        share = items[self._processes.share(len(items))]
+        return share if len(share) else items[:1]
+
+    def _own_randomness(self, epoch: int, step: int) -> AbstractContextManager[None]:
+        """Draw what is random in an encoder, such as dropout, apart from what processes share."""
+        if self._processes.world == 1:
+            return nullcontext()
+        encoder, rank = self.tuned.encoder, self._processes.rank
+        modality = list(MODALITIES).index(encoder.modality)
+        parts = (self.tuned.config.seed, epoch, step, rank, modality)
+        return seeded(*parts, device=encoder.device)
+
+
+def _encode(
+    encoder: TrainableEncoder, sources: Sequence[Any], processes: Processes, track: Track
+) -> NDArray[np.float32]:
+    """Return the features of all sources, of which each process encodes every so many batches.
+
+    The batches are those of one process, and so are the features, to the last bit.
+    """
+    if processes.world == 1:
+        return encoder.encode(sources, track=track)
+    size = min(_BATCH, encoder.max_batch)
+    order = encoder.order(sources)
+    own = [order[start : start + size] for start in range(0, len(order), size)]
+    mine = np.concatenate([order[:0], *own[processes.rank :: processes.world]])
+    values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
+    values[mine] = encoder.encode([sources[p] for p in mine], batch_size=size, track=track)
+    found: NDArray[np.float32] = processes.sum(torch.from_numpy(values)).numpy()
+    return found

@@ -179,7 +179,7 @@ class HashingNetwork(Network):
 
     @torch.no_grad()
     def fit_standardization_in_blocks(self, blocks: Callable[[], Iterable[Tensor]]) -> None:
-        """Measure the same of features that come in blocks, in two passes over them."""
+        """Measure the same of features that come in blocks, which are read twice."""
         if not self._shifts:
             return
         count = 0

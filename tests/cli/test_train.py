@@ -8,7 +8,9 @@ from typing import get_args, get_type_hints
 import pytest
 import typer
 
+from proxyhash.cli import console
 from proxyhash.cli import train as verb
+from proxyhash.cli.train_progress import Progress
 from proxyhash.errors import UsageError
 from proxyhash.training import TrainConfig, read_config
 from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
@@ -207,13 +209,14 @@ def test_on_a_terminal_the_bars_have_the_figures(monkeypatch):
         descriptions.append(description)
         return iter(steps)
 
-    monkeypatch.setattr(verb.console, "track", track)
+    monkeypatch.setattr(console, "track", track)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    progress = verb._Progress()
+    config = read_config({"data": "items.jsonl", "out": "run"})
+    progress = Progress(config)
     assert list(progress.track([1, 2], "train dchml")) == [1, 2]
     assert descriptions == ["train dchml"]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    plain = verb._Progress()
+    plain = Progress(config)
     assert list(plain.track([1, 2], "train dchml")) == [1, 2]
     assert list(plain.track([3], "epoch 1")) == [3]
     assert descriptions == ["train dchml", "epoch 1"]

@@ -185,7 +185,7 @@ def test_the_uri_says_what_an_index_is(tmp_path) -> None:
     assert not index_exists(str(tmp_path / "new"))
     with pytest.raises(
         UsageError,
-        match=r"token: no such option.*are engine, salvage",
+        match=r"token: no such option.*are engine, pinned, salvage",
     ):
         open_index(str(tmp_path / "new"), token="x")
     with pytest.raises(UsageError, match="engine is 'BIN_FLAT'; it must be one of"):

@@ -14,7 +14,6 @@ from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_json
-from proxyhash.methods import method_settings
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.devices import check_device, use_precision, use_threads
@@ -30,7 +29,7 @@ from proxyhash.training.memory import advise_on_memory
 from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult, write_results
-from proxyhash.training.sources import resume_config, stored_config
+from proxyhash.training.sources import resume_config, stored_config, with_settings
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
 from proxyhash.training.summary import start_sentences, tuned_encoders, where_it_ran
 from proxyhash.training.tuned import TunedEncoder
@@ -281,8 +280,7 @@ def _resolved(config: TrainConfig, processes: Processes) -> TrainConfig:
     check_device(processes.device(config.device))
     if config.tensorboard:
         require_tensorboard()
-    settings = method_settings(config.method, config.settings).model_dump(mode="json")
-    return config.model_copy(update={"settings": settings})
+    return with_settings(config)
 
 
 def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str, Any]:

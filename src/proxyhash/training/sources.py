@@ -10,7 +10,7 @@ from typing import Any
 
 from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.files import read_json
-from proxyhash.methods import get_method
+from proxyhash.methods import get_method, method_settings
 from proxyhash.training.config import BY_MODALITY, TrainConfig, current_keys, read_config
 from proxyhash.training.tuning import TuneOptions, tuned_defaults
 
@@ -22,6 +22,7 @@ __all__ = [
     "read_config_file",
     "resume_config",
     "stored_config",
+    "with_settings",
 ]
 
 FREE_KEYS = frozenset(
@@ -148,8 +149,8 @@ def resume_config(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainC
         UsageError: "the run cannot be resumed with another bits (32 instead of 64), ...; leave
             these options out, or train into a new folder".
     """
-    before = read_config(stored)
-    after = read_config(merge_values(before.to_dict(), given))
+    before = with_settings(read_config(stored))
+    after = with_settings(read_config(merge_values(before.to_dict(), given)))
     differing = [key for key in _differing(before, after) if not _may_change(key, before, after)]
     if differing:
         told = ", ".join(
@@ -181,6 +182,12 @@ def stored_config(folder: Path) -> dict[str, Any]:
             "the run cannot be resumed; train into a new folder"
         )
     return values
+
+
+def with_settings(config: TrainConfig) -> TrainConfig:
+    """Return a configuration with every setting, also those that its method did not have then."""
+    settings = method_settings(config.method, config.settings).model_dump(mode="json")
+    return config.model_copy(update={"settings": settings})
 
 
 def _differing(before: TrainConfig, after: TrainConfig) -> Iterable[str]:

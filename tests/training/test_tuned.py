@@ -56,8 +56,8 @@ def text_setting(folder, model, **values):
     present = torch.ones(12, dtype=torch.bool)
     features = TunedFeatures(
         tuned,
-        SourceInputs(encoder, sources),
-        sources=sources,
+        inputs := SourceInputs(encoder, sources),
+        sources=inputs,
         values=torch.from_numpy(encoder.encode(sources)),
         present=present,
     )
@@ -234,6 +234,7 @@ def test_an_encoder_without_weights_cannot_learn(tmp_path, scenes):
     with pytest.raises(UsageError) as caught:
         train(config)
     assert "the text encoder 'bow' has no weights that learn; give the folder" in str(caught.value)
+    assert "leave text out of --tune (--tune none where a preset names it)" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 

@@ -57,8 +57,8 @@ def rows_of(tuned, scenes, *, incomplete):
         values = torch.from_numpy(encoder.encoder.encode(sources[modality]))
         features[modality] = TunedFeatures(
             encoder,
-            SourceInputs(encoder.encoder, sources[modality]),
-            sources=sources[modality],
+            inputs := SourceInputs(encoder.encoder, sources[modality]),
+            sources=inputs,
             values=values * present[modality][:, None],
             present=present[modality],
         )

@@ -133,6 +133,14 @@ class ImageProcessor:
             )
             self._affine, self.batched = self._find_affine()
 
+    @property
+    def recipe(self) -> str:
+        """What decides what `prepare` returns: settings, and versions of who follows them."""
+        import PIL
+
+        versions = f"transformers {transformers.__version__}, Pillow {PIL.__version__}"
+        return f"prepared 1, {versions}, {self._processor.to_json_string()}"
+
     def prepare(self, image: Image) -> NDArray[Any]:
         """Return one RGB image resized and cropped: uint8 (h, w, 3), or the float (3, h, w)."""
         if not self.batched:

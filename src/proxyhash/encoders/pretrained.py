@@ -153,6 +153,11 @@ class TransformersImageEncoder(_PretrainedEncoder):
         """Return the image as the model's input, before rescaling if that is done in batches."""
         return self._processor.prepare(open_image(source))
 
+    @property
+    def recipe(self) -> str:
+        """What decides what `prepare` returns; see `TrainableEncoder.recipe`."""
+        return self._processor.recipe
+
     def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:
         """Return the model's input for prepared images, float32 (b, 3, h, w) on its device."""
         return self._processor.pixels(prepared).to(self.device)

@@ -68,6 +68,15 @@ class TrainableEncoder(BatchEncoder):
     _open: bool = False
     _blocks: tuple[Block, ...] | None = None
 
+    @property
+    def recipe(self) -> str:
+        """What decides what `prepare` makes of any image; "" where that is unknown.
+
+        Where it is known and gives uint8 arrays of one shape, training keeps them on disk instead
+        of preparing the same images for each validation.
+        """
+        return ""
+
     @abstractmethod
     def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Return a batch of what `prepare` returned, as CPU tensors by name, each (b, ...)."""

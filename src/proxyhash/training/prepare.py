@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from proxyhash.data import (
-    MODALITIES,
-    Collection,
-    Split,
-    read_collection,
-)
+from proxyhash.data import MODALITIES, Collection, Split, read_collection
 from proxyhash.encoders import (
     Encoder,
     Features,
@@ -119,22 +114,42 @@ class Prepared:
         labels = self.collection.labels
         kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
         rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
-        features = dict(rows.features)
+        features, bad = dict(rows.features), {}
         for modality, encoder in tuned.items():
-            sources, present = self.collection.sources(modality), self.features[modality].present
-            own = [sources[position] if present[position] else None for position in kept]
-            inputs = None
-            if learning:
-                inputs = encoder_inputs(encoder.encoder, own, encoder.config, track=track)
+            plain, inputs = encoder_inputs(
+                encoder.encoder, self.collection, kept, self.features[modality].present[kept],
+                config=encoder.config, learning=learning, track=track,
+                evaluated=len(self.split.validation) > 0,
+            )  # fmt: skip
+            unreadable = (
+                plain.unreadable if inputs is None else plain.unreadable | inputs.unreadable
+            )
+            if unreadable.any():
+                bad[modality] = kept[unreadable]
             features[modality] = TunedFeatures(
                 encoder,
                 inputs,
-                sources=own,
+                sources=plain,
                 values=features[modality][:],
                 present=rows.present[modality],
                 track=track,
             )
+        if bad:
+            return self._without(bad).rows(
+                positions, device=device, tuned=tuned, learning=learning, track=track
+            )
         return replace(rows, features=features)
+
+    def _without(self, bad: Mapping[Modality, npt.NDArray[np.int64]]) -> Prepared:
+        """Return the same with the modality of some items taken as absent."""
+        features = dict(self.features)
+        for modality, positions in bad.items():
+            given = features[modality]
+            present = given.present.copy()
+            present[positions] = False
+            values = np.where(present[:, None], given.values, np.float32(0))
+            features[modality] = replace(given, values=values, present=present)
+        return replace(self, features=features)
 
     def with_own_encoders(self, config: TrainConfig) -> Prepared:
         """Return the same with new encoders where they learn, as their weights change in place."""

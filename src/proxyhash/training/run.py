@@ -32,7 +32,7 @@ from proxyhash.training.results import RunResult, write_results
 from proxyhash.training.sources import resume_config, stored_config, with_settings
 from proxyhash.training.state import TrainState, load_best, load_state, read_inputs
 from proxyhash.training.summary import start_sentences, tuned_encoders, where_it_ran
-from proxyhash.training.tuned import TunedEncoder
+from proxyhash.training.tuned import TunedEncoder, close_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,32 +159,33 @@ def _train(
         modality: TunedEncoder(prepared.encoders[modality], config, processes)
         for modality in config.tune
     }
-    with processes.in_turn():  # as pixels are cached, too
-        train_rows, validation_rows = (
-            prepared.rows(
-                positions, device=config.device, tuned=tuned, learning=learning, track=track
-            )
-            for positions, learning in ((split.train, True), (split.validation, False))
-        )
-    about = where_it_ran(config, processes=processes.world)
-    about["tuned"] = tuned_encoders(config, prepared.encoders)
-    with use_precision(config.precision):
-        state = build_state(
-            config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
-        )
-    if processes.main:
-        if not resume:
-            folder.start()  # not before here, so that a mistyped option leaves no folder behind
-        write_json(folder.config, given.to_dict())
-        split.save(folder.split, collection)
-    if resumed:
-        load_state(folder.last, state)
-    processes.broadcast(state.tensors)
-    if processes.main:
-        cut_history(folder.history, epoch=state.epoch)
-    for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
-        note(sentence)
     with ExitStack() as stack:
+        with processes.in_turn():  # as pixels are cached, too
+            train_rows, validation_rows = (
+                prepared.rows(
+                    positions, device=config.device, tuned=tuned, learning=learning, track=track
+                )
+                for positions, learning in ((split.train, True), (split.validation, False))
+            )
+        stack.callback(close_features, train_rows)
+        about = where_it_ran(config, processes=processes.world)
+        about["tuned"] = tuned_encoders(config, prepared.encoders)
+        with use_precision(config.precision):
+            state = build_state(
+                config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
+            )
+        if processes.main:
+            if not resume:
+                folder.start()  # not before here, so that a mistyped option leaves no folder behind
+            write_json(folder.config, given.to_dict())
+            split.save(folder.split, collection)
+        if resumed:
+            load_state(folder.last, state)
+        processes.broadcast(state.tensors)
+        if processes.main:
+            cut_history(folder.history, epoch=state.epoch)
+        for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
+            note(sentence)
         stop = stack.enter_context(listen_for_stop())
         if config.tensorboard and processes.main:
             log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)

@@ -6,7 +6,6 @@ import logging
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -21,17 +20,15 @@ from proxyhash.training.processes import SINGLE, Processes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from proxyhash.encoders import Encoder
+    from proxyhash.methods import Rows
     from proxyhash.training.config import TrainConfig
-    from proxyhash.training.inputs import EncoderInputs
+    from proxyhash.training.inputs import EncoderInputs, SourceInputs
 
-__all__ = ["TunedEncoder", "TunedFeatures", "trainable"]
+__all__ = ["TunedEncoder", "TunedFeatures", "close_features", "trainable"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 64
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -205,7 +202,7 @@ def trainable(encoder: Encoder) -> TrainableEncoder:
     raise UsageError(
         f"tune names {name}, but the {name} encoder {encoder.kind!r} has no weights that learn; "
         f"give the folder or hub id of a transformers model with --{name}-encoder, or leave {name} "
-        "out of --tune"
+        "out of --tune (--tune none where a preset names it)"
     )
 
 
@@ -234,7 +231,7 @@ class TunedFeatures:
         tuned: the encoder.
         inputs: what the items go into the encoder as, while it learns; none where it does not
             learn from them.
-        sources: (n) the items' sources, as `prepare` of the encoder takes them.
+        sources: (n) what they go into it as, for evaluation.
         values: (n, d) their features with the weights as they are.
         present: (n,) bool: which items have the modality.
         track: reports progress.
@@ -245,7 +242,7 @@ class TunedFeatures:
         tuned: TunedEncoder,
         inputs: EncoderInputs | None,
         *,
-        sources: Sequence[Any],
+        sources: SourceInputs,
         values: Tensor,
         present: Tensor,
         track: Track = silent,
@@ -253,8 +250,8 @@ class TunedFeatures:
         self.tuned = tuned
         self._processes = tuned.processes
         self._inputs = inputs
-        self._positions = present.cpu().nonzero().flatten().tolist()
-        self._sources = [sources[position] for position in self._positions]
+        self._positions = present.cpu().nonzero().flatten().numpy()
+        self._sources = sources
         self._values = values
         self._version = tuned.version
         self._track = track
@@ -277,10 +274,8 @@ class TunedFeatures:
         if self._version != self.tuned.version:
             encoder = self.tuned.encoder
             with encoder.evaluating():  # an epoch can go on learning afterwards
-                found = _encode(encoder, self._sources, self._processes, self._track)
-            values = torch.zeros_like(self._values)
-            values[self._positions] = torch.from_numpy(found).to(values.device)
-            self._values, self._version = values, self.tuned.version
+                found = self._sources.encode(self._positions, self._processes, self._track)
+            self._values, self._version = found.to(self.device), self.tuned.version
         return self._values[rows]
 
     def learning(self, wanted: Sequence[Tensor], *, epoch: int) -> Iterator[Tensor]:
@@ -304,6 +299,11 @@ class TunedFeatures:
                     features = self.tuned(next(batches))[: own.stop - own.start]
                 yield self._processes.gather(features, len(items))
 
+    def close(self) -> None:
+        """End the processes that prepare inputs; reading on starts others."""
+        if self._inputs is not None:
+            self._inputs.close()
+
     def _own(self, items: Tensor) -> Tensor:
         """Return the items that this process encodes; one where it has none, as all take part."""
         share = items[self._processes.share(len(items))]
@@ -319,20 +319,8 @@ class TunedFeatures:
         return seeded(*parts, device=encoder.device)
 
 
-def _encode(
-    encoder: TrainableEncoder, sources: Sequence[Any], processes: Processes, track: Track
-) -> NDArray[np.float32]:
-    """Return the features of all sources, of which each process encodes every so many batches.
-
-    The batches are those of one process, and so are the features, to the last bit.
-    """
-    if processes.world == 1:
-        return encoder.encode(sources, track=track)
-    size = min(_BATCH, encoder.max_batch)
-    order = encoder.order(sources)
-    own = [order[start : start + size] for start in range(0, len(order), size)]
-    mine = np.concatenate([order[:0], *own[processes.rank :: processes.world]])
-    values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
-    values[mine] = encoder.encode([sources[p] for p in mine], batch_size=size, track=track)
-    found: NDArray[np.float32] = processes.sum(torch.from_numpy(values)).numpy()
-    return found
+def close_features(rows: Rows) -> None:
+    """End the processes that prepare what encoders learn from."""
+    for features in rows.features.values():
+        if isinstance(features, TunedFeatures):
+            features.close()

@@ -130,7 +130,7 @@ def test_with_encoders_that_learn_two_processes_compute_what_one_computes(name, 
         assert each["steps"] == one["steps"][-steps:]
         assert len(each["steps"]) == steps
         for kind in ("weights", "memory"):
-            torch.testing.assert_close(each[kind], one[kind], rtol=2e-5, atol=2e-5)
+            torch.testing.assert_close(each[kind], one[kind], rtol=0, atol=1e-5)
     for kind in ("weights", "memory"):
         for key, value in both[0][kind].items():
             assert torch.equal(both[1][kind][key], value), key

@@ -135,7 +135,7 @@ class ImageProcessor:
 
     @property
     def recipe(self) -> str:
-        """What decides what `prepare` returns: settings, and versions of who follows them."""
+        """Settings that decide what `prepare` returns, and versions of who follows them."""
         import PIL
 
         versions = f"transformers {transformers.__version__}, Pillow {PIL.__version__}"

@@ -155,7 +155,7 @@ class TransformersImageEncoder(_PretrainedEncoder):
 
     @property
     def recipe(self) -> str:
-        """What decides what `prepare` returns; see `TrainableEncoder.recipe`."""
+        """Settings that decide what `prepare` returns; see `TrainableEncoder.recipe`."""
         return self._processor.recipe
 
     def pixels(self, prepared: Sequence[NDArray[Any]]) -> torch.Tensor:

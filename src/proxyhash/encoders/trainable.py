@@ -70,10 +70,10 @@ class TrainableEncoder(BatchEncoder):
 
     @property
     def recipe(self) -> str:
-        """What decides what `prepare` makes of any image; "" where that is unknown.
+        """Settings that decide what `prepare` makes of any image; "" where they are unknown.
 
-        Where it is known and gives uint8 arrays of one shape, training keeps them on disk instead
-        of preparing the same images for each validation.
+        Where they are known and it gives uint8 arrays of one shape, training keeps them on disk
+        instead of preparing the same images for each validation.
         """
         return ""
 

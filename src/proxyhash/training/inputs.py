@@ -209,7 +209,7 @@ class PixelInputs:
 
     @property
     def unreadable(self) -> NDArray[np.bool_]:
-        """Which images cannot be read, bool (n,)."""
+        """Mask of images that cannot be read, bool (n,)."""
         return self._images.rows.unreadable
 
     def close(self) -> None:

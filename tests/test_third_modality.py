@@ -142,13 +142,13 @@ def test_model_and_codes_have_the_modality(run: Path, data: Path) -> None:
 
 def test_a_stopped_run_with_three_modalities_resumes(run: Path, data: Path, tmp_path: Path) -> None:
     from proxyhash.errors import InterruptedRunError
-    from proxyhash.training import run as run_module
+    from proxyhash.training import stage as stage_module
     from proxyhash.training import train
 
     config = json.loads((run / "config.json").read_text()) | {"out": str(tmp_path / "parts")}
     calls = iter(range(1000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "run_epochs", _stopping(run_module.run_epochs, calls))
+        patch.setattr(stage_module, "run_epochs", _stopping(stage_module.run_epochs, calls))
         with pytest.raises(InterruptedRunError):
             train(read_config(config))
     train(read_config(config), resume=True)

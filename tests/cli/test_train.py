@@ -86,6 +86,7 @@ def test_options_of_tuning_reach_the_configuration(tmp_path, monkeypatch, proxyh
     monkeypatch.setattr("proxyhash.training.choose.choose", stop)
     options = ["--tune", "image,text", "--tune-layers", "last:2", "--encoder-rate", "3e-4"]
     options += ["--encoder-rates", "text=2e-5", "--layer-decay", "0.8", "--head-epochs", "1"]
+    options += ["--final-epochs", "9"]
     options += ["--image-size", "160", "--augment", "flip,rand", "--crop-min", "0.5"]
     options += ["--micro-batch", "8", "--checkpointing", "--workers", "2", "--tune-batch-norm"]
     options += ["--pixel-cache-gb", "0.5", "--validate-every", "2", "--no-features-in-memory"]
@@ -99,6 +100,7 @@ def test_options_of_tuning_reach_the_configuration(tmp_path, monkeypatch, proxyh
         "encoder_rates": {"text": 2e-5},
         "layer_decay": 0.8,
         "head_epochs": 1,
+        "final_epochs": 9,
         "tune_batch_norm": True,
         "image_size": 160,
         "augment": ("flip", "rand"),

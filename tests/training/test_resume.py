@@ -83,7 +83,7 @@ def test_ctrl_c_before_and_after_the_epochs_says_how_to_go_on(
 
     config = config_of(scenes.root, tmp_path / "parts")
     with monkeypatch.context() as patch:
-        patch.setattr(f"proxyhash.training.run.{place}", interrupt)
+        patch.setattr(f"proxyhash.training.stage.{place}", interrupt)
         with pytest.raises(InterruptedRunError, match=advice):
             train(config)
     assert train(config, resume="resume" in advice).epochs == 3

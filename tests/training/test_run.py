@@ -20,11 +20,11 @@ from proxyhash.errors import DataError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
-from proxyhash.training import run as run_module
+from proxyhash.training import stage as stage_module
 from proxyhash.training.devices import use_precision
 from proxyhash.training.history import read_history
 from proxyhash.training.prepare import prepare
-from proxyhash.training.run import listen_for_stop
+from proxyhash.training.signals import listen_for_stop
 from tests.training.runs import assert_same_run, config_of, rewrite
 
 
@@ -281,7 +281,7 @@ def test_tensorboard_gets_losses_and_scores(scenes, tmp_path):
 def test_a_missing_tensorboard_is_told_before_the_work(scenes, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     called = []
-    monkeypatch.setattr(run_module, "prepare", lambda *_, **__: called.append(1))
+    monkeypatch.setattr(stage_module, "prepare", lambda *_, **__: called.append(1))
     with pytest.raises(Exception, match=r"pip install 'proxyhash\[tensorboard\]'"):
         train(config_of(scenes.root, tmp_path / "run", tensorboard=True))
     assert not called

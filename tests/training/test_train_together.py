@@ -66,6 +66,7 @@ def trained(scenes, tiny_image, tiny_text, tmp_path_factory):
         "image_encoder": str(tiny_image),
         "text_encoder": str(without_dropout(tiny_text)),
         "tune": "image,text",
+        "final_epochs": 0,
         "head_epochs": 0,
         "augment": "none",
         "encoder_rate": 0.005,

@@ -36,7 +36,13 @@ def tuned_config(scenes, tiny_image, tiny_text, tmp_path):
     def make(name: str = "run", **values: object):
         tiny = {"image_encoder": str(tiny_image), "text_encoder": str(tiny_text)}
         small = {"train": 40, "validation": 10, "query": 20, "epochs": 3, "batch_size": 16}
-        few = {"method": "dcmh", "tune": "image,text", "head_epochs": 1, "lr_schedule": "constant"}
+        few = {
+            "method": "dcmh",
+            "final_epochs": 0,
+            "tune": "image,text",
+            "head_epochs": 1,
+            "lr_schedule": "constant",
+        }
         ours = {"augment": "none", "validate_every": 1, "ema": 0.9}
         return config_of(scenes.root, tmp_path / name, **{**tiny, **small, **few, **ours, **values})
 

@@ -37,6 +37,7 @@ def values(scenes, tiny_image, tiny_text):
         "text_encoder": str(tiny_text),
         "epochs": 4,
         "tune": "image,text",
+        "final_epochs": 0,
         "augment": "crop,flip,color",
         "workers": 0,
         "ema": 0.9,

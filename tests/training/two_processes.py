@@ -70,6 +70,7 @@ def agree(processes, found):
     found["broadcast"] = values
     found["sum"] = processes.sum(torch.tensor([1.0, rank]))
     found["from main"] = processes.from_main(lambda: {"rank": rank, "text": "ä"})
+    processes.wait()  # so that both begin to count now
     started = time.monotonic()
     with processes.in_turn():
         found["turn"] = (time.time(), time.sleep(0.2), time.time())

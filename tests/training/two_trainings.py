@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 
-from proxyhash.training import loop, read_config, run, train
+from proxyhash.training import loop, read_config, stage, train
 from proxyhash.training.processes import SINGLE, Processes, open_processes
 
 __all__ = ["train_and_note"]
@@ -33,8 +33,8 @@ def train_and_note(values: dict[str, object], note: Path, processes: Processes =
         found["weights"] = weights_of(state)
         found["memory"] = dict(state.memory.outputs)
 
-    original_remember, original_epochs = loop._remember, run.run_epochs
-    with patch.object(loop, "_remember", remember), patch.object(run, "run_epochs", epochs):
+    original_remember, original_epochs = loop._remember, stage.run_epochs
+    with patch.object(loop, "_remember", remember), patch.object(stage, "run_epochs", epochs):
         result = train(read_config(values), resume=True, processes=processes)
     found["metrics"] = result.metrics
     torch.save(found, note)

@@ -14,7 +14,7 @@ from proxyhash.bench.machine import peak_memory, share_machine
 from proxyhash.bench.pool import Outcome, fill_cells
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
 from proxyhash.progress import Track, silent
-from proxyhash.training.run import listen_for_stop
+from proxyhash.training.signals import listen_for_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

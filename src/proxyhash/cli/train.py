@@ -97,6 +97,7 @@ def train(
     encoder_rates: tuning.EncoderRates = None,
     layer_decay: tuning.LayerDecay = None,
     head_epochs: tuning.HeadEpochs = None,
+    final_epochs: tuning.FinalEpochs = None,
     image_size: tuning.ImageSize = None,
     augment: tuning.Augment = None,
     crop_min: tuning.CropMin = None,
@@ -130,8 +131,8 @@ def train(
 
     Features are extracted once and cached, a split is drawn (or read from the manifest), and the
     epoch with the best validation score is kept. Encoders stay as they are, unless --tune lets
-    them learn with the networks. After Ctrl-C, --resume continues the run, with results identical
-    to an uninterrupted one.
+    them learn with the networks; new networks then learn from what the encoders became. After
+    Ctrl-C, --resume continues the run, with results identical to an uninterrupted one.
     """
     named = dict(locals())  # first of all, while only the arguments are there
     start = time.monotonic()

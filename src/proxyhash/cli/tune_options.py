@@ -54,6 +54,15 @@ HeadEpochs: TypeAlias = Annotated[
         3,
     ),
 ]
+FinalEpochs: TypeAlias = Annotated[
+    int | None,
+    option(
+        TUNING,
+        "Epochs at the end in which new networks learn from the encoders as they are then, as many "
+        "as without --tune unless given; 0 keeps the networks that learned with them.",
+        20,
+    ),
+]
 TuneBatchNorm: TypeAlias = Annotated[
     bool | None,
     option(

@@ -87,7 +87,7 @@ train and {len(split.validation):,} validation ({split.source}, seed {split.seed
 | method | `{config.method}`: {_settings(config.settings)} |
 | training | {"in closed form" if method.closed_form else _training(config, training)}, \
 seed {config.seed} |
-{_time(training)}
+{_tuning(training)}
 Classes: {classes}{more}.
 
 ## Usage
@@ -156,15 +156,26 @@ def _learned(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _time(training: Mapping[str, Any]) -> str:
-    """Return the row about time and machine of a run whose encoders learned; else nothing."""
+def _tuning(training: Mapping[str, Any]) -> str:
+    """Return the rows about the stage in which encoders learned, and what it took; else nothing."""
     if not training.get("tuned"):
         return ""
-    count = training["processes"]
+    stage = training.get("tuning")
+    where, seconds = training, training["seconds"]
+    row = ""
+    if stage:
+        where, seconds = stage, seconds + stage["seconds"]
+        row = (
+            f"| tuning | before that, the encoders with networks of their own: "
+            f"{stage['optimizer']}, learning rate {stage['learning_rate']:g}, {stage['epochs']} "
+            f"epochs of batches of {stage['batch_size']}, encoders from epoch "
+            f"{stage['head_epochs'] + 1} on; {markdown_code('tuning')} has these networks |\n"
+        )
+    count = where["processes"]
     return (
-        f"| time | {training['seconds'] / 60:.1f} minutes on {training['items']:,} items; device "
-        f"{training['device']} ({markdown_text(training['hardware'])}), {count} "
-        f"process{'es' if count > 1 else ''}, {training['precision']} |\n"
+        f"{row}| time | {seconds / 60:.1f} minutes on {where['items']:,} items; device "
+        f"{where['device']} ({markdown_text(where['hardware'])}), {count} "
+        f"process{'es' if count > 1 else ''}, {where['precision']} |\n"
     )
 
 
@@ -191,7 +202,8 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
-    alone = f", encoders from epoch {config.head_epochs + 1} on" if training.get("tuned") else ""
+    together = training.get("tuned") and not training.get("tuning")
+    alone = f", encoders from epoch {config.head_epochs + 1} on" if together else ""
     return (
         f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
         f"of batches of {training['batch_size']}{alone}; epoch {training['best_epoch']} kept"

@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.safetensors"
 
     @property
+    def tuning(self) -> Path:
+        """The run folder of the stage in which encoders learned, where another one follows."""
+        return self.path / "tuning"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files, when asked for."""
         return self.path / "tensorboard"
@@ -153,6 +158,6 @@ class RunFolder:
         """Make the folder, and remove what an earlier run left in it."""
         for file in (self.split, self.history, self.codes, self.metrics, self.card, self.config):
             file.unlink(missing_ok=True)
-        for folder in (self.last.parent, self.model, self.tensorboard):
+        for folder in (self.last.parent, self.model, self.tuning, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,7 @@ class Prepared:
         device: torch.device | str,
         tuned: Mapping[Modality, TunedEncoder] = MappingProxyType({}),
         learning: bool = False,
+        evaluated: bool = True,
         track: Track = silent,
     ) -> Rows:
         """Return the usable items at `positions`, see `take_rows`.
@@ -109,6 +110,8 @@ class Prepared:
             device: where the tensors are.
             tuned: encoders that learn, with the weights that `features` came from.
             learning: whether they learn from these items.
+            evaluated: whether features are read again as the encoders change, for validation; what
+                they are made from is then kept at hand.
             track: reports the progress of decoding, and of encoding when their weights changed.
         """
         labels = self.collection.labels
@@ -119,7 +122,7 @@ class Prepared:
             plain, inputs = encoder_inputs(
                 encoder.encoder, self.collection, kept, self.features[modality].present[kept],
                 config=encoder.config, learning=learning, track=track,
-                evaluated=len(self.split.validation) > 0,
+                evaluated=evaluated,
             )  # fmt: skip
             unreadable = (
                 plain.unreadable if inputs is None else plain.unreadable | inputs.unreadable
@@ -136,8 +139,9 @@ class Prepared:
             )
         if bad:
             return self._without(bad).rows(
-                positions, device=device, tuned=tuned, learning=learning, track=track
-            )
+                positions, device=device, tuned=tuned, learning=learning, evaluated=evaluated,
+                track=track,
+            )  # fmt: skip
         return replace(rows, features=features)
 
     def _without(self, bad: Mapping[Modality, npt.NDArray[np.int64]]) -> Prepared:

@@ -24,7 +24,7 @@ TUNED_DEFAULTS: Mapping[str, Any] = {
 }
 """Defaults of runs whose encoders learn, where they differ from those of other runs."""
 
-_HEAD_EPOCHS, _HEAD_SHARE = 3, 4
+_HEAD_EPOCHS, _HEAD_SHARE, _FINAL_EPOCHS = 3, 4, 20
 _LAYERS = re.compile(r"all|last:[1-9]\d*")
 _KINDS = ("crop", "flip", "color", "rand")
 
@@ -55,6 +55,10 @@ class TuneOptions(Settings):
     head_epochs: int = Field(default=_HEAD_EPOCHS, ge=0)
     """Epochs at the start in which the networks alone learn and encoders do not; by default a
     quarter of the epochs, at most 3."""
+    final_epochs: int = Field(default=_FINAL_EPOCHS, ge=0)
+    """Epochs at the end in which new networks learn from the features of encoders that learned, as
+    in a run of frozen ones; by default those of the method. 0 keeps the networks that learned
+    together with the encoders."""
     tune_batch_norm: bool = False
     """Let batch normalization of an encoder follow the statistics of each batch. Pretrained ones
     are kept otherwise, as moving averages of few images are poor ones."""
@@ -84,9 +88,11 @@ def tuned_defaults(given: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
     """
     if not _names(given.get("tune")):
         return {}
+    final = epochs
     with suppress(ValueError, TypeError):  # which the check of all values will say
         epochs = int(given.get("epochs", epochs))
-    return {**TUNED_DEFAULTS, "head_epochs": min(_HEAD_EPOCHS, epochs // _HEAD_SHARE)}
+    head = min(_HEAD_EPOCHS, epochs // _HEAD_SHARE)
+    return {**TUNED_DEFAULTS, "head_epochs": head, "final_epochs": final}
 
 
 def check_tuning(options: TuneOptions, modalities: tuple[Modality, ...], *, epochs: int) -> None:

@@ -13,6 +13,7 @@ END_TO_END: Mapping[str, Any] = {
     "tune": ["image"],
     "augment": [],
     "head_epochs": 0,
+    "final_epochs": 0,
     "ema": 0.0,
     "optimizer": "sgd",
     "momentum": 0.0,

@@ -1,0 +1,66 @@
+"""The last stage of a run whose encoders learn: new networks, from what the encoders became."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxyhash.training.config import TrainConfig, read_config
+from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["final_config", "final_sentence", "tuning_facts"]
+
+
+def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
+    """Return the configuration of the last stage: that of a run on frozen encoders.
+
+    Where the run has a default for tuning (`TUNED_DEFAULTS`), this stage has the method's own;
+    whatever was given otherwise holds for both stages, but for the number of epochs.
+
+    Args:
+        config: The run's configuration, with `final_epochs` above 0.
+        encoders: The model folder that the encoders that learned are in.
+
+    Raises:
+        UsageError: a value cannot be used with that number of epochs.
+    """
+    values = config.to_dict()
+    usual = read_config({"data": config.data, "out": config.out, "method": config.method})
+    for key, value in TUNED_DEFAULTS.items():
+        if getattr(config, key) == value:
+            values[key] = getattr(usual, key)
+    for key in TuneOptions.model_fields:
+        del values[key]
+    learned = {modality: str(encoders / f"{modality}_encoder") for modality in config.tune}
+    values |= {"epochs": config.final_epochs, "encoders": {**config.encoders, **learned}}
+    if config.precision == "float16":
+        values["precision"] = "float32"
+    return read_config(values)
+
+
+def final_sentence(config: TrainConfig) -> str:
+    """Return what begins with the last stage, for the user who waits."""
+    return (
+        f"the encoders are as they will be; now new networks learn from their features, "
+        f"{config.epochs} epochs (--final-epochs 0 would keep those that learned with the encoders)"
+    )
+
+
+def tuning_facts(config: TrainConfig, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what metrics.json of the whole run says about the stage that tuned its encoders.
+
+    Args:
+        config: The run's configuration.
+        metrics: metrics.json of that stage.
+    """
+    training = metrics["training"]
+    kept = ("epochs", "batch_size", "best_epoch", "validation_map", "seconds", "items")
+    where = ("device", "hardware", "processes", "precision")
+    facts = {key: training[key] for key in (*kept, *where)}
+    facts |= {key: getattr(config, key) for key in ("optimizer", "learning_rate", "head_epochs")}
+    facts["map"] = metrics["map"]
+    facts["strict_map"] = (metrics.get("strict") or {}).get("map")
+    return {"tuned": training["tuned"], "tuning": facts}

@@ -1,0 +1,193 @@
+"""The last stage of runs whose encoders learn: new networks, from what the encoders became."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from proxyhash.data.run_data import read_run
+from proxyhash.errors import InterruptedRunError, UsageError
+from proxyhash.evaluation.run import evaluate_run
+from proxyhash.hashing import HashModel
+from proxyhash.training import read_config, train
+from proxyhash.training.final import final_config
+from proxyhash.training.folder import RunFolder
+from proxyhash.training.history import read_history
+from tests.training.runs import SMALL, assert_same_run
+
+PROCESS = """
+import json, sys
+from proxyhash.training import read_config, train
+train(read_config(json.loads(sys.argv[1])), resume=True)
+"""
+TUNING, FINAL = 2, 3
+
+
+@pytest.fixture(scope="module")
+def values(scenes, tiny_image):
+    return {
+        **SMALL,
+        "data": str(scenes.root),
+        "method": "dchml-plus",
+        "settings": {"refit": 20},
+        "image_encoder": str(tiny_image),
+        "tune": "image",
+        "encoder_rate": 0.01,
+        "epochs": TUNING,
+        "final_epochs": FINAL,
+        "head_epochs": 1,
+        "workers": 0,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(values, tmp_path_factory):
+    """The folder, result and notes of a run of both stages that nothing interrupts."""
+    before, notes = torch.get_num_threads(), []
+    folder = tmp_path_factory.mktemp("final") / "whole"
+    result = train(read_config({**values, "out": str(folder)}), note=notes.append)
+    torch.set_num_threads(before)
+    return folder, result, notes
+
+
+def assert_same(one, other):
+    assert_same_run(one, other)
+    assert_same_run(one / "tuning", other / "tuning")
+    for part in ("model", "tuning/model"):
+        weights = [
+            folder / part / "image_encoder" / "weights.safetensors" for folder in (one, other)
+        ]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_both_stages_are_what_two_commands_do(values, whole, tmp_path):
+    """First one that keeps the networks, then one on its encoder, which stays as it is."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    split = {"query": None, "train": None, "validation": None}
+    train(read_config({**values, "out": str(first), "final_epochs": 0, "validate_every": TUNING}))
+    plain = {key: value for key, value in values.items() if key not in FINAL_KEYS}
+    frozen = {"epochs": FINAL, "split_file": str(first / "split.json")}
+    frozen["image_encoder"] = str(first / "model" / "image_encoder")
+    train(read_config({**plain, **split, **frozen, "out": str(second)}))
+    assert_same_run(second, whole[0])
+    encoders = [f / "model" / "image_encoder" / "weights.safetensors" for f in (first, whole[0])]
+    assert encoders[0].read_bytes() == encoders[1].read_bytes()
+    networks = [f / "model" / "networks.safetensors" for f in (first, whole[0] / "tuning")]
+    assert networks[0].read_bytes() == networks[1].read_bytes()
+
+
+FINAL_KEYS = ("tune", "encoder_rate", "final_epochs", "head_epochs", "workers", "epochs")
+
+
+def test_results_say_what_both_stages_did(whole):
+    folder, result, notes = whole
+    metrics = json.loads((folder / "metrics.json").read_text())
+    training, stage = metrics["training"], metrics["training"]["tuning"]
+    assert (training["epochs"], stage["epochs"]) == (FINAL, TUNING)
+    assert training["tuned"]["image"]["learning_rate"] == 0.01
+    assert (stage["batch_size"], stage["best_epoch"]) == (SMALL["batch_size"], TUNING)
+    assert result.seconds == pytest.approx(training["seconds"] + stage["seconds"], abs=0.002)
+    assert stage["map"] == json.loads((folder / "tuning" / "metrics.json").read_text())["map"]
+    assert [record.epoch for record in read_history(folder / "history.jsonl")] == [1, 2, 3]
+    assert "image encoder learns: all layers" in notes[0]
+    assert f"from their features, {FINAL} epochs (--final-epochs 0 would keep those" in notes[-1]
+    card = (folder / "README.md").read_text()
+    assert "tuned: all layers" in card
+    assert f"{TUNING} epochs of batches of {SMALL['batch_size']}, encoders from epoch 2" in card
+    assert f"{FINAL} epochs of batches of {SMALL['batch_size']}; epoch" in card
+    config = json.loads((folder / "config.json").read_text())
+    assert config["tune"] == ["image"]
+    assert "tuning" not in config["encoders"]["image"]
+
+
+def test_both_folders_are_runs_that_can_be_evaluated(whole):
+    folder = whole[0]
+    models = [HashModel.load(each / "model") for each in (folder, folder / "tuning")]
+    assert models[0].fingerprint != models[1].fingerprint
+    images = [model.encoder("image").fingerprint for model in models]
+    assert images[0] == images[1]
+    for each in (folder, folder / "tuning"):
+        stored = json.loads((each / "metrics.json").read_text())
+        assert evaluate_run(read_run(each)).metrics["map"] == stored["map"]
+
+
+@pytest.mark.parametrize(("epoch", "advice"), [(1, "1 of 2 epochs"), (TUNING + 1, "1 of 3 epochs")])
+def test_ctrl_c_in_either_stage_and_resume(epoch, advice, values, whole, tmp_path):
+    folder, reported = tmp_path / "parts", []
+
+    def interrupt(record):
+        reported.append(record)
+        if len(reported) == epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    config = read_config({**values, "out": str(folder)})
+    with pytest.raises(InterruptedRunError) as caught:
+        train(config, report=interrupt)
+    assert advice in str(caught.value)
+    assert str(caught.value).endswith(f"proxyhash train --resume --out {folder}")
+    assert not (folder / "metrics.json").exists()
+    torch.manual_seed(7)
+    train(config, resume=True)
+    assert_same(whole[0], folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["tuning/history.jsonl", "tuning/metrics.json", "history.jsonl"])
+def test_killed_in_either_stage_it_goes_on_to_the_same_end(file, values, whole, tmp_path):
+    folder = tmp_path / "killed"
+    given = {**values, "out": str(folder)}
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, json.dumps(given)])
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / file).exists():
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train(read_config(given), resume=True)
+    assert_same(whole[0], folder)
+
+
+def test_another_run_in_the_folder_begins_with_its_own_encoders(values, whole, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(whole[0], folder)
+    stale = RunFolder(folder).tuning / "stale"
+    stale.touch()
+    config = read_config({**values, "out": str(folder), "encoder_rate": 0.001})
+    result = train(config, overwrite=True)
+    assert not stale.exists()
+    assert result.metrics["training"]["tuned"]["image"]["learning_rate"] == 0.001
+    assert result.metrics["fingerprint"]["model"] != whole[1].metrics["fingerprint"]["model"]
+
+
+def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(tmp_path):
+    least = {"data": "photos", "out": "run", "method": "dchml-plus", "image_encoder": "some/model"}
+    config = read_config({**least, "tune": "image", "epochs": 7, "hidden": [64], "clip": 1.0})
+    assert config.final_epochs == read_config(least).epochs
+    found = final_config(config, encoders=tmp_path)
+    expected = {
+        **least,
+        "hidden": [64],
+        "clip": 1.0,
+        "image_encoder": str(tmp_path / "image_encoder"),
+    }
+    assert found == read_config(expected)
+    given = read_config({**least, "tune": "image", "batch_size": 16, "precision": "float16"})
+    found = final_config(given, encoders=tmp_path)
+    assert (found.batch_size, found.precision) == (16, "float32")
+    assert found.tune == ()
+
+
+def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):
+    config = read_config({**values, "out": str(tmp_path / "run"), "warmup": 1.5, "final_epochs": 1})
+    with pytest.raises(UsageError, match=r"warmup is 1\.5 epochs of 1"):
+        train(config)
+    assert not (tmp_path / "run").exists()

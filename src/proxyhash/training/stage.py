@@ -43,7 +43,7 @@ def say_nothing(_what: object) -> None:
 
 @dataclass(frozen=True)
 class Services:
-    """Whom a run tells how it is going, and what it works with; the same for all its stages."""
+    """Helpers of a run, the same for all its stages."""
 
     report: Report = say_nothing
     """Called after every epoch."""
@@ -61,7 +61,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage does, and where."""
+    """Work of one stage, and its place."""
 
     config: TrainConfig
     """What it trains with."""

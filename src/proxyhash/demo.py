@@ -59,6 +59,7 @@ _TUNED: dict[str, Any] = {
     "image_size": 96,
     "epochs": 6,
     "head_epochs": 1,
+    "final_epochs": _TRAINING["epochs"],
     "ema": 0.98,
     "weight_decay": 0.01,
     "standardize": False,

@@ -17,6 +17,7 @@ from proxyhash.data.run_data import read_run
 from proxyhash.errors import InterruptedRunError, UsageError
 from proxyhash.evaluation.run import evaluate_run
 from proxyhash.hashing import HashModel
+from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training.final import final_config
 from proxyhash.training.folder import RunFolder
@@ -25,6 +26,7 @@ from tests.training.runs import SMALL, assert_same_run
 
 PROCESS = """
 import json, sys
+from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
 train(read_config(json.loads(sys.argv[1])), resume=True)
 """
@@ -76,6 +78,7 @@ def test_both_stages_are_what_two_commands_do(values, whole, tmp_path):
     plain = {key: value for key, value in values.items() if key not in FINAL_KEYS}
     frozen = {"epochs": FINAL, "split_file": str(first / "split.json")}
     frozen["image_encoder"] = str(first / "model" / "image_encoder")
+    frozen["settings"] = {"refit": 20, "image_mix": 1.0}
     train(read_config({**plain, **split, **frozen, "out": str(second)}))
     assert_same_run(second, whole[0])
     encoders = [f / "model" / "image_encoder" / "weights.safetensors" for f in (first, whole[0])]
@@ -179,11 +182,13 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
         "clip": 1.0,
         "image_encoder": str(tmp_path / "image_encoder"),
     }
+    expected["settings"] = method_settings("dchml-plus", {"image_mix": 1.0}).model_dump()
     assert found == read_config(expected)
-    given = read_config({**least, "tune": "image", "batch_size": 16, "precision": "float16"})
+    given = {"batch_size": 16, "precision": "float16", "settings": {"image_mix": 0.3}}
+    given = read_config({**least, "tune": "image", **given})
     found = final_config(given, encoders=tmp_path)
     assert (found.batch_size, found.precision) == (16, "float32")
-    assert found.tune == ()
+    assert (found.tune, found.settings["image_mix"]) == ((), 0.3)
 
 
 def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):

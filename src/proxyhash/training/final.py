@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.methods import get_method, method_settings
 from proxyhash.training.config import TrainConfig, read_config
 from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
 
@@ -18,7 +19,8 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     """Return the configuration of the last stage: that of a run on frozen encoders.
 
     Where the run has a default for tuning (`TUNED_DEFAULTS`), this stage has the method's own;
-    whatever was given otherwise holds for both stages, but for the number of epochs.
+    and where the method has settings for it (`Objective.final_settings`), those. Whatever was given
+    otherwise holds for both stages, but for the number of epochs.
 
     Args:
         config: The run's configuration, with `final_epochs` above 0.
@@ -32,6 +34,11 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     for key, value in TUNED_DEFAULTS.items():
         if getattr(config, key) == value:
             values[key] = getattr(usual, key)
+    method = get_method(config.method)
+    own = method_settings(config.method, {}).model_dump(mode="json")
+    given = method_settings(config.method, config.settings).model_dump(mode="json")
+    differing = method.final_settings.items()
+    values["settings"] = given | {key: v for key, v in differing if given[key] == own[key]}
     for key in TuneOptions.model_fields:
         del values[key]
     learned = {modality: str(encoders / f"{modality}_encoder") for modality in config.tune}

@@ -193,7 +193,7 @@ class DchmlPlus(Objective):
         differs=(
             "images centered and scaled, up to half of their features dropped, texts mixed in "
             "pairs, learning rate 1.5e-3, batch size a 48th of the training items (32 to 96), "
-            "PHNet fitted again at the end"
+            "PHNet fitted again at the end; images mixed in pairs, too, on encoders that were tuned"
         ),
     )
     defaults: ClassVar[Mapping[str, Any]] = {

@@ -44,7 +44,13 @@ def prepared_paths(monkeypatch):
 
 def small(data, out, model, **values):
     few = {"train": 40, "validation": 10, "query": 20, "epochs": 3, "batch_size": 16}
-    ours = {"method": "dcmh", "tune": "image", "head_epochs": 1, "validate_every": 1}
+    ours = {
+        "method": "dcmh",
+        "tune": "image",
+        "head_epochs": 1,
+        "final_epochs": 0,
+        "validate_every": 1,
+    }
     return config_of(data, out, image_encoder=str(model), **{**few, **ours, **values})
 
 

@@ -41,7 +41,10 @@ class EncoderInputs(Protocol):
 
     Attributes:
         unreadable: which images cannot be read, bool (n,).
+        as_evaluated: whether they are what evaluation gives to the encoder.
     """
+
+    as_evaluated: bool
 
     @property
     def unreadable(self) -> NDArray[np.bool_]: ...  # noqa: D102 - documented above
@@ -75,6 +78,8 @@ class SourceInputs:
     Attributes:
         unreadable: which images `store` could not read, bool (n,).
     """
+
+    as_evaluated = True
 
     def __init__(
         self,
@@ -199,6 +204,8 @@ class PixelInputs:
     Raises:
         ModelError: the encoder does not take images of this size.
     """
+
+    as_evaluated = False
 
     def __init__(self, encoder: TrainableEncoder, images: TrainingImages) -> None:
         self._encoder = encoder

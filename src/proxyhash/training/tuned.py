@@ -88,6 +88,11 @@ class TunedEncoder:
         features: Tensor = self.run(inputs)
         return features
 
+    @torch.no_grad()
+    def without_gradient(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the features of a batch while the encoder does not learn, float32 (b, d)."""
+        return self._in_parts(inputs)
+
     def _in_parts(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the features of a batch, in parts of `micro_batch` items.
 
@@ -281,13 +286,16 @@ class TunedFeatures:
     def learning(self, wanted: Sequence[Tensor], *, epoch: int) -> Iterator[Tensor]:
         """Yield features with gradient of the items at each of the positions, (b, d).
 
-        Where the networks learn alone, they are the evaluation features.
+        Where the networks learn alone, features have no gradient. They come from the same random
+        images as later on, as networks that know whole images of another size alone would pull the
+        encoder apart when it begins to learn. Where nothing differs, they are those of evaluation.
         """
-        if not self.tuned.learns:
+        if not self.tuned.learns and (self._inputs is None or self._inputs.as_evaluated):
             for items in wanted:
                 yield self[items]
             return
         assert self._inputs is not None
+        forward = self.tuned if self.tuned.learns else self.tuned.without_gradient
         some = [self._own(items.cpu()) for items in wanted if len(items)]
         with closing(self._inputs.batches(some, epoch=epoch)) as batches:
             for number, items in enumerate(wanted):
@@ -296,7 +304,7 @@ class TunedFeatures:
                     continue
                 own = self._processes.share(len(items))
                 with self._own_randomness(epoch, number):
-                    features = self.tuned(next(batches))[: own.stop - own.start]
+                    features = forward(next(batches))[: own.stop - own.start]
                 yield self._processes.gather(features, len(items))
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from proxyhash.data.run_data import read_run
-from proxyhash.errors import InterruptedRunError, UsageError
+from proxyhash.errors import InterruptedRunError, ModelError, UsageError
 from proxyhash.evaluation.run import evaluate_run
 from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
@@ -196,3 +196,12 @@ def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):
     with pytest.raises(UsageError, match=r"warmup is 1\.5 epochs of 1"):
         train(config)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"training": {"epochs": 2}}'])
+def test_a_stage_that_left_something_else_is_named(content, values, whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    damaged = RunFolder(tmp_path / "run" / "tuning").metrics
+    damaged.write_text(content)
+    with pytest.raises(ModelError, match=r"tuning/metrics\.json does not hold .* with --overwrite"):
+        train(read_config({**values, "out": str(tmp_path / "run")}), resume=True)

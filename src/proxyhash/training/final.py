@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.errors import ModelError
+from proxyhash.files import read_json
 from proxyhash.methods import get_method, method_settings
 from proxyhash.training.config import TrainConfig, read_config
 from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["final_config", "final_sentence", "tuning_facts"]
@@ -56,18 +57,29 @@ def final_sentence(config: TrainConfig) -> str:
     )
 
 
-def tuning_facts(config: TrainConfig, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def tuning_facts(config: TrainConfig, path: Path) -> dict[str, Any]:
     """Return what metrics.json of the whole run says about the stage that tuned its encoders.
 
     Args:
         config: The run's configuration.
-        metrics: metrics.json of that stage.
+        path: metrics.json of that stage.
+
+    Raises:
+        ModelError: it is not what such a stage writes.
+        DataError: it cannot be read or is not JSON.
     """
-    training = metrics["training"]
+    metrics = read_json(path)
     kept = ("epochs", "batch_size", "best_epoch", "validation_map", "seconds", "items")
     where = ("device", "hardware", "processes", "precision")
-    facts = {key: training[key] for key in (*kept, *where)}
+    try:
+        training = metrics["training"]
+        facts = {key: training[key] for key in (*kept, *where)}
+        facts |= {"map": metrics["map"], "strict_map": (metrics.get("strict") or {}).get("map")}
+        tuned = training["tuned"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} does not hold the metrics of a stage that tuned encoders, so the run cannot "
+            "be resumed; train again with --overwrite"
+        ) from error
     facts |= {key: getattr(config, key) for key in ("optimizer", "learning_rate", "head_epochs")}
-    facts["map"] = metrics["map"]
-    facts["strict_map"] = (metrics.get("strict") or {}).get("map")
-    return {"tuned": training["tuned"], "tuning": facts}
+    return {"tuned": tuned, "tuning": facts}

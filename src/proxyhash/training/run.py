@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import InterruptedRunError, ProxyhashError
-from proxyhash.files import read_json, write_json
+from proxyhash.files import write_json
 from proxyhash.progress import Track, silent
 from proxyhash.training.devices import check_device, use_threads
 from proxyhash.training.final import final_config, final_sentence, tuning_facts
@@ -159,8 +159,8 @@ def _run_both(
         run_stage(stage, services, prepared=prepared, collection=collection)
     if not processes.main:
         return told(processes, folder)
+    facts = tuning_facts(config, first.metrics)
     services.note(final_sentence(final))
-    facts = tuning_facts(config, read_json(first.metrics))
     stage = Stage(
         final,
         folder,

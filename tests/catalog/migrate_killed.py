@@ -1,8 +1,10 @@
 """A program that forks migrations, one after another, each to be killed in the middle of its work.
 
-    python -m tests.catalog.migrate_killed
+    python -m tests.catalog.migrate_killed INDEX MODEL MODEL
 
-Forking skips the seconds that starting Python and loading the libraries takes. For every line
+Forking skips the seconds that starting Python, loading the libraries and their first use take: it
+migrates INDEX to both models itself before it forks anything, and prints how many milliseconds the
+second of these took. For every line
 "INDEX MODEL MILLISECONDS EVENT" on standard input it forks a migration, and prints the report of
 one that came to its end, or null, as one line of JSON. Before that the migration is killed when the
 time is over, or at the EVENT-th change of names on the disk since the swap began (0 for none).
@@ -53,7 +55,6 @@ def die_at(event: int) -> None:
 
 
 def migrate(index: str, model: str, output: int, *, event: int) -> None:
-    torch.set_num_threads(1)  # threads of a parent are not there after a fork
     if event:
         die_at(event)
     report = migrate_index(index, Path(model))
@@ -61,6 +62,12 @@ def migrate(index: str, model: str, output: int, *, event: int) -> None:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # threads of a parent are not there after a fork
+    index, *models = sys.argv[1:]
+    for model in models:
+        begun = time.monotonic()
+        migrate_index(index, Path(model))
+    print(round(1000 * (time.monotonic() - begun)), flush=True)
     for line in sys.stdin:
         index, model, milliseconds, event = line.split()
         reading, output = os.pipe()

@@ -1,4 +1,8 @@
-"""Migrations that are killed at any moment leave the old index or the new one, and go on."""
+"""Migrations that are killed at any moment leave the old index or the new one, and go on.
+
+20 kills by the clock and one at every tenth step of the swap run by default, 60 and every third in
+CI (PROXYHASH_THOROUGH=1), any number by PROXYHASH_KILLS, every step by PROXYHASH_SWAP_STEP=1.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
     from proxyhash.data import Collection
 
 THOROUGH = bool(os.environ.get("PROXYHASH_THOROUGH"))
-KILLS = 200 if THOROUGH else 20
-STEP = 1 if THOROUGH else 7
+KILLS = int(os.environ.get("PROXYHASH_KILLS", "60" if THOROUGH else "20"))
+STEP = int(os.environ.get("PROXYHASH_SWAP_STEP", "3" if THOROUGH else "10"))
 
 
 def count_done(index: Path, model: str) -> int:
@@ -43,16 +47,22 @@ def count_done(index: Path, model: str) -> int:
 
 
 class Forks:
-    """Migrations in processes of their own, that are killed."""
+    """Migrations in processes of their own, that are killed.
 
-    def __init__(self) -> None:
+    Attributes:
+        milliseconds: how long one takes to its end.
+    """
+
+    def __init__(self, index: Path, models: list[Path]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.catalog.migrate_killed"],
+            [sys.executable, "-m", "tests.catalog.migrate_killed", index, *models],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
         )
+        assert self._process.stdout is not None
+        self.milliseconds = int(self._process.stdout.readline())
 
     def migrate(
         self, index: Path, model: Path, *, milliseconds: int = 120_000, event: int = 0
@@ -72,8 +82,10 @@ class Forks:
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    forks = Forks()
+def forks(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    index = tmp_path_factory.mktemp("warm") / "x.index"
+    shutil.copytree(kit.indexes["old"], index)
+    forks = Forks(index, [kit.models["new"], kit.models["short"]])
     yield forks
     forks.close()
 
@@ -104,7 +116,7 @@ def test_kills_leave_one_whole_index_and_lose_no_work(
     killed, done, inside = 0, 0, 0
     now, target = "old", "new"
     while killed < KILLS:
-        patience = dice.randrange(dice.choice((100, 500, 1500, 4000)))
+        patience = int(forks.milliseconds * dice.random() * dice.choice((0.3, 1.0, 1.4)))
         report = forks.migrate(index, kit.models[target], milliseconds=patience)
         name = check(kit, index)
         assert name in (now, target)

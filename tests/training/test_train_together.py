@@ -1,4 +1,4 @@
-"""Runs of two processes under torchrun against runs of one: results, files, Ctrl-C, kills."""
+"""Runs of two processes, as torchrun starts them, against runs of one: results, Ctrl-C, kills."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,7 +97,12 @@ def trained(scenes, tiny_image, tiny_text, tmp_path_factory):
     train(read_config(trainings["continued"]))
     trainings["continued"]["epochs"] = 2
     (folder / "trainings.json").write_text(json.dumps(trainings))
-    two = start_two("tests.training.two_trainings", folder)
+    two = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.two_trainings", folder],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for name, values in trainings.items():
         train_and_note({**values, "out": str(folder / f"{name}-one")}, folder / f"{name}.pt")
     _, errors = two.communicate(timeout=300)

@@ -1,5 +1,8 @@
-"""Trainings that two processes do together; `test_train_together.py` starts it under torchrun.
+"""Trainings that two processes do together, started as torchrun does.
 
+    python -m tests.training.two_trainings FOLDER
+
+The two are forked after one has loaded the libraries, which takes longer than the trainings.
 FOLDER/trainings.json names the configurations. Beside the run folders, each process leaves what it
 has in memory at the end of a training, and the items of its steps, in FOLDER/NAME-RANK.pt.
 """
@@ -12,7 +15,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from proxyhash.encoders import make_encoder
 from proxyhash.training import loop, read_config, stage, train
 from proxyhash.training.processes import SINGLE, Processes, open_processes
 
@@ -47,12 +52,23 @@ def weights_of(state):
     return found
 
 
+def train_all(folder: Path, trainings: dict[str, dict[str, object]]) -> None:
+    with open_processes() as processes:
+        for name, values in trainings.items():
+            train_and_note(values, folder / f"{name}-{processes.rank}.pt", processes)
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
-    torch.set_num_threads(1)
-    with open_processes() as processes:
-        for name, values in json.loads((folder / "trainings.json").read_text()).items():
-            train_and_note(values, folder / f"{name}-{processes.rank}.pt", processes)
+    trainings = json.loads((folder / "trainings.json").read_text())
+    torch.set_num_threads(1)  # threads of a parent are not there after a fork
+    for values in trainings.values():
+        for modality in ("image", "text"):
+            if spec := values.get(f"{modality}_encoder"):
+                make_encoder(str(spec), modality=modality)
+    rendezvous = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": folder.name}
+    config = LaunchConfig(1, 1, 2, start_method="fork", monitor_interval=0.1, **rendezvous)
+    elastic_launch(config, train_all)(folder, trainings)
 
 
 if __name__ == "__main__":

@@ -86,14 +86,16 @@ def test_options_of_tuning_reach_the_configuration(tmp_path, monkeypatch, proxyh
     monkeypatch.setattr("proxyhash.training.choose.choose", stop)
     options = ["--tune", "image,text", "--tune-layers", "last:2", "--encoder-rate", "3e-4"]
     options += ["--encoder-rates", "text=2e-5", "--layer-decay", "0.8", "--head-epochs", "1"]
-    options += ["--final-epochs", "9"]
+    options += ["--final-epochs", "9", "--views", "3"]
     options += ["--image-size", "160", "--augment", "flip,rand", "--crop-min", "0.5"]
     options += ["--micro-batch", "8", "--checkpointing", "--workers", "2", "--tune-batch-norm"]
     options += ["--pixel-cache-gb", "0.5", "--validate-every", "2", "--no-features-in-memory"]
     done = proxyhash_command("train", "photos", "--out", tmp_path / "run", *options)
     assert (done.code, "far enough" in done.err) == (2, True)
     config = read_config(taken)
-    assert config.model_dump(include={*TuneOptions.model_fields}) == {
+    keys = {*TuneOptions.model_fields, *ViewOptions.model_fields}
+    assert config.model_dump(include=keys) == {
+        "views": 3,
         "tune": ("image", "text"),
         "tune_layers": "last:2",
         "encoder_rate": 3e-4,

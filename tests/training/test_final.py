@@ -78,7 +78,7 @@ def test_both_stages_are_what_two_commands_do(values, whole, tmp_path):
     plain = {key: value for key, value in values.items() if key not in FINAL_KEYS}
     frozen = {"epochs": FINAL, "split_file": str(first / "split.json")}
     frozen["image_encoder"] = str(first / "model" / "image_encoder")
-    frozen["settings"] = {"refit": 20, "image_mix": 1.0}
+    frozen |= {"settings": {"refit": 20, "image_mix": 1.0}, "views": 4}
     train(read_config({**plain, **split, **frozen, "out": str(second)}))
     assert_same_run(second, whole[0])
     encoders = [f / "model" / "image_encoder" / "weights.safetensors" for f in (first, whole[0])]
@@ -181,14 +181,23 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
         "hidden": [64],
         "clip": 1.0,
         "image_encoder": str(tmp_path / "image_encoder"),
+        "views": 4,
     }
     expected["settings"] = method_settings("dchml-plus", {"image_mix": 1.0}).model_dump()
     assert found == read_config(expected)
     given = {"batch_size": 16, "precision": "float16", "settings": {"image_mix": 0.3}}
+    given |= {"views": 2, "crop_min": 0.6}
     given = read_config({**least, "tune": "image", **given})
     found = final_config(given, encoders=tmp_path)
     assert (found.batch_size, found.precision) == (16, "float32")
     assert (found.tune, found.settings["image_mix"]) == ((), 0.3)
+    assert (found.views, found.crop_min) == (2, 0.6)
+
+
+@pytest.mark.parametrize("others", [{"final_epochs": 0}, {"augment": "none"}, {"tune": "text"}])
+def test_only_a_last_stage_of_changed_images_has_views_by_default(others):
+    config = read_config({"data": "photos", "out": "run", "tune": "image", **others})
+    assert config.views == 0
 
 
 def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):

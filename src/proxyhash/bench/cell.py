@@ -17,7 +17,7 @@ from proxyhash.methods import method_settings
 from proxyhash.training import TrainConfig, read_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.sources import FREE_KEYS, merge_values
-from proxyhash.training.tuning import TuneOptions
+from proxyhash.training.tuning import TuneOptions, ViewOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +167,7 @@ def encoder_cells(suite: Suite, out: Path) -> list[Cell]:
     cells = [
         _configured(
             suite, out, data=data, variant=variant, bits=shared.bits, seed=seed,
-            folder=out / "encoders" / slug(data.name) / f"s{seed}",
+            folder=out / "encoders" / slug(data.name) / f"s{seed}", more={"views": None},
         )
         for data in suite.data
         for seed in suite.seeds
@@ -205,6 +205,8 @@ def _cell(
     model = RunFolder(tuned.folder).model.absolute()
     encoders = {modality: str(model / f"{modality}_encoder") for modality in tuned.config.tune}
     frozen = dict.fromkeys(TuneOptions.model_fields)  # these are for the training of the encoders
+    if not merge_values(suite.options, data.options, variant.options).get("views"):
+        frozen |= dict.fromkeys(ViewOptions.model_fields)
     return replace(configured(more={"encoders": encoders, **frozen}), shared=tuple(encoders))
 
 

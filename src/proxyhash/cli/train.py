@@ -101,6 +101,7 @@ def train(
     image_size: tuning.ImageSize = None,
     augment: tuning.Augment = None,
     crop_min: tuning.CropMin = None,
+    views: tuning.Views = None,
     tune_batch_norm: tuning.TuneBatchNorm = None,
     micro_batch: tuning.MicroBatch = None,
     checkpointing: tuning.Checkpointing = None,

@@ -93,6 +93,16 @@ CropMin: TypeAlias = Annotated[
     float | None,
     option(TUNING, "Least share of an image's area that a random crop keeps.", 0.35),
 ]
+Views: TypeAlias = Annotated[
+    int | None,
+    option(
+        TUNING,
+        "Random views of each training image, made once, that networks learn from beside the image "
+        "itself, where its encoder does not learn; with --tune image in the last stage, 4.",
+        0,
+        metavar="N",
+    ),
+]
 MicroBatch: TypeAlias = Annotated[
     int | None,
     option(

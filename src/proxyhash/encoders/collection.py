@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from proxyhash.data.modalities import MODALITIES
 from proxyhash.encoders.base import BatchEncoder, Features
 from proxyhash.encoders.batches import encode_batches
 from proxyhash.encoders.cache import content_key
+from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import SourceError, check_option
 from proxyhash.files import sha256_file
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL import Image
 
     from proxyhash.data.collection import Collection
     from proxyhash.encoders.base import Encoder
     from proxyhash.encoders.cache import CachedFeatures, FeatureCache
 
-__all__ = ["encode_collection"]
+__all__ = ["View", "encode_collection"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,26 @@ _NAMED = 5  # bad files listed in the warning; the rest are counted
 _OPENERS = {"image": open_image}  # for encoders without a `prepare` that does it
 
 
+class View(Protocol):
+    """A way to look at images that is not the encoder's own, such as a random crop.
+
+    Attributes:
+        name: what decides how an image looks, for the cache.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - documented above
+
+    def open(self, source: Path) -> Image.Image:
+        """Return the image as it is to be encoded; raises a SourceError."""
+        ...
+
+
 def encode_collection(
     encoder: Encoder,
     collection: Collection,
     *,
+    view: View | None = None,
     cache: FeatureCache | None = None,
     batch_size: int = 64,
     track: Track = silent,
@@ -51,6 +69,7 @@ def encode_collection(
     Args:
         encoder: any encoder; with precomputed features, their rows are returned.
         collection: the items.
+        view: how to look at images; None: as they are.
         cache: where features are looked up and stored; None encodes everything.
         batch_size: the batch size, at most.
         track: told of every item.
@@ -74,8 +93,8 @@ def encode_collection(
         batch_size = min(batch_size, encoder.max_batch)
     values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
     bad: list[SourceError] = []
-    with _shelf(encoder, cache) as kept:
-        job = _Job(encoder, sources, kept)
+    with _shelf(encoder, view, cache) as kept:
+        job = _Job(encoder, sources, kept, view)
         rows = encode_batches(job.encode, positions, batch_size=batch_size)
         for position, row in track(rows, f"encoding {kind.plural}", len(positions)):
             if row.error is not None:
@@ -99,10 +118,13 @@ def encode_collection(
     return Features(values, present, unreadable)
 
 
-def _shelf(encoder: Encoder, cache: FeatureCache | None) -> Any:
+def _shelf(encoder: Encoder, view: View | None, cache: FeatureCache | None) -> Any:
     if cache is None or not getattr(encoder, "cached", True):
         return nullcontext()
-    return cache.open(encoder.fingerprint, dim=encoder.dim)
+    name = encoder.fingerprint
+    if view is not None:
+        name = fingerprint_of({"encoder": name, "view": view.name}, {})
+    return cache.open(name, dim=encoder.dim)
 
 
 @dataclass
@@ -121,6 +143,7 @@ class _Job:
     encoder: Encoder
     sources: Sequence[Any]
     kept: CachedFeatures | None
+    view: View | None
 
     def encode(self, positions: NDArray[np.int64]) -> list[_Row]:
         rows = [_Row() for _ in positions]
@@ -145,6 +168,8 @@ class _Job:
         return rows
 
     def _prepare(self, source: Any) -> Any:
+        if self.view is not None:
+            source = self.view.open(source)
         if isinstance(self.encoder, BatchEncoder):
             return self.encoder.prepare(source)
         opener = _OPENERS.get(self.encoder.modality)

@@ -12,7 +12,7 @@ from proxyhash.data import MODALITIES, Modality
 from proxyhash.data.protocols import get_protocol
 from proxyhash.errors import UsageError, check_option
 from proxyhash.methods import Settings, get_method, read_settings
-from proxyhash.training.tuning import TuneOptions, check_tuning, tuned_defaults
+from proxyhash.training.tuning import TuneOptions, ViewOptions, check_tuning, tuned_defaults
 
 __all__ = [
     "BY_MODALITY",
@@ -74,7 +74,7 @@ class NetworkOptions(Settings):
     """Bring each feature to mean 0 and all of them, by one factor, to mean square 1."""
 
 
-class TrainConfig(TuneOptions, NetworkOptions):
+class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     """The configuration of one training run; each key is a command line option with dashes."""
 
     data: str
@@ -190,7 +190,7 @@ class TrainConfig(TuneOptions, NetworkOptions):
                 "lr_schedule step falls to lr_end, which is 0, so that nothing is learned in the "
                 "last three eighths of the epochs; give lr_end, for example 0.1"
             )
-        check_tuning(self, self.modalities, epochs=self.epochs)
+        check_tuning(self)
         if self.precision == "float16" and not self.tune:
             raise ValueError(
                 "precision float16 is for encoders that learn, and none does; use bfloat16, or "

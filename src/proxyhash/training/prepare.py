@@ -19,19 +19,19 @@ from proxyhash.encoders import (
     make_encoder,
 )
 from proxyhash.errors import UsageError
-from proxyhash.methods import FeatureRows, Rows, get_method
+from proxyhash.methods import Rows, get_method
 from proxyhash.progress import Track, silent
 from proxyhash.training.inputs import encoder_inputs
-from proxyhash.training.mapped import MappedFeatures
+from proxyhash.training.rows import take_rows, usable
 from proxyhash.training.split import choose_split, learns_from_all
 from proxyhash.training.tuned import TunedFeatures, trainable
+from proxyhash.training.views import ViewedFeatures, encode_views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
-    from torch import Tensor
 
     from proxyhash.data import Modality
     from proxyhash.encoders import FeatureCache
@@ -43,7 +43,6 @@ __all__ = [
     "encode_modality",
     "prepare",
     "preparing_key",
-    "take_rows",
 ]
 
 _PREPARING_KEYS = (
@@ -60,6 +59,9 @@ _PREPARING_KEYS = (
     "split_file",
     "device",
     "features_in_memory",
+    "views",
+    "augment",
+    "crop_min",
 )
 
 
@@ -79,6 +81,9 @@ class Prepared:
         encoders: per modality of the run.
         features: per modality, of all items.
         unlabeled: whether items without a label are training items, too.
+        views: features of the views of training images, float32 (views, n, d) for n training items
+            of the split in its order; None where there are none.
+        seed: of the run.
     """
 
     collection: Collection
@@ -86,6 +91,8 @@ class Prepared:
     encoders: Mapping[Modality, Encoder]
     features: Mapping[Modality, Features]
     unlabeled: bool = False
+    views: npt.NDArray[np.float32] | None = None
+    seed: int = 0
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -109,7 +116,7 @@ class Prepared:
             positions: which items.
             device: where the tensors are.
             tuned: encoders that learn, with the weights that `features` came from.
-            learning: whether they learn from these items.
+            learning: whether something learns from these items, which are training items.
             evaluated: whether features are read again as the encoders change, for validation; what
                 they are made from is then kept at hand.
             track: reports the progress of decoding, and of encoding when their weights changed.
@@ -118,6 +125,11 @@ class Prepared:
         kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
         rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
         features, bad = dict(rows.features), {}
+        if learning and self.views is not None:
+            order = np.argsort(self.split.train)
+            places = order[np.searchsorted(self.split.train, kept, sorter=order)]
+            views = torch.from_numpy(self.views[:, places]).to(device)
+            features["image"] = ViewedFeatures(features["image"], views, seed=self.seed)
         for modality, encoder in tuned.items():
             plain, inputs = encoder_inputs(
                 encoder.encoder, self.collection, kept, self.features[modality].present[kept],
@@ -229,12 +241,20 @@ def prepare(
         )
         for modality in config.modalities
     }  # fmt: skip
+    views = None
+    if config.views and "image" not in config.tune:
+        encoder, plain = encoded["image"]
+        views = encode_views(
+            encoder, collection, split.train, plain, config=config, cache=cache, track=track
+        )
     return Prepared(
         collection,
         split,
         encoders={modality: encoder for modality, (encoder, _) in encoded.items()},
         features={modality: features for modality, (_, features) in encoded.items()},
         unlabeled=learns_from_all(config.method, collection),
+        views=views,
+        seed=config.seed,
     )
 
 
@@ -299,52 +319,3 @@ def _make_encoder(
             if former.fingerprint == wanted:
                 return former
     return encoder
-
-
-def take_rows(
-    features: Mapping[Modality, Features],
-    labels: npt.NDArray[np.bool_],
-    positions: npt.NDArray[np.int64],
-    *,
-    device: torch.device | str = "cpu",
-    unlabeled: bool = False,
-) -> Rows:
-    """Return the items at `positions` that have at least one modality, and a label if needed.
-
-    Args:
-        features: per modality, of all items.
-        labels: of all items, bool (n, C).
-        positions: which of them.
-        device: where the tensors are.
-        unlabeled: whether items without a label are returned, too.
-    """
-    kept = usable(features, labels, positions, unlabeled=unlabeled)
-
-    def tensor(values: npt.NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values[kept])).to(device)
-
-    def rows(given: Features) -> FeatureRows:
-        if isinstance(given.values, np.memmap):
-            return MappedFeatures(given.values, kept, given.present[kept], device=device)
-        return tensor(given.values)
-
-    return Rows(
-        features={modality: rows(given) for modality, given in features.items()},
-        present={modality: tensor(given.present) for modality, given in features.items()},
-        labels=tensor(labels.astype(np.float32)),
-    )
-
-
-def usable(
-    features: Mapping[Modality, Features],
-    labels: npt.NDArray[np.bool_],
-    positions: npt.NDArray[np.int64],
-    *,
-    unlabeled: bool,
-) -> npt.NDArray[np.int64]:
-    """Return those of `positions` whose items `take_rows` takes."""
-    useful = np.any([values.present for values in features.values()], axis=0)
-    if not unlabeled:
-        useful &= labels.any(axis=1)
-    kept: npt.NDArray[np.int64] = positions[useful[positions]]
-    return kept

@@ -141,7 +141,7 @@ def _run_both(
         collection = prepared.collection
     if not processes.from_main(lambda: resume and first.metrics.exists()):
         started = processes.from_main(lambda: resume and first.config.exists())
-        tuning = config.model_copy(update={"final_epochs": 0})
+        tuning = config.model_copy(update={"final_epochs": 0, "views": 0})
         given = tuning.model_copy(update={"out": str(first.path)})
 
         def begin(collection: Collection, split: Split) -> None:

@@ -12,7 +12,7 @@ from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.files import read_json
 from proxyhash.methods import get_method, method_settings
 from proxyhash.training.config import BY_MODALITY, TrainConfig, current_keys, read_config
-from proxyhash.training.tuning import TuneOptions, tuned_defaults
+from proxyhash.training.tuning import TuneOptions, ViewOptions, tuned_defaults
 
 __all__ = [
     "FREE_KEYS",
@@ -72,7 +72,8 @@ def gather_values(
     # Bits that are not a number are refused with all other values.
     chosen = kind.preset(name, bits=bits if isinstance(bits, int) else fields["bits"].default)
     if not tuned_defaults({**chosen, **values}, epochs=1):
-        chosen = {key: chosen[key] for key in chosen.keys() - TuneOptions.model_fields.keys()}
+        theirs = TuneOptions.model_fields.keys() | ViewOptions.model_fields.keys()
+        chosen = {key: chosen[key] for key in chosen.keys() - theirs}
     return merge_values(chosen, values)
 
 

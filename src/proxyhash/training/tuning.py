@@ -12,9 +12,18 @@ from proxyhash.data import Modality  # noqa: TC001 - pydantic reads it
 from proxyhash.methods import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["TUNED_DEFAULTS", "TuneOptions", "check_tuning", "tuned_defaults"]
+    from proxyhash.training.config import TrainConfig
+
+__all__ = [
+    "TUNED_DEFAULTS",
+    "TUNED_VIEWS",
+    "TuneOptions",
+    "ViewOptions",
+    "check_tuning",
+    "tuned_defaults",
+]
 
 TUNED_DEFAULTS: Mapping[str, Any] = {
     "optimizer": "adamw",
@@ -23,6 +32,9 @@ TUNED_DEFAULTS: Mapping[str, Any] = {
     "batch_size": 64,
 }
 """Defaults of runs whose encoders learn, where they differ from those of other runs."""
+
+TUNED_VIEWS = 4
+"""Views of each training image in the last stage of a run whose image encoder learns."""
 
 _HEAD_EPOCHS, _HEAD_SHARE, _FINAL_EPOCHS = 3, 4, 20
 _LAYERS = re.compile(r"all|last:[1-9]\d*")
@@ -36,6 +48,18 @@ def _names(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and list(value) in (["none"], [""]):
         return ()
     return value
+
+
+class ViewOptions(Settings):
+    """Random changes of training images, while their encoder learns and where it does not."""
+
+    views: int = Field(default=0, ge=0, le=64)
+    """Random views of each training image, made once, that networks learn from beside the image
+    itself, where its encoder does not learn; where it does, those of the last stage."""
+    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("crop", "flip", "color")
+    """Random changes of training images: crop, flip, color, rand; "none" for whole images."""
+    crop_min: float = Field(default=0.35, gt=0, le=1)
+    """Least share of an image's area that "crop" keeps."""
 
 
 class TuneOptions(Settings):
@@ -64,10 +88,6 @@ class TuneOptions(Settings):
     are kept otherwise, as moving averages of few images are poor ones."""
     image_size: int | None = Field(default=None, ge=16, le=4096)
     """Side of training images in pixels; none: that of the encoder."""
-    augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("crop", "flip", "color")
-    """Random changes of training images: crop, flip, color, rand; "none" for whole images."""
-    crop_min: float = Field(default=0.35, gt=0, le=1)
-    """Least share of an image's area that "crop" keeps."""
     workers: int | None = Field(default=None, ge=0)
     """Processes that decode training images; none: the number of processors."""
     micro_batch: int | None = Field(default=None, ge=1)
@@ -92,46 +112,75 @@ def tuned_defaults(given: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
     with suppress(ValueError, TypeError):  # which the check of all values will say
         epochs = int(given.get("epochs", epochs))
     head = min(_HEAD_EPOCHS, epochs // _HEAD_SHARE)
-    return {**TUNED_DEFAULTS, "head_epochs": head, "final_epochs": final}
+    found = {**TUNED_DEFAULTS, "head_epochs": head, "final_epochs": final}
+    last = given.get("final_epochs", final) not in (0, "0")
+    if last and "image" in _names(given["tune"]) and _names(given.get("augment", "crop")) != ():
+        found["views"] = TUNED_VIEWS
+    return found
 
 
-def check_tuning(options: TuneOptions, modalities: tuple[Modality, ...], *, epochs: int) -> None:
-    """Check the keys of encoders that learn against the modalities and epochs of the run.
+def check_tuning(config: TrainConfig) -> None:
+    """Check the keys of encoders that learn, and of changes of images, against the rest of a run.
 
     Raises:
-        ValueError: one of them cannot be used, or is given though no encoder learns.
+        ValueError: one of them cannot be used, or is given though nothing needs it.
     """
-    for modality in options.tune:
-        if modality not in modalities:
+    for modality in config.tune:
+        if modality not in config.modalities:
             raise ValueError(
                 f"tune names {modality!r}, which the run does not learn; it learns "
-                f"{', '.join(modalities)}"
+                f"{', '.join(config.modalities)}"
             )
-    if len(set(options.tune)) < len(options.tune):
-        raise ValueError(f"tune names {', '.join(options.tune)}; name each modality once")
-    if not _LAYERS.fullmatch(options.tune_layers):
+    if len(set(config.tune)) < len(config.tune):
+        raise ValueError(f"tune names {', '.join(config.tune)}; name each modality once")
+    if not _LAYERS.fullmatch(config.tune_layers):
         raise ValueError(
-            f"tune_layers is {options.tune_layers!r}; it is all, or last:N, for example last:2"
+            f"tune_layers is {config.tune_layers!r}; it is all, or last:N, for example last:2"
         )
-    for kind in options.augment:
+    if not config.tune:
+        if changed := _changed(config, TuneOptions.model_fields):
+            raise ValueError(
+                f"{changed}: for encoders that learn, and none does; name them with "
+                "tune, for example --tune image"
+            )
+    elif config.head_epochs >= config.epochs:
+        raise ValueError(
+            f"head_epochs is {config.head_epochs} of {config.epochs} epochs, so the encoders would "
+            "never learn; give more epochs, or fewer head_epochs"
+        )
+    _check_views(config)
+
+
+def _check_views(config: TrainConfig) -> None:
+    for kind in config.augment:
         if kind not in _KINDS:
             raise ValueError(
                 f"augment names {kind!r}; it must be none, or some of {', '.join(_KINDS)}"
             )
-    if not options.tune:
-        fields = TuneOptions.model_fields
-        changed = [
-            name
-            for name, field in fields.items()
-            if getattr(options, name) != field.get_default(call_default_factory=True)
-        ]
-        if changed:
-            raise ValueError(
-                f"{', '.join(changed)}: for encoders that learn, and none does; name them with "
-                "tune, for example --tune image"
-            )
-    elif options.head_epochs >= epochs:
+    if config.views and "image" not in config.modalities:
         raise ValueError(
-            f"head_epochs is {options.head_epochs} of {epochs} epochs, so the encoders would never "
-            "learn; give more epochs, or fewer head_epochs"
+            f"views is {config.views}, and the run learns no images but "
+            f"{', '.join(config.modalities)}; leave out views"
         )
+    if config.views and "image" in config.tune and not config.final_epochs:
+        raise ValueError(
+            f"views is {config.views}, which are for the last stage of a run whose image encoder "
+            "learns, and final_epochs 0 leaves that out; leave out one of them"
+        )
+    changed = _changed(config, {"augment", "crop_min"})
+    if changed and not config.views and not config.tune:
+        raise ValueError(
+            f"{changed}: for encoders that learn, and none does, or views of images; give tune, "
+            "for example --tune image, or views, for example --views 4"
+        )
+
+
+def _changed(config: TrainConfig, keys: Iterable[str]) -> str:
+    """Return which of some keys differ from their defaults."""
+    fields = type(config).model_fields
+    return ", ".join(
+        key
+        for key in fields
+        if key in keys
+        and getattr(config, key) != fields[key].get_default(call_default_factory=True)
+    )

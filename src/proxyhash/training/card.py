@@ -204,7 +204,9 @@ def _and(names: Sequence[str]) -> str:
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
     together = training.get("tuned") and not training.get("tuning")
     alone = f", encoders from epoch {config.head_epochs + 1} on" if together else ""
-    views = f", with {config.views} random views of each image" if config.views else ""
+    views = (
+        f", with {config.views} random views of each image" if config.views and not together else ""
+    )
     return (
         f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
         f"of batches of {training['batch_size']}{alone}{views}; epoch {training['best_epoch']} kept"

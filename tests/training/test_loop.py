@@ -250,7 +250,7 @@ def test_divergence_names_epoch_step_and_term(tmp_path, rows, validation, monkey
 def test_divergence_names_the_rate_of_encoders_once_they_learn(tmp_path):
     config = config_of(tmp_path, tune="image", encoder_rate=0.5, head_epochs=1)
     assert "encoder_rate" not in str(loop._diverged("it is infinite", 1, config))
-    rates = "learning_rate (it is 0.001) or encoder_rate (it is 0.5), warmup"
+    rates = "encoder_rate (it is 0.5) or learning_rate (it is 0.001), warmup"
     assert rates in str(loop._diverged("it is infinite", 2, config))
 
 

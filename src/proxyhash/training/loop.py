@@ -287,10 +287,10 @@ def _finite(module: nn.Module) -> bool:
 def _diverged(what: str, epoch: int, config: TrainConfig) -> DivergedError:
     rates = f"learning_rate (it is {config.learning_rate:g})"
     if config.tune and epoch > config.head_epochs:
-        rates += f" or encoder_rate (it is {config.encoder_rate:g})"
+        rates = f"encoder_rate (it is {config.encoder_rate:g}) or {rates}"
     return DivergedError(
-        f"training diverged in epoch {epoch}: {what}. Try a smaller {rates}, warmup, or clip=1 in "
-        f"a new folder; the checkpoint of epoch {epoch - 1} is kept in {config.out}"
+        f"training diverged in epoch {epoch}: {what}. Try a smaller {rates}, warmup, or clip=1 "
+        f"in a new folder; the checkpoint of epoch {epoch - 1} is kept in {config.out}"
     )
 
 

@@ -205,8 +205,10 @@ def test_a_resume_on_changed_data_is_refused(scenes, tmp_path):
     train(config_of(data, out, epochs=1, lr_schedule="constant"))
     text = (data / "items.jsonl").read_text()
     (data / "items.jsonl").write_text(text.replace(" a ", " one ", 1))
+    before = [(out / name).read_bytes() for name in ("config.json", "split.json")]
     with pytest.raises(ModelError, match="the collection changed since"):
         train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)
+    assert [(out / name).read_bytes() for name in ("config.json", "split.json")] == before
     (data / "items.jsonl").write_text("".join(text.splitlines(keepends=True)[:-5]))
     with pytest.raises(DataError):
         train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)

@@ -32,7 +32,7 @@ from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import require_tensorboard
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult
-from proxyhash.training.sources import resume_config, stored_config, with_settings
+from proxyhash.training.sources import check_stage, resume_config, stored_config, with_settings
 from proxyhash.training.stage import Services, Stage, run_stage, say_nothing, told
 
 if TYPE_CHECKING:
@@ -144,10 +144,13 @@ def _run_both(
     final = final_config(config, encoders=first.model)
     if prepared is not None:
         collection = prepared.collection
-    if not processes.from_main(lambda: resume and first.metrics.exists()):
-        started = processes.from_main(lambda: resume and first.config.exists())
-        tuning = config.model_copy(update={"final_epochs": 0})
-        given = tuning.model_copy(update={"out": str(first.path)})
+    tuning = config.model_copy(update={"final_epochs": 0})
+    given = tuning.model_copy(update={"out": str(first.path)})
+    finished = processes.from_main(lambda: resume and first.metrics.exists())
+    started = processes.from_main(lambda: resume and first.config.exists())
+    if finished or started:
+        processes.from_main(lambda: check_stage(given, first.path, finished=finished))
+    if not finished:
 
         def begin(collection: Collection, split: Split) -> None:
             _begin(folder, config, collection, split, fresh=not resume)
@@ -173,6 +176,8 @@ def _run_both(
         begin=partial(_begin, folder, config, fresh=False),
         resume=True,
         about=facts,
+        before=first.last,
+        learned=config.tune,
     )
     alone = replace(services, processes=SINGLE)
     result = run_stage(stage, alone, collection=collection)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from proxyhash.data import Modality  # noqa: TC001 - pydantic reads it
+from proxyhash.encoders.trainable import read_layers
+from proxyhash.errors import UsageError
 from proxyhash.methods import Settings
+from proxyhash.training.augment import CROP_MIN, check_augmentations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +27,6 @@ TUNED_DEFAULTS: Mapping[str, Any] = {
 """Defaults of runs whose encoders learn, where they differ from those of other runs."""
 
 _HEAD_EPOCHS, _HEAD_SHARE, _FINAL_EPOCHS = 3, 4, 20
-_LAYERS = re.compile(r"all|last:[1-9]\d*")
-_KINDS = ("crop", "flip", "color", "rand")
 
 
 def _names(value: Any) -> Any:
@@ -66,10 +66,10 @@ class TuneOptions(Settings):
     """Side of training images in pixels; none: that of the encoder."""
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("crop", "flip", "color")
     """Random changes of training images: crop, flip, color, rand; "none" for whole images."""
-    crop_min: float = Field(default=0.35, gt=0, le=1)
+    crop_min: float = Field(default=CROP_MIN, gt=0, le=1)
     """Least share of an image's area that "crop" keeps."""
     workers: int | None = Field(default=None, ge=0)
-    """Processes that decode training images; none: the number of processors."""
+    """Processes that decode training images; none: one per core, at most 8."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Items that go through an encoder at once, whose activations are computed again in the
     backward pass: less memory, more time, the same gradients."""
@@ -109,15 +109,11 @@ def check_tuning(options: TuneOptions, modalities: tuple[Modality, ...], *, epoc
             )
     if len(set(options.tune)) < len(options.tune):
         raise ValueError(f"tune names {', '.join(options.tune)}; name each modality once")
-    if not _LAYERS.fullmatch(options.tune_layers):
-        raise ValueError(
-            f"tune_layers is {options.tune_layers!r}; it is all, or last:N, for example last:2"
-        )
-    for kind in options.augment:
-        if kind not in _KINDS:
-            raise ValueError(
-                f"augment names {kind!r}; it must be none, or some of {', '.join(_KINDS)}"
-            )
+    try:
+        read_layers(options.tune_layers)
+        check_augmentations(options.augment)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
     if not options.tune:
         fields = TuneOptions.model_fields
         changed = [

@@ -13,7 +13,7 @@ from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["final_config", "final_sentence", "tuning_facts"]
+__all__ = ["final_config", "final_sentence", "keeps_last_tuned", "tuning_facts"]
 
 
 def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
@@ -47,6 +47,16 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     if config.precision == "float16":
         values["precision"] = "float32"
     return read_config(values)
+
+
+def keeps_last_tuned(config: TrainConfig) -> bool:
+    """Whether the stage before is not validated, and ends with the encoders of its last epoch.
+
+    That is the default, as the epochs of this stage are chosen from. `validate_every` or `patience`
+    ask for validations.
+    """
+    asked = config.validate_every is not None or config.patience > 0
+    return bool(config.tune) and config.final_epochs > 0 and not asked
 
 
 def final_sentence(config: TrainConfig) -> str:

@@ -22,7 +22,12 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_json
 from proxyhash.progress import Track, silent
 from proxyhash.training.devices import check_device, use_threads
-from proxyhash.training.final import final_config, final_sentence, tuning_facts
+from proxyhash.training.final import (
+    final_config,
+    final_sentence,
+    keeps_last_tuned,
+    tuning_facts,
+)
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import require_tensorboard
 from proxyhash.training.processes import SINGLE, Processes
@@ -157,7 +162,7 @@ def _run_both(
             given=given,
             begin=begin,
             resume=started,
-            keep_last=config.validate_every is None and not config.patience,
+            keep_last=keeps_last_tuned(config),
         )
         run_stage(stage, services, prepared=prepared, collection=collection)
     if not processes.main:

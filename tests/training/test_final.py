@@ -100,6 +100,9 @@ def test_results_say_what_both_stages_did(whole):
     assert result.seconds == pytest.approx(training["seconds"] + stage["seconds"], abs=0.002)
     assert stage["map"] == json.loads((folder / "tuning" / "metrics.json").read_text())["map"]
     assert [record.epoch for record in read_history(folder / "history.jsonl")] == [1, 2, 3]
+    validated = [bool(record.validation) for record in read_history(folder / "history.jsonl")]
+    tuning = [bool(r.validation) for r in read_history(folder / "tuning" / "history.jsonl")]
+    assert (tuning, validated) == ([False] * TUNING, [True] * FINAL)
     assert "image encoder learns: all layers" in notes[0]
     assert f"from their features, {FINAL} epochs (--final-epochs 0 would keep those" in notes[-1]
     card = (folder / "README.md").read_text()

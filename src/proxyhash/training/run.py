@@ -22,13 +22,18 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_json
 from proxyhash.progress import Track, silent
 from proxyhash.training.devices import check_device, use_threads
-from proxyhash.training.final import final_config, final_sentence, tuning_facts
+from proxyhash.training.final import (
+    final_config,
+    final_sentence,
+    keeps_last_tuned,
+    tuning_facts,
+)
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import require_tensorboard
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult
 from proxyhash.training.sources import check_stage, resume_config, stored_config, with_settings
-from proxyhash.training.stage import Services, Stage, run_stage, say_nothing, told
+from proxyhash.training.stage import Services, Stage, result_from_main, run_stage, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,11 +162,11 @@ def _run_both(
             given=given,
             begin=begin,
             resume=started,
-            keep_last=config.validate_every is None and not config.patience,
+            keep_last=keeps_last_tuned(config),
         )
         run_stage(stage, services, prepared=prepared, collection=collection)
     if not processes.main:
-        return told(processes, folder)
+        return result_from_main(processes, folder)
     facts = tuning_facts(config, first.metrics)
     services.note(final_sentence(final))
     stage = Stage(

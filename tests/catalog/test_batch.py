@@ -73,6 +73,7 @@ def test_what_is_skipped_and_stored_nowhere_is_counted(
     add = ["index", "add", tmp_path / "x.index", manifest, "--on-bad-item", "skip", "--json"]
     result = proxyhash_command(*add)
     assert (result.code, result.json["unchanged"], result.json["skipped"]) == (3, 1, 1)
+    assert f"1 item of {manifest} cannot be read, and what it holds is not stored" in result.err
     assert contents(tmp_path / "x.index").keys() == {"i0", "i3"}  # it stays as it is stored
 
 

@@ -15,6 +15,7 @@ from proxyhash.catalog.build import add_to_index, build_index
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.images import images_taken
 from proxyhash.catalog.manage import delete_items, describe_index, snapshot_index, verify_index
+from proxyhash.catalog.manifests import manifests_of
 from proxyhash.catalog.migrate import migrate_index
 from proxyhash.catalog.sync import sync_index
 from proxyhash.errors import (
@@ -324,17 +325,20 @@ def test_a_killed_swap_is_put_in_order(
         migrate_index(str(index), kit.models["new"])
     assert len(list(index.glob("model*"))) == 2
     assert contents(index) == kit.contents["new"]
+    (index / "manifests.json").unlink()
     with Searcher.open(index) as searcher:
         assert searcher.model.fingerprint == kit.fingerprints["new"]
     snapshot_index(str(index), index.parent / "copy")
     assert verify_index(str(index.parent / "copy")) == []
-    migrate_index(str(index), kit.models["new"])
+    manifest = index.parent / "data" / "items.jsonl"
+    migrate_index(str(index), kit.models["new"], data=[manifest])
+    assert manifests_of(index) == [manifest]
     assert sorted(path.name for path in index.glob("m*")) == [
         "manifests.json",
         "migration.lock",
         "model",
     ]
-    report = sync_index(str(index), index.parent / "data" / "items.jsonl", dry_run=True)
+    report = sync_index(str(index), manifest, dry_run=True)
     assert report.items.unchanged == 60
 
 

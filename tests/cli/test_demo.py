@@ -86,6 +86,7 @@ def test_with_tuning_frozen_figures_stand_beside(proxyhash_command, calls, tmp_p
     assert result.out.count("0.1250") == 2 * len(calls[0]["directions"])
     assert "strict: frozen" in result.out
     assert f"proxyhash demo --out {tmp_path} --tune image --serve" in result.out
+    assert "an image encoder that learns, too" not in result.out  # it did
 
 
 def test_without_weights_there_is_nothing_to_tune(

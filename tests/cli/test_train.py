@@ -13,7 +13,7 @@ from proxyhash.cli import train as verb
 from proxyhash.cli.train_progress import Progress
 from proxyhash.errors import UsageError
 from proxyhash.training import TrainConfig, read_config
-from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
+from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions, ViewOptions
 from tests.encoders import tiny_models
 
 SMALL = (
@@ -264,7 +264,7 @@ def test_a_tuned_run_says_what_learns_and_writes_it_down(proxyhash_command, scen
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]
     count = f"{metrics['tuned']['image']['parameters']:,}"
     assert f"the image encoder learns: all layers, {count} parameters at rate 0.0001" in done.err
-    assert "the networks learn alone for the first 1" in done.err
+    assert "the networks learn alone in the first one" in done.err
     card = (tmp_path / "run" / "README.md").read_text()
     assert f"`tiny`, tuned: all layers, {count} parameters" in card
-    assert f"minutes on {metrics['items']:,} items; device cpu" in card
+    assert f" on {metrics['items']:,} items; device cpu" in card

@@ -16,22 +16,32 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def run(notes: list[str], *, tune: str, epochs: int = 10, step_seconds: float, steps: int) -> None:
+def run(
+    notes: list[str], *, tune: str, step_seconds: float, steps: int, stage=range(1, 11), **options
+) -> None:
     """Let the clock stand still outside of steps; the first two take a minute more each."""
-    config = {"data": "d", "out": "o", "tune": tune, "epochs": epochs, "image_encoder": "m"}
+    config = {"data": "d", "out": "o", "tune": tune, "epochs": 10, "image_encoder": "m"} | options
     now = 0.0
     progress = train_progress.Progress(read_config(config), clock=lambda: now)
-    for epoch in range(1, epochs + 1):
+    for epoch in progress.track(stage, "train dchml"):
         for number, _ in enumerate(progress.track(range(steps), f"epoch {epoch}, loss 0.5")):
             now += step_seconds + (60 if number < 2 else 0)
 
 
 def test_an_epoch_is_estimated_once_from_the_first_in_which_encoders_learn(notes):
     run(notes, tune="image", step_seconds=2.0, steps=80)  # 2 of 10 epochs are of the networks alone
-    assert notes == [
-        "an epoch takes about 3 minutes, the 8 that are left 21 minutes, and each validation comes "
-        "on top"
-    ]
+    assert notes == ["an epoch takes about 3 minutes, the 8 that are left 21 minutes"]
+
+
+@pytest.mark.parametrize("options", [{"final_epochs": 0}, {"validate_every": 2}, {"patience": 1}])
+def test_validations_are_added_where_there_are_some(notes, options):
+    run(notes, tune="image", step_seconds=2.0, steps=80, **options)
+    assert notes[0].endswith("left 21 minutes, and each validation comes on top")
+
+
+def test_after_a_resume_the_epochs_left_are_those_of_the_stage(notes):
+    run(notes, tune="image", step_seconds=2.0, steps=80, stage=range(31, 61), final_epochs=60)
+    assert notes[0].startswith("an epoch takes about 3 minutes, the 30 that are left 80 minutes")
 
 
 def test_short_steps_are_timed_for_a_while(notes):

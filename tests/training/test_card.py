@@ -36,7 +36,7 @@ def card(finished):
     run, _, _ = finished
     metrics = read_json(run / "metrics.json")
 
-    def make(labels, name, data, *, tuned=None, **keys):
+    def make(labels, name, data, *, tuned=None, seconds=90.0, **keys):
         items = [
             Item(id=str(row), row=row + 1, sources={"text": "x"}, labels=(label,))
             for row, label in enumerate(labels)
@@ -46,7 +46,7 @@ def card(finished):
         config = read_config({"data": str(run / data), "out": str(run.parent / name), **keys})
         if tuned is None:
             return model_card(config, collection, split, metrics)
-        training = metrics["training"] | {"seconds": 90.0, "items": 5000, "tuned": tuned} | {
+        training = metrics["training"] | {"seconds": seconds, "items": 5000, "tuned": tuned} | {
             "device": "cuda", "hardware": "GPU | 3", "processes": 2, "precision": "bfloat16"
         }  # fmt: skip
         return model_card(config, collection, split, {**metrics, "training": training})
@@ -115,6 +115,16 @@ def test_a_card_says_what_was_tuned_how_long_and_on_what(card):
     assert "- The image encoder began with pretrained weights and learned here" in text
     assert "- The text encoder was not trained here: its license and biases apply." in text
     assert "The encoders were not trained here" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.2, "4 s"), (61, "1.0 minutes"), (9e3, "2.5 hours")]
+)
+def test_the_time_of_a_card_is_in_units_that_say_something(card, seconds, text):
+    tuned = {"text": {"layers": "all", "parameters": 10, "learning_rate": 2e-5}}
+    options = {"tune": ["text"], "text_encoder": "some/model"}
+    shown = card(["a", "b"], "run", "photos", tuned=tuned, seconds=seconds, **options)
+    assert f"| time | {text} on 5,000 items; device" in shown
 
 
 def test_a_card_of_two_tuned_encoders(card):

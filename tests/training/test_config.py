@@ -319,9 +319,18 @@ def test_the_rate_of_one_encoder_has_a_short_form():
         ({"tune": "audio"}, "tune names 'audio', which the run does not learn; it learns image"),
         ({"tune": "image,image"}, "name each modality once"),
         ({"tune": "text", "text_encoder": "none"}, "tune names 'text', which the run does not"),
-        ({"tune": "image", "tune_layers": "first:2"}, "'first:2'; it is all, or last:N"),
-        ({"tune": "image", "tune_layers": "last:0"}, "'last:0'; it is all, or last:N"),
-        ({"tune": "image", "augment": "crop,blur"}, "augment names 'blur'; it must be none, or"),
+        (
+            {"tune": "image", "tune_layers": "first:2"},
+            "layers to tune are 'first:2'; use all",
+        ),
+        (
+            {"tune": "image", "tune_layers": "last:0"},
+            "layers to tune are 'last:0'; use all",
+        ),
+        (
+            {"tune": "image", "augment": "crop,blur"},
+            "augment is 'blur'; it must be one of",
+        ),
         ({"tune": "image", "epochs": 3, "head_epochs": 3}, "head_epochs is 3 of 3 epochs"),
         ({"tune": "image", "encoder_rate": 0}, "setting encoder_rate is 0"),
         ({"micro_batch": 8, "layer_decay": 0.9}, "layer_decay, micro_batch: for encoders that"),

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from proxyhash.data.run_data import read_run
-from proxyhash.errors import InterruptedRunError, ModelError, UsageError
+from proxyhash.errors import DivergedError, InterruptedRunError, ModelError, UsageError
 from proxyhash.evaluation.run import evaluate_run
 from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
@@ -22,7 +22,7 @@ from proxyhash.training import read_config, train
 from proxyhash.training.final import final_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import read_history
-from tests.training.runs import SMALL, assert_same_run
+from tests.training.runs import SMALL, assert_same_run, rewrite
 
 PROCESS = """
 import json, sys
@@ -100,12 +100,15 @@ def test_results_say_what_both_stages_did(whole):
     assert result.seconds == pytest.approx(training["seconds"] + stage["seconds"], abs=0.002)
     assert stage["map"] == json.loads((folder / "tuning" / "metrics.json").read_text())["map"]
     assert [record.epoch for record in read_history(folder / "history.jsonl")] == [1, 2, 3]
+    validated = [bool(record.validation) for record in read_history(folder / "history.jsonl")]
+    tuning = [bool(r.validation) for r in read_history(folder / "tuning" / "history.jsonl")]
+    assert (tuning, validated) == ([False] * TUNING, [True] * FINAL)
     assert "image encoder learns: all layers" in notes[0]
     assert f"from their features, {FINAL} epochs (--final-epochs 0 would keep those" in notes[-1]
     card = (folder / "README.md").read_text()
     assert "tuned: all layers" in card
     assert f"{TUNING} epochs of batches of {SMALL['batch_size']}, encoders from epoch 2" in card
-    assert f"{FINAL} epochs of batches of {SMALL['batch_size']}; epoch" in card
+    assert f"{FINAL} epochs of batches of {SMALL['batch_size']}, with 4 random views" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["tune"] == ["image"]
     assert "tuning" not in config["encoders"]["image"]
@@ -214,3 +217,84 @@ def test_a_stage_that_left_something_else_is_named(content, values, whole, tmp_p
     damaged.write_text(content)
     with pytest.raises(ModelError, match=r"tuning/metrics\.json does not hold .* with --overwrite"):
         train(read_config({**values, "out": str(tmp_path / "run")}), resume=True)
+
+
+def half_done(whole, folder):
+    """Copy a run and remove what its last stage wrote."""
+    shutil.copytree(whole, folder)
+    run = RunFolder(folder)
+    for file in (run.metrics, run.codes, run.card, run.history):
+        file.unlink()
+    for part in (run.model, run.last.parent):
+        shutil.rmtree(part)
+    return run
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_stage_of_another_run_is_refused(finished, values, whole, tmp_path):
+    run = half_done(whole[0], tmp_path / "run")
+    first = RunFolder(run.tuning)
+    stored = json.loads(first.config.read_text())
+    first.config.write_text(json.dumps({**stored, "seed": 3}))
+    if not finished:
+        first.metrics.unlink()
+    expected = (
+        r"run/tuning was left by another run, with another seed \(3 instead of 0\); remove .*"
+    )
+    with pytest.raises(ModelError, match=expected + "tuning to tune again with --resume"):
+        train(read_config({**values, "out": str(run.path)}), resume=True)
+    assert not run.metrics.exists()
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model/image_encoder"])
+def test_a_stage_without_what_it_learned_is_named(lost, values, whole, tmp_path):
+    run = half_done(whole[0], tmp_path / "run")
+    (run.tuning / lost).rename(tmp_path / "lost")
+    config = read_config({**values, "out": str(run.path)})
+    with pytest.raises(ModelError, match=rf"tuning/{lost} is missing, .* tune again with --resume"):
+        train(config, resume=True)
+    shutil.rmtree(run.tuning)
+    train(config, resume=True)  # as the message says
+    assert_same(whole[0], run.path)
+
+
+def test_data_that_changed_between_the_stages_are_refused(values, scenes, whole, tmp_path):
+    run = half_done(whole[0], tmp_path / "run")
+    before = run.config.read_bytes(), run.split.read_bytes()
+    items = [json.loads(line) for line in (scenes.root / "items.jsonl").read_text().splitlines()]
+    labels = [item["labels"] for item in items]
+    data = rewrite(
+        scenes,
+        tmp_path / "data",
+        lambda at, item: item.update(labels=labels[(at + 7) % len(labels)]),
+    )
+    with pytest.raises(ModelError, match=r"the collection changed since .*tuning/checkpoints/last"):
+        train(read_config({**values, "data": str(data), "out": str(run.path)}), resume=True)
+    assert (run.config.read_bytes(), run.split.read_bytes()) == before
+
+
+def test_encoders_that_have_learned_get_no_more_epochs(values, whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole[0], folder)
+    for each in (folder, folder / "tuning"):
+        stored = json.loads((each / "config.json").read_text())
+        (each / "config.json").write_text(json.dumps({**stored, "lr_schedule": "constant"}))
+    more = {"lr_schedule": "constant", "epochs": TUNING + 2, "out": str(folder)}
+    with pytest.raises(UsageError, match=r"learned for 2 epochs.* leave out --epochs 4"):
+        train(read_config({**values, **more}), resume=True)
+    assert json.loads((folder / "config.json").read_text())["epochs"] == TUNING
+
+
+def test_an_encoder_that_diverges_in_the_last_step_is_named_with_its_rate(values, tmp_path):
+    """No validation looks at it before the end, and every weight is finite."""
+    given = {**values, "out": str(tmp_path / "run"), "encoder_rate": 1e30, "batch_size": 110}
+    expected = (
+        r"image encoder that learned .* not finite\. Try a smaller encoder_rate \(it is 1e\+30\)"
+    )
+    with pytest.raises(DivergedError, match=expected):
+        train(read_config(given))
+    assert not (tmp_path / "run" / "tuning" / "metrics.json").exists()
+    with pytest.raises(
+        DivergedError, match=r"epoch 2: .* smaller encoder_rate .* or learning_rate"
+    ):
+        train(read_config({**given, "batch_size": 32, "out": str(tmp_path / "more")}))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,43 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     assert folder.config.exists()
     folder.start()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_kill_while_an_earlier_run_is_removed_leaves_what_can_be_overwritten(
+    tmp_path, monkeypatch
+):
+    folder, remaining = RunFolder(tmp_path / "run"), 0
+    for steps in range(20):
+        folder.path.mkdir(exist_ok=True)
+        for path in (folder.last, folder.model / "model.json", folder.tuning / "config.json"):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        for path in (folder.history, folder.metrics, folder.split):
+            path.touch()
+        folder.config.write_text(CONFIG)
+        remaining = steps
+
+        def counted(original):
+            def run(*args, **kwargs):
+                nonlocal remaining
+                if remaining == 0:
+                    raise KeyboardInterrupt
+                remaining -= 1
+                return original(*args, **kwargs)
+
+            return run
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.unlink", counted(Path.unlink))
+            patch.setattr("shutil.rmtree", counted(shutil.rmtree))
+            try:
+                folder.start()
+            except KeyboardInterrupt:
+                folder.check(overwrite=True)
+            else:
+                break
+    assert steps == 10  # every file and folder of a run
+    assert not folder.entries
 
 
 def test_one_process_at_a_time(tmp_path):

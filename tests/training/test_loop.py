@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -82,6 +83,40 @@ def test_two_and_two_epochs_equal_four(tmp_path, rows, validation, regime):
     parts = run(config_of(tmp_path / "parts", **regime), rows, validation, resume=True)
     assert_same(whole, parts)
     assert_same_history(tmp_path / "whole", tmp_path / "parts", epochs=4)
+
+
+def test_what_prepares_features_ends_with_an_error(tmp_path, rows, validation):
+    """An exception keeps the frames of the run alive, and with them what they hold."""
+    closed = []
+
+    class Prepared:
+        def __init__(self, values):
+            self.values = values
+            self.shape, self.device = values.shape, values.device
+
+        def __len__(self):
+            return len(self.values)
+
+        def __getitem__(self, items):
+            return self.values[items]
+
+        def learning(self, wanted, *, epoch):
+            try:
+                yield from (self.values[items] for items in wanted)
+            finally:
+                closed.append(epoch)
+
+    features = rows.features | {"image": Prepared(rows.features["image"])}
+    calls = iter(range(1000))
+    with pytest.raises(InterruptedRunError) as caught:
+        run(
+            config_of(tmp_path),
+            replace(rows, features=features),
+            validation,
+            stop=lambda: next(calls) >= 6,
+        )
+    assert caught.value.__traceback__ is not None
+    assert closed == [1, 2]
 
 
 @pytest.mark.parametrize("after", [0, 3, 9])
@@ -210,6 +245,13 @@ def test_divergence_names_epoch_step_and_term(tmp_path, rows, validation, monkey
     assert "smaller learning_rate (it is 0.001)" in str(caught.value)
     assert "the checkpoint of epoch 2 is kept" in str(caught.value)
     assert RunFolder(tmp_path).last.read_bytes() == before
+
+
+def test_divergence_names_the_rate_of_encoders_once_they_learn(tmp_path):
+    config = config_of(tmp_path, tune="image", encoder_rate=0.5, head_epochs=1)
+    assert "encoder_rate" not in str(loop._diverged("it is infinite", 1, config))
+    rates = "encoder_rate (it is 0.5) or learning_rate (it is 0.001), warmup"
+    assert rates in str(loop._diverged("it is infinite", 2, config))
 
 
 def test_weights_that_explode_in_the_last_step_are_not_saved(

@@ -43,6 +43,7 @@ def test_every_kind_of_allocator_is_understood(error):
         ({"tune": "image", "micro_batch": 3}, "in parts of 3 "),
         ({"tune": "image", "micro_batch": 500}, "--micro-batch 32 (now 64)"),
         ({"tune": "image", "micro_batch": 1}, "my runs' --checkpointing: the same gradients"),
+        ({"tune": "image", "tune_batch_norm": True}, "my runs' --checkpointing: the same"),
         (
             {"tune": "image", "micro_batch": 1, "checkpointing": True},
             "into a new folder with --image-size 120 (now 160)",

@@ -10,6 +10,7 @@ from proxyhash.data import Collection, Item
 from proxyhash.data.protocols import PROTOCOLS, SplitProtocol
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.training.config import read_config
+from proxyhash.training.prepare import preparing_key
 from proxyhash.training.split import choose_split
 
 
@@ -75,6 +76,16 @@ def test_a_protocol_fixes_the_sizes(monkeypatch):
     assert sizes(collection, protocol="dcmh-mirflickr", validation=0) == (50, 200, 0, 150)
     named = collection_of(400, split=lambda position: ("test", "train")[position % 2])
     assert sizes(named, protocol="dcmh-mirflickr") == (50, 190, 10, 150)
+
+
+def test_runs_of_another_protocol_share_no_inputs():
+    """Or the second of two cells of a suite would be measured on the split of the first."""
+    least = {"data": "d", "out": "o"}
+    keys = [
+        preparing_key(read_config({**least, "protocol": name}))
+        for name in (None, "dcmh-mirflickr", "dcmh-mirflickr")
+    ]
+    assert keys[0] != keys[1] == keys[2]
 
 
 def test_a_protocol_of_another_collection():

@@ -67,8 +67,10 @@ def test_the_sentences_at_the_start():
         "the image encoder learns: all layers, 2,223,872 parameters at rate 0.0001, images of 160 "
         "pixels (augmentation: crop, flip)",
         "the text encoder learns: its layers last:2, 1,000 parameters at rate 2e-05",
-        "12 epochs of 5,000 items (images and texts); the networks learn alone for the first 3",
+        "12 epochs of 5,000 items (images and texts); the networks learn alone in the first 3",
     ]
+    short = start_sentences(config_of(tune="image", epochs=6), tuned, items=9)
+    assert short[-1].endswith("the networks learn alone in the first one")
     assert start_sentences(config_of(), {}, items=5000) == []
 
 

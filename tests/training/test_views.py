@@ -197,7 +197,7 @@ def test_views_of_features_from_a_file_are_refused(some, tmp_path):
     ("values", "message"),
     [
         ({"crop_min": 0.5}, "crop_min: for encoders that learn, and none does, or views"),
-        ({"views": 1, "augment": "blur"}, "augment names 'blur'"),
+        ({"views": 1, "augment": "blur"}, "augment is 'blur'"),
         ({"views": 1, "encoders": {"image": "none"}}, "learns no images but text; leave out views"),
         ({"views": 1, "tune": "image", "final_epochs": 0}, "final_epochs 0 leaves that out"),
         ({"views": -1}, "views"),

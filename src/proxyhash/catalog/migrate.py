@@ -143,8 +143,8 @@ def migrate_index(
                 raise InterruptedRunError(
                     f"stopped by Ctrl-C; {uri} {state}: run the same command again to continue"
                 ) from None
-            if data:
-                remember_manifests(folder.path, manifests)
+        if data:
+            remember_manifests(folder.path, manifests)
         work.finish()
     return work.report()
 

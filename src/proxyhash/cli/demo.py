@@ -131,20 +131,27 @@ def _show(result: "DemoResult", *, again: str) -> None:
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
-        f"    {_tuning(result)}    # an image encoder that learns, too\n"
+        f"{_tuning(result)}"
         "    proxyhash up YOUR_FOLDER    # the same with images of your own\n"
     )
 
 
 def _tuning(result: "DemoResult") -> str:
-    """Return the command that tunes: the demo's own where this machine has weights for it."""
+    """Return the line of the command that tunes; none after a demo that did.
+
+    It is the demo's own where this machine has weights for it.
+    """
     from proxyhash.encoders.known import KNOWN_MODELS, find_known_model
 
+    if result.frozen is not None:
+        return ""
     if find_known_model("image") is not None:
-        return "proxyhash demo --tune image"
-    smallest = KNOWN_MODELS["image"][-1].hub_id
-    images = shlex.quote(str(result.folder.images))
-    return f"proxyhash train {images} --image-encoder {smallest} --tune image --out tuned"
+        command = "proxyhash demo --tune image"
+    else:
+        smallest = KNOWN_MODELS["image"][-1].hub_id
+        images = shlex.quote(str(result.folder.images))
+        command = f"proxyhash train {images} --image-encoder {smallest} --tune image --out tuned"
+    return f"    {command}    # an image encoder that learns, too\n"
 
 
 def _to_dict(result: "DemoResult") -> dict[str, Any]:

@@ -278,8 +278,9 @@ def _show(
             parts.append(f"{report.thumbnails:,} thumbnails{size}")
         console.out(f"{index}: {', '.join(parts or ['nothing to add'])} ({seconds:.1f} s)")
     if report.skipped:
-        items = "1 item" if report.skipped == 1 else f"{report.skipped:,} items"
+        one = report.skipped == 1
+        items, held = ("1 item", "it holds") if one else (f"{report.skipped:,} items", "they hold")
         raise DataError(
-            f"{items} of {manifest} cannot be read, and what they hold is not stored; mend what "
+            f"{items} of {manifest} cannot be read, and what {held} is not stored; mend what "
             f"is named above, then `proxyhash index add {index} {manifest}`"
         )

@@ -302,7 +302,8 @@ ValidateEvery: TypeAlias = Annotated[
     int | None,
     option(
         OPTIMIZATION,
-        "Epochs from one validation to the next. Default: 1, and 5 where encoders learn.",
+        "Epochs from one validation to the next. Default: 1; where encoders learn, 5 with "
+        "--patience or --final-epochs 0, else none, which keeps their last epoch.",
         metavar="N",
     ),
 ]

@@ -38,11 +38,14 @@ class Progress:
         self._config = config
         self._clock = clock
         self._estimated = not config.tune
+        self._epochs = config.epochs
 
     def track(
         self, steps: Iterable[T], description: str, total: int | None = None, /
     ) -> Iterator[T]:
         """Show progress; off a terminal, epochs are shown by `report` instead."""
+        if description.startswith("train ") and isinstance(steps, range):
+            self._epochs = steps.stop - 1  # those of the stage, of which a run can have two
         epoch = re.match(r"epoch (\d+)", description)
         if epoch and not self._estimated and int(epoch[1]) > self._config.head_epochs:
             self._estimated = True
@@ -64,7 +67,10 @@ class Progress:
 
     def _timed(self, steps: Iterable[T], epoch: int, count: int) -> Iterator[T]:
         """Yield the steps, and say how long an epoch takes once a few were timed."""
-        left = self._config.epochs - epoch + 1
+        from proxyhash.training.final import keeps_last_tuned
+
+        left = self._epochs - epoch + 1
+        validated = "" if keeps_last_tuned(self._config) else ", and each validation comes on top"
         start, said = self._clock(), False
         for done, step in enumerate(steps):  # `done` of them are done
             now = self._clock()
@@ -75,7 +81,7 @@ class Progress:
                 seconds = (now - start) / timed * count
                 console.note(
                     f"an epoch takes about {_duration(seconds)}, the {left} that are left "
-                    f"{_duration(seconds * left)}, and each validation comes on top"
+                    f"{_duration(seconds * left)}{validated}"
                 )
                 said = True
             yield step

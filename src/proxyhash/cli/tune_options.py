@@ -124,7 +124,7 @@ Workers: TypeAlias = Annotated[
     int | None,
     option(
         TUNING,
-        "Processes that decode training images. Default: one per processor core.",
+        "Processes that decode training images. Default: one per core, at most 8.",
         metavar="N",
     ),
 ]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -82,10 +82,11 @@ def make_steps(
 
 def learning_features(
     train: Rows, modality: Modality, steps: Sequence[Step], *, epoch: int
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Yield the features that a modality's network learns from, for those steps in which it does.
 
     They are (b, d), a row for each of `Step.items`, and have a gradient where an encoder learns.
+    Close it (`contextlib.closing`) where it is not read to the end.
 
     Args:
         train: The training items.

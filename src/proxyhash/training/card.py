@@ -173,10 +173,18 @@ def _tuning(training: Mapping[str, Any]) -> str:
         )
     count = where["processes"]
     return (
-        f"{row}| time | {seconds / 60:.1f} minutes on {where['items']:,} items; device "
+        f"{row}| time | {_time(seconds)} on {where['items']:,} items; device "
         f"{where['device']} ({markdown_text(where['hardware'])}), {count} "
         f"process{'es' if count > 1 else ''}, {where['precision']} |\n"
     )
+
+
+def _time(seconds: float) -> str:
+    """Return "14 s", "1.8 minutes" or "5.2 hours"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
 
 
 def _origin(config: TrainConfig, training: Mapping[str, Any]) -> str:

@@ -151,8 +151,8 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     patience: int = Field(default=0, ge=0)
     """Early stopping after this many epochs without a better validation score; 0: never."""
     validate_every: int | None = Field(default=None, ge=1)
-    """Epochs from one validation to the next; the last epoch has one, too. None: 1, and 5 where
-    encoders learn."""
+    """Epochs from one validation to the next; the last epoch has one, too. None: 1; where encoders
+    learn 5 with `patience` or without `final_epochs`, else none, and their last epoch is kept."""
 
     device: str = "cpu"
     """Device for training: cpu, cuda, cuda:1, mps."""

@@ -13,7 +13,7 @@ from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["final_config", "final_sentence", "tuning_facts"]
+__all__ = ["final_config", "final_sentence", "keeps_last_tuned", "tuning_facts"]
 
 
 def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
@@ -49,10 +49,20 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     return read_config(values)
 
 
+def keeps_last_tuned(config: TrainConfig) -> bool:
+    """Whether the stage before is not validated, and ends with the encoders of its last epoch.
+
+    That is the default, as the epochs of this stage are chosen from. `validate_every` or `patience`
+    ask for validations.
+    """
+    asked = config.validate_every is not None or config.patience > 0
+    return bool(config.tune) and config.final_epochs > 0 and not asked
+
+
 def final_sentence(config: TrainConfig) -> str:
     """Return what begins with the last stage, for the user who waits."""
     return (
-        f"the encoders are as they will be; now new networks learn from their features, "
+        f"the encoders have learned; now new networks learn from their features, "
         f"{config.epochs} epochs (--final-epochs 0 would keep those that learned with the encoders)"
     )
 

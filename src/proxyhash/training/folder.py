@@ -156,8 +156,9 @@ class RunFolder:
 
     def start(self) -> None:
         """Make the folder, and remove what an earlier run left in it."""
-        for file in (self.split, self.history, self.codes, self.metrics, self.card, self.config):
-            file.unlink(missing_ok=True)
         for folder in (self.last.parent, self.model, self.tuning, self.tensorboard):
             shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.metrics, self.split, self.history, self.codes, self.card):
+            file.unlink(missing_ok=True)
+        self.config.unlink(missing_ok=True)  # last: it tells that what is left is that of a run
         self.path.mkdir(parents=True, exist_ok=True)

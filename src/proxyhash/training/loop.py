@@ -12,6 +12,7 @@ import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -168,33 +169,37 @@ def _train_epoch(
             pairwise=[m for m, network in networks.items() if needs_two(network)],
         )
     )
-    features = {m: learning_features(train, m, steps, epoch=epoch) for m in networks}
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
-    for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):
-        if stop():
-            raise _interrupted(epoch, config)
-        set_learning_rates(state.optimizer, config, epoch - 1 + step.done)
-        batch = _forward(state, train, step, features)
-        terms = state.objective.loss(batch)
-        for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
-            if not math.isfinite(value):
-                raise _diverged(
-                    f"the loss is {value} in step {number} of {len(steps)}, term {name!r}",
-                    epoch,
-                    config,
-                )
-            sums[name] += value
-            counts[name] += 1
-        loss = torch.stack(list(terms.values())).sum()
-        if loss.requires_grad:  # a batch can lack the modality that learns
-            _learn(state, loss, config, processes)
-            for modality in step.learning:
-                if modality in state.encoders and len(step.items(modality)):
-                    state.encoders[modality].end_step()
-            if state.average:
-                state.average.update(state.networks, state.encoders)
-        _remember(state, batch)
+    with ExitStack() as stack:  # after an error, too, nothing goes on preparing the next steps
+        features = {
+            m: stack.enter_context(closing(learning_features(train, m, steps, epoch=epoch)))
+            for m in networks
+        }
+        for number, step in enumerate(track(steps, f"epoch {epoch}{heading}"), start=1):
+            if stop():
+                raise _interrupted(epoch, config)
+            set_learning_rates(state.optimizer, config, epoch - 1 + step.done)
+            batch = _forward(state, train, step, features)
+            terms = state.objective.loss(batch)
+            for name, value in zip(terms, torch.stack(list(terms.values())).tolist(), strict=True):
+                if not math.isfinite(value):
+                    raise _diverged(
+                        f"the loss is {value} in step {number} of {len(steps)}, term {name!r}",
+                        epoch,
+                        config,
+                    )
+                sums[name] += value
+                counts[name] += 1
+            loss = torch.stack(list(terms.values())).sum()
+            if loss.requires_grad:  # a batch can lack the modality that learns
+                _learn(state, loss, config, processes)
+                for modality in step.learning:
+                    if modality in state.encoders and len(step.items(modality)):
+                        state.encoders[modality].end_step()
+                if state.average:
+                    state.average.update(state.networks, state.encoders)
+            _remember(state, batch)
     return {name: sums[name] / counts[name] for name in sums}
 
 
@@ -280,10 +285,12 @@ def _finite(module: nn.Module) -> bool:
 
 
 def _diverged(what: str, epoch: int, config: TrainConfig) -> DivergedError:
+    rates = f"learning_rate (it is {config.learning_rate:g})"
+    if config.tune and epoch > config.head_epochs:
+        rates = f"encoder_rate (it is {config.encoder_rate:g}) or {rates}"
     return DivergedError(
-        f"training diverged in epoch {epoch}: {what}. Try a smaller learning_rate (it is "
-        f"{config.learning_rate:g}), warmup, or clip=1 in a new folder; the checkpoint of epoch "
-        f"{epoch - 1} is kept in {config.out}"
+        f"training diverged in epoch {epoch}: {what}. Try a smaller {rates}, warmup, or clip=1 "
+        f"in a new folder; the checkpoint of epoch {epoch - 1} is kept in {config.out}"
     )
 
 

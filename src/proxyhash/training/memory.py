@@ -69,7 +69,7 @@ def _advice(config: TrainConfig, batch_size: int, image_size: int) -> str:
     again = f"Continue with: proxyhash train --resume --out {shlex.quote(config.out)}"
     if config.tune:
         now = min(config.micro_batch or batch_size, batch_size)
-        if now > 1:
+        if now > 1 and not config.tune_batch_norm:  # which micro_batch cannot be used with
             parts = 2 if config.micro_batch else _PARTS
             told = f"{now}" if config.micro_batch else f"the whole batch of {now}"
             return (

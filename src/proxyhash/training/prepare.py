@@ -38,12 +38,7 @@ if TYPE_CHECKING:
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.tuned import TunedEncoder
 
-__all__ = [
-    "Prepared",
-    "encode_modality",
-    "prepare",
-    "preparing_key",
-]
+__all__ = ["Prepared", "encode_modality", "prepare", "preparing_key"]
 
 _PREPARING_KEYS = (
     "data",
@@ -57,6 +52,7 @@ _PREPARING_KEYS = (
     "train",
     "validation",
     "split_file",
+    "protocol",
     "device",
     "features_in_memory",
     "views",

@@ -22,13 +22,18 @@ from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_json
 from proxyhash.progress import Track, silent
 from proxyhash.training.devices import check_device, use_threads
-from proxyhash.training.final import final_config, final_sentence, tuning_facts
+from proxyhash.training.final import (
+    final_config,
+    final_sentence,
+    keeps_last_tuned,
+    tuning_facts,
+)
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import require_tensorboard
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult
-from proxyhash.training.sources import resume_config, stored_config, with_settings
-from proxyhash.training.stage import Services, Stage, run_stage, say_nothing, told
+from proxyhash.training.sources import check_stage, resume_config, stored_config, with_settings
+from proxyhash.training.stage import Services, Stage, result_from_main, run_stage, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,10 +144,13 @@ def _run_both(
     final = final_config(config, encoders=first.model)
     if prepared is not None:
         collection = prepared.collection
-    if not processes.from_main(lambda: resume and first.metrics.exists()):
-        started = processes.from_main(lambda: resume and first.config.exists())
-        tuning = config.model_copy(update={"final_epochs": 0, "views": 0})
-        given = tuning.model_copy(update={"out": str(first.path)})
+    tuning = config.model_copy(update={"final_epochs": 0, "views": 0})
+    given = tuning.model_copy(update={"out": str(first.path)})
+    finished = processes.from_main(lambda: resume and first.metrics.exists())
+    started = processes.from_main(lambda: resume and first.config.exists())
+    if finished or started:
+        processes.from_main(lambda: check_stage(given, first.path, finished=finished))
+    if not finished:
 
         def begin(collection: Collection, split: Split) -> None:
             _begin(folder, config, collection, split, fresh=not resume)
@@ -154,11 +162,11 @@ def _run_both(
             given=given,
             begin=begin,
             resume=started,
-            keep_last=config.validate_every is None and not config.patience,
+            keep_last=keeps_last_tuned(config),
         )
         run_stage(stage, services, prepared=prepared, collection=collection)
     if not processes.main:
-        return told(processes, folder)
+        return result_from_main(processes, folder)
     facts = tuning_facts(config, first.metrics)
     services.note(final_sentence(final))
     stage = Stage(
@@ -168,6 +176,8 @@ def _run_both(
         begin=partial(_begin, folder, config, fresh=False),
         resume=True,
         about=facts,
+        before=first.last,
+        learned=config.tune,
     )
     alone = replace(services, processes=SINGLE)
     result = run_stage(stage, alone, collection=collection)

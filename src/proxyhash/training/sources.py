@@ -16,6 +16,7 @@ from proxyhash.training.tuning import TuneOptions, ViewOptions, tuned_defaults
 
 __all__ = [
     "FREE_KEYS",
+    "check_stage",
     "gather_values",
     "merge_values",
     "parse_assignments",
@@ -154,10 +155,7 @@ def resume_config(stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainC
     after = with_settings(read_config(merge_values(before.to_dict(), given)))
     differing = [key for key in _differing(before, after) if not _may_change(key, before, after)]
     if differing:
-        told = ", ".join(
-            f"{key} ({getattr(after, key)!r} instead of {getattr(before, key)!r})"
-            for key in differing
-        )
+        told = _told(differing, before, after)
         more = ""
         if "epochs" in differing:
             more = "; epochs may be raised only where lr_schedule is constant"
@@ -183,6 +181,46 @@ def stored_config(folder: Path) -> dict[str, Any]:
             "the run cannot be resumed; train into a new folder"
         )
     return values
+
+
+def check_stage(config: TrainConfig, folder: Path, *, finished: bool) -> None:
+    """Check that a run folder's folder `tuning` holds what its first stage left there.
+
+    Args:
+        config: The configuration of that stage.
+        folder: The folder `tuning`.
+        finished: Whether the stage is complete, and can have no more epochs.
+
+    Raises:
+        ModelError: it holds the stage of another run, or no encoder of this one.
+        UsageError: there are more epochs than the stage had.
+    """
+    again = f"remove {folder} to tune again with --resume, or train into a new folder"
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder / 'config.json'} is missing, which says what was tuned; {again}")
+    before, after = with_settings(read_config(stored_config(folder))), with_settings(config)
+    differing = [key for key in _differing(before, after) if not _may_change(key, before, after)]
+    if differing:
+        told = _told(differing, after, before)
+        raise ModelError(f"{folder} was left by another run, with another {told}; {again}")
+    if not finished:
+        return
+    if after.epochs != before.epochs:
+        raise UsageError(
+            f"the encoders in {folder} have learned for {before.epochs} epochs, and what follows "
+            f"builds on them; leave out --epochs {after.epochs}, or train into a new folder"
+        )
+    for modality in config.tune:
+        encoder = folder / "model" / f"{modality}_encoder"
+        if not encoder.is_dir():
+            raise ModelError(f"{encoder} is missing, the encoder that learned; {again}")
+
+
+def _told(keys: Iterable[str], before: TrainConfig, after: TrainConfig) -> str:
+    """Return "bits (32 instead of 64), seed (1 instead of 0)"."""
+    return ", ".join(
+        f"{key} ({getattr(after, key)!r} instead of {getattr(before, key)!r})" for key in keys
+    )
 
 
 def with_settings(config: TrainConfig) -> TrainConfig:

@@ -11,7 +11,10 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from proxyhash.encoders import FeatureCache
+from proxyhash.errors import DivergedError
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.devices import use_precision
@@ -22,19 +25,20 @@ from proxyhash.training.prepare import Prepared, prepare
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult, write_results
 from proxyhash.training.signals import listen_for_stop
-from proxyhash.training.state import load_best, load_state, read_inputs
+from proxyhash.training.state import check_inputs, load_best, load_state, read_inputs
 from proxyhash.training.summary import start_sentences, tuned_encoders, where_it_ran
 from proxyhash.training.tuned import TunedEncoder, close_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from proxyhash.data import Collection, Split
+    from proxyhash.data import Collection, Modality, Split
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.folder import RunFolder
     from proxyhash.training.state import TrainState
 
-__all__ = ["Services", "Stage", "run_stage", "say_nothing", "told"]
+__all__ = ["Services", "Stage", "result_from_main", "run_stage", "say_nothing"]
 
 
 def say_nothing(_what: object) -> None:
@@ -77,6 +81,10 @@ class Stage:
     """Whether the networks of the last epoch are kept, without looking at validation items."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """What metrics.json says about the training besides what this stage knows."""
+    before: Path | None = None
+    """The last state of the stage before; the collection and frozen encoders are those of it."""
+    learned: tuple[Modality, ...] = ()
+    """The modalities whose encoders learned in the stage before."""
 
 
 def run_stage(
@@ -128,10 +136,10 @@ def run_stage(
             state = build_state(
                 config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
             )
+        if resumed:  # before anything is written: it may not fit
+            load_state(folder.last, state)
         if processes.main:
             stage.begin(collection, split)
-        if resumed:
-            load_state(folder.last, state)
         processes.broadcast(state.tensors)
         if processes.main:
             cut_history(folder.history, epoch=state.epoch)
@@ -163,10 +171,11 @@ def run_stage(
             processes=processes,
         )
     if not processes.main:
-        return told(processes, folder)
+        return result_from_main(processes, folder)
     networks = load_best(folder.best, state)
     if tuned:
         prepared = prepared.with_frozen_encoders(config, cache=services.cache, track=track)
+        _check_learned(config, prepared)
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows)) | dict(stage.about)
@@ -181,9 +190,9 @@ def _prepared(
     """Read, split and encode the collection, or take the split of what is resumed."""
     folder, processes = stage.folder, services.processes
     device = processes.device(stage.config.device)
-    earlier = processes.from_main(lambda: read_inputs(folder.last) if resumed else {})
+    earlier = processes.from_main(lambda: _earlier(stage, resumed=resumed))
     with processes.in_turn():  # so that each feature is computed once, and found by the others
-        return prepare(
+        prepared = prepare(
             stage.config.model_copy(update={"device": device}),
             collection=collection,
             split_file=folder.split if stage.resume and folder.split.exists() else None,
@@ -191,14 +200,44 @@ def _prepared(
             cache=services.cache,
             track=services.track,
         )
+    if stage.before and not resumed:  # else `load_state` checks it
+        same = {name: prepared.fingerprints[name] for name in earlier}
+        check_inputs(stage.before, earlier, same)
+    return prepared
 
 
-def told(processes: Processes, folder: RunFolder) -> RunResult:
+def _earlier(stage: Stage, *, resumed: bool) -> dict[str, str]:
+    """Return the fingerprints that the stage goes on with: its own, or those of the one before."""
+    if resumed:
+        return read_inputs(stage.folder.last)
+    if stage.before is None or not stage.before.exists():
+        return {}
+    changed = {f"{modality} encoder" for modality in stage.learned}
+    return {k: v for k, v in read_inputs(stage.before).items() if k not in changed}
+
+
+def result_from_main(processes: Processes, folder: RunFolder) -> RunResult:
     """Return the result in a process that waits for process 0, which evaluates and writes."""
     metrics = processes.from_main(dict[str, Any])
     training, nothing = metrics["training"], cast("Any", None)
     epochs, best, seconds = (training[key] for key in ("epochs", "best_epoch", "seconds"))
     return RunResult(folder.path, metrics, epochs, best, seconds, nothing)
+
+
+def _check_learned(config: TrainConfig, prepared: Prepared) -> None:
+    """Check features of encoders that learned: finite weights can be too large to compute with.
+
+    Raises:
+        DivergedError: some are not finite; names the rate.
+    """
+    for modality in config.tune:
+        if not np.isfinite(prepared.features[modality].values).all():
+            rate = config.encoder_rates.get(modality, config.encoder_rate)
+            raise DivergedError(
+                f"training diverged: the {modality} encoder that learned gives features that are "
+                f"not finite. Try a smaller encoder_rate (it is {rate:g}), warmup, or clip=1 in a "
+                "new folder"
+            )
 
 
 def _fingerprint(split: Split) -> str:

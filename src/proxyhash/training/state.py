@@ -37,6 +37,7 @@ __all__ = [
     "Best",
     "Networks",
     "TrainState",
+    "check_inputs",
     "load_best",
     "load_state",
     "read_checkpoint",
@@ -191,18 +192,20 @@ def load_state(path: Path, state: TrainState) -> None:
             or an encoder changed since.
     """
     tensors, numbers = read_checkpoint(path)
-    for name, fingerprint in state.inputs.items():
-        if numbers.get("inputs", {}).get(name) != fingerprint:
-            raise ModelError(
-                f"the {name} changed since {path} was written, so the run cannot be resumed; "
-                "train into a new folder"
-            )
+    check_inputs(path, numbers.get("inputs", {}), state.inputs)
     try:
         state.networks.load_state_dict(_under("networks", tensors))
         state.objective.load_state_dict(_under("objective", tensors))
         load_optimizer(state.optimizer, _under("optimizer", tensors))
         for modality, outputs in state.memory.outputs.items():
-            outputs.copy_(tensors[f"memory.{modality}"])
+            before = tensors[f"memory.{modality}"]
+            if len(before) != len(outputs):  # files of items were lost, and are skipped
+                raise ModelError(
+                    f"{path} was written with {len(before)} training items, and {len(outputs)} can "
+                    "be used now, so the run cannot be resumed; put back the files of items that "
+                    "were there, or train into a new folder"
+                )
+            outputs.copy_(before)
         if state.average:
             state.average.networks.load_state_dict(_under("average", tensors))
             state.average.steps = int(numbers["average_steps"])
@@ -233,6 +236,25 @@ def read_inputs(path: Path) -> dict[str, str]:
     _, numbers = read_checkpoint(path)
     inputs = numbers.get("inputs")
     return inputs if isinstance(inputs, dict) else {}
+
+
+def check_inputs(path: Path, before: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+    """Check that data and encoders are those that a saved state learned from.
+
+    Args:
+        path: The saved state, for the message.
+        before: Its fingerprints, from `read_inputs`.
+        inputs: Fingerprints as they are now; others are not looked at.
+
+    Raises:
+        ModelError: "the collection changed since RUN/checkpoints/last.safetensors was written ...".
+    """
+    for name, fingerprint in inputs.items():
+        if before.get(name) != fingerprint:
+            raise ModelError(
+                f"the {name} changed since {path} was written, so the run cannot be resumed; "
+                "train into a new folder"
+            )
 
 
 def save_best(path: Path, state: TrainState) -> None:

@@ -85,11 +85,8 @@ def start_sentences(
             f"{facts['learning_rate']:g}{images}"
         )
     if found:
-        alone = (
-            f"; the networks learn alone for the first {config.head_epochs}"
-            if config.head_epochs
-            else ""
-        )
+        head = "one" if config.head_epochs == 1 else config.head_epochs
+        alone = f"; the networks learn alone in the first {head}" if config.head_epochs else ""
         names = " and ".join(MODALITIES[modality].plural for modality in config.modalities)
         found.append(f"{config.epochs} epochs of {items:,} items ({names}){alone}")
     return found

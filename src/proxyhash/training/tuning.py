@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from proxyhash.data import Modality  # noqa: TC001 - pydantic reads it
+from proxyhash.encoders.trainable import read_layers
+from proxyhash.errors import UsageError
 from proxyhash.methods import Settings
+from proxyhash.training.augment import CROP_MIN, check_augmentations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,8 +39,6 @@ TUNED_VIEWS = 4
 """Views of each training image in the last stage of a run whose image encoder learns."""
 
 _HEAD_EPOCHS, _HEAD_SHARE, _FINAL_EPOCHS = 3, 4, 20
-_LAYERS = re.compile(r"all|last:[1-9]\d*")
-_KINDS = ("crop", "flip", "color", "rand")
 
 
 def _names(value: Any) -> Any:
@@ -58,7 +58,7 @@ class ViewOptions(Settings):
     itself, where its encoder does not learn; where it does, those of the last stage."""
     augment: Annotated[tuple[str, ...], BeforeValidator(_names)] = ("crop", "flip", "color")
     """Random changes of training images: crop, flip, color, rand; "none" for whole images."""
-    crop_min: float = Field(default=0.35, gt=0, le=1)
+    crop_min: float = Field(default=CROP_MIN, gt=0, le=1)
     """Least share of an image's area that "crop" keeps."""
 
 
@@ -89,7 +89,7 @@ class TuneOptions(Settings):
     image_size: int | None = Field(default=None, ge=16, le=4096)
     """Side of training images in pixels; none: that of the encoder."""
     workers: int | None = Field(default=None, ge=0)
-    """Processes that decode training images; none: the number of processors."""
+    """Processes that decode training images; none: one per core, at most 8."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Items that go through an encoder at once, whose activations are computed again in the
     backward pass: less memory, more time, the same gradients."""
@@ -133,10 +133,11 @@ def check_tuning(config: TrainConfig) -> None:
             )
     if len(set(config.tune)) < len(config.tune):
         raise ValueError(f"tune names {', '.join(config.tune)}; name each modality once")
-    if not _LAYERS.fullmatch(config.tune_layers):
-        raise ValueError(
-            f"tune_layers is {config.tune_layers!r}; it is all, or last:N, for example last:2"
-        )
+    try:
+        read_layers(config.tune_layers)
+        check_augmentations(config.augment)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
     if not config.tune:
         if changed := _changed(config, TuneOptions.model_fields):
             raise ValueError(
@@ -152,11 +153,6 @@ def check_tuning(config: TrainConfig) -> None:
 
 
 def _check_views(config: TrainConfig) -> None:
-    for kind in config.augment:
-        if kind not in _KINDS:
-            raise ValueError(
-                f"augment names {kind!r}; it must be none, or some of {', '.join(_KINDS)}"
-            )
     if config.views and "image" not in config.modalities:
         raise ValueError(
             f"views is {config.views}, and the run learns no images but "

@@ -212,3 +212,18 @@ def test_a_resume_on_changed_data_is_refused(scenes, tmp_path):
     (data / "items.jsonl").write_text("".join(text.splitlines(keepends=True)[:-5]))
     with pytest.raises(DataError):
         train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)
+
+
+def test_a_resume_with_fewer_readable_items_says_how_many(scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "data", lambda _, item: item.pop("text"))
+    given = {"text_encoder": "none", "on_bad_item": "skip", "lr_schedule": "constant"}
+    out = tmp_path / "run"
+    train(config_of(data, out, **given, epochs=1))
+    items = [json.loads(line) for line in (data / "items.jsonl").read_text().splitlines()]
+    learned = set(json.loads((out / "split.json").read_text())["train"])
+    image = data / next(item["image"] for item in items if item["id"] in learned)
+    image.rename(tmp_path / "lost")
+    with pytest.raises(ModelError, match=r"with 90 training items, and 89 can .* put back the f"):
+        train(config_of(data, out, **given, epochs=2), resume=True)
+    (tmp_path / "lost").rename(image)  # as it says
+    assert train(config_of(data, out, **given, epochs=2), resume=True).epochs == 2

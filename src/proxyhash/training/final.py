@@ -62,7 +62,7 @@ def keeps_last_tuned(config: TrainConfig) -> bool:
 def final_sentence(config: TrainConfig) -> str:
     """Return what begins with the last stage, for the user who waits."""
     return (
-        f"the encoders are as they will be; now new networks learn from their features, "
+        f"the encoders have learned; now new networks learn from their features, "
         f"{config.epochs} epochs (--final-epochs 0 would keep those that learned with the encoders)"
     )
 

@@ -33,7 +33,7 @@ from proxyhash.training.history import require_tensorboard
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult
 from proxyhash.training.sources import check_stage, resume_config, stored_config, with_settings
-from proxyhash.training.stage import Services, Stage, run_stage, say_nothing, told
+from proxyhash.training.stage import Services, Stage, result_from_main, run_stage, say_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +166,7 @@ def _run_both(
         )
         run_stage(stage, services, prepared=prepared, collection=collection)
     if not processes.main:
-        return told(processes, folder)
+        return result_from_main(processes, folder)
     facts = tuning_facts(config, first.metrics)
     services.note(final_sentence(final))
     stage = Stage(

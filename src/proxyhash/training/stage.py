@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from proxyhash.training.folder import RunFolder
     from proxyhash.training.state import TrainState
 
-__all__ = ["Services", "Stage", "run_stage", "say_nothing", "told"]
+__all__ = ["Services", "Stage", "result_from_main", "run_stage", "say_nothing"]
 
 
 def say_nothing(_what: object) -> None:
@@ -171,7 +171,7 @@ def run_stage(
             processes=processes,
         )
     if not processes.main:
-        return told(processes, folder)
+        return result_from_main(processes, folder)
     networks = load_best(folder.best, state)
     if tuned:
         prepared = prepared.with_frozen_encoders(config, cache=services.cache, track=track)
@@ -216,7 +216,7 @@ def _earlier(stage: Stage, *, resumed: bool) -> dict[str, str]:
     return {k: v for k, v in read_inputs(stage.before).items() if k not in changed}
 
 
-def told(processes: Processes, folder: RunFolder) -> RunResult:
+def result_from_main(processes: Processes, folder: RunFolder) -> RunResult:
     """Return the result in a process that waits for process 0, which evaluates and writes."""
     metrics = processes.from_main(dict[str, Any])
     training, nothing = metrics["training"], cast("Any", None)

@@ -198,7 +198,14 @@ def load_state(path: Path, state: TrainState) -> None:
         state.objective.load_state_dict(_under("objective", tensors))
         load_optimizer(state.optimizer, _under("optimizer", tensors))
         for modality, outputs in state.memory.outputs.items():
-            outputs.copy_(tensors[f"memory.{modality}"])
+            before = tensors[f"memory.{modality}"]
+            if len(before) != len(outputs):  # files of items were lost, and are skipped
+                raise ModelError(
+                    f"{path} was written with {len(before)} training items, and {len(outputs)} can "
+                    "be used now, so the run cannot be resumed; put back the files of items that "
+                    "were there, or train into a new folder"
+                )
+            outputs.copy_(before)
         if state.average:
             state.average.networks.load_state_dict(_under("average", tensors))
             state.average.steps = int(numbers["average_steps"])

@@ -44,6 +44,7 @@ def values(scenes, tiny_image):
         "tune": "image",
         "encoder_rate": 0.01,
         "epochs": TUNING,
+        "views": 2,
         "final_epochs": FINAL,
         "head_epochs": 1,
         "workers": 0,
@@ -74,11 +75,15 @@ def test_both_stages_are_what_two_commands_do(values, whole, tmp_path):
     """First one that keeps the networks, then one on its encoder, which stays as it is."""
     first, second = tmp_path / "first", tmp_path / "second"
     split = {"query": None, "train": None, "validation": None}
-    train(read_config({**values, "out": str(first), "final_epochs": 0, "validate_every": TUNING}))
+    train(
+        read_config(
+            {**values, "out": str(first), "final_epochs": 0, "views": 0, "validate_every": TUNING}
+        )
+    )
     plain = {key: value for key, value in values.items() if key not in FINAL_KEYS}
     frozen = {"epochs": FINAL, "split_file": str(first / "split.json")}
     frozen["image_encoder"] = str(first / "model" / "image_encoder")
-    frozen |= {"settings": {"refit": 20, "image_mix": 1.0}, "views": 4}
+    frozen |= {"settings": {"refit": 20, "image_mix": 1.0}, "views": 2}
     train(read_config({**plain, **split, **frozen, "out": str(second)}))
     assert_same_run(second, whole[0])
     encoders = [f / "model" / "image_encoder" / "weights.safetensors" for f in (first, whole[0])]
@@ -108,7 +113,7 @@ def test_results_say_what_both_stages_did(whole):
     card = (folder / "README.md").read_text()
     assert "tuned: all layers" in card
     assert f"{TUNING} epochs of batches of {SMALL['batch_size']}, encoders from epoch 2" in card
-    assert f"{FINAL} epochs of batches of {SMALL['batch_size']}, with 4 random views" in card
+    assert f"{FINAL} epochs of batches of {SMALL['batch_size']}, with 2 random views" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["tune"] == ["image"]
     assert "tuning" not in config["encoders"]["image"]
@@ -184,7 +189,6 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
         "hidden": [64],
         "clip": 1.0,
         "image_encoder": str(tmp_path / "image_encoder"),
-        "views": 4,
     }
     expected["settings"] = method_settings("dchml-plus", {"image_mix": 1.0}).model_dump()
     assert found == read_config(expected)
@@ -195,12 +199,6 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
     assert (found.batch_size, found.precision) == (16, "float32")
     assert (found.tune, found.settings["image_mix"]) == ((), 0.3)
     assert (found.views, found.crop_min) == (2, 0.6)
-
-
-@pytest.mark.parametrize("others", [{"final_epochs": 0}, {"augment": "none"}, {"tune": "text"}])
-def test_only_a_last_stage_of_changed_images_has_views_by_default(others):
-    config = read_config({"data": "photos", "out": "run", "tune": "image", **others})
-    assert config.views == 0
 
 
 def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):

@@ -98,7 +98,7 @@ Views: TypeAlias = Annotated[
     option(
         TUNING,
         "Random views of each training image, made once, that networks learn from beside the image "
-        "itself, where its encoder does not learn; with --tune image in the last stage, 4.",
+        "itself, where its encoder does not learn; with --tune image in the last stage.",
         0,
         metavar="N",
     ),

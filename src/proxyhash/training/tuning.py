@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TUNED_DEFAULTS",
-    "TUNED_VIEWS",
     "TuneOptions",
     "ViewOptions",
     "check_tuning",
@@ -34,9 +33,6 @@ TUNED_DEFAULTS: Mapping[str, Any] = {
     "batch_size": 64,
 }
 """Defaults of runs whose encoders learn, where they differ from those of other runs."""
-
-TUNED_VIEWS = 4
-"""Views of each training image in the last stage of a run whose image encoder learns."""
 
 _HEAD_EPOCHS, _HEAD_SHARE, _FINAL_EPOCHS = 3, 4, 20
 
@@ -112,11 +108,7 @@ def tuned_defaults(given: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
     with suppress(ValueError, TypeError):  # which the check of all values will say
         epochs = int(given.get("epochs", epochs))
     head = min(_HEAD_EPOCHS, epochs // _HEAD_SHARE)
-    found = {**TUNED_DEFAULTS, "head_epochs": head, "final_epochs": final}
-    last = given.get("final_epochs", final) not in (0, "0")
-    if last and "image" in _names(given["tune"]) and _names(given.get("augment", "crop")) != ():
-        found["views"] = TUNED_VIEWS
-    return found
+    return {**TUNED_DEFAULTS, "head_epochs": head, "final_epochs": final}
 
 
 def check_tuning(config: TrainConfig) -> None:

@@ -11,11 +11,18 @@ import torch
 from PIL import Image
 
 from proxyhash.data import pixel_decoding as decoding
+from proxyhash.data.images import open_image
 from proxyhash.data.pixel_cache import PixelCache
-from proxyhash.encoders import FeatureCache, TransformersImageEncoder, make_encoder
-from proxyhash.errors import ImageError, InterruptedRunError, SourceError
+from proxyhash.encoders import (
+    FeatureCache,
+    TrainableEncoder,
+    TransformersImageEncoder,
+    make_encoder,
+)
+from proxyhash.encoders.folder import fingerprint_of
+from proxyhash.errors import ImageError, InterruptedRunError, SourceError, UsageError
 from proxyhash.training import train
-from proxyhash.training.inputs import SourceInputs
+from proxyhash.training.inputs import PixelInputs, SourceInputs, encoder_inputs
 from proxyhash.training.prepare import prepare
 from proxyhash.training.tuned import TunedEncoder
 from tests.training.runs import config_of, rewrite
@@ -195,3 +202,70 @@ def test_processes_that_decode_end_with_the_run(scenes, tiny_image, tmp_path, en
         assert kept.value.__traceback__ is not None
     assert opened
     assert all(each._closed.is_set() for each in opened)
+
+
+class OwnImages(TrainableEncoder):
+    """A small network of an encoder that is not one of transformers."""
+
+    kind = "own-images"
+    modalities = ("image",)
+    modality = "image"
+    dim = 4
+    device = "cpu"
+
+    def __init__(self):
+        self.module = torch.nn.Conv2d(3, 4, 5)
+        self.fingerprint = self.current_fingerprint()
+
+    @classmethod
+    def from_request(cls, request):
+        return cls()
+
+    @classmethod
+    def load(cls, folder, *, device="cpu"):
+        raise NotImplementedError
+
+    def save(self, folder):
+        raise NotImplementedError
+
+    def current_fingerprint(self):
+        return fingerprint_of({}, {k: v.numpy() for k, v in self.module.state_dict().items()})
+
+    def prepare(self, source):
+        return np.asarray(open_image(source).resize((40, 24)))
+
+    def example(self):
+        return Image.new("RGB", (9, 9))
+
+    def tensors(self, prepared):
+        stacked = torch.from_numpy(np.stack(prepared)).permute(0, 3, 1, 2)
+        return {"pixels": stacked.float() / 255}
+
+    def features(self, inputs):
+        return self.module(inputs["pixels"]).mean(dim=(2, 3))
+
+
+class OwnAugmentedImages(OwnImages):
+    """The same, and what it makes of augmented images."""
+
+    def normalized(self, images):
+        return images / 255
+
+
+def test_an_image_encoder_of_ones_own_learns_from_augmented_images(scenes):
+    positions, present = np.arange(6), np.ones(6, bool)
+
+    def inputs_of(encoder, **values):
+        config = config_of(scenes.root, "run", tune="image", workers=0, **values)
+        return encoder_inputs(
+            encoder, scenes, positions, present, config=config, learning=True, evaluated=False
+        )[1]
+
+    for values, side in (({}, 40), ({"image_size": 16}, 16)):
+        inputs = inputs_of(OwnAugmentedImages(), **values)
+        assert isinstance(inputs, PixelInputs)
+        (batch,) = inputs.batches([torch.tensor([4, 1])], epoch=1)
+        assert batch["pixels"].shape == (2, 3, side, side)
+    with pytest.raises(UsageError, match=r"no method `normalized`.*--augment none"):
+        inputs_of(OwnImages())
+    assert isinstance(inputs_of(OwnImages(), augment="none"), SourceInputs)

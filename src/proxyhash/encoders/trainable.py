@@ -117,9 +117,20 @@ class TrainableEncoder(BatchEncoder):
             images: float (b, 3, h, w) with values from 0 to 255, such as augmented images.
 
         Raises:
-            UsageError: "bert encodes texts, not pixels".
+            UsageError: "bert encodes texts, not pixels", or an encoder of images does not say how.
         """
+        if self.modality == "image":
+            raise UsageError(
+                f"the encoder {self.kind} has no method `normalized`, so it cannot learn from "
+                "augmented images; give --augment none without --image-size"
+            )
         raise UsageError(f"{self.kind} encodes {MODALITIES[self.modality].plural}, not pixels")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network gets, for encoders of images."""
+        height, width = self.tensors([self.prepare(self.example())])["pixels"].shape[2:]
+        return int(height), int(width)
 
     def blocks(self) -> list[Block]:
         """Return all parameters that features depend on, in blocks from the input to the output.

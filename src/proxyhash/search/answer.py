@@ -58,7 +58,8 @@ class Answer:
         if more <= 0 or not self.hits:
             return ""
         if self.hits[0].distance == self.hits[-1].distance:
-            return f"{self.within:,} are equally near, {len(self.hits):,} of them are shown"
+            shown = f"{len(self.hits):,} of them {'is' if len(self.hits) == 1 else 'are'} shown"
+            return f"{self.within:,} are equally near, {shown}"
         return f"{more:,} more {'is' if more == 1 else 'are'} as near as the last"
 
     @property

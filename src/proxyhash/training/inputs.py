@@ -11,7 +11,6 @@ from PIL import Image
 
 from proxyhash.data import MODALITIES
 from proxyhash.data.pixel_cache import PixelCache
-from proxyhash.encoders import TransformersImageEncoder
 from proxyhash.encoders.batches import encode_batches, worker_threads
 from proxyhash.errors import SourceError
 from proxyhash.progress import Track, silent
@@ -274,7 +273,7 @@ def encoder_inputs(
     plain = SourceInputs(encoder, sources, name=name)
     found: EncoderInputs | None = None
     changed = bool(config.augment) or config.image_size is not None
-    if learning and changed and isinstance(encoder, TransformersImageEncoder):
+    if learning and changed and encoder.modality == "image":
         images = TrainingImages(
             sources,
             size=config.image_size or max(encoder.image_size),

@@ -42,15 +42,10 @@ def tuned_encoders(
         }
         if modality == "image":
             found[modality] |= {
-                "image_size": config.image_size or _own_size(encoder),
+                "image_size": config.image_size or max(encoder.image_size),
                 "augment": list(config.augment),
             }
     return found
-
-
-def _own_size(encoder: TrainableEncoder) -> int:
-    """Return the side of the images that an encoder takes."""
-    return int(encoder.tensors([encoder.prepare(encoder.example())])["pixels"].shape[-1])
 
 
 def where_it_ran(config: TrainConfig, *, processes: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from proxyhash.data.images import open_squashed
-from proxyhash.encoders import PrecomputedFeatures, TransformersImageEncoder, encode_collection
+from proxyhash.encoders import PrecomputedFeatures, TrainableEncoder, encode_collection
 from proxyhash.errors import SourceError, UsageError
 from proxyhash.progress import Track, silent
 from proxyhash.training.augment import augment
@@ -123,7 +123,7 @@ def encode_views(
             "no images to change; name an encoder with --image-encoder, or leave out --views"
         )
     side = _SIDE
-    if isinstance(encoder, TransformersImageEncoder):
+    if isinstance(encoder, TrainableEncoder):
         side = 8 * max(encoder.image_size) // 7
     has = plain.present[positions]
     items = [collection.items[position] for position in positions[has]]

@@ -309,6 +309,7 @@ def test_every_id_that_an_index_holds_can_be_read_searched_changed_and_deleted(
     client: Client, server: tuple[Server, str]
 ) -> None:
     codes = np.zeros((len(AWKWARD), 2), np.uint8)
+    client.upsert(["with an image"], {"image": codes[:1]})  # for those to find
     client.upsert(AWKWARD, {"text": codes}, payloads=[{"n": n} for n in range(len(AWKWARD))])
     for place, id_ in enumerate(AWKWARD):
         assert (client.get(id_).id, client.get(id_).payload) == (id_, {"n": place})
@@ -326,7 +327,7 @@ def test_every_id_that_an_index_holds_can_be_read_searched_changed_and_deleted(
             )
             assert http.delete(address, params={"id": id_}).json() == {"deleted": 1}
             assert id_ not in client
-    assert client.delete(AWKWARD) == 0
+    assert client.delete([*AWKWARD, "with an image"]) == 1
 
 
 def test_ids_that_no_index_holds_are_answered_as_in_python(client: Client) -> None:

@@ -14,7 +14,7 @@ from proxyhash.training import loop
 from proxyhash.training.batches import make_steps
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import EpochRecord
-from proxyhash.training.state import load_best, read_checkpoint
+from proxyhash.training.state import load_best, read_checkpoint, write_checkpoint
 from proxyhash.training.validation import validation_scores
 from tests.training.toy import assert_same, config_of, make_rows, run
 
@@ -291,6 +291,15 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path, rows, validation, monke
     run(config_of(tmp_path), rows, validation)
     monkeypatch.setattr("tests.training.toy.INPUTS", {"collection": "c", "image encoder": "new"})
     with pytest.raises(ModelError, match="the image encoder changed since"):
+        run(config_of(tmp_path), rows, validation, resume=True)
+
+
+def test_a_checkpoint_without_readable_inputs_is_refused(tmp_path, rows, validation):
+    run(config_of(tmp_path), rows, validation)
+    last = RunFolder(tmp_path).last
+    tensors, numbers = read_checkpoint(last)
+    write_checkpoint(last, tensors, {**numbers, "inputs": ["collection"]})
+    with pytest.raises(ModelError, match="changed since"):
         run(config_of(tmp_path), rows, validation, resume=True)
 
 

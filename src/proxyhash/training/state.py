@@ -192,7 +192,7 @@ def load_state(path: Path, state: TrainState) -> None:
             or an encoder changed since.
     """
     tensors, numbers = read_checkpoint(path)
-    check_inputs(path, numbers.get("inputs", {}), state.inputs)
+    check_inputs(path, _inputs_of(numbers), state.inputs)
     try:
         state.networks.load_state_dict(_under("networks", tensors))
         state.objective.load_state_dict(_under("objective", tensors))
@@ -234,6 +234,10 @@ def read_inputs(path: Path) -> dict[str, str]:
         ModelError: the file is missing, damaged, or of another format.
     """
     _, numbers = read_checkpoint(path)
+    return _inputs_of(numbers)
+
+
+def _inputs_of(numbers: Mapping[str, Any]) -> dict[str, str]:
     inputs = numbers.get("inputs")
     return inputs if isinstance(inputs, dict) else {}
 

@@ -38,6 +38,7 @@ class Progress:
         self._config = config
         self._clock = clock
         self._estimated = not config.tune
+        self._first = True
         self._epochs = config.epochs
 
     def track(
@@ -48,7 +49,6 @@ class Progress:
             self._epochs = steps.stop - 1  # those of the stage, of which a run can have two
         epoch = re.match(r"epoch (\d+)", description)
         if epoch and not self._estimated and int(epoch[1]) > self._config.head_epochs:
-            self._estimated = True
             if total is None and isinstance(steps, Sized):
                 total = len(steps)
             if total is not None:
@@ -66,25 +66,34 @@ class Progress:
             self._spoken = now
 
     def _timed(self, steps: Iterable[T], epoch: int, count: int) -> Iterator[T]:
-        """Yield the steps, and say how long an epoch takes once a few were timed."""
-        from proxyhash.training.final import keeps_last_tuned
+        """Yield the steps, and say how long an epoch takes once a few were timed.
 
+        Where an epoch has too few, it is said after the second one, as the first takes memory.
+        """
         left = self._epochs - epoch + 1
-        validated = "" if keeps_last_tuned(self._config) else ", and each validation comes on top"
-        start, said = self._clock(), False
+        begin = start = self._clock()
         for done, step in enumerate(steps):  # `done` of them are done
             now = self._clock()
             if done == _SKIPPED:
                 start = now
             timed = done - _SKIPPED
-            if not said and timed >= _FEW and now - start >= _SECONDS:
-                seconds = (now - start) / timed * count
-                console.note(
-                    f"an epoch takes about {_duration(seconds)}, the {left} that are left "
-                    f"{_duration(seconds * left)}{validated}"
-                )
-                said = True
+            if not self._estimated and timed >= _FEW and now - start >= _SECONDS:
+                self._say((now - start) / timed * count, left)
             yield step
+        seconds = self._clock() - begin
+        if not self._estimated and not self._first and left > 1 and seconds >= _SECONDS:
+            self._say(seconds, left - 1)
+        self._first = False
+
+    def _say(self, seconds: float, left: int) -> None:
+        from proxyhash.training.final import keeps_last_tuned
+
+        self._estimated = True
+        validated = "" if keeps_last_tuned(self._config) else ", and each validation comes on top"
+        console.note(
+            f"an epoch takes about {_duration(seconds)}, the {left} that are left "
+            f"{_duration(seconds * left)}{validated}"
+        )
 
 
 def _duration(seconds: float) -> str:

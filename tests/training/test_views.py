@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from proxyhash.encoders import FeatureCache, encode_collection, make_encoder
 from proxyhash.errors import ImageError, InterruptedRunError, UsageError
 from proxyhash.training import read_config, train
 from proxyhash.training.mapped import MappedFeatures
+from proxyhash.training.prepare import prepare
 from proxyhash.training.views import ImageView, ViewedFeatures, encode_views
 from tests.training.runs import SMALL, assert_same_run
 
@@ -201,8 +204,30 @@ def test_views_of_features_from_a_file_are_refused(some, tmp_path):
         ({"views": 1, "encoders": {"image": "none"}}, "learns no images but text; leave out views"),
         ({"views": 1, "tune": "image", "final_epochs": 0}, "final_epochs 0 leaves that out"),
         ({"views": -1}, "views"),
+        ({"views": 2, "method": "cca-itq", "hidden": ()}, "so views would change nothing"),
     ],
 )
 def test_views_that_cannot_be_are_refused(values, message):
     with pytest.raises(UsageError, match=message):
         read_config({**LEAST, **values})
+
+
+def test_views_stay_with_their_items_where_some_are_left_out(scenes):
+    """An item without a label is not learned from; those after it keep their own views."""
+    config = read_config({**SMALL, "data": str(scenes.root), "out": "run", "views": 1})
+    prepared = prepare(config, collection=scenes)
+    labels = scenes.labels.copy()
+    labels[prepared.split.train[1]] = False
+    some = SimpleNamespace(labels=labels)
+    rows = replace(prepared, collection=some).rows(
+        prepared.split.train, device="cpu", learning=True
+    )
+    kept = np.delete(prepared.split.train, 1)
+    assert len(rows) == len(kept)
+    plain = torch.from_numpy(prepared.features["image"].values[kept])
+    views = torch.from_numpy(np.delete(prepared.views[0], 1, axis=0))
+    everything = [torch.arange(len(kept))]
+    (found,) = rows.features["image"].learning(everything, epoch=1)
+    is_view = (found == views).all(dim=1)
+    assert 0 < is_view.sum() < len(kept)
+    assert torch.equal(torch.where(is_view[:, None], views, plain), found)

@@ -240,7 +240,7 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
             'learning_rate'?"), missing, or has a value that cannot be used; or a closed-form method
-            is given hidden layers or encoders that learn.
+            is given hidden layers, views of images or encoders that learn.
     """
     given = current_keys(values)
     method = given.get("method", TrainConfig.model_fields["method"].default)
@@ -315,17 +315,22 @@ def _check_modality(modality: str, key: str) -> None:
 
 
 def _check_closed_form(config: TrainConfig, options: Mapping[Modality, Mapping[str, Any]]) -> None:
-    if config.tune and get_method(config.method).closed_form:
+    if not get_method(config.method).closed_form:
+        return
+    method = f"method {config.method}"
+    if config.tune:
         raise UsageError(
-            f"method {config.method} is computed from features, not trained step by step, so no "
-            f"encoder can learn with it; leave out --tune {','.join(config.tune)}, or choose a "
-            "method that is trained, such as dchml-plus"
+            f"{method} is computed from features, not trained step by step, so no encoder can "
+            f"learn with it; leave out --tune {','.join(config.tune)}, or choose a method that is "
+            "trained, such as dchml-plus"
         )
+    if config.views:
+        raise UsageError(f"{method} is computed, so views would change nothing; leave out --views")
     hidden = config.hidden or next((o["hidden"] for o in options.values() if o["hidden"]), ())
-    if hidden and get_method(config.method).closed_form:
+    if hidden:
         raise UsageError(
-            f"method {config.method} is linear: its weights are computed, not trained, so hidden "
-            f"layers ({', '.join(map(str, hidden))}) cannot be used; leave out --hidden"
+            f"{method} is linear: its weights are computed, not trained, so hidden layers "
+            f"({', '.join(map(str, hidden))}) cannot be used; leave out --hidden"
         )
 
 

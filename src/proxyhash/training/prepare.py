@@ -112,7 +112,8 @@ class Prepared:
             positions: which items.
             device: where the tensors are.
             tuned: encoders that learn, with the weights that `features` came from.
-            learning: whether something learns from these items, which are training items.
+            learning: whether something learns from these items, which are the split's training
+                items then.
             evaluated: whether features are read again as the encoders change, for validation; what
                 they are made from is then kept at hand.
             track: reports the progress of decoding, and of encoding when their weights changed.
@@ -122,10 +123,12 @@ class Prepared:
         rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
         features, bad = dict(rows.features), {}
         if learning and self.views is not None:
-            order = np.argsort(self.split.train)
-            places = order[np.searchsorted(self.split.train, kept, sorter=order)]
-            views = torch.from_numpy(self.views[:, places]).to(device)
-            features["image"] = ViewedFeatures(features["image"], views, seed=self.seed)
+            views = self.views
+            if len(kept) < len(positions):  # else nothing is copied
+                views = views[:, np.isin(positions, kept)]
+            features["image"] = ViewedFeatures(
+                features["image"], torch.from_numpy(views).to(device), seed=self.seed
+            )
         for modality, encoder in tuned.items():
             plain, inputs = encoder_inputs(
                 encoder.encoder, self.collection, kept, self.features[modality].present[kept],

@@ -234,8 +234,7 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 
     A key that is not given has the default of `TUNED_DEFAULTS` where encoders learn, else the
     method's if there is one, else that of `TrainConfig`; keys that hold one value per modality are
-    filled up modality by modality. Short forms and keys of earlier versions are understood, see
-    `current_keys`.
+    filled up modality by modality. Short forms and former keys are read, see `current_keys`.
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean

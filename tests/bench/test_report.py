@@ -10,6 +10,7 @@ import pytest
 
 from proxyhash.bench import cells_of, read_suite
 from proxyhash.bench.page import render_report
+from proxyhash.bench.pairs import pairs_markdown
 from proxyhash.bench.results import read_results
 from proxyhash.bench.tables import CAVEAT_MARK, caveats_markdown, table_markdown
 from tests.training.test_card import HOSTILE
@@ -116,7 +117,7 @@ def test_the_page_asks_for_nothing_outside(filled):
     assert not re.search(r"https?:|//[a-z]|<script|<link(?! rel=\"icon\" href=\"data:,\")", page)
     assert "default-src 'none'" in page
     assert set(re.findall(r'href="([^#"]*)', page)) <= {"", "data:,"}
-    assert page.count("<figure>") == page.count("<svg") == 4
+    assert page.count("<figure>") == page.count("<svg") == 6
     for words in ("Published elsewhere, not measured here", "dcmh, wide", "[24]", "umbrella"):
         assert words in page
 
@@ -128,6 +129,7 @@ def test_plots_and_comparisons_lie_beside_the_table(filled):
         *("table.md", "table.csv", "significance.csv"),
         *("bits-image-to-text.png", "bits-text-to-image.png"),
         *("curve-image-to-text.png", "curve-text-to-image.png"),
+        *("pairs.md", "pairs.csv", "pairs-image-to-text.png", "pairs-text-to-image.png"),
     }
 
 
@@ -143,3 +145,40 @@ def test_without_matplotlib_there_is_a_report_without_plots(filled, tmp_path, mo
     write_report(read_results(suite, cells_of(suite, out)), tmp_path, note=notes.append)
     assert "proxyhash[plots]" in notes[0]
     assert "<svg" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_other_halves_have_a_table_of_their_own(filled):
+    _, out, _ = filled
+    folder = out / "cells" / "scenes" / "dcmh-wide" / "16"
+    metrics = [json.loads((folder / f"s{s}" / "metrics.json").read_text()) for s in (0, 1)]
+    with (out / "report" / "scenes" / "pairs.csv").open(encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    values = [each["pairs"]["directions"]["text_to_image"]["recall_at"]["10"] for each in metrics]
+    mean = float(rows["dcmh, wide"]["text_to_image_r_at_10_mean"])
+    assert mean == pytest.approx(sum(values) / 2)
+    text = (out / "report" / "scenes" / "pairs.md").read_text("utf-8")
+    assert "among those of all 30 queries" in text
+    assert "median rank 15.5" in text
+    columns = list(zip(*(line.split(" | ") for line in text.splitlines()[4:]), strict=True))
+    for column in columns[2:-1]:
+        assert sum("**" in cell for cell in column) >= 1
+    assert (out / "report" / "scenes" / "pairs-text-to-image.png").is_file()
+    page = (out / "report.html").read_text("utf-8")
+    assert "The other half of an item" in page
+    with (out / "cells.csv").open(encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert float(line["pairs_image_to_text_recall_at_5"]) <= 1
+
+
+def test_runs_of_before_have_no_table_of_other_halves(filled):
+    path, out, _ = filled
+    suite = read_suite(path)
+    results = read_results(suite, cells_of(suite, out))
+    old = [
+        replace(each, metrics={k: v for k, v in each.metrics.items() if k != "pairs"})
+        for each in results.measured
+    ]
+    results = replace(results, measured=tuple(old))
+    assert pairs_markdown(results, "scenes") == ""
+    page = render_report(results, comparisons={}, figures={}, classes={})
+    assert "The other half of an item" not in page

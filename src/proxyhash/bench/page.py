@@ -10,6 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.bench.pairs import pairs_rows, pairs_words
+from proxyhash.bench.published import DATA_SETS, FIGURES, LENGTHS, PROTOCOL
+from proxyhash.bench.results import MEDIAN_RANK
 from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
@@ -121,7 +124,8 @@ def _data_set(
     tuned = f"<p>{escape(tuned)}</p>\n" if tuned else ""
     return (
         f'<section><h2 id="{slug(name)}">{escape(name)}</h2>\n{_facts(first, classes)}\n{tuned}'
-        f"{_figures_table(results, name)}\n{_significance(comparisons)}\n{drawn}</section>"
+        f"{_figures_table(results, name)}\n{_pairs_table(results, name)}\n"
+        f"{_significance(comparisons)}\n{drawn}</section>"
     )
 
 
@@ -167,6 +171,28 @@ def _figures_table(results: Results, name: str) -> str:
     told = "".join(f"<li>{CAVEAT_MARK} {escape(text)}</li>" for text in caveats_of(results, name))
     table = _table(["bits", "method", *columns, "train s", "seeds"], lines, left={"method"})
     return table + (f'<ul class="muted">{told}</ul>' if told else "")
+
+
+def _pairs_table(results: Results, name: str) -> str:
+    rows = pairs_rows(results, name)
+    if not rows:
+        return ""
+    keys = [key for key in rows[0] if isinstance(key, tuple)]
+    lines, bits = [], None
+    for row in rows:
+        cells = [_number(row["bits"]), f'<td class="name">{escape(row["method"])}</td>']
+        for key in keys:
+            digits = 1 if key[1] == MEDIAN_RANK else 3
+            cells.append(_number("-" if row[key] is None else f"{row[key].mean:.{digits}f}"))
+        kinds = ["rule"] * (row["bits"] != bits)
+        kinds += ["ours"] * (row["method"] in results.suite.ours)
+        bits = row["bits"]
+        lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
+    columns = ["bits", "method", *(f"{figure}, {direction_words(way)}" for way, figure in keys)]
+    return (
+        f'<h3>The other half of an item</h3><p class="muted">{escape(pairs_words(results, name))} '
+        "Means over the seeds.</p>" + _table(columns, lines, left={"method"})
+    )
 
 
 def _significance(comparisons: Sequence[Comparison]) -> str:
@@ -225,16 +251,16 @@ def _configurations(results: Results, shown: Sequence[str]) -> str:
 
 
 def _published() -> str:
-    columns = [f"{data} {bits}" for data in _PUBLISHED_DATA_SETS for bits in _PUBLISHED_BITS]
+    columns = [f"{data} {bits}" for data in DATA_SETS for bits in LENGTHS]
     lines = [
         f"<tr><td>{escape(method)}</td>"
         + "".join(_number(f"{value:.4f}") for row in rows for value in row)
         + "</tr>"
-        for method, rows in _PUBLISHED_FIGURES.items()
+        for method, rows in FIGURES.items()
     ]
     return (
         '<section><h2 id="published">Published elsewhere, not measured here</h2>'
-        f'<p class="apart">{escape(_PUBLISHED_PROTOCOL)}. Other data, encoders and protocol than '
+        f'<p class="apart">{escape(PROTOCOL)}. Other data, encoders and protocol than '
         "above: no figure of this table may be compared with one of those.</p>"
         + _table(["method", *columns], lines, left={"method"})
         + "</section>"
@@ -265,22 +291,6 @@ def _p(value: float | None) -> str:
     if value is None:
         return "-"
     return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-_PUBLISHED_PROTOCOL = (
-    "mAP@all as those papers state it, image → text; CLIP ViT-B/32, query 5,000, train 10,000; "
-    "tie rule and split are theirs"
-)
-_PUBLISHED_DATA_SETS = ("MIRFLICKR-25K", "NUS-WIDE", "MS COCO")
-_PUBLISHED_BITS = (16, 32, 64)
-
-_PUBLISHED_FIGURES: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "DCHMT (2022)": ((0.8263, 0.8272, 0.8441), (0.6799, 0.6992, 0.7038), (0.6447, 0.6757, 0.6915)),
-    "DSPH (2023)": ((0.8129, 0.8482, 0.8541), (0.6830, 0.6979, 0.7162), (0.7044, 0.7510, 0.7694)),
-    "DDBH (2025)": ((0.8450, 0.8534, 0.8610), (0.7041, 0.7145, 0.7229), (0.7165, 0.7454, 0.7681)),
-    "KDPH (2026)": ((0.8770, 0.8639, 0.8639), (0.7430, 0.7365, 0.7392), (0.7636, 0.7761, 0.7843)),
-}
-"""By method: one row per data set, one figure per code length."""
 
 
 _APART = ("data", "out", "method", "settings", "bits", "seed", "threads", "tensorboard")

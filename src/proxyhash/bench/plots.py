@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.bench.results import GALLERIES
+from proxyhash.bench.results import GALLERIES, PAIR_FIGURES
 from proxyhash.errors import require_extra
 from proxyhash.evaluation.report import direction_words
 
 if TYPE_CHECKING:
-    from proxyhash.bench.results import Results
+    from collections.abc import Callable
 
-__all__ = ["bits_figure", "curve_figure", "figure_svg", "png_bytes"]
+    from proxyhash.bench.results import Results
+    from proxyhash.evaluation.report import Spread
+
+__all__ = ["bits_figure", "curve_figure", "figure_svg", "pairs_figure", "png_bytes"]
 
 INK, FAINT = "#1F2933", "#D9DEE4"
 
 # Of Okabe and Ito's colors those that are seen on white and on black; with line styles and markers
 # fourteen methods are distinguishable, with color blindness too.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8A8F98")
+_RECALLS = [each for each in PAIR_FIGURES if each.startswith("R@")]
 _ANSWERED = 0.05  # a curve begins where this share of the queries gets anything
 _MARKERS = "os^Dv<>PXph*d8"
 
@@ -58,10 +63,38 @@ def bits_figure(results: Results, data: str, direction: str) -> Any:
         canvas = figures.Figure(figsize=(9.6, 4.6), layout="constrained")
         axes = canvas.subplots(1, max(1, len(galleries)), sharey=False, squeeze=False)[0]
         for each, gallery in zip(axes, galleries, strict=False):
-            _draw_bits(each, results, data, gallery, direction)
+            _draw_bits(each, results, partial(results.spread, gallery, direction, data=data))
+            each.set_ylabel("mAP@all")
+            each.set_title(f"{gallery} gallery", fontsize=10, loc="left")
         _finish(
             canvas, axes[0], results, data, f"mAP@all by code length: {_words(data, direction)}"
         )
+    return canvas
+
+
+def pairs_figure(results: Results, data: str, direction: str) -> Any:
+    """Return a figure: recall of the item's other half over the code length; None without figures.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    if not any(
+        each.pair_figure(direction, name) is not None
+        for each in results.measured
+        if each.cell.data == data
+        for name in _RECALLS
+    ):
+        return None
+    matplotlib, figures = _matplotlib()
+    with matplotlib.rc_context(_STYLE):
+        canvas = figures.Figure(figsize=(9.6, 4.6), layout="constrained")
+        axes = canvas.subplots(1, len(_RECALLS), squeeze=False)[0]
+        for each, name in zip(axes, _RECALLS, strict=True):
+            _draw_bits(each, results, partial(results.pair_spread, direction, name, data=data))
+            each.set_ylim(bottom=0)
+            each.set_title(f"recall@{name.removeprefix('R@')}", fontsize=10, loc="left")
+        title = f"The item's other half by code length: {_words(data, direction)}"
+        _finish(canvas, axes[0], results, data, title)
     return canvas
 
 
@@ -116,15 +149,13 @@ def figure_svg(canvas: Any, *, label: str) -> str:
     )
 
 
-def _draw_bits(axes: Any, results: Results, data: str, gallery: str, direction: str) -> None:
+def _draw_bits(axes: Any, results: Results, spread: Callable[..., Spread | None]) -> None:
+    """Draw a figure of every method over the code length; `spread` takes method and bits."""
     lengths = results.suite.bits
     places = np.arange(len(lengths))
     shift = np.linspace(-0.12, 0.12, len(results.suite.variants))
     for number, variant in enumerate(results.suite.variants):
-        found = [
-            results.spread(gallery, direction, data=data, method=variant.name, bits=bits)
-            for bits in lengths
-        ]
+        found = [spread(method=variant.name, bits=bits) for bits in lengths]
         there = [place for place, each in zip(places, found, strict=True) if each]
         spreads = [each for each in found if each]
         if spreads:
@@ -138,8 +169,7 @@ def _draw_bits(axes: Any, results: Results, data: str, gallery: str, direction: 
                 **_line(results, number),
             )
     axes.set_xticks(places, [str(each) for each in lengths])
-    axes.set(xlabel="bits", ylabel="mAP@all")
-    axes.set_title(f"{gallery} gallery", fontsize=10, loc="left")
+    axes.set_xlabel("bits")
 
 
 def _draw_curves(axes: Any, results: Results, data: str, bits: int, direction: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.bench.page import render_report
-from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, png_bytes
+from proxyhash.bench.pairs import pairs_csv, pairs_markdown
+from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, pairs_figure, png_bytes
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
@@ -41,7 +42,8 @@ def write_report(
     """Write tables, plots and the page of a suite into `out` and return their paths.
 
     `report.html` is everything in one file, `cells.csv` has one line per cell; each data set has a
-    folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots.
+    folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots, and
+    `pairs.md` and `pairs.csv` where items have two halves.
 
     Args:
         results: the finished cells, at least one.
@@ -67,6 +69,9 @@ def write_report(
         tuned = f"\n{markdown_text(tuned)}\n" if tuned else ""
         write(folder / "table.md", f"{table_markdown(results, name)}\n{tuned}{told}")
         write(folder / "table.csv", table_csv(results, name))
+        if pairs := pairs_markdown(results, name):
+            write(folder / "pairs.md", pairs)
+            write(folder / "pairs.csv", pairs_csv(results, name))
         write(folder / "significance.csv", significance_csv(comparisons[name]))
         try:
             figures[name] = _draw(results, name, folder, write)
@@ -91,8 +96,11 @@ def _draw(
                 curve_figure,
                 "Mean over seeds; shown where at least 5 % of queries have hits.",
             ),
+            ("pairs", pairs_figure, "Recall of the item's own other half by code length."),
         ):
             canvas = draw(results, name, direction)
+            if canvas is None:
+                continue
             write(folder / f"{stem}-{direction.replace('_', '-')}.png", png_bytes(canvas))
             label = f"{name}, {direction_words(direction)}: {caption}"
             drawn.append((figure_svg(canvas, label=label), caption))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.errors import DataError
+from proxyhash.evaluation.pairs import PAIR_AT
 from proxyhash.evaluation.report import Spread, spread
 from proxyhash.files import read_json
 
@@ -20,9 +21,20 @@ if TYPE_CHECKING:
     from proxyhash.bench.cell import Cell
     from proxyhash.bench.suite import Suite
 
-__all__ = ["GALLERIES", "Measured", "Results", "read_results"]
+__all__ = [
+    "GALLERIES",
+    "MEDIAN_RANK",
+    "PAIR_FIGURES",
+    "Measured",
+    "Results",
+    "read_results",
+]
 
 GALLERIES = ("literature", "strict")
+
+MEDIAN_RANK = "median rank"
+PAIR_FIGURES = (*(f"R@{n}" for n in PAIR_AT), MEDIAN_RANK)
+"""The figures of an item's other half."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,16 @@ class Measured:
         """Return the mAP; None where the gallery is empty or no query counts."""
         part = self.metrics if gallery == "literature" else self.metrics["strict"]
         value: float | None = part["map"].get(direction) if part else None
+        return value
+
+    def pair_figure(self, direction: str, name: str) -> float | None:
+        """Return "R@10" or its like, or "median rank", of the items' other halves; None without."""
+        found = (self.metrics.get("pairs") or {}).get("directions", {}).get(direction, {})
+        value: float | None = (
+            found.get("median_rank")
+            if name == MEDIAN_RANK
+            else found.get("recall_at", {}).get(name.removeprefix("R@"))
+        )
         return value
 
     def caveats(self, gallery: str, direction: str) -> list[str]:
@@ -115,9 +137,14 @@ class Results:
     ) -> Spread | None:
         """Return mean and deviation of an mAP over the seeds; None without any figure."""
         seeds = self.of(data=data, method=method, bits=bits)
-        found = [each.map(gallery, direction) for each in seeds]
-        figures = [value for value in found if value is not None]
-        return spread(figures) if figures else None
+        return _spread(each.map(gallery, direction) for each in seeds)
+
+    def pair_spread(
+        self, direction: str, name: str, *, data: str, method: str, bits: int
+    ) -> Spread | None:
+        """Return mean and deviation of one of `PAIR_FIGURES` over the seeds; None without any."""
+        seeds = self.of(data=data, method=method, bits=bits)
+        return _spread(each.pair_figure(direction, name) for each in seeds)
 
     def caveats(
         self, gallery: str, direction: str, *, data: str, method: str, bits: int
@@ -156,6 +183,11 @@ class Results:
             key = (each.cell.data, each.cell.method, each.cell.bits)
             rows.setdefault(key, []).append(each)
         return rows
+
+
+def _spread(values: Iterable[float | None]) -> Spread | None:
+    figures = [value for value in values if value is not None]
+    return spread(figures) if figures else None
 
 
 def read_results(suite: Suite, cells: Sequence[Cell], encoders: Sequence[Cell] = ()) -> Results:

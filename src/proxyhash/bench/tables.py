@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAVEAT_MARK",
+    "SHORT",
     "Row",
     "caveats_markdown",
     "caveats_of",
     "cells_csv",
+    "csv_text",
     "encoders_words",
     "significance_csv",
     "table_csv",
@@ -37,9 +39,10 @@ __all__ = [
 CAVEAT_MARK = "(!)"
 """The mark of a figure that means little; why is said below its table."""
 
-_SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
+SHORT = {"image_to_text": "I→T", "text_to_image": "T→I"}
+"""Directions in headings."""
 
-Row = dict[str, Any]
+Row = dict[Any, Any]
 """bits, method, seeds, "literature I→T" and its like as `Spread` or None, seconds; the names of
 those that are "best": a set; and "caveats": sentences by name."""
 
@@ -51,7 +54,7 @@ def columns_of(results: Results, data: str) -> list[tuple[str, str]]:
 
 def heading(gallery: str, direction: str) -> str:
     """Return "literature I→T"."""
-    return f"{gallery} {_SHORT.get(direction) or direction_words(direction)}"
+    return f"{gallery} {SHORT.get(direction) or direction_words(direction)}"
 
 
 def table_rows(results: Results, data: str) -> list[Row]:
@@ -147,17 +150,17 @@ def table_csv(results: Results, data: str) -> str:
             line[f"{gallery}_{direction}_mean"] = found and found.mean
             line[f"{gallery}_{direction}_deviation"] = found and found.deviation
         lines.append(line | {"training_seconds": row["seconds"]})
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def cells_csv(results: Results) -> str:
     """Return CSV of every finished cell with all its figures, one per line."""
-    return _csv([_cell_line(each) for each in results.measured])
+    return csv_text([_cell_line(each) for each in results.measured])
 
 
 def significance_csv(comparisons: Sequence[Comparison]) -> str:
     """Return CSV of every comparison with the best baseline, one per line."""
-    return _csv(
+    return csv_text(
         [
             {
                 "bits": each.bits,
@@ -196,6 +199,8 @@ def _cell_line(each: Measured) -> dict[str, Any]:
         for direction, found in part["directions"].items() if part else ():
             for name, value in _flat(found):
                 line[f"{gallery}_{direction}_{name}"] = value
+    for direction, found in (each.metrics.get("pairs") or {}).get("directions", {}).items():
+        line |= {f"pairs_{direction}_{name}": value for name, value in _flat(found)}
     return line
 
 
@@ -207,7 +212,7 @@ def _flat(values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
             yield name, value
 
 
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
+def csv_text(lines: Sequence[dict[str, Any]]) -> str:
     """Return CSV; a column that only some lines have is empty in the others."""
     columns = list(dict.fromkeys(name for line in lines for name in line))
     text = io.StringIO()

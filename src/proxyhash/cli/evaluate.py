@@ -13,7 +13,7 @@ from proxyhash.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxyhash.evaluation import Direction, Evaluation
+    from proxyhash.evaluation import Direction, Evaluation, PairEvaluation
 
 __all__ = ["print_caveats", "print_tables", "register"]
 
@@ -99,7 +99,7 @@ def evaluate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print mAP by direction, precision, recall and NDCG at N, hash lookup and bit statistics.
+    """Print mAP by direction, recall of an item's other half, figures at N, lookup and bits.
 
     The default protocol is that of training: expected mAP over the whole gallery, for the
     literature's gallery and for the strict one. Reads the collection's manifest, but neither its
@@ -124,7 +124,8 @@ def evaluate(
         console.emit_json(result.metrics)
     else:
         method = parts.config.get("method", "?")
-        print_tables(result.evaluations, title=f"{run.name}: {method}, {parts.codes.bits} bits")
+        title = f"{run.name}: {method}, {parts.codes.bits} bits"
+        print_tables(result.evaluations, result.pairs, title=title)
     if save:
         console.note(f"written to {save_metrics(run, result.metrics)}")
     if plots or plots_dir:
@@ -135,8 +136,10 @@ def evaluate(
                 console.note(f"wrote {path}")
 
 
-def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
-    """Print mAP by direction and gallery, the other metrics, bit statistics and what is missing."""
+def print_tables(
+    evaluations: "Sequence[Evaluation]", pairs: "PairEvaluation | None", *, title: str
+) -> None:
+    """Print mAP by direction and gallery, pairs, the other metrics, bits and what is missing."""
     from proxyhash.evaluation.report import direction_words, figure
 
     first = evaluations[0]
@@ -151,6 +154,8 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
         right=galleries,
     )
     print_caveats(evaluations)
+    if pairs:
+        _print_pairs(pairs)
     if all(each.queries == 0 for each in first.directions.values()):
         _print_bits(first)
         return
@@ -163,6 +168,28 @@ def print_tables(evaluations: "Sequence[Evaluation]", *, title: str) -> None:
     )
     _print_bits(first)
     _print_left_out(evaluations)
+
+
+def _print_pairs(pairs: "PairEvaluation") -> None:
+    """Print how often an item's other half is among the first, and what chance gives."""
+    from proxyhash.data import MODALITIES
+    from proxyhash.evaluation.report import direction_words, figure
+
+    at = sorted({n for each in pairs.directions.values() for n in each.recall_at})
+    columns = [*(f"R@{n}" for n in at), "median rank", "candidates"]
+    rows = []
+    for name, each in pairs.directions.items():
+        recall = [figure(each.recall_at.get(n), digits=3) for n in at]
+        rows.append([
+            direction_words(name), *recall, f"{each.median_rank:,.1f}",
+            f"{pairs.candidates[name]:,}",
+        ])  # fmt: skip
+    console.out("")
+    console.table(["own other half", *columns], rows, title="pairs, expected ties", right=columns)
+    for modality, count in pairs.repeated.items():
+        if count:
+            words = f"{MODALITIES[modality].plural} of the candidates"
+            console.out(f"{count:,} {words} occur more than once.")
 
 
 def print_caveats(evaluations: "Sequence[Evaluation]") -> None:

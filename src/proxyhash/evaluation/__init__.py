@@ -10,6 +10,7 @@ from proxyhash.evaluation.bits import (
 from proxyhash.evaluation.caveats import Caveat
 from proxyhash.evaluation.direction import Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
+from proxyhash.evaluation.pairs import PairDirection, PairEvaluation, evaluate_pairs
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Ranking, Tally
 from proxyhash.evaluation.run import (
@@ -26,6 +27,8 @@ __all__ = [
     "Direction",
     "Evaluation",
     "Evaluations",
+    "PairDirection",
+    "PairEvaluation",
     "Protocol",
     "ProxyStatistics",
     "Ranking",
@@ -37,6 +40,7 @@ __all__ = [
     "evaluate_both_galleries",
     "evaluate_codes",
     "evaluate_direction",
+    "evaluate_pairs",
     "mean_average_precision",
     "proxy_statistics",
 ]

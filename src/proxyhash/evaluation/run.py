@@ -12,6 +12,7 @@ import numpy.typing as npt
 from proxyhash.data.run_data import read_run
 from proxyhash.errors import DataError, ModelError, UsageError, check_option
 from proxyhash.evaluation.evaluator import Evaluation, evaluate_codes
+from proxyhash.evaluation.pairs import PairEvaluation, evaluate_pairs
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.files import read_json, write_json
 from proxyhash.progress import Track, silent
@@ -41,10 +42,12 @@ class Evaluations:
     Attributes:
         literature: the gallery includes training and validation items.
         strict: the gallery excludes them; None if it would be empty.
+        pairs: how well queries find their other halves; None where none has two.
     """
 
     literature: Evaluation
     strict: Evaluation | None
+    pairs: PairEvaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the first evaluation as JSON values, with the other one under "strict"."""
@@ -53,7 +56,8 @@ class Evaluations:
         strict = None if self.strict is None else self.strict.to_dict()
         if strict is not None:
             del strict["fingerprint"]  # the same for both
-        return result | {"strict": strict, "curves": shapes}
+        pairs = None if self.pairs is None else self.pairs.to_dict()
+        return result | {"pairs": pairs, "strict": strict, "curves": shapes}
 
 
 def evaluate_both_galleries(
@@ -98,7 +102,11 @@ def evaluate_both_galleries(
         )
 
     has_strict = len(split.strict_gallery) > 0
-    return Evaluations(evaluate("literature"), evaluate("strict") if has_strict else None)
+    return Evaluations(
+        literature=evaluate("literature"),
+        strict=evaluate("strict") if has_strict else None,
+        pairs=evaluate_pairs(codes, split.query, collection),
+    )
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,13 @@ class RunEvaluation:
         evaluations: one per gallery, the literature's first.
         metrics: the same as JSON values: the content of `metrics.json` for both galleries, or the
             evaluation of one.
+        pairs: how well queries find their other halves, whatever the gallery; None where none has
+            two.
     """
 
     evaluations: tuple[Evaluation, ...]
     metrics: dict[str, Any]
+    pairs: PairEvaluation | None
 
 
 def evaluate(
@@ -163,7 +174,8 @@ def evaluate_run(
             run.codes, run.collection, run.split, protocol=protocol, proxies=proxies, track=track
         )
         there = (both.literature, both.strict)
-        return RunEvaluation(tuple(each for each in there if each is not None), both.to_dict())
+        shown = tuple(each for each in there if each is not None)
+        return RunEvaluation(shown, both.to_dict(), both.pairs)
     if gallery == "strict" and not len(run.split.strict_gallery):
         raise UsageError(
             f"the gallery of {run.folder} has only training and validation items, so the strict "
@@ -178,7 +190,11 @@ def evaluate_run(
         proxies=proxies,
         track=track,
     )
-    return RunEvaluation((alone,), alone.to_dict())
+    pairs = evaluate_pairs(run.codes, run.split.query, run.collection)
+    metrics = alone.to_dict()
+    shapes = metrics.pop("curves")
+    metrics |= {"pairs": None if pairs is None else pairs.to_dict(), "curves": shapes}
+    return RunEvaluation((alone,), metrics, pairs)
 
 
 def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:

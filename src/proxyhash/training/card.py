@@ -71,7 +71,7 @@ whose Hamming distance follows {meaning}.
 Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
 {len(split.query):,} queries. *Literature* searches everything except the queries, training items
 included; *strict* leaves training and validation items out.
-
+{_pairs(metrics)}
 ## Training
 
 | | |
@@ -123,6 +123,28 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         for key, value in metrics["map"].items()
     ]
     return markdown_table(("mAP", "literature", "strict"), rows)
+
+
+def _pairs(metrics: Mapping[str, Any]) -> str:
+    """Return how often queries find their other halves, with lines around it, or nothing."""
+    found = (metrics.get("pairs") or {}).get("directions", {})
+    if not found:
+        return ""
+    at = list(dict.fromkeys(n for each in found.values() for n in each["recall_at"]))
+    rows = [
+        (
+            direction_words(name),
+            *(figure(each["recall_at"].get(n), digits=3) for n in at),
+            f"{each['median_rank']:,.1f} of {each['candidates']:,}",
+        )
+        for name, each in found.items()
+    ]
+    table = markdown_table(["own other half", *(f"R@{n}" for n in at), "median rank"], rows)
+    return f"""
+{table}
+
+How often the other half of a query is among the first N of those of all queries.
+"""
 
 
 def _caveats(metrics: Mapping[str, Any]) -> str:

@@ -81,6 +81,7 @@ def test_plots(proxyhash_command: Command, run: Run, tmp_path: Path) -> None:
     result = proxyhash_command("evaluate", run.folder, "--plots", "--json")
     assert result.json["bits"] == 16
     names = {"precision-recall", "distances", "precision-recall-strict", "distances-strict"}
+    names.add("pairs")
     assert {path.stem for path in (run.folder / "plots").iterdir()} == names
     elsewhere = tmp_path / "images"
     assert proxyhash_command("evaluate", run.folder, "--plots-dir", elsewhere).code == 0

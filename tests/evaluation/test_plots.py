@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.errors import MissingExtraError
-from proxyhash.evaluation import Protocol, evaluate_codes, plots
+from proxyhash.evaluation import Protocol, evaluate_codes, evaluate_pairs, plots
 from tests.evaluation.runs import make_run, with_sound
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def test_any_number_of_directions_is_plotted(tmp_path: Path, modalities: tuple[s
     for path in plots.draw_plots(evaluation, tmp_path / "plots"):
         with Image.open(path) as image:
             assert len(image.convert("RGB").getcolors(10**6) or range(300)) > 100
+
+
+def test_pairs_are_plotted(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    pairs = evaluate_pairs(with_sound(run.codes), run.split.query, run.collection)
+    assert pairs is not None
+    path = plots.draw_pairs_plot(pairs, tmp_path / "plots", bits=16, name="run")
+    with Image.open(path) as image:
+        assert (image.format, path.name) == ("PNG", "pairs.png")
+        assert len(image.convert("RGB").getcolors(10**6) or range(300)) > 200
 
 
 def test_without_matplotlib_the_extra_is_named(

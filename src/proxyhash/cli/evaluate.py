@@ -79,7 +79,7 @@ def evaluate(
     plots: Annotated[
         bool,
         typer.Option(
-            "--plots", help="Plot precision-recall curves and distances into RUN/plots as PNG."
+            "--plots", help="Plot precision-recall curves, distances and pairs into RUN/plots as PNG."
         ),
     ] = False,
     plots_dir: Annotated[
@@ -129,11 +129,16 @@ def evaluate(
     if save:
         console.note(f"written to {save_metrics(run, result.metrics)}")
     if plots or plots_dir:
-        from proxyhash.evaluation.plots import draw_plots
+        from proxyhash.evaluation.plots import draw_pairs_plot, draw_plots
 
+        folder = plots_dir or run / "plots"
         for evaluation in result.evaluations:
-            for path in draw_plots(evaluation, plots_dir or run / "plots", name=run.name):
+            for path in draw_plots(evaluation, folder, name=run.name):
                 console.note(f"wrote {path}")
+        if result.pairs:
+            bits = parts.codes.bits
+            path = draw_pairs_plot(result.pairs, folder, bits=bits, name=run.name)
+            console.note(f"wrote {path}")
 
 
 def print_tables(

@@ -89,13 +89,15 @@ class PairDirection:
     Attributes:
         recall_at: share of queries whose own half is among the first N, by N.
         median_rank: median over the queries of the rank of the own half, from 1.
+        ranks: those of the single queries.
     """
 
     recall_at: Mapping[int, float]
     median_rank: float
+    ranks: PairRanks
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
+        """Return the figures as JSON values, without single queries."""
         recall = {str(n): value for n, value in self.recall_at.items()}
         return {"recall_at": recall, "median_rank": self.median_rank}
 
@@ -153,7 +155,7 @@ def evaluate_pairs(
             continue
         ranks = pair_ranks(codes.of(asked)[rows], codes.of(searched)[rows])
         recall = {n: ranks.recall_at(n) for n in at if n <= len(rows)}
-        directions[name] = PairDirection(recall, ranks.median)
+        directions[name] = PairDirection(recall, ranks.median, ranks)
         candidates[name] = len(rows)
         if searched in collection.modalities:
             repeated[searched] = _repeated(collection, searched, rows)

@@ -15,8 +15,9 @@ from proxyhash.files import write_atomic
 if TYPE_CHECKING:
     from proxyhash.evaluation.direction import Direction
     from proxyhash.evaluation.evaluator import Evaluation
+    from proxyhash.evaluation.pairs import PairEvaluation
 
-__all__ = ["draw_plots"]
+__all__ = ["draw_pairs_plot", "draw_plots"]
 
 # The colors of Okabe and Ito, which color-blind people can distinguish, too.
 _COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#000000")
@@ -55,6 +56,28 @@ def draw_plots(evaluation: Evaluation, folder: str | Path, *, name: str = "") ->
                 draw(evaluation, title, subtitle).savefig(temporary, dpi=160)
             paths.append(path)
     return paths
+
+
+def draw_pairs_plot(
+    pairs: PairEvaluation, folder: str | Path, *, bits: int, name: str = ""
+) -> Path:
+    """Draw `pairs.png`, the recall of an item's other half among the first N, and return its path.
+
+    Args:
+        pairs: the figures.
+        folder: created if it does not exist.
+        bits: the code length, for the title.
+        name: name of the run, for the title.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    matplotlib = require_extra("matplotlib", extra="plots", purpose="drawing plots")
+    path = Path(folder) / "pairs.png"
+    title = " · ".join(part for part in (name, f"{bits} bits") if part)
+    with matplotlib.rc_context(_STYLE), write_atomic(path) as temporary:
+        _pair_recall(pairs, title).savefig(temporary, dpi=160)
+    return path
 
 
 _STYLE: dict[str, Any] = {
@@ -116,6 +139,33 @@ def _precision_recall(evaluation: Evaluation, title: str, subtitle: str) -> Any:
         canvas,
         f"Precision and recall by Hamming radius: {title}",
         f"{subtitle} · one dot per radius, faint where fewer than half of the queries have results",
+    )
+    return canvas
+
+
+def _pair_recall(pairs: PairEvaluation, title: str) -> Any:
+    figures = require_extra("matplotlib.figure", extra="plots", purpose="drawing plots")
+    canvas = figures.Figure(figsize=(7.2, 5.4), layout="constrained")
+    axes = canvas.subplots()
+    most = max(pairs.candidates.values())
+    first = np.unique(np.geomspace(1, most, 60).round().astype(int))
+    for number, (name, direction) in enumerate(pairs.directions.items()):
+        axes.plot(
+            first,
+            [direction.ranks.recall_at(int(n)) for n in first],
+            color=_COLORS[number % len(_COLORS)],
+            linestyle=_LINES[number // len(_COLORS) % len(_LINES)],
+            linewidth=2,
+            label=f"{direction_words(name)}   {direction.median_rank:,.1f}",
+        )
+    axes.plot(first, first / most, color=_INK, linewidth=0.8, linestyle=(0, (2, 3)), label="chance")
+    axes.set(xscale="log", xlim=(1, most), ylim=(0, 1.02), xlabel="first N", ylabel="recall")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(title="direction, median rank", alignment="left", loc="upper left")
+    _titles(
+        canvas,
+        f"Recall of the item's other half: {title}",
+        f"among those of all {most:,} queries · expected ties",
     )
     return canvas
 

@@ -266,6 +266,7 @@ class Client:
             with_thumbnail=frozenset(hit["id"] for hit in found["hits"] if hit["thumbnail"]),
             words=None if found.get("words") is None else tuple(found["words"]),
             notes=tuple(map(Note.from_dict, found.get("notes", ()))),
+            rerank=found.get("rerank"),
         )
 
     def _codes(self, texts: Iterable[str], *, bits: int | None = None) -> Codes:
@@ -282,7 +283,7 @@ def _body(options: SearchOptions) -> dict[str, Any]:
         "target": options.target,
         "radius": options.radius,
         "filter": None if options.filter is None else filter_to_json(options.filter),
-    }
+    } | ({"rerank": options.rerank, "shortlist": options.shortlist} if options.rerank else {})
 
 
 def _question(query: Query) -> dict[str, Any]:
@@ -303,7 +304,10 @@ def _question(query: Query) -> dict[str, Any]:
 
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
-    return [Hit(hit["id"], hit["distance"], hit["payload"]) for hit in answer["hits"]]
+    return [
+        Hit(hit["id"], hit["distance"], hit["payload"], hit.get("asymmetric"))
+        for hit in answer["hits"]
+    ]
 
 
 def _item(id_: str) -> str:

@@ -13,6 +13,7 @@ from proxyhash.errors import DataError, UsageError
 from proxyhash.index import FieldKind
 from proxyhash.index.base import CAPABILITIES
 from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
+from proxyhash.index.second_look import SecondLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,6 +115,74 @@ def test_answers_are_the_smallest_by_distance_and_id(backend: Backend) -> None:
                 for query, hits in zip(queries, answers, strict=True):
                     wanted = by_loop(items, query, k=k, radius=radius, condition=condition)
                     assert found(hits) == wanted, condition
+
+
+def looked_by_loop(items, query: int, weights, *, k, shortlist=None, radius=None, condition=None):
+    """(asymmetric distance, id, distance), by weighing each bit of each item on its own."""
+    listed = by_loop(
+        items,
+        query,
+        k=None if shortlist is None else max(k or 0, shortlist),
+        radius=radius,
+        condition=condition,
+    )
+    rows = []
+    for distance, id_ in listed:
+        differing = items[id_][0] ^ query
+        total = sum(int(weights[bit]) for bit in range(BITS) if differing >> (BITS - 1 - bit) & 1)
+        rows.append((total / 65535, id_, distance))
+    return sorted(rows)[:k]
+
+
+def test_a_second_look_orders_by_asymmetric_distance_and_id(backend: Backend) -> None:
+    rng = np.random.default_rng(3)
+    items: dict[str, tuple[int, dict[str, object]]] = {
+        f"i{number}": (int(rng.integers(4096)), {"n": int(rng.integers(10))})
+        for number in rng.permutation(150)
+    }
+    queries = [0, 5, 4095, 63]
+    weights = rng.integers(0, 4, (4, BITS)).astype(np.uint16) * 21845  # few values: ties
+    with empty(backend) as index:
+        index.add(
+            list(items),
+            codes_of(*(value for value, _ in items.values())),
+            payloads=[payload for _, payload in items.values()],
+        )
+        items["i7"] = (items["i9"][0], {"n": 1})
+        index.upsert(["i7"], codes_of(items["i7"][0]), payloads=[{"n": 1}])
+        index.delete(["i3"])
+        del items["i3"]
+        cases = [(1, 20, None), (30, 10, None), (7, 60, 6), (5, 1000, None), (None, 10, 4)]
+        cases += [(4, None, 5)]
+        if index.kind not in ("memory", "store"):  # they would have to send every code
+            with pytest.raises(UsageError, match="give shortlist a number"):
+                index.search(codes_of(*queries), k=9, look=SecondLook(weights, None))
+        else:
+            cases += [(9, None, None), (200, None, None)]
+        for k, shortlist, radius in cases:
+            for condition in (None, Range("n", ge=2, lt=7)):
+                answers = index.search(
+                    codes_of(*queries), k=k, radius=radius, filter=condition,
+                    look=SecondLook(weights, shortlist),
+                )  # fmt: skip
+                for row, hits in enumerate(answers):
+                    wanted = looked_by_loop(
+                        items, queries[row], weights[row], k=k, radius=radius,
+                        shortlist=None if k is None else shortlist, condition=condition,
+                    )  # fmt: skip
+                    assert [(each.asymmetric, each.id, each.distance) for each in hits] == wanted
+                    assert all(hit.payload == items[hit.id][1] for hit in hits)
+
+
+def test_a_second_look_refuses_what_does_not_fit(backend: Backend) -> None:
+    with empty(backend) as index:
+        index.add(["a"], codes_of(1))
+        look = SecondLook(np.zeros((2, BITS), np.uint16))
+        assert index.search(codes_of(1, 2), k=3, look=look)[1][0].asymmetric == 0
+        with pytest.raises(DataError, match=r"weights must be uint16 of shape \(1, 12\)"):
+            index.search(codes_of(1), k=3, look=look)
+        with pytest.raises(UsageError, match="shortlist is 0"):
+            SecondLook(look.weights, 0)
 
 
 def test_an_empty_index_answers(backend: Backend) -> None:

@@ -79,6 +79,28 @@ def test_radius_and_filter_narrow_the_answer(searcher: Searcher) -> None:
         searcher.search_text("red", k=0)
 
 
+def test_a_second_look_weighs_bits_by_the_query(searcher: Searcher, index: MemoryIndex) -> None:
+    index.add(["c", "d"], {"image": codes(0b0010, 0b0100)})
+    plain = searcher.search_text("red", k=3)
+    assert (pairs(plain), plain.rerank) == ([(0, "a"), (2, "c"), (2, "d")], None)
+    assert plain.hits[0].asymmetric is None
+    looked = searcher.search_text("red", k=3, rerank="asymmetric")
+    assert looked.rerank == "asymmetric"
+    found = [(hit.id, hit.distance, hit.asymmetric) for hit in looked.hits]
+    assert found == [("a", 0, 0), ("c", 2, 30000 / 65535), ("d", 2, 40000 / 65535)]
+    assert looked.to_dict()["hits"][1]["asymmetric"] == 30000 / 65535
+    assert searcher.count_ties(looked) is looked
+    index.upsert(["b"], {"image": codes(0b0000)})
+    short = searcher.search_text("red", k=1, rerank="asymmetric", shortlist=1)
+    assert [hit.id for hit in short.hits] == ["a"]
+    by_item = searcher.search_id("t", rerank="asymmetric", k=4)  # as sure of each bit
+    assert [hit.asymmetric for hit in by_item.hits] == [hit.distance for hit in by_item.hits]
+    with pytest.raises(UsageError, match="rerank is 'cosine'; it must be one of asymmetric"):
+        searcher.search_text("red", rerank="cosine")
+    with pytest.raises(UsageError, match="shortlist is 0"):
+        searcher.search_text("red", rerank="asymmetric", shortlist=0)
+
+
 def test_an_item_deleted_meanwhile_is_no_hit(
     searcher: Searcher, index: MemoryIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,8 +116,12 @@ class Asker:
             "k": self.one([1, 3, 12, 40, 300, 0] + [None] * 2 * (radius is not None)),
             "radius": radius,
             "filter": condition,
+            "rerank": self.one([None] * 9 + ["asymmetric"] * 6 + ["cosine"]),
+            "shortlist": self.one([1000] * 6 + [5, 40, None] * 3 + [0]),
         }
 
+
+_OWN = ("id", "distance", "asymmetric", "image")
 
 Outcome = dict[str, Any]
 """What can be compared: the answer, or {"error": sentence}."""
@@ -131,7 +135,12 @@ def outcome_of(answer: Answer) -> Outcome:
         "code": answer.query.code.tobytes().hex(),
         "modality": answer.query.modality,
         "hits": [
-            (hit.id, hit.distance, {k: v for k, v in hit.payload.items() if k != "image"})
+            (
+                hit.id,
+                hit.distance,
+                hit.asymmetric,
+                {k: v for k, v in hit.payload.items() if k != "image"},
+            )
             for hit in answer.hits
         ],
         "codes": [code.tobytes().hex() for code in answer.codes],
@@ -230,7 +239,10 @@ class Ways:
         return {
             **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
-            "hits": [(hit["id"], hit["distance"], hit["payload"]) for hit in body["hits"]],
+            "hits": [
+                (hit["id"], hit["distance"], hit["asymmetric"], hit["payload"])
+                for hit in body["hits"]
+            ],
             "codes": [hit["code"] for hit in body["hits"]],
         }
 
@@ -247,6 +259,9 @@ class Ways:
         arguments += ["--radius", options["radius"]] if options["radius"] is not None else []
         arguments += ["--for", FOR[options["target"]]] if options["target"] else []
         arguments += ["--where", options["filter"]] if options["filter"] else []
+        arguments += ["--rerank", options["rerank"]] if options.get("rerank") else []
+        shortlist = options.get("shortlist", 1000)
+        arguments += ["--shortlist", "all" if shortlist is None else shortlist]
         done = self.command("search", self.index, *arguments, "--json")
         if done.code:
             assert done.code in (2, 3)
@@ -260,7 +275,8 @@ class Ways:
                 (
                     hit["id"],
                     hit["distance"],
-                    {k: v for k, v in hit.items() if k not in ("id", "distance", "image")},
+                    hit.get("asymmetric"),
+                    {k: v for k, v in hit.items() if k not in _OWN},
                 )
                 for hit in body["hits"]
             ],
@@ -299,7 +315,7 @@ def ways(
 
 def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> None:
     asker = Asker(built, tmp_path, seed=11)
-    refused = dropped = filtered = own = 0
+    refused = dropped = filtered = own = reranked = 0
     for number in range(QUESTIONS):
         question = asker.question()
         found = {name: ways.ask(way, question) for name, way in ways.all().items()}
@@ -311,16 +327,18 @@ def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> Non
         answer = found["python"]
         refused += "error" in answer
         if "error" not in answer:
-            kept = {id_ for id_, _, _ in answer["hits"]}
+            kept = {id_ for id_, *_ in answer["hits"]}
             assert not kept & set(question.deleted)
             assert question.query.get("item") not in kept or answer["modality"] != answer["target"]
-            assert [hit[1::-1] for hit in answer["hits"]] == sorted(
-                hit[1::-1] for hit in answer["hits"]
-            )
+            by = 2 if question.options["rerank"] else 1
+            order = [(hit[by], hit[0]) for hit in answer["hits"]]
+            assert order == sorted(order)
+            reranked += bool(order) and by == 2
             dropped += bool(question.deleted)
             filtered += question.options["filter"] is not None
             own += answer["modality"] == answer["target"] and "item" in question.query
-    assert min(dropped, filtered, own) >= 5  # the questions are about what they are meant for
+    # The questions are about what they are meant for.
+    assert min(dropped, filtered, own, reranked) >= 5
     assert QUESTIONS / 5 < refused < QUESTIONS / 2
 
 

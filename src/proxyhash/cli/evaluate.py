@@ -79,7 +79,8 @@ def evaluate(
     plots: Annotated[
         bool,
         typer.Option(
-            "--plots", help="Plot precision-recall curves, distances and pairs into RUN/plots as PNG."
+            "--plots",
+            help="Plot precision-recall curves, distances and pairs into RUN/plots as PNG.",
         ),
     ] = False,
     plots_dir: Annotated[

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["register", "show_answer"]
 
 DEFAULT_K = 12
+SHORTLIST = 1000  # of `proxyhash.search.SearchOptions`
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash search photos.index --id 1000268201 --for images --html alike.html",
             "proxyhash search photos.index --text beach --where 'labels contains dog and not "
             "price >= 9'",
+            'proxyhash search photos.index --text "a red car" --rerank asymmetric',
             "proxyhash search http://localhost:19530 --model runs/f64 --image dog.jpg --radius 8",
         )
     )(search)
@@ -116,6 +118,21 @@ def search(
             metavar="images|texts",
         ),
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="asymmetric: order hits by how sure the query is of each bit in which they "
+            "differ from it. Default: by Hamming distance.",
+            metavar="asymmetric",
+            show_default=False,
+        ),
+    ] = None,
+    shortlist: Annotated[
+        str,
+        typer.Option(
+            help="Of the nearest how many --rerank orders: a number or all.", metavar="COUNT|all"
+        ),
+    ] = str(SHORTLIST),
     html: Annotated[
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
@@ -154,6 +171,8 @@ def search(
         k=DEFAULT_K if count is None and radius is None else count,
         radius=radius,
         filter=_filter(condition),
+        rerank=rerank,
+        shortlist=_shortlist(shortlist),
     )
     with (
         image_limits(images_taken(where).limits),  # what the index took can be a query
@@ -175,19 +194,21 @@ def search(
 
 def show_answer(answer: "Answer") -> None:
     """Print the hits as a table."""
+    second = ["asymmetric"] if answer.rerank else []
     console.table(
-        ["id", "distance", "text", "labels"],
+        ["id", "distance", *second, "text", "labels"],
         [
             [
                 hit.id,
                 hit.distance,
+                *(f"{hit.asymmetric:.2f}" for _ in second),
                 hit.payload.get("text") or "",
                 _listed(hit.payload.get("labels")),
             ]
             for hit in answer.hits
         ],
         title=str(answer),
-        right=["distance"],
+        right=["distance", *second],
     )
     if answer.ties:
         console.out(answer.ties)
@@ -205,6 +226,14 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
         footer=f"{name}, {answer.bits} bits, model {model}.",
         stored=searcher.stored_images,
     )
+
+
+def _shortlist(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"--shortlist is {text!r:.40}; give a number, such as 1000, or all")
+    return int(text)
 
 
 def _target(plural: str | None) -> "Modality | None":

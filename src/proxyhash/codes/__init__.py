@@ -1,8 +1,9 @@
-"""Binary codes: bit conventions, Hamming distances, exact top-k and the code file.
+"""Binary codes: bit conventions, Hamming and asymmetric distances, exact top-k, the code file.
 
 Numpy and numba only: codes can be packed, compared and stored without torch.
 """
 
+from proxyhash.codes.asymmetric import Weights, asymmetric_distances, asymmetric_top_k, weights_of
 from proxyhash.codes.bits import (
     Codes,
     binarize,
@@ -20,6 +21,9 @@ __all__ = [
     "CodeFile",
     "Codes",
     "TopK",
+    "Weights",
+    "asymmetric_distances",
+    "asymmetric_top_k",
     "binarize",
     "check_bits",
     "check_codes",
@@ -29,4 +33,5 @@ __all__ = [
     "signs",
     "top_k",
     "unpack",
+    "weights_of",
 ]

@@ -17,7 +17,7 @@ from proxyhash.codes.bits import MAX_BITS, Codes
 from proxyhash.codes.kernels import as_words, kernel, popcount, run_blocks
 from proxyhash.errors import DataError, UsageError
 
-__all__ = ["TopK", "distances", "row_distances", "top_k"]
+__all__ = ["TopK", "distances", "paired_distances", "row_distances", "top_k"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,25 @@ def distances(
             row_distances(query_words[row], gallery_words, result[row])
 
     run_blocks(work, len(query), threads=threads)
+    return result
+
+
+def paired_distances(
+    query: Codes, gallery: Codes, owners: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint16]:
+    """Return the Hamming distance of each gallery code to one query, uint16 (n,).
+
+    Args:
+        query: packed codes (q, B).
+        gallery: packed codes (n, B).
+        owners: int64 (n,), the query of each code, ascending.
+    """
+    query_words, gallery_words = _word_pair(query, gallery)
+    result = np.empty(len(gallery), np.uint16)
+    edges = np.searchsorted(owners, np.arange(len(query) + 1))
+    for row in range(len(query)):
+        part = slice(edges[row], edges[row + 1])
+        row_distances(query_words[row], gallery_words[part], result[part])
     return result
 
 

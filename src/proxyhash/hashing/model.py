@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt16
 
-from proxyhash.codes import CodeFile, binarize, code_bytes
+from proxyhash.codes import CodeFile, binarize, code_bytes, weights_of
 from proxyhash.data import MODALITIES, Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
 from proxyhash.encoders.folder import fingerprint_of
@@ -130,6 +130,23 @@ class HashModel:
         """
         logits = sign_logits(self._network(modality), features, modality=modality)
         return binarize(logits)
+
+    def query_weights(
+        self, features: Float32[np.ndarray, "n d"], *, modality: Modality
+    ) -> UInt16[np.ndarray, "n k"]:
+        """Return how sure the model is of each bit of queries, for `Index.search(look=...)`.
+
+        They are the sizes of the outputs tanh(logits), in units of 1 / 65,535.
+
+        Args:
+            features: as the modality's encoder returns them.
+            modality: one of the model's.
+
+        Raises:
+            UsageError: as `logits`.
+            DataError: a row of the features is not finite.
+        """
+        return weights_of(np.tanh(self.logits(features, modality=modality)))
 
     def encode(
         self,

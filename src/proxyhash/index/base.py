@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from proxyhash.codes import check_bits
+from proxyhash.codes.asymmetric import check_weights
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.checks import (
     as_ids,
@@ -22,6 +23,7 @@ from proxyhash.index.checks import (
     check_modalities,
     check_search,
 )
+from proxyhash.index.second_look import rank_hits
 
 if TYPE_CHECKING:
     import os
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
+    from proxyhash.index.second_look import SecondLook
 
 __all__ = ["CAPABILITIES", "Index"]
 
@@ -163,8 +166,12 @@ class Index(ABC):
         modality: str | None = None,
         radius: int | None = None,
         filter: Filter | None = None,  # noqa: A002
+        look: SecondLook | None = None,
     ) -> list[list[Hit]]:
         """Return the nearest items of each query, ordered by (distance, id).
+
+        With `look`, they are ordered by (asymmetric distance, id), which hits have beside the
+        Hamming distance.
 
         Args:
             codes: packed queries, uint8 (q, ceil(bits/8)).
@@ -172,19 +179,18 @@ class Index(ABC):
             modality: whose codes are searched; may be left out where there is only one.
             radius: no hit is farther than this many bits.
             filter: only items whose payload matches.
+            look: how sure the queries are of their bits, for an order that says more.
 
         Raises:
             UsageError: neither k nor a radius, or one out of range; an unknown modality.
-            DataError: the codes have another width than the index.
+            DataError: the codes have another width than the index, or the weights another shape.
         """
         check_filter(filter)
-        return self._search(
-            codes,
-            k=k,
-            modality=self._checked_search(codes, k=k, modality=modality, radius=radius),
-            radius=radius,
-            filter=filter,
-        )
+        modality = self._checked_search(codes, k=k, modality=modality, radius=radius)
+        if look is None:
+            return self._search(codes, k=k, modality=modality, radius=radius, filter=filter)
+        check_weights(look.weights, queries=len(codes), bits=self.bits)
+        return self._look_again(codes, look, k=k, modality=modality, radius=radius, filter=filter)
 
     def count_distances(
         self,
@@ -324,6 +330,34 @@ class Index(ABC):
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
         """Return the nearest items of each query, ordered by (distance, id)."""
+
+    def _look_again(
+        self,
+        codes: Codes,
+        look: SecondLook,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query, ordered by (asymmetric distance, id).
+
+        This one fetches the codes of a short-list; an index that has them at hand does better.
+        """
+        if look.shortlist is None and radius is None:
+            raise UsageError(
+                f"a {self.kind} index ranks a short-list by asymmetric distance, not all items; "
+                "give shortlist a number"
+            )
+        found = self._search(
+            codes, k=look.limit(k), modality=modality, radius=radius, filter=filter
+        )
+        items = self._get_many(list({hit.id: None for hits in found for hit in hits}))
+        return [
+            rank_hits(codes[row : row + 1], look.weights[row : row + 1], hits, items, modality)[:k]
+            for row, hits in enumerate(found)
+        ]
 
     def _count_distances(
         self,

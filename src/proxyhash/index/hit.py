@@ -21,11 +21,13 @@ class Hit:
         id: the item's id.
         distance: Hamming distance of its code to the query's, in bits.
         payload: what was stored beside the code, such as the item's text and labels.
+        asymmetric: its asymmetric distance, in bits, where hits are ordered by that.
     """
 
     id: str
     distance: int
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
+    asymmetric: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from proxyhash.index.engines.base import ENGINES
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.memory_state import State
 from proxyhash.index.open import register_index
+from proxyhash.index.second_look import look_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
+    from proxyhash.index.second_look import SecondLook
 
 __all__ = ["MemoryIndex"]
 
@@ -208,6 +211,39 @@ class MemoryIndex(Index):
         ]
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]
+
+    def _look_again(
+        self,
+        codes: Codes,
+        look: SecondLook,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        state = self._state
+        column = state.columns[modality]
+        mask = None if filter is None else state.matching(filter, column.rows)
+        found = look_again(
+            codes,
+            look,
+            column.dense,
+            partial(column.engine.search, codes, mask=mask),
+            k=k,
+            radius=radius,
+            mask=mask,
+        )
+        hits = [
+            Hit(state.ids[row], distance, state.payload(row), asymmetric)
+            for row, distance, asymmetric in zip(
+                column.rows[found.rows].tolist(),
+                found.distances.tolist(),
+                found.asymmetric.tolist(),
+                strict=True,
+            )
+        ]
+        return [hits[start:end] for start, end in pairwise(found.offsets.tolist())]
 
     def _count_distances(
         self,

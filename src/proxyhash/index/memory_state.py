@@ -57,11 +57,15 @@ class Column:
         """The engine over the codes of the items that have the modality."""
         with self._building:
             if self._engine is None:
-                codes = self.codes if len(self.rows) == len(self.has) else self.codes[self.rows]
                 self._engine = ENGINES[self._options["engine"]].build(
-                    codes, bits=self._options["bits"]
+                    self.dense, bits=self._options["bits"]
                 )
             return self._engine
+
+    @cached_property
+    def dense(self) -> Codes:
+        """The codes of the items that have the modality, uint8 (m, ceil(bits/8))."""
+        return self.codes if len(self.rows) == len(self.has) else self.codes[self.rows]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Column:
         """Return the column of some items."""

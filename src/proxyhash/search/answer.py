@@ -24,8 +24,8 @@ class Answer:
     Attributes:
         query: what was searched for, and its code.
         target: modality whose codes were searched.
-        hits: ordered by (distance, id); their payload has `text`, `image` (a path) and `labels`,
-            unless other programs stored it.
+        hits: ordered by (distance, id), or by (asymmetric distance, id) with `rerank`; their
+            payload has `text`, `image` (a path) and `labels`, unless other programs stored it.
         codes: the hits' packed codes, uint8 (len(hits), ceil(bits/8)).
         searched: number of items compared, those that the filter passes, without the item that
             asks; None where the index cannot tell.
@@ -37,6 +37,7 @@ class Answer:
         within: number of the items compared that are at most as far as the last hit, see
             `Searcher.count_ties`; None where they were not counted.
         model: fingerprint of the model that made the codes; "" where it is not known.
+        rerank: "asymmetric" where hits are ordered by asymmetric distance.
     """
 
     query: EncodedQuery
@@ -50,6 +51,7 @@ class Answer:
     notes: tuple[Note, ...] = ()
     within: int | None = None
     model: str = ""
+    rerank: str | None = None
 
     @property
     def ties(self) -> str:
@@ -88,6 +90,7 @@ class Answer:
             "searched": self.searched,
             "within": self.within,
             "bits": self.bits,
+            "rerank": self.rerank,
             "hits": [_flat(hit) for hit in self.hits],
             "words": None if self.words is None else list(self.words),
             "notes": [note.to_dict() for note in self.notes],
@@ -97,4 +100,6 @@ class Answer:
 
 def _flat(hit: Hit) -> dict[str, Any]:
     own: dict[str, Any] = {"id": hit.id, "distance": hit.distance}
+    if hit.asymmetric is not None:
+        own["asymmetric"] = hit.asymmetric
     return {**own, **hit.payload, **own}  # first in order, and never a payload's value

@@ -11,8 +11,9 @@ import numpy as np
 
 from proxyhash.codes import check_codes, code_bytes
 from proxyhash.data import MODALITIES
-from proxyhash.errors import UsageError
+from proxyhash.errors import UsageError, check_option
 from proxyhash.index.checks import check_filter, check_limits
+from proxyhash.index.second_look import SHORTLIST, check_shortlist
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,6 +212,8 @@ class EncodedQuery:
         known: whether the encoder found anything in the input; a bag of words may know none of the
             words, and then the code means nothing.
         words: the words of a text, where the encoder reads words.
+        features: what the encoder made of the input, float32 (d,); None for items and codes, which
+            are as sure of one bit as of any other.
     """
 
     query: Query
@@ -219,6 +222,7 @@ class EncodedQuery:
     stored: bool = False
     known: bool = True
     words: WordsOfText | None = None
+    features: Float32[np.ndarray, " d"] | None = None
 
     @property
     def modality(self) -> Modality | None:
@@ -295,19 +299,28 @@ class SearchOptions:
         k: at most this many hits; None for all within the radius.
         radius: no hit is farther than this, in bits.
         filter: only items whose payload matches.
+        rerank: "asymmetric" orders hits by asymmetric distance: bits of which the query is less
+            sure count less. None for the Hamming distance.
+        shortlist: how many of the nearest by Hamming distance are ordered so, at least k; None for
+            all items.
 
     Raises:
-        UsageError: neither k nor a radius is given, or one is out of range.
+        UsageError: neither k nor a radius is given, or one is out of range; an unknown rerank.
     """
 
     target: Modality | None = None
     k: int | None = DEFAULT_K
     radius: int | None = None
     filter: Filter | None = field(default=None, hash=False)
+    rerank: str | None = None
+    shortlist: int | None = SHORTLIST
 
     def __post_init__(self) -> None:
         check_limits(k=self.k, radius=self.radius)
         check_filter(self.filter)
+        if self.rerank is not None:
+            check_option("rerank", self.rerank, ("asymmetric",))
+        check_shortlist(self.shortlist)
 
 
 def options_of_each(

@@ -21,6 +21,7 @@ from proxyhash.errors import (
 from proxyhash.hashing import model_folder
 from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index, scheme_of
+from proxyhash.index.second_look import SHORTLIST
 from proxyhash.search.notes import FilterReader
 from proxyhash.search.query import (
     NoEncoderError,
@@ -267,6 +268,8 @@ class Searcher:
             answer: found with `filter`.
             filter: as in `search`.
         """
+        if answer.rerank is not None:  # the last hit is not the farthest
+            return answer
         counts = self.count_distances(answer, filter=filter) if answer.hits else []
         within = sum(counts[: answer.hits[-1].distance + 1]) if counts else None
         return replace(answer, within=within)
@@ -279,6 +282,8 @@ class Searcher:
         target: Modality | None = None,
         radius: int | None = None,
         filter: Filter | None = None,  # noqa: A002
+        rerank: str | None = None,
+        shortlist: int | None = SHORTLIST,
     ) -> Answer:
         """Return the items nearest to a query; a string is a text.
 
@@ -291,13 +296,15 @@ class Searcher:
                 the index has one.
             radius: no hit is farther than this, in bits.
             filter: only items whose payload matches.
+            rerank: "asymmetric" orders hits by asymmetric distance, as `SearchOptions` has it.
+            shortlist: how many of the nearest are ordered so; None for all.
 
         Raises:
             UsageError: the query or an option cannot be used; the message says why.
             DataError: an image cannot be read.
         """
         query = Query(text=query) if isinstance(query, str) else query
-        options = SearchOptions(target=target, k=k, radius=radius, filter=filter)
+        options = SearchOptions(target, k, radius, filter, rerank, shortlist)
         return search_many(self, [query], options)[0]
 
     def search_text(self, text: str, **options: Any) -> Answer:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.codes.asymmetric import ONE
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.filters import matches
+from proxyhash.index.second_look import SecondLook
 from proxyhash.search.answer import Answer
 from proxyhash.search.notes import read_words
 from proxyhash.search.query import EncodedQuery, RefusedError, TooManyHitsError
@@ -72,7 +74,11 @@ def encode(source: Searcher, queries: Sequence[Query]) -> list[EncodedQuery]:
         codes = source.model.encode_features(features, modality=modality)
         for place, row in enumerate(rows):
             done[row] = EncodedQuery(
-                queries[row], codes[place], known=bool(known[place]), words=words[place]
+                queries[row],
+                codes[place],
+                known=bool(known[place]),
+                words=words[place],
+                features=features[place],
             )
     return [done[row] for row in range(len(queries))]
 
@@ -126,6 +132,8 @@ class Search:
             self.query.stored and target in (None, own),
             self.most,
             repr(self.options.filter),
+            self.options.rerank,
+            self.options.rerank and self.options.shortlist,
         )
 
     def target(self, index: Index) -> Modality:
@@ -178,6 +186,7 @@ def _find(
         modality=target,
         radius=None if radius is None else min(radius, index.bits),
         filter=filter_,
+        look=_second_look(source, searches),
     )
     compared, notes = index.count(target, filter=filter_), source.filter_reader.read(filter_)
     shared = _Shared(target, index.bits, index.model, compared, notes)
@@ -194,6 +203,22 @@ def _find(
     )
     shared.with_thumbnail.update(source.with_thumbnail(ids))
     return [_answer(search, hits, shared) for search, hits in zip(searches, found, strict=True)]
+
+
+def _second_look(source: Searcher, searches: Sequence[Search]) -> SecondLook | None:
+    """Return how sure searches of one kind are of their bits, where they rank by that."""
+    options = searches[0].options
+    if options.rerank is None:
+        return None
+    weights = np.full((len(searches), source.index.bits), ONE, np.uint16)
+    rows: dict[Modality, list[int]] = {}
+    for row, search in enumerate(searches):
+        if search.query.features is not None and search.query.modality is not None:
+            rows.setdefault(search.query.modality, []).append(row)
+    for modality, some in rows.items():
+        features = np.stack([np.asarray(searches[row].query.features) for row in some])
+        weights[some] = source.model.query_weights(features, modality=modality)
+    return SecondLook(weights, options.shortlist)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,4 +266,5 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         words=None if query.words is None else query.words.known,
         notes=(() if query.words is None else query.words.notes) + shared.notes,
         model=shared.model,
+        rerank=search.options.rerank,
     )

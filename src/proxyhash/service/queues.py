@@ -141,6 +141,11 @@ class Queues:
         """Return the items nearest to a query whose code is known; raises as `search`."""
         lane = _lane(options)
         with refusing(RefusedError):
+            if options.rerank and (options.shortlist or 0) > self._limits.shortlist:
+                raise RefusedError(
+                    f"shortlist is {options.shortlist}; {self._limits.shortlist} is the most that "
+                    "this service orders, or null for all items"
+                )
             return await self._searches[lane].submit(Search(query, options, self._limits.k))
 
     async def item(self, id: str) -> IndexItem:  # noqa: A002 -- the index's word
@@ -234,7 +239,8 @@ def _lane(options: SearchOptions) -> str:
     """Return the name of the queue for searches with these options."""
     if options.filter is not None and _conditions(options.filter) > _SHORT_FILTER:
         return "searches with long filters"
-    if options.k is None or options.k > _MANY_HITS:
+    everything = options.rerank is not None and options.shortlist is None
+    if options.k is None or options.k > _MANY_HITS or everything:
         return "searches for many hits"
     return "searches" if options.filter is None else "filtered searches"
 

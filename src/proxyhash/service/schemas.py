@@ -11,6 +11,7 @@ from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
 from proxyhash.data import Modality
 from proxyhash.index import parse_filter
+from proxyhash.index.second_look import SHORTLIST
 from proxyhash.search import Query, SearchOptions
 
 __all__ = [
@@ -88,6 +89,16 @@ class SearchParameters(_Request):
         None,
         description='Condition on payloads, such as {"field": "labels", "contains": "dog"}.',
     )
+    rerank: str | None = Field(
+        None,
+        json_schema_extra={"anyOf": [{"type": "string", "enum": ["asymmetric"]}, {"type": "null"}]},
+        description="asymmetric: order hits by asymmetric distance; null: by Hamming distance.",
+    )
+    shortlist: int | None = Field(
+        SHORTLIST,
+        json_schema_extra=_AT_LEAST_1,
+        description="How many of the nearest `rerank` orders; null for all items.",
+    )
     explain: bool = Field(
         False, description="Also count the codes at each distance and name the nearest proxies."
     )
@@ -103,6 +114,8 @@ class SearchParameters(_Request):
             k=self.k,
             radius=self.radius,
             filter=None if self.filter is None else parse_filter(self.filter),
+            rerank=self.rerank,
+            shortlist=self.shortlist,
         )
 
 
@@ -213,6 +226,9 @@ class HitAnswer(BaseModel):
 
     id: str
     distance: int
+    asymmetric: float | None = Field(
+        description="Asymmetric distance, in bits, where hits are ordered by it."
+    )
     code: str
     payload: JsonObject
     thumbnail: str | None
@@ -257,12 +273,13 @@ class NoteAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The items nearest to a query, ordered by distance, then id."""
+    """The items nearest to a query, ordered by distance (asymmetric with rerank), then id."""
 
     query: QueryAnswer
     bits: int
     target: Modality
     searched: int | None
+    rerank: str | None
     words: list[str] | None = Field(
         description="Words of the text that the model knows; null if it does not read words."
     )

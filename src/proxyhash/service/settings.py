@@ -24,6 +24,7 @@ class Limits:
 
     Attributes:
         k: hits of one search.
+        shortlist: items of one search that are ordered by asymmetric distance, unless all are.
         text: characters of a text to search for or encode.
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.
@@ -49,6 +50,7 @@ class Limits:
     """
 
     k: int = 1000
+    shortlist: int = 100_000
     text: int = 2000
     batch: int = 256
     json_bytes: int = 4_000_000

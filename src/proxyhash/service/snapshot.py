@@ -166,7 +166,8 @@ class Snapshot:
         """
         code = answer.query.code
         histogram = self.source.count_distances(answer, filter=options.filter)
-        cut = answer.hits[-1].distance if answer.hits else None
+        # By asymmetric distance the last hit is not the farthest, so nothing is cut off there.
+        cut = answer.hits[-1].distance if answer.hits and not answer.rerank else None
         return {
             "histogram": histogram,
             "cut": cut,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.index.hit import Hit, IndexItem
+from proxyhash.index.second_look import Looked, look_again
 from proxyhash.index.store import database
 from proxyhash.index.store.column_cache import Columns
 from proxyhash.index.store.content import as_id, as_payload, content_errors, read_state
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from proxyhash.index.engines import Matches
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
+    from proxyhash.index.second_look import SecondLook
     from proxyhash.index.store.header import Header
 
 __all__ = ["Generation", "database_path"]
@@ -203,6 +206,34 @@ class Generation:
         found = self.engines[modality].search(query, rows, k=k, radius=radius, mask=mask)
         return self._hits(found)
 
+    def look_again(
+        self,
+        query: Codes,
+        look: SecondLook,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        """Return the nearest items of each query by asymmetric distance."""
+        rows = self.rows
+        mask = self._mask(modality, filter)
+        if not rows.have(modality):
+            return [[] for _ in query]
+        self.codes[modality].check(rows.count)
+        found = look_again(
+            query,
+            look,
+            self.codes[modality].map(rows.count),
+            partial(self.engines[modality].search, query, rows, mask=mask),
+            k=k,
+            radius=radius,
+            mask=mask,
+            order=rows.order,
+        )
+        return self._hits(found)
+
     def count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
         """Return how many items a search of a modality compares."""
         mask = self._mask(modality, filter)
@@ -248,7 +279,7 @@ class Generation:
             mask = matching if mask is None else matching & mask
         return mask
 
-    def _hits(self, found: Matches) -> list[list[Hit]]:
+    def _hits(self, found: Matches | Looked) -> list[list[Hit]]:
         rows = found.rows.tolist()
         wanted = json.dumps(sorted(set(rows)))
         items = {
@@ -260,11 +291,14 @@ class Generation:
         }
         hits = []
         with content_errors(self.path):
-            for row, distance in zip(rows, found.distances.tolist(), strict=True):
+            asymmetric = found.asymmetric.tolist() if isinstance(found, Looked) else repeat(None)
+            for row, distance, more in zip(
+                rows, found.distances.tolist(), asymmetric, strict=False
+            ):
                 id_, text = items[row]
                 payload = json.loads(text)
                 if type(id_) is not str or type(payload) is not dict:
                     raise ValueError(f"row {row} holds {id_!r:.60} and {text!r:.60}")
-                hits.append(Hit(id_, distance, payload))
+                hits.append(Hit(id_, distance, payload, more))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
+    from proxyhash.index.second_look import SecondLook
 
 __all__ = ["Store"]
 
@@ -306,6 +307,22 @@ class Store(Index):
     ) -> list[list[Hit]]:
         with reading_filtered(self._access, filter) as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    @whole
+    def _look_again(
+        self,
+        codes: Codes,
+        look: SecondLook,
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+    ) -> list[list[Hit]]:
+        with reading_filtered(self._access, filter) as generation:
+            return generation.look_again(
+                codes, look, k=k, modality=modality, radius=radius, filter=filter
+            )
 
     @whole
     def _count_distances(

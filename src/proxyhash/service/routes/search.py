@@ -193,12 +193,14 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
             "bits": answer.bits,
             "target": answer.target,
             "searched": answer.searched,
+            "rerank": answer.rerank,
             "words": answer.words,
             "notes": [note.to_dict() for note in answer.notes],
             "hits": [
                 {
                     "id": hit.id,
                     "distance": hit.distance,
+                    "asymmetric": hit.asymmetric,
                     "code": code.tobytes().hex(),
                     "payload": visible(hit.payload, hidden),
                     "thumbnail": thumbnail_address(hit.id)

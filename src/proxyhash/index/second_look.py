@@ -1,0 +1,208 @@
+"""A second look at a search: ranking by asymmetric distance, among all rows or a short-list.
+
+The short-list is what a plain search finds: the nearest rows by (distance, order). Either way the
+answer is ordered by (asymmetric distance, order), the same from every index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from proxyhash.codes.asymmetric import (
+    ONE,
+    Weights,
+    asymmetric_top_k,
+    paired_asymmetric_distances,
+)
+from proxyhash.codes.hamming import paired_distances
+from proxyhash.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from proxyhash.codes import Codes
+    from proxyhash.index.engines import Matches
+    from proxyhash.index.hit import Hit, IndexItem
+
+__all__ = [
+    "SHORTLIST",
+    "Looked",
+    "SecondLook",
+    "check_shortlist",
+    "look_again",
+    "rank_hits",
+    "rank_list",
+]
+
+SHORTLIST = 1000
+"""Items that a second look ranks by default."""
+
+
+@dataclass(frozen=True, eq=False)
+class SecondLook:
+    """What a search by asymmetric distance needs to know of its queries.
+
+    Attributes:
+        weights: the confidence in each bit of each query, uint16 (q, bits).
+        shortlist: how many of the nearest items by Hamming distance are ranked, at least k; None
+            for all.
+
+    Raises:
+        UsageError: "shortlist is 0; ...".
+    """
+
+    weights: Weights
+    shortlist: int | None = SHORTLIST
+
+    def __post_init__(self) -> None:
+        check_shortlist(self.shortlist)
+
+    def limit(self, k: int | None) -> int | None:
+        """Return how many items the plain search has to find; None for all within its radius."""
+        return None if k is None or self.shortlist is None else max(k, self.shortlist)
+
+
+def check_shortlist(shortlist: object) -> None:
+    """Check how many items are ranked.
+
+    Raises:
+        UsageError: "shortlist is 0; ...".
+    """
+    if shortlist is None:
+        return
+    whole = isinstance(shortlist, (int, np.integer)) and not isinstance(shortlist, bool)
+    if not whole or shortlist < 1:  # type: ignore[operator]
+        raise UsageError(
+            f"shortlist is {shortlist!r}; it must be a whole number of at least 1, or None for all "
+            "items"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The rows found for each query, ordered by (asymmetric distance, order).
+
+    Attributes:
+        offsets: int64 (q + 1,); query i's answers are `offsets[i]` to `offsets[i + 1]`.
+        rows: int64 (m,).
+        distances: uint16 (m,), Hamming distances.
+        asymmetric: float64 (m,), asymmetric distances, in bits.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.uint16]
+    asymmetric: npt.NDArray[np.float64]
+
+
+class PlainSearch(Protocol):
+    """A search by Hamming distance in the same rows."""
+
+    def __call__(self, *, k: int | None, radius: int | None) -> Matches: ...
+
+
+def look_again(
+    query: Codes,
+    look: SecondLook,
+    codes: Codes,
+    search: PlainSearch,
+    *,
+    k: int | None,
+    radius: int | None,
+    mask: npt.NDArray[np.bool_] | None = None,
+    order: npt.NDArray[np.uint64] | None = None,
+) -> Looked:
+    """Return the nearest rows of each query by asymmetric distance.
+
+    Args:
+        query: packed codes (q, B).
+        look: their weights, and how many rows are ranked.
+        codes: those of all rows, (n, B).
+        search: finds rows by Hamming distance, among those of the mask.
+        k: at most this many rows per query; None for all within `radius`.
+        radius: no row is farther than this by Hamming distance; None for no limit.
+        mask: bool (n,); rows where it is False are never returned.
+        order: uint64 (n,); ties go to the smaller one. Default: the row.
+    """
+    if look.shortlist is not None or radius is not None:
+        found = search(k=look.limit(k), radius=radius)
+        return rank_list(query, look.weights, found, codes[found.rows], k=k, order=order)
+    assert k is not None
+    ranked = asymmetric_top_k(query, look.weights, codes, k=k, mask=mask, order=order)
+    width = ranked.positions.shape[1]
+    owners = np.repeat(np.arange(len(query)), width)
+    rows = ranked.positions.reshape(-1)
+    return Looked(
+        offsets=np.arange(len(query) + 1) * width,
+        rows=rows,
+        distances=paired_distances(query, codes[rows], owners),
+        asymmetric=ranked.distances.reshape(-1) / ONE,
+    )
+
+
+def rank_list(
+    query: Codes,
+    weights: Weights,
+    found: Matches,
+    codes: Codes,
+    *,
+    k: int | None,
+    order: npt.NDArray[np.uint64] | None = None,
+) -> Looked:
+    """Return rows that a plain search found, the nearest k by asymmetric distance first.
+
+    Args:
+        query: packed codes (q, B).
+        weights: uint16 (q, bits).
+        found: the answers to the queries.
+        codes: those of the found rows, (m, B).
+        k: at most this many rows per query; None for all.
+        order: uint64 by row; ties go to the smaller one. Default: the row.
+    """
+    owners = np.repeat(np.arange(len(query)), np.diff(found.offsets))
+    values = paired_asymmetric_distances(query, weights, codes, owners)
+    ranks = found.rows if order is None else order[found.rows]
+    best = np.lexsort((ranks, values, owners))
+    if k is not None:
+        place = np.arange(len(best)) - found.offsets[:-1][owners]
+        best = best[place < k]
+    sizes = np.bincount(owners[best], minlength=len(query))
+    return Looked(
+        offsets=np.concatenate([[0], np.cumsum(sizes)]),
+        rows=found.rows[best],
+        distances=found.distances[best],
+        asymmetric=values[best] / ONE,
+    )
+
+
+def rank_hits(
+    query: Codes,
+    weights: Weights,
+    hits: Sequence[Hit],
+    items: Mapping[str, IndexItem],
+    modality: str,
+) -> list[Hit]:
+    """Return the hits of one query with asymmetric distances, ordered by (that, id).
+
+    Args:
+        query: its packed code (1, B).
+        weights: uint16 (1, bits).
+        hits: what a plain search found.
+        items: their items by id; what was deleted meanwhile is left out.
+        modality: whose codes were searched.
+    """
+    there = [hit for hit in hits if hit.id in items and modality in items[hit.id].codes]
+    if not there:
+        return []
+    codes = np.stack([items[hit.id].codes[modality] for hit in there])
+    owners = np.zeros(len(there), np.int64)
+    values = paired_asymmetric_distances(query, weights, codes, owners) / ONE
+    ranked = [
+        replace(hit, asymmetric=value) for hit, value in zip(there, values.tolist(), strict=True)
+    ]
+    return sorted(ranked, key=lambda hit: (hit.asymmetric, hit.id))

@@ -10,8 +10,8 @@ import pytest
 
 from proxyhash.bench import cells_of, read_suite
 from proxyhash.bench.page import render_report
-from proxyhash.bench.pairs import pairs_markdown
 from proxyhash.bench.results import read_results
+from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.tables import CAVEAT_MARK, caveats_markdown, table_markdown
 from tests.training.test_card import HOSTILE
 
@@ -129,7 +129,8 @@ def test_plots_and_comparisons_lie_beside_the_table(filled):
         *("table.md", "table.csv", "significance.csv"),
         *("bits-image-to-text.png", "bits-text-to-image.png"),
         *("curve-image-to-text.png", "curve-text-to-image.png"),
-        *("pairs.md", "pairs.csv", "pairs-image-to-text.png", "pairs-text-to-image.png"),
+        *("pairs.md", "pairs.csv", "second-look.md", "second-look.csv"),
+        *("pairs-image-to-text.png", "pairs-text-to-image.png"),
     }
 
 
@@ -170,15 +171,34 @@ def test_other_halves_have_a_table_of_their_own(filled):
     assert float(line["pairs_image_to_text_recall_at_5"]) <= 1
 
 
-def test_runs_of_before_have_no_table_of_other_halves(filled):
+def test_second_looks_have_a_table_of_their_own(filled):
+    _, out, _ = filled
+    folder = out / "cells" / "scenes" / "dchml" / "16"
+    metrics = [json.loads((folder / f"s{s}" / "metrics.json").read_text()) for s in (0, 1)]
+    with (out / "report" / "scenes" / "second-look.csv").open(encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    values = [each["second_look"]["int8"]["strict"]["text_to_image"] for each in metrics]
+    found = float(rows["dchml"]["int8_strict_text_to_image_mean"])
+    assert found == pytest.approx(sum(values) / 2)
+    text = (out / "report" / "scenes" / "second-look.md").read_text("utf-8")
+    assert "asymmetric: 2 bytes an item at 16 bits; int8: 18 bytes an item at 16 bits." in text
+    with (out / "cells.csv").open(encoding="utf-8") as file:
+        line = next(csv.DictReader(file))
+    assert 0 < float(line["asymmetric_literature_image_to_text"]) <= 1
+
+
+def test_runs_of_before_have_no_side_tables(filled):
     path, out, _ = filled
     suite = read_suite(path)
     results = read_results(suite, cells_of(suite, out))
     old = [
-        replace(each, metrics={k: v for k, v in each.metrics.items() if k != "pairs"})
+        replace(
+            each,
+            metrics={k: v for k, v in each.metrics.items() if k not in ("pairs", "second_look")},
+        )
         for each in results.measured
     ]
     results = replace(results, measured=tuple(old))
-    assert pairs_markdown(results, "scenes") == ""
+    assert side_tables(results, "scenes") == []
     page = render_report(results, comparisons={}, figures={}, classes={})
     assert "The other half of an item" not in page

@@ -10,9 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.pairs import pairs_rows, pairs_words
 from proxyhash.bench.published import DATA_SETS, FIGURES, LENGTHS, PROTOCOL
-from proxyhash.bench.results import MEDIAN_RANK
+from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.significance import DRAWS, Comparison
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from proxyhash.bench.results import Measured, Results
+    from proxyhash.bench.side_tables import SideTable
 
 __all__ = ["Budget", "budget_of", "render_report"]
 
@@ -120,12 +120,13 @@ def _data_set(
         f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>\n"
         for svg, caption in figures
     )
+    beside = "\n".join(_side_table(results, each) for each in side_tables(results, name))
     tuned = encoders_words(results, name)
     tuned = f"<p>{escape(tuned)}</p>\n" if tuned else ""
     return (
         f'<section><h2 id="{slug(name)}">{escape(name)}</h2>\n{_facts(first, classes)}\n{tuned}'
-        f"{_figures_table(results, name)}\n{_pairs_table(results, name)}\n"
-        f"{_significance(comparisons)}\n{drawn}</section>"
+        f"{_figures_table(results, name)}\n{beside}\n{_significance(comparisons)}\n"
+        f"{drawn}</section>"
     )
 
 
@@ -173,25 +174,22 @@ def _figures_table(results: Results, name: str) -> str:
     return table + (f'<ul class="muted">{told}</ul>' if told else "")
 
 
-def _pairs_table(results: Results, name: str) -> str:
-    rows = pairs_rows(results, name)
-    if not rows:
-        return ""
-    keys = [key for key in rows[0] if isinstance(key, tuple)]
+def _side_table(results: Results, table: SideTable) -> str:
     lines, bits = [], None
-    for row in rows:
-        cells = [_number(row["bits"]), f'<td class="name">{escape(row["method"])}</td>']
-        for key in keys:
-            digits = 1 if key[1] == MEDIAN_RANK else 3
-            cells.append(_number("-" if row[key] is None else f"{row[key].mean:.{digits}f}"))
-        kinds = ["rule"] * (row["bits"] != bits)
-        kinds += ["ours"] * (row["method"] in results.suite.ours)
-        bits = row["bits"]
+    for row in table.rows:
+        cells = [_number(row.bits), f'<td class="name">{escape(row.method)}</td>']
+        for place, (column, found) in enumerate(zip(table.columns, row.figures, strict=True)):
+            digits = 1 if column.smaller else 3
+            text = "-" if found is None else f"{found.mean:.{digits}f}"
+            cells.append(_number(f"<b>{text}</b>" if table.is_best(row, place) else text))
+        kinds = ["rule"] * (row.bits != bits)
+        kinds += ["ours"] * (row.method in results.suite.ours)
+        bits = row.bits
         lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
-    columns = ["bits", "method", *(f"{figure}, {direction_words(way)}" for way, figure in keys)]
+    columns = ["bits", "method", *(each.heading for each in table.columns)]
     return (
-        f'<h3>The other half of an item</h3><p class="muted">{escape(pairs_words(results, name))} '
-        "Means over the seeds.</p>" + _table(columns, lines, left={"method"})
+        f'<h3>{escape(table.title)}</h3><p class="muted">{escape(table.words)} Means over the '
+        "seeds.</p>" + _table(columns, lines, left={"method"})
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxyhash.bench.page import render_report
-from proxyhash.bench.pairs import pairs_csv, pairs_markdown
 from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, pairs_figure, png_bytes
+from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
 from proxyhash.bench.tables import (
@@ -43,7 +43,7 @@ def write_report(
 
     `report.html` is everything in one file, `cells.csv` has one line per cell; each data set has a
     folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots, and
-    `pairs.md` and `pairs.csv` where items have two halves.
+    `pairs.md` and `second-look.md` with their CSV where there is something to show.
 
     Args:
         results: the finished cells, at least one.
@@ -69,9 +69,9 @@ def write_report(
         tuned = f"\n{markdown_text(tuned)}\n" if tuned else ""
         write(folder / "table.md", f"{table_markdown(results, name)}\n{tuned}{told}")
         write(folder / "table.csv", table_csv(results, name))
-        if pairs := pairs_markdown(results, name):
-            write(folder / "pairs.md", pairs)
-            write(folder / "pairs.csv", pairs_csv(results, name))
+        for table in side_tables(results, name):
+            write(folder / f"{table.slug}.md", table.markdown())
+            write(folder / f"{table.slug}.csv", table.csv())
         write(folder / "significance.csv", significance_csv(comparisons[name]))
         try:
             figures[name] = _draw(results, name, folder, write)

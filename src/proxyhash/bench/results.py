@@ -28,6 +28,7 @@ __all__ = [
     "Measured",
     "Results",
     "read_results",
+    "spread_of",
 ]
 
 GALLERIES = ("literature", "strict")
@@ -137,14 +138,14 @@ class Results:
     ) -> Spread | None:
         """Return mean and deviation of an mAP over the seeds; None without any figure."""
         seeds = self.of(data=data, method=method, bits=bits)
-        return _spread(each.map(gallery, direction) for each in seeds)
+        return spread_of(each.map(gallery, direction) for each in seeds)
 
     def pair_spread(
         self, direction: str, name: str, *, data: str, method: str, bits: int
     ) -> Spread | None:
         """Return mean and deviation of one of `PAIR_FIGURES` over the seeds; None without any."""
         seeds = self.of(data=data, method=method, bits=bits)
-        return _spread(each.pair_figure(direction, name) for each in seeds)
+        return spread_of(each.pair_figure(direction, name) for each in seeds)
 
     def caveats(
         self, gallery: str, direction: str, *, data: str, method: str, bits: int
@@ -185,7 +186,8 @@ class Results:
         return rows
 
 
-def _spread(values: Iterable[float | None]) -> Spread | None:
+def spread_of(values: Iterable[float | None]) -> Spread | None:
+    """Return mean and deviation of what is there; None where nothing is."""
     figures = [value for value in values if value is not None]
     return spread(figures) if figures else None
 

@@ -201,6 +201,9 @@ def _cell_line(each: Measured) -> dict[str, Any]:
                 line[f"{gallery}_{direction}_{name}"] = value
     for direction, found in (each.metrics.get("pairs") or {}).get("directions", {}).items():
         line |= {f"pairs_{direction}_{name}": value for name, value in _flat(found)}
+    for ranking, found in (each.metrics.get("second_look") or {}).items():
+        if ranking != "protocol":
+            line |= {f"{ranking}_{name}": value for name, value in _flat(found)}
     return line
 
 

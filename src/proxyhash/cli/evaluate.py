@@ -2,7 +2,7 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from proxyhash.cli.shared import JsonOption, RunArgument, examples
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.evaluation import Direction, Evaluation, PairEvaluation
 
@@ -108,7 +108,7 @@ def evaluate(
     """
     from proxyhash.data.run_data import read_run
     from proxyhash.evaluation import Protocol
-    from proxyhash.evaluation.run import evaluate_run, save_metrics
+    from proxyhash.evaluation.run import evaluate_run, read_metrics, save_metrics
 
     if save and gallery != "both":
         raise UsageError("metrics.json holds both galleries; use --save without --gallery")
@@ -127,6 +127,7 @@ def evaluate(
         method = parts.config.get("method", "?")
         title = f"{run.name}: {method}, {parts.codes.bits} bits"
         print_tables(result.evaluations, result.pairs, title=title)
+        _print_second_look(read_metrics(run), gallery=gallery)
     if save:
         console.note(f"written to {save_metrics(run, result.metrics)}")
     if plots or plots_dir:
@@ -196,6 +197,38 @@ def _print_pairs(pairs: "PairEvaluation") -> None:
         if count:
             words = f"{MODALITIES[modality].plural} of the candidates"
             console.out(f"{count:,} {words} occur more than once.")
+
+
+def _print_second_look(metrics: "Mapping[str, Any]", *, gallery: str) -> None:
+    """Print what training measured of rankings by real-valued outputs, if it did."""
+    from proxyhash.evaluation.report import direction_words, figure
+
+    found = metrics.get("second_look")
+    if not found:
+        return
+    galleries = ("literature", "strict") if gallery == "both" else (gallery,)
+    rankings = {name: each for name, each in found.items() if name != "protocol"}
+    columns = [f"{each}, {name}" for each in galleries for name in rankings if rankings[name][each]]
+    rows = [
+        [
+            direction_words(way),
+            *(
+                figure(rankings[name][each][way])
+                for each in galleries
+                for name in rankings
+                if rankings[name][each]
+            ),
+        ]
+        for way in next(iter(rankings.values()))["literature"]
+    ]
+    sizes = ", ".join(
+        f"{name} {each['bytes_per_item']} bytes an item" for name, each in rankings.items()
+    )
+    console.out("")
+    console.table(
+        ["mAP@all, second look", *columns], rows, title="as trained, expected ties", right=columns
+    )
+    console.out(f"Queries keep their real-valued outputs; {sizes}.")
 
 
 def print_caveats(evaluations: "Sequence[Evaluation]") -> None:

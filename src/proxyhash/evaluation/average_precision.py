@@ -38,6 +38,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+_TABLE = 2**20  # harmonic numbers up to here are added up, which is faster than their formula
+
 
 def average_precision(
     counts: Tally,
@@ -176,10 +178,19 @@ def _groups(counts: Tally) -> tuple[Floats, Floats]:
 
 def _linear_over_place(first: Any, step: Any, before: Any, taken: Any) -> Floats:
     """Return sum over j = 1..taken of (first + (j-1) step) / (before + j), elementwise."""
+    harmonic = _harmonic(before + taken) - _harmonic(before)
+    return np.asarray(step * taken + (first - step * (before + 1)) * harmonic)
+
+
+def _harmonic(counts: Any) -> Floats:
+    """Return the harmonic numbers of whole numbers, which may be floats."""
+    most = int(np.max(counts, initial=0))
+    if most <= _TABLE:
+        sums = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
+        return np.asarray(sums[np.asarray(counts, np.int64)])
     from scipy.special import digamma
 
-    harmonic = digamma(before + taken + 1.0) - digamma(before + 1.0)
-    return np.asarray(step * taken + (first - step * (before + 1)) * harmonic)
+    return np.asarray(digamma(counts + 1.0) + np.euler_gamma)
 
 
 def _ratio(numerator: Any, denominator: Any) -> Floats:

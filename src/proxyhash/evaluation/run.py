@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "evaluate_both_galleries",
     "evaluate_run",
+    "read_metrics",
     "read_proxies",
     "save_metrics",
 ]
@@ -223,10 +224,17 @@ def read_proxies(run: str | Path, *, bits: int) -> npt.NDArray[np.int8] | None:
     return np.asarray(codes)
 
 
-def save_metrics(run: str | Path, metrics: Mapping[str, Any]) -> Path:
-    """Write a run's `metrics.json` and return its path; the key "training" is kept."""
+def read_metrics(run: str | Path) -> dict[str, Any]:
+    """Return the content of a run's `metrics.json`; empty where it is missing."""
     path = Path(run) / "metrics.json"
-    known = read_json(path) if path.is_file() else {}
-    kept = {key: known[key] for key in ("training",) if key in known}
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def save_metrics(run: str | Path, metrics: Mapping[str, Any]) -> Path:
+    """Write a run's `metrics.json` and return its path; what only training measures is kept."""
+    path = Path(run) / "metrics.json"
+    known = read_metrics(run)
+    kept = {key: known[key] for key in ("second_look", "training") if key in known}
     write_json(path, dict(metrics) | kept)
     return path

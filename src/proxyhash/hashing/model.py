@@ -272,6 +272,27 @@ class HashModel:
             unreadable=unreadable,
         )
 
+    def weigh_prepared(
+        self, features: Mapping[Modality, Features]
+    ) -> dict[Modality, UInt16[np.ndarray, "n k"]]:
+        """Return `query_weights` of items whose features are at hand; zero where they have none.
+
+        Args:
+            features: per modality, as `proxyhash.encoders.encode_collection` returns them.
+
+        Raises:
+            UsageError: as `logits`.
+        """
+        found = {}
+        for modality, given in features.items():
+            weights = np.zeros((len(given.present), self.bits), np.uint16)
+            rows = np.flatnonzero(given.present)
+            for some in np.array_split(rows, 1 + len(rows) // 65536):
+                values = np.asarray(given.values[some])
+                weights[some] = self.query_weights(values, modality=modality)
+            found[modality] = weights
+        return found
+
     def info(self) -> dict[str, Any]:
         """Return a summary as JSON values: sizes, parts and fingerprint."""
         summary: dict[str, Any] = {

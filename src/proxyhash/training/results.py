@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.evaluation import Evaluations, evaluate_both_galleries
+from proxyhash.evaluation.second_look import evaluate_second_look
 from proxyhash.files import write_json, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.training.card import model_card
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from proxyhash.training.state import Networks, TrainState
 
 __all__ = ["RunResult", "write_results"]
+
+_MOST_RANKED = 200_000
+"""Items up to which a second look is measured, which sorts the gallery for every query."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,17 @@ def write_results(
         proxies=proxies.codes if proxies else None,
         track=track,
     )
+    metrics = evaluations.to_dict()
+    if len(collection) <= _MOST_RANKED:
+        looked = evaluate_second_look(
+            codes, model.weigh_prepared(prepared.features), collection.labels, split, track=track
+        )
+        protocol = evaluations.literature.protocol.to_dict()
+        figures = {name: each.to_dict() for name, each in looked.items()}
+        metrics["second_look"] = {"protocol": protocol} | figures
+    metrics["training"] = dict(about)
     model.save(folder.model)
     codes.save(folder.codes)
-    metrics = evaluations.to_dict() | {"training": dict(about)}
     write_text(folder.card, model_card(config, collection, split, metrics))
     write_json(folder.metrics, metrics)  # the last file: where it is, the run is finished
     return RunResult(

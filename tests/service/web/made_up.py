@@ -96,6 +96,7 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
         {
             "id": f"item/{rank}",
             "distance": distance(each, code),
+            "asymmetric": distance(each, code) / 2 if body.get("rerank") else None,
             "code": each,
             "payload": {"text": f"Hit {rank} for {asked}", "labels": ["dog", "snow"], "year": 1999},
             "thumbnail": f"/v1/thumbnails/item/{rank}",
@@ -117,14 +118,15 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
         "bits": BITS,
         "target": body.get("target", "image"),
         "searched": 1000,
+        "rerank": body.get("rerank"),
         "hits": found,
         "words": None,
         "notes": [],
         "took_ms": {"encode": 1.25, "search": 0.5, "total": 2.0},
         "explain": {
             "histogram": histogram,
-            "cut": found[-1]["distance"] if found else None,
-            "within": len(found),
+            "cut": found[-1]["distance"] if found and not body.get("rerank") else None,
+            "within": None if body.get("rerank") else len(found),
             "proxies": [{"label": label, "distance": 8 + n} for n, label in enumerate(LABELS[:9])],
         }
         if body.get("explain")

@@ -39,6 +39,29 @@ def test_words_find_cards_with_text_labels_distance_and_alt_text(site: Site) -> 
     assert page.title() == "a dog · proxyhash"
 
 
+def test_sure_bits_can_count_more(site: Site) -> None:
+    page = site.open()
+    site.find("a dog")
+    page.locator(".how").click()
+    expect(page.locator(".footnote")).to_contain_text("in the order of their ids")
+    page.get_by_role("button", name="Count sure bits more").click()
+    site.settle()
+    assert site.bodies[-1]["rerank"] == "asymmetric"
+    assert site.address.endswith("&order=asymmetric")
+    expect(page.locator(".footnote")).to_contain_text("bits that the query is less sure of")
+    expect(page.get_by_role("button", name="Count all bits alike")).to_be_visible()
+    page.get_by_role("button", name="Show more").click()
+    site.settle()
+    assert (site.bodies[-1]["k"], site.bodies[-1]["rerank"]) == (24, "asymmetric")
+    page.go_back()
+    site.settle()
+    expect(page.locator(".footnote")).to_contain_text("in the order of their ids")
+    page.get_by_role("button", name="More images like “Hit 0 for a dog”").click()
+    site.settle()
+    assert "rerank" not in site.bodies[-1]
+    expect(page.get_by_role("button", name="Count sure bits more")).to_have_count(0)
+
+
 def test_grids_show_the_codes_and_mark_exactly_the_bits_that_differ(site: Site) -> None:
     page = site.open("?q=codes&for=image&k=3")
     answer = answer_to(site.bodies[0])

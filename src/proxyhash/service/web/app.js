@@ -91,11 +91,18 @@ async function run(wanted, { push = true, file = null } = {}) {
 
 async function find(wanted, file, signal) {
   const begun = performance.now();
-  const answer = await ask(toRequest(wanted), file, signal);
+  const answer = await ask(toRequest(file ? { ...wanted, query: null } : wanted), file, signal);
   return { answer, roundTrip: performance.now() - begun };
 }
 
 const change = (part) => run({ ...current, ...part });
+
+/** Order results by how sure the query is of each bit, or by plain distance. */
+function weigh(weighted) {
+  const file = images.get(current.query?.code)?.file;
+  if (file) run({ ...current, weighted, query: null }, { file });
+  else change({ weighted });
+}
 
 /** Search for more of the same, and add them below; what is there stays where it is. */
 async function showMore() {
@@ -104,7 +111,9 @@ async function showMore() {
   const wanted = { ...current, k: moreThan(current.k, info) };
   $("more").setAttribute("aria-busy", "true");
   try {
-    const found = await find(wanted, null, own.signal);
+    // An image is asked with again: its code alone is as sure of one bit as of any other.
+    const file = (wanted.weighted && images.get(wanted.query.code)?.file) || null;
+    const found = await find(wanted, file, own.signal);
     if (own.signal.aborted) return;
     const before = [...document.querySelectorAll("#hits .hit")].length;
     const same = found.answer.hits.length > before;
@@ -128,7 +137,9 @@ function searchImage(file) {
 }
 
 function keepImage({ query }, file, push) {
-  images.set(query.code, { url: URL.createObjectURL(file), name: file.name || "Pasted image" });
+  if (images.get(query.code)?.file !== file) {
+    images.set(query.code, { url: URL.createObjectURL(file), name: file.name || "Pasted image", file });
+  }
   current = { ...current, query: { code: query.code } };
   if (push) remember(current);
 }
@@ -193,7 +204,7 @@ function showAnswer({ answer, roundTrip }, { below = false } = {}) {
   const first = list ? appendHits(list, answer, actions) : null;
   const copied = () => { $("status").textContent = "Link copied."; };
   show({
-    panel: queryPanel(answer, { shown, roundTrip, copied }),
+    panel: queryPanel(answer, { shown, roundTrip, copied, weigh: query.text || shown?.file ? weigh : null }),
     status: hits.length ? found(answer, among(chosen)) : `Nothing found among ${compared(answer)}${among(chosen)}`,
     notes: noteList(answer.notes, answer.words, instead),
     content: list ?? (hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] }))),

@@ -9,14 +9,15 @@ import { nameOf } from "./words.js";
 let explained = false; // whether the explanation stays open from one search to the next
 
 /** Return the panel's content; `shown` is the image that was uploaded for this code, if any. */
-export function queryPanel(answer, { shown, roundTrip, copied }) {
+export function queryPanel(answer, { shown, roundTrip, copied, weigh }) {
   const { query } = answer;
   const more = h(
     "div",
     { class: "insights", id: "insights", hidden: !explained },
     h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
     insights(answer, roundTrip),
-    h("p", { class: "footnote" }, "Nearest first; results that are equally near are in the order of their ids."),
+    h("p", { class: "footnote" }, orderOf(answer)),
+    weigh ? weighButton(answer, weigh) : null,
   );
   const toggle = h(
     "button",
@@ -30,6 +31,21 @@ export function queryPanel(answer, { shown, roundTrip, copied }) {
     icon("down"),
   );
   return [asked(query, shown), toggle, more];
+}
+
+/** Return how results are ordered, in a sentence. */
+const orderOf = ({ rerank }) =>
+  rerank
+    ? "Nearest first, where bits that the query is less sure of count less."
+    : "Nearest first; results that are equally near are in the order of their ids.";
+
+// A code has no real-valued outputs, so that it is as sure of one bit as of any other.
+function weighButton({ rerank }, weigh) {
+  return h(
+    "button",
+    { class: "quiet", type: "button", "aria-pressed": String(Boolean(rerank)), onclick: () => weigh(!rerank) },
+    rerank ? "Count all bits alike" : "Count sure bits more",
+  );
 }
 
 /** Return what was asked, with its image, to be shown also before the answer is there. */

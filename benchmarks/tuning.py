@@ -70,7 +70,7 @@ class Job:
             "image_encoder": self.model, "device": self.device, "precision": self.precision,
             "image_size": self.image_size, "batch_size": self.batch_size, "hidden": [HIDDEN],
             "query": QUERIES, "train": self.items, "validation": 0, "epochs": epochs,
-            "head_epochs": 0, "threads": self.threads,
+            "head_epochs": 0, "final_epochs": 0, "threads": self.threads,
         }  # fmt: skip
         return read_config(values)
 

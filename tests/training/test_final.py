@@ -20,6 +20,7 @@ from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training.final import final_config
+from proxyhash.training.tuning import TuneOptions, ViewOptions
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import read_history
 from tests.training.runs import SMALL, assert_same_run, rewrite
@@ -199,6 +200,34 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
     assert (found.batch_size, found.precision) == (16, "float32")
     assert (found.tune, found.settings["image_mix"]) == ((), 0.3)
     assert (found.views, found.crop_min) == (2, 0.6)
+
+
+OTHERS = {
+    "tune_layers": "last:2",
+    "encoder_rate": 3e-4,
+    "encoder_rates": {"image": 1e-3},
+    "layer_decay": 0.8,
+    "head_epochs": 1,
+    "final_epochs": 2,
+    "tune_batch_norm": True,
+    "image_size": 64,
+    "workers": 1,
+    "micro_batch": 4,
+    "checkpointing": True,
+    "pixel_cache_gb": 1.0,
+    "augment": "crop,rand",
+    "crop_min": 0.7,
+    "views": 2,
+}
+
+
+@pytest.mark.parametrize("key", [*TuneOptions.model_fields, *ViewOptions.model_fields])
+def test_any_option_of_tuning_leaves_a_last_stage_that_can_be_used(key, tmp_path):
+    given = {} if key == "tune" else {key: OTHERS[key]}
+    config = read_config({"data": "photos", "out": "run", "tune": "image", **given})
+    found = final_config(config, encoders=tmp_path)
+    assert found.tune == ()
+    assert read_config(found.to_dict()) == found
 
 
 def test_final_epochs_are_checked_before_anything_starts(values, tmp_path):

@@ -8,7 +8,7 @@ from proxyhash.errors import ModelError
 from proxyhash.files import read_json
 from proxyhash.methods import get_method, method_settings
 from proxyhash.training.config import TrainConfig, read_config
-from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions
+from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions, ViewOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +42,9 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     values["settings"] = given | {key: v for key, v in differing if given[key] == own[key]}
     for key in TuneOptions.model_fields:
         del values[key]
+    if not config.views:  # then no image is changed in this stage
+        for key in ViewOptions.model_fields:
+            del values[key]
     learned = {modality: str(encoders / f"{modality}_encoder") for modality in config.tune}
     values |= {"epochs": config.final_epochs, "encoders": {**config.encoders, **learned}}
     if config.precision == "float16":

@@ -20,9 +20,9 @@ from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
 from proxyhash.training.final import final_config
-from proxyhash.training.tuning import TuneOptions, ViewOptions
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import read_history
+from proxyhash.training.tuning import TuneOptions, ViewOptions
 from tests.training.runs import SMALL, assert_same_run, rewrite
 
 PROCESS = """

@@ -139,7 +139,9 @@ def tuned_half(suite: Path, cells: Cells) -> dict[str, str]:
         for data in data_sets
         for bits in lengths
     }
-    caption = next(iter(words.values())).partition(". ")[0].removesuffix(".") + "."
+    first = next(iter(words.values())).partition(". ")[0].removesuffix(".")
+    seeds = len(next(iter(cells.values())))
+    caption = f"{first}. Mean over {seeds} seeds."
     sections = [
         f"### {data}\n\n{(suite / 'report' / data / 'table.md').read_text('utf-8').strip()}"
         for data in data_sets

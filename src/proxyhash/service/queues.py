@@ -52,6 +52,9 @@ _SHORT_FILTER = 16
 _MANY_HITS, _HITS_TOGETHER = 100, 1000
 """Hits of a search that counts as large, and of a batch: the index is held while they are read."""
 
+_ORDERED, _ALL = 10, 10_000
+"""Items of a short-list that count as one hit, and those that all items of an index count as."""
+
 
 class Queues:
     """The queues in front of one searcher: of its encoders, of its index, and of other work on it.
@@ -247,7 +250,11 @@ def _lane(options: SearchOptions) -> str:
 
 def _room(search: Search, *, most_hits: int) -> int:
     """Return how many searches like this one are done together."""
-    return max(1, _HITS_TOGETHER // (search.options.k or most_hits))
+    options = search.options
+    hits = options.k or most_hits
+    if options.rerank is not None:  # ordering an item takes a tenth of returning one
+        hits = max(hits, (options.shortlist or _ALL) // _ORDERED)
+    return max(1, _HITS_TOGETHER // hits)
 
 
 def _conditions(filter: Filter) -> int:  # noqa: A002

@@ -181,7 +181,7 @@ def test_second_looks_have_a_table_of_their_own(filled):
     found = float(rows["dchml"]["int8_strict_text_to_image_mean"])
     assert found == pytest.approx(sum(values) / 2)
     text = (out / "report" / "scenes" / "second-look.md").read_text("utf-8")
-    assert "asymmetric: 2 bytes an item at 16 bits; int8: 18 bytes an item at 16 bits." in text
+    assert "asymmetric: 2 bytes per item at 16 bits; int8: 18 bytes per item at 16 bits." in text
     with (out / "cells.csv").open(encoding="utf-8") as file:
         line = next(csv.DictReader(file))
     assert 0 < float(line["asymmetric_literature_image_to_text"]) <= 1

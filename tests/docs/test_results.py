@@ -57,8 +57,9 @@ def test_a_suite_whose_encoders_learn_makes_the_second_half(suite: Path):
     script = load_script("generate_results")
     assert not {"tuned-half", "tuned-section"} & set(script.tables(suite))
     table = suite / "report" / "photos" / "table.md"
-    caption = "Shared encoders: the image encoder m\\_1.0 learned once per seed, with x."
-    table.write_text(f"| a table |\n\n{caption} That took 3.0 minutes.\n")
+    words = "Shared encoders: the image encoder m\\_1.0 learned once per seed, with x."
+    caption = f"{words} Mean over 2 seeds."
+    table.write_text(f"| a table |\n\n{words} That took 3.0 minutes.\n")
     made = script.tables(suite)
     assert made["tuned-half"].splitlines() == [
         caption,

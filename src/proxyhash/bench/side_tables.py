@@ -212,7 +212,7 @@ def _look_words(measured: Sequence[Measured]) -> str:
             if name != "protocol":
                 sizes.setdefault(name, {})[each.cell.bits] = found["bytes_per_item"]
     told = "; ".join(
-        f"{name}: {', '.join(f'{size} bytes an item at {bits} bits' for bits, size in of.items())}"
+        f"{name}: {', '.join(f'{size} bytes per item at {bits} bits' for bits, size in of.items())}"
         for name, of in sizes.items()
     )
     return (

@@ -222,7 +222,7 @@ def _print_second_look(metrics: "Mapping[str, Any]", *, gallery: str) -> None:
         for way in next(iter(rankings.values()))["literature"]
     ]
     sizes = ", ".join(
-        f"{name} {each['bytes_per_item']} bytes an item" for name, each in rankings.items()
+        f"{name} {each['bytes_per_item']} bytes per item" for name, each in rankings.items()
     )
     console.out("")
     console.table(

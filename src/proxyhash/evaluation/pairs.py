@@ -40,7 +40,7 @@ _BLOCK = 512  # queries whose distances are in memory at once
 
 @dataclass(frozen=True)
 class PairRanks:
-    """Where each query's own half stands among the candidates.
+    """Place of each query's own half among the candidates.
 
     Attributes:
         nearer: number of candidates that are nearer than the own half, int64 (q,).

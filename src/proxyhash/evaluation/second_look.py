@@ -1,4 +1,4 @@
-"""What real-valued outputs add to the codes: asymmetric ranking, and outputs stored as int8.
+"""Rankings by real-valued outputs: of the query alone (asymmetric), or stored as int8, too.
 
 `asymmetric`: the query keeps its outputs, the gallery has bits alone, as `Index.search(look=...)`
 ranks all items. `int8`: the gallery has a byte for each bit beside its code. Both have nearly as

@@ -45,7 +45,7 @@ SHORTLIST = 1000
 
 @dataclass(frozen=True, eq=False)
 class SecondLook:
-    """What a search by asymmetric distance needs to know of its queries.
+    """Weights of the queries of a search by asymmetric distance, and how far it looks.
 
     Attributes:
         weights: the confidence in each bit of each query, uint16 (q, bits).

@@ -148,3 +148,26 @@ def test_torch_is_not_loaded(proxyhash_process: Command, run: Run) -> None:
     assert result.code == 0
     assert "numba" in result.err
     assert "torch" not in result.err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"second_look": 5}', '{"second_look": {"a": {}}}'])
+def test_damaged_metrics_leave_the_figures(
+    proxyhash_command: Command, run: Run, content: str
+) -> None:
+    (run.folder / "metrics.json").write_text(content, encoding="utf-8")
+    result = proxyhash_command("evaluate", run.folder)
+    assert result.code == 0
+    assert "mAP@all, expected ties" in result.out
+    assert "second look" not in result.out
+    assert ("--save writes it again" in result.err) == (content == "{")
+
+
+def test_second_looks_of_training_are_shown(proxyhash_command: Command, run: Run) -> None:
+    figures = {"bytes_per_item": 2, "literature": {"image_to_text": 0.25}, "strict": None}
+    metrics = {"second_look": {"protocol": {}, "asymmetric": figures}}
+    (run.folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    result = proxyhash_command("evaluate", run.folder)
+    assert "literature, asymmetric" in result.out
+    assert "strict, asymmetric" not in result.out
+    assert "0.2500" in result.out
+    assert "asymmetric 2 bytes per item" in result.out

@@ -15,8 +15,8 @@ from proxyhash.index import MemoryIndex
 from proxyhash.index.filters import Contains
 from proxyhash.index.store import Store
 from proxyhash.search import Searcher
+from proxyhash.search.open import is_index
 from proxyhash.search.page import render_page
-from proxyhash.search.searcher import is_index
 from tests.search.conftest import StubModel
 
 if TYPE_CHECKING:

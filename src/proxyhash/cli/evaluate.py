@@ -2,16 +2,16 @@
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import JsonOption, RunArgument, examples
-from proxyhash.errors import UsageError
+from proxyhash.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from proxyhash.evaluation import Direction, Evaluation, PairEvaluation
 
@@ -108,7 +108,7 @@ def evaluate(
     """
     from proxyhash.data.run_data import read_run
     from proxyhash.evaluation import Protocol
-    from proxyhash.evaluation.run import evaluate_run, read_metrics, save_metrics
+    from proxyhash.evaluation.run import evaluate_run, save_metrics
 
     if save and gallery != "both":
         raise UsageError("metrics.json holds both galleries; use --save without --gallery")
@@ -127,7 +127,7 @@ def evaluate(
         method = parts.config.get("method", "?")
         title = f"{run.name}: {method}, {parts.codes.bits} bits"
         print_tables(result.evaluations, result.pairs, title=title)
-        _print_second_look(read_metrics(run), gallery=gallery)
+        _print_second_look(run, gallery=gallery)
     if save:
         console.note(f"written to {save_metrics(run, result.metrics)}")
     if plots or plots_dir:
@@ -199,34 +199,40 @@ def _print_pairs(pairs: "PairEvaluation") -> None:
             console.out(f"{count:,} {words} occur more than once.")
 
 
-def _print_second_look(metrics: "Mapping[str, Any]", *, gallery: str) -> None:
+def _print_second_look(run: Path, *, gallery: str) -> None:
     """Print what training measured of rankings by real-valued outputs, if it did."""
     from proxyhash.evaluation.report import direction_words, figure
+    from proxyhash.evaluation.run import read_metrics
+    from proxyhash.evaluation.second_look import read_second_look
 
-    found = metrics.get("second_look")
-    if not found:
+    try:
+        rankings = read_second_look(read_metrics(run))
+    except DataError as error:
+        console.note(f"{error}; --save writes it again")
         return
     galleries = ("literature", "strict") if gallery == "both" else (gallery,)
-    rankings = {name: each for name, each in found.items() if name != "protocol"}
-    columns = [f"{each}, {name}" for each in galleries for name in rankings if rankings[name][each]]
+    columns = {
+        f"{each}, {name}": maps
+        for each in galleries
+        for name, found in rankings.items()
+        if (maps := getattr(found, each))
+    }
+    if not columns:
+        return
+    ways = dict.fromkeys(way for maps in columns.values() for way in maps)
     rows = [
-        [
-            direction_words(way),
-            *(
-                figure(rankings[name][each][way])
-                for each in galleries
-                for name in rankings
-                if rankings[name][each]
-            ),
-        ]
-        for way in next(iter(rankings.values()))["literature"]
+        [direction_words(way), *(figure(maps.get(way)) for maps in columns.values())]
+        for way in ways
     ]
     sizes = ", ".join(
-        f"{name} {each['bytes_per_item']} bytes per item" for name, each in rankings.items()
+        f"{name} {each.bytes_per_item} bytes per item" for name, each in rankings.items()
     )
     console.out("")
     console.table(
-        ["mAP@all, second look", *columns], rows, title="as trained, expected ties", right=columns
+        ["mAP@all, second look", *columns],
+        rows,
+        title="as trained, expected ties",
+        right=list(columns),
     )
     console.out(f"Queries keep their real-valued outputs; {sizes}.")
 

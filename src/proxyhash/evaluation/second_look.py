@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from proxyhash.data import Split
     from proxyhash.evaluation.ranking import Labels
 
-__all__ = ["RANKINGS", "SecondLookMaps", "evaluate_second_look", "ranked_average_precision"]
+__all__ = [
+    "RANKINGS",
+    "SecondLookMaps",
+    "evaluate_second_look",
+    "ranked_average_precision",
+    "read_second_look",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,6 +68,26 @@ class SecondLookMaps:
             else {way: None if np.isnan(value) else value for way, value in maps.items()}
             for name, maps in galleries.items()
         }
+
+
+def read_second_look(metrics: Mapping[str, Any]) -> dict[str, SecondLookMaps]:
+    """Return what a metrics.json holds; empty where it holds nothing that can be read."""
+
+    def maps(found: Mapping[str, Any] | None) -> dict[str, float] | None:
+        if found is None:
+            return None
+        return {way: np.nan if value is None else float(value) for way, value in found.items()}
+
+    try:
+        return {
+            name: SecondLookMaps(
+                int(each["bytes_per_item"]), maps(each["literature"]) or {}, maps(each["strict"])
+            )
+            for name, each in metrics["second_look"].items()
+            if name != "protocol"
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def evaluate_second_look(

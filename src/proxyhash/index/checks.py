@@ -25,6 +25,7 @@ __all__ = [
     "check_limits",
     "check_modalities",
     "check_search",
+    "check_shortlist",
 ]
 
 
@@ -194,13 +195,29 @@ def check_limits(*, k: int | None, radius: int | None) -> None:
     if k is None and radius is None:
         raise UsageError("neither k nor a radius is given; a search needs one of them")
     for name, value in (("k", k), ("radius", radius)):
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if value is not None and not whole:
+        if value is not None and not _is_whole(value):
             raise UsageError(f"{name} is {value!r}; it must be a whole number")
     if k is not None and k < 1:
         raise UsageError(f"k is {k}; it must be at least 1")
     if radius is not None and radius < 0:
         raise UsageError(f"radius is {radius}; it must be at least 0 bits")
+
+
+def check_shortlist(shortlist: object) -> None:
+    """Check the length of a short-list.
+
+    Raises:
+        UsageError: "shortlist is 0; ...".
+    """
+    if shortlist is not None and not (_is_whole(shortlist) and shortlist >= 1):
+        raise UsageError(
+            f"shortlist is {shortlist!r}; it must be a whole number of at least 1, or for all "
+            "items `all` on the command line, null in JSON, None in Python"
+        )
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def check_filter(filter: object) -> None:  # noqa: A002 -- the index's word

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from proxyhash.index.engines import Matches
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
+    from proxyhash.index.memory_state import Column
     from proxyhash.index.second_look import SecondLook
 
 __all__ = ["MemoryIndex"]
@@ -204,13 +206,7 @@ class MemoryIndex(Index):
         column = state.columns[modality]
         mask = None if filter is None else state.matching(filter, column.rows)
         found = column.engine.search(codes, k=k, radius=radius, mask=mask)
-        rows = column.rows[found.rows].tolist()
-        hits = [
-            Hit(state.ids[row], distance, state.payload(row))
-            for row, distance in zip(rows, found.distances.tolist(), strict=True)
-        ]
-        ends = found.offsets.tolist()
-        return [hits[start:end] for start, end in pairwise(ends)]
+        return _hits(state, column, found)
 
     def _look_again(
         self,
@@ -234,16 +230,7 @@ class MemoryIndex(Index):
             radius=radius,
             mask=mask,
         )
-        hits = [
-            Hit(state.ids[row], distance, state.payload(row), asymmetric)
-            for row, distance, asymmetric in zip(
-                column.rows[found.rows].tolist(),
-                found.distances.tolist(),
-                found.asymmetric.tolist(),
-                strict=True,
-            )
-        ]
-        return [hits[start:end] for start, end in pairwise(found.offsets.tolist())]
+        return _hits(state, column, found)
 
     def _count_distances(
         self,
@@ -264,3 +251,12 @@ class MemoryIndex(Index):
             [state.item(row) for row in range(start, min(start + batch, len(state.ids)))]
             for start in range(0, len(state.ids), batch)
         )
+
+
+def _hits(state: State, column: Column, found: Matches) -> list[list[Hit]]:
+    rows = column.rows[found.rows].tolist()
+    hits = [
+        Hit(state.ids[row], distance, state.payload(row), asymmetric)
+        for row, (distance, asymmetric) in zip(rows, found.pairs, strict=True)
+    ]
+    return [hits[start:end] for start, end in pairwise(found.offsets.tolist())]

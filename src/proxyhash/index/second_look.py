@@ -18,7 +18,8 @@ from proxyhash.codes.asymmetric import (
     paired_asymmetric_distances,
 )
 from proxyhash.codes.hamming import paired_distances
-from proxyhash.errors import UsageError
+from proxyhash.index.checks import check_shortlist
+from proxyhash.index.engines.base import Matches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,14 +27,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
-    from proxyhash.index.engines import Matches
     from proxyhash.index.hit import Hit, IndexItem
 
 __all__ = [
     "SHORTLIST",
-    "Looked",
     "SecondLook",
-    "check_shortlist",
     "look_again",
     "rank_hits",
     "rank_list",
@@ -67,39 +65,6 @@ class SecondLook:
         return None if k is None or self.shortlist is None else max(k, self.shortlist)
 
 
-def check_shortlist(shortlist: object) -> None:
-    """Check how many items are ranked.
-
-    Raises:
-        UsageError: "shortlist is 0; ...".
-    """
-    if shortlist is None:
-        return
-    whole = isinstance(shortlist, (int, np.integer)) and not isinstance(shortlist, bool)
-    if not whole or shortlist < 1:  # type: ignore[operator]
-        raise UsageError(
-            f"shortlist is {shortlist!r}; it must be a whole number of at least 1, or None for all "
-            "items"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """The rows found for each query, ordered by (asymmetric distance, order).
-
-    Attributes:
-        offsets: int64 (q + 1,); query i's answers are `offsets[i]` to `offsets[i + 1]`.
-        rows: int64 (m,).
-        distances: uint16 (m,), Hamming distances.
-        asymmetric: float64 (m,), asymmetric distances, in bits.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.uint16]
-    asymmetric: npt.NDArray[np.float64]
-
-
 class PlainSearch(Protocol):
     """A search by Hamming distance in the same rows."""
 
@@ -116,7 +81,7 @@ def look_again(
     radius: int | None,
     mask: npt.NDArray[np.bool_] | None = None,
     order: npt.NDArray[np.uint64] | None = None,
-) -> Looked:
+) -> Matches:
     """Return the nearest rows of each query by asymmetric distance.
 
     Args:
@@ -137,7 +102,7 @@ def look_again(
     width = ranked.positions.shape[1]
     owners = np.repeat(np.arange(len(query)), width)
     rows = ranked.positions.reshape(-1)
-    return Looked(
+    return Matches(
         offsets=np.arange(len(query) + 1) * width,
         rows=rows,
         distances=paired_distances(query, codes[rows], owners),
@@ -153,7 +118,7 @@ def rank_list(
     *,
     k: int | None,
     order: npt.NDArray[np.uint64] | None = None,
-) -> Looked:
+) -> Matches:
     """Return rows that a plain search found, the nearest k by asymmetric distance first.
 
     Args:
@@ -172,7 +137,7 @@ def rank_list(
         place = np.arange(len(best)) - found.offsets[:-1][owners]
         best = best[place < k]
     sizes = np.bincount(owners[best], minlength=len(query))
-    return Looked(
+    return Matches(
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
         rows=found.rows[best],
         distances=found.distances[best],

@@ -6,9 +6,10 @@ a run's gallery with its model) and gives an `Answer`; see `search_many`.
 
 from proxyhash.search.answer import Answer
 from proxyhash.search.notes import Note
+from proxyhash.search.open import open_searcher
 from proxyhash.search.query import EncodedQuery, Query, SearchOptions
 from proxyhash.search.run import RunSearcher
-from proxyhash.search.searcher import Searcher, open_searcher, search_many
+from proxyhash.search.searcher import Searcher, search_many
 
 __all__ = [
     "Answer",

@@ -12,8 +12,8 @@ import numpy as np
 from proxyhash.codes import check_codes, code_bytes
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
-from proxyhash.index.checks import check_filter, check_limits
-from proxyhash.index.second_look import SHORTLIST, check_shortlist
+from proxyhash.index.checks import check_filter, check_limits, check_shortlist
+from proxyhash.index.second_look import SHORTLIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

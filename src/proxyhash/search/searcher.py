@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.errors import (
-    DataError,
     MigratedError,
     ModelError,
     ProxyhashError,
@@ -20,7 +18,7 @@ from proxyhash.errors import (
 )
 from proxyhash.hashing import model_folder
 from proxyhash.index.filters import matches
-from proxyhash.index.open import open_index, scheme_of
+from proxyhash.index.open import open_index
 from proxyhash.index.second_look import SHORTLIST
 from proxyhash.search.notes import FilterReader
 from proxyhash.search.query import (
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
     from proxyhash.search.answer import Answer
 
-__all__ = ["Searcher", "is_index", "open_searcher", "search_many"]
+__all__ = ["Searcher", "search_many"]
 
 _DEFAULT = SearchOptions()
 
@@ -399,49 +397,3 @@ def _answers(
                 raise found
             answers[row] = found
     return [answers[row] for row in range(len(searches))]
-
-
-def is_index(uri: str) -> bool:
-    """Whether this names an index: a folder with a header, or one of another backend."""
-    return scheme_of(uri) != "file" or Catalog.at(uri) is not None
-
-
-def open_searcher(
-    where: str | os.PathLike[str],
-    *,
-    data: Path | None = None,
-    model: Path | None = None,
-    device: str = "cpu",
-) -> Searcher:
-    """Open an index or the gallery of a run.
-
-    Args:
-        where: index folder or URI, or run folder.
-        data: where a run's collection is now, if it was moved.
-        model: run or model folder of an index; default the copy in its folder.
-        device: where the model runs, once it is needed.
-
-    Raises:
-        UsageError: `data` is given for an index, or `model` for a run.
-        DataError, ModelError: what is there cannot be read.
-    """
-    where = os.fspath(where)
-    if is_index(where):
-        if data is not None:
-            raise UsageError("--data is for runs; an index holds what it shows")
-        return Searcher.open(where, model=model, device=device)
-    if model is not None:
-        raise UsageError("--model is for indexes; a run has its own model")
-    from proxyhash.search.run import RunSearcher
-
-    if not Path(where).exists():
-        raise DataError(
-            f"{where} does not exist; give an index folder (`proxyhash index build` makes one) or "
-            "a run folder (`proxyhash train`)"
-        )
-    if Path(where).is_dir() and not (Path(where) / "config.json").is_file():
-        raise ModelError(
-            f"{where} is not a run folder, nor an index; if these are images, "
-            f"`proxyhash up {shlex.quote(where)}` makes both"
-        )
-    return RunSearcher.open(where, data=data, device=device)

@@ -7,6 +7,7 @@ do, so that an engine can order equal distances by id without seeing one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from proxyhash.index.engines.saved import check_saved, is_whole, read_settings
 from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -46,11 +47,19 @@ class Matches:
         offsets: int64 (q + 1,); query i's answers are `offsets[i]` to `offsets[i + 1]`.
         rows: int64 (m,).
         distances: uint16 (m,), in bits.
+        asymmetric: float64 (m,), asymmetric distances in bits, where rows are ordered by those.
     """
 
     offsets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     distances: npt.NDArray[np.uint16]
+    asymmetric: npt.NDArray[np.float64] | None = None
+
+    @property
+    def pairs(self) -> Iterable[tuple[int, float | None]]:
+        """The distance and the asymmetric distance of each row found."""
+        more = repeat(None) if self.asymmetric is None else self.asymmetric.tolist()
+        return zip(self.distances.tolist(), more, strict=False)
 
 
 def join_queries(parts: Sequence[tuple[npt.NDArray[np.int64], Matches]]) -> Matches:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.codes import Codes, code_bytes, distances
 from proxyhash.index.hit import Hit, IndexItem
-from proxyhash.index.second_look import Looked, look_again
+from proxyhash.index.second_look import look_again
 from proxyhash.index.store import database
 from proxyhash.index.store.column_cache import Columns
 from proxyhash.index.store.content import as_id, as_payload, content_errors, read_state
@@ -279,7 +279,7 @@ class Generation:
             mask = matching if mask is None else matching & mask
         return mask
 
-    def _hits(self, found: Matches | Looked) -> list[list[Hit]]:
+    def _hits(self, found: Matches) -> list[list[Hit]]:
         rows = found.rows.tolist()
         wanted = json.dumps(sorted(set(rows)))
         items = {
@@ -291,14 +291,11 @@ class Generation:
         }
         hits = []
         with content_errors(self.path):
-            asymmetric = found.asymmetric.tolist() if isinstance(found, Looked) else repeat(None)
-            for row, distance, more in zip(
-                rows, found.distances.tolist(), asymmetric, strict=False
-            ):
+            for row, (distance, asymmetric) in zip(rows, found.pairs, strict=True):
                 id_, text = items[row]
                 payload = json.loads(text)
                 if type(id_) is not str or type(payload) is not dict:
                     raise ValueError(f"row {row} holds {id_!r:.60} and {text!r:.60}")
-                hits.append(Hit(id_, distance, payload, more))
+                hits.append(Hit(id_, distance, payload, asymmetric))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,9 @@ class Snapshot:
                 continue  # elsewhere, what is filtered is not read into this process
             chosen = Contains("labels", label) if filtered and label else None
             options = SearchOptions(target=modality, k=_HITS, filter=chosen)
+            if not filtered:  # kernels are compiled at their first call
+                second = replace(options, rerank="asymmetric", shortlist=_HITS)
+                find(self.source, [Search(query, second)])
             for answer in find(self.source, [Search(query, options)]):
                 if isinstance(answer, Answer):
                     label = label or _first_label(answer)

@@ -16,8 +16,7 @@ export function queryPanel(answer, { shown, roundTrip, copied, weigh }) {
     { class: "insights", id: "insights", hidden: !explained },
     h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
     insights(answer, roundTrip),
-    h("p", { class: "footnote" }, orderOf(answer)),
-    weigh ? weighButton(answer, weigh) : null,
+    h("p", { class: "footnote" }, orderOf(answer), " ", weigh ? weighButton(answer, weigh) : null),
   );
   const toggle = h(
     "button",

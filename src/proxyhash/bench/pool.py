@@ -238,14 +238,11 @@ class Filler:
             config = cell.config.model_copy(update={"threads": self._threads})
             prepared = self._shared(config)
             check_split(cell, prepared)
-            result = train(config, prepared=prepared, checkpoints=False, held=True)
-            if not self._keep_models:
-                shutil.rmtree(RunFolder(cell.folder).model)
-            _write_average_precision(cell, result, prepared)
+            own = _measure(cell, prepared) if cell.yardsticks else self._train(cell, prepared)
             record = {
                 "method": cell.method,
                 "seconds": round(time.perf_counter() - started, 3),
-                "training_seconds": round(result.seconds, 3),
+                **own,
                 "threads": self._threads,
                 "peak_memory": peak_memory(),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -254,6 +251,14 @@ class Filler:
             }
             write_json(cell.record, record)
 
+    def _train(self, cell: Cell, prepared: Prepared) -> dict[str, Any]:
+        config = cell.config.model_copy(update={"threads": self._threads})
+        result = train(config, prepared=prepared, checkpoints=False, held=True)
+        if not self._keep_models and not cell.keeps_model:
+            shutil.rmtree(RunFolder(cell.folder).model)
+        _write_average_precision(cell, result, prepared)
+        return {"training_seconds": round(result.seconds, 3)}
+
     def _shared(self, config: TrainConfig) -> Prepared:
         key = preparing_key(config)
         if self._prepared is None or key != self._key:
@@ -261,6 +266,16 @@ class Filler:
             self._prepared = prepare(config, cache=_cache())
             self._key = key
         return self._prepared
+
+
+def _measure(cell: Cell, prepared: Prepared) -> dict[str, Any]:
+    """Write the figures of yardsticks, and return what their record says of them."""
+    from proxyhash.bench.yardsticks import measure
+
+    assert cell.yardsticks is not None
+    write_json(RunFolder(cell.folder).config, cell.config.to_dict())
+    write_json(cell.figures, list(measure(cell, prepared)))
+    return {"yardsticks": cell.yardsticks.to_dict()}
 
 
 def _cache() -> Any:

@@ -34,7 +34,7 @@ class Measuring:
 
     Attributes:
         space: "embedding", "canonical", or the method whose outputs are quantized.
-        bits: code lengths whose bytes an item may take.
+        bits: code lengths that yardsticks equal in bytes.
         power: of the canonical correlations that scale directions.
         shared_space: whether the encoders share one space; None: the towers of one model do.
         source: the run folder whose model has the outputs; None where there are none.

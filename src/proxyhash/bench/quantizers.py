@@ -90,7 +90,7 @@ def quantize(
 
     Args:
         space: the vectors.
-        lengths: code lengths whose bytes an item may take; RaBitQ takes 8 bytes more.
+        lengths: code lengths that yardsticks equal in bytes; RaBitQ takes 8 bytes more.
         seed: of rotations and clusters.
         signs: False leaves out those that are compared by Hamming distance.
     """
@@ -118,12 +118,12 @@ def _signs(space: Space, lengths: Sequence[int], *, seed: int) -> Iterator[Bits]
             continue
         if space.ordered:
             yield Bits("sign", bits, {m: binarize(v) for m, v in reduced.vectors.items()})
-        codes = {}
-        for modality, vectors in reduced.vectors.items():
-            train = [reduced.training(each) for each in reduced.group(modality)]
-            stacked = torch.from_numpy(np.concatenate(train).astype(np.float64))
+        codes: dict[Modality, Codes] = {}
+        for group in dict.fromkeys(map(reduced.group, reduced.vectors)):
+            train = np.concatenate([reduced.training(each) for each in group])
+            stacked = torch.from_numpy(train.astype(np.float64))
             rotation = itq_rotation(stacked, bits, seed=seed).numpy()
-            codes[modality] = binarize(vectors @ rotation)
+            codes |= {each: binarize(reduced.vectors[each] @ rotation) for each in group}
         yield Bits("ITQ", bits, codes)
 
 

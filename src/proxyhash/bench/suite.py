@@ -73,7 +73,7 @@ class Yardsticks:
     """Quantizers of the same encoders that codes are measured against, at equal bytes.
 
     Attributes:
-        bits: code lengths whose bytes an item may take, all of the suite.
+        bits: code lengths that yardsticks equal in bytes, all of the suite.
         variant: the first method, whose split and encoders count.
         outputs: methods whose real-valued outputs, of the longest codes, are quantized, too.
         power: of the canonical correlations that scale directions.

@@ -130,6 +130,11 @@ class _PretrainedEncoder(TrainableEncoder):
         settings = {"kind": self.kind, "files": contents, **self._settings()}
         return fingerprint_of(settings, self._backbone.state())
 
+    @property
+    def files(self) -> ModelFiles:
+        """The model's configuration, preprocessing and vocabulary, as published."""
+        return self._files
+
     def _settings(self) -> dict[str, Any]:
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
@@ -278,6 +283,11 @@ class TransformersTextEncoder(_PretrainedEncoder):
     def example(self) -> Any:
         """Return a short text."""
         return "a"
+
+    @property
+    def max_tokens(self) -> int:
+        """Number of tokens at which texts are cut."""
+        return int(self._tokenizer.max_tokens)
 
     def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
         """Return the longest texts first, so that batches have little padding."""

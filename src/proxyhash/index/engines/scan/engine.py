@@ -13,6 +13,7 @@ from proxyhash.index.engines.arguments import (
     CodeRows,
     SearchArguments,
     check_known,
+    frozen,
     read_search,
 )
 from proxyhash.index.engines.base import (
@@ -27,7 +28,12 @@ from proxyhash.index.engines.bounded_heap import (
     merge_heaps,
     sort_queries,
 )
-from proxyhash.index.engines.scan.kernels import collect_within, count_within, scan_nearest
+from proxyhash.index.engines.scan.kernels import (
+    collect_within,
+    count_within,
+    sample_nearest,
+    scan_nearest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +54,10 @@ _SPLIT_WORDS = 2**20
 _FEW_QUERIES = 8
 # From this k, and this part of the allowed rows, on a heap takes longer than counting distances.
 _LARGE_K, _LARGE_PART = 256, 64
+# From this k on a sample of the rows tells about how far the k-th is, so that the heap is filled
+# with hardly more than k rows. The sample is to hold so many of the k; more of its rows are looked
+# at, by so many standard deviations.
+_SAMPLED_K, _SAMPLE, _DEVIATIONS = 128, 32, 3
 # Where fewer rows than this part of all are allowed, copying them first is faster.
 _MASKED_PART = 8
 
@@ -158,6 +168,35 @@ class _Scan:
 
     def nearest(self) -> Matches:
         """Return the nearest k rows of each query, within the radius."""
+        if self._arguments.k < _SAMPLED_K:
+            return heaps_as_matches(*self._nearest(self._radii))
+        radii = self._sampled_radii()
+        heaps, sizes = self._nearest(radii)
+        again = (sizes < self._arguments.k) & (radii < self._radii)
+        if again.any():  # the sample was nearer than the rows are
+            few = replace(self._arguments, query=frozen(self._arguments.query[again]))
+            heaps[again], sizes[again] = _Scan(self._rows, few)._nearest(self._radii[again])
+        return heaps_as_matches(heaps, sizes)
+
+    def _sampled_radii(self) -> npt.NDArray[np.int64]:
+        """Return how far each query's nearest k rows probably are, at most."""
+        given, rows = self._arguments, self._rows
+        every = given.k // _SAMPLE
+        near = _SAMPLE + int(_DEVIATIONS * _SAMPLE**0.5)
+        radii = self._radii.copy()
+
+        def work(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            heaps = np.empty((stop - start, near), np.uint64)
+            sample_nearest(given.query[part], rows.words, every, radii[part], given.mask, heaps)
+
+        run_blocks(work, len(radii), threads=given.threads, block=self._block)
+        return radii
+
+    def _nearest(
+        self, radii: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the nearest k rows of each query within its radius: heaps (q, k), sizes (q,)."""
         given, rows = self._arguments, self._rows
         heaps = np.empty((self._parts, len(given.query), given.k), np.uint64)
         sizes = np.zeros(heaps.shape[:2], np.int64)
@@ -168,7 +207,7 @@ class _Scan:
                 rows.words,
                 first,
                 last,
-                self._radii[queries],
+                radii[queries],
                 given.mask,
                 rows.order,
                 heaps[part, queries],
@@ -177,7 +216,7 @@ class _Scan:
 
         self._run(work)
         merge_heaps(heaps, sizes, rows.order)
-        return heaps_as_matches(heaps[0], sizes[0])
+        return heaps[0], sizes[0]
 
     def within(self, radii: npt.NDArray[np.int64] | None = None) -> Matches:
         """Return all rows within each query's radius, or within the search's."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "all_beyond",
+    "collect_some",
     "collect_within",
     "count_within",
     "distance_between",
@@ -35,8 +36,7 @@ __all__ = [
 
 TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
 BLOCK_WORDS = 256  # what is dismissed at once
-PART_WORDS = 32  # of a block with near rows, what is dismissed at once
-DENSE_K = 128  # from this k on, most tiles have a near row
+PART_WORDS = 64  # of a block with near rows, what is dismissed at once
 FAR = np.uint64(1 << 32)
 
 
@@ -108,7 +108,7 @@ def scan_nearest(
             code, heap, size = query[place], heaps[place], sizes[place]
             radius = radii[place]
             limit = reach(heap, size, radius, ordered)
-            if limit < 0 or (heap.size < DENSE_K and all_beyond(code, codes, start, stop, limit)):
+            if limit < 0 or all_beyond(code, codes, start, stop, limit):
                 continue
             for left in range(start, stop, step):
                 right = min(left + step, stop)
@@ -144,6 +144,49 @@ def sample_nearest(
     for place in range(query.shape[0]):
         if sizes[place] == heaps.shape[1]:
             radii[place] = min(radii[place], np.int64(heaps[place, 0] >> ROW_BITS))
+
+
+@kernel
+def collect_some(
+    query: Words,
+    codes: Words,
+    first: int,
+    last: int,
+    radii: Integers,
+    mask: Mask,
+    entries: Entries,
+    sizes: Integers,
+) -> None:
+    """Write the rows within each query's radius, in any order, as far as there is room.
+
+    Entries are (q, room), and `sizes` (q,) says how many of them there are: more than the room
+    where it was not enough. Most tiles hold a near row, so that they are not dismissed as a whole.
+    """
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    step = max(1, BLOCK_WORDS // width)
+    part = max(1, PART_WORDS // width)
+    room = entries.shape[1]
+    sizes[:] = 0
+    for start in range(first, last, tile):
+        stop = min(start + tile, last)
+        for place in range(query.shape[0]):
+            code, found, size, limit = query[place], entries[place], sizes[place], radii[place]
+            for left in range(start, stop, step):
+                right = min(left + step, stop)
+                if size > room or all_beyond(code, codes, left, right, limit):
+                    continue
+                for near in range(left, right, part):
+                    end = min(near + part, right)
+                    if all_beyond(code, codes, near, end, limit):
+                        continue
+                    for row in range(near, end):
+                        distance = distance_between(code, codes, row)
+                        if distance <= limit and (not mask.size or mask[row]):
+                            if size < room:
+                                found[size] = entry_of(distance, row)
+                            size += 1
+            sizes[place] = size
 
 
 @kernel

@@ -25,6 +25,7 @@ from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.proxy_separation import proxy_separation
 from proxyhash.losses.quantization import quantization
 from proxyhash.losses.relevance import relevance, relevance_likelihood
+from proxyhash.losses.soft_contrastive import soft_contrastive
 
 __all__ = [
     "bit_balance",
@@ -46,4 +47,5 @@ __all__ = [
     "quantization",
     "relevance",
     "relevance_likelihood",
+    "soft_contrastive",
 ]

@@ -318,4 +318,7 @@ def _make_encoder(
             former = make(f"{spec}{',' if ':' in spec else ':'}{option}")
             if former.fingerprint == wanted:
                 return former
+        for former in encoder.formers():
+            if former.fingerprint == wanted:
+                return former
     return encoder

@@ -201,13 +201,13 @@ class Topics(torch.nn.Module):
             draw = torch.randint(-(2**62), 2**62, features.shape[1:], generator=generator)
             marks = torch.arange(len(train), device=total.device)
             (there,) = present.nonzero(as_tuple=True)
-            for which in there.split(_BLOCK):
+            for which in torch.split(there, _BLOCK):
                 block = features[which].float().contiguous()
                 values = (_seen(networks[name], block) - mean) @ (directions * strength)
                 total[which] += functional.normalize(values, dim=1).float()
                 # A sum of products modulo 2^64, so the same in every order of summation.
                 marks[which] = (block.view(torch.int32) * draw.to(block.device)).sum(dim=1)
-            numbers = marks.unique(return_inverse=True)[1]
+            numbers = torch.unique(marks, return_inverse=True)[1]
             missing = -1 - torch.arange(len(train), device=total.device)
             self.contents[:, column] = torch.where(present, numbers, missing)
         self.vectors[:, : len(strength)] = functional.normalize(total, dim=1)

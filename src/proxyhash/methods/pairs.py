@@ -69,7 +69,7 @@ class Pairs(Objective):
     z_i is the mean of both halves in the leading canonical directions of the training pairs, each
     scaled by a power of its correlation: what images and texts have in common, which is what
     `cca-itq` makes codes of. So the pairing says which items belong together, and the directions
-    which others are alike. An item whose image or text is that of another is no negative of it.
+    which others are alike. Items with the same image or the same text are not compared.
     Labels are never read; recall of the other half among validation items chooses the epoch.
 
     Source: ours; what each part brings is in docs/lab-notes.md. The loss between the halves is that

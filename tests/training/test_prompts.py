@@ -164,17 +164,9 @@ def test_tuned_texts_are_learned_after_the_prompt_of_documents(
         return tensors(self, prepared)
 
     monkeypatch.setattr(TransformersTextEncoder, "tensors", watched)
-    train(
-        config_of(
-            scenes.root,
-            tmp_path / "run",
-            tune=["text"],
-            epochs=2,
-            final_epochs=1,
-            head_epochs=0,
-            encoders={"image": "descriptor", "text": str(model_folder)},
-        )  # fmt: skip
-    )
+    encoders = {"image": "descriptor", "text": str(model_folder)}
+    tuning = {"tune": ["text"], "epochs": 2, "final_epochs": 1, "head_epochs": 0}
+    train(config_of(scenes.root, tmp_path / "run", encoders=encoders, **tuning))
     assert seen
     assert all(text.startswith(PROMPTS["document"]) for text in seen)
     model = HashModel.load(tmp_path / "run" / "model")

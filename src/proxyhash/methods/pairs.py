@@ -148,7 +148,7 @@ class Pairs(Objective):
 
 
 class Topics(torch.nn.Module):
-    """What n training items are about, compared in canonical directions of their two halves.
+    """Topics of n training items, compared in canonical directions of their two halves.
 
     Attributes:
         vectors: z, (n, d) float32 of length 1; 0 in unused directions.

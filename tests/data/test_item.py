@@ -81,3 +81,29 @@ def test_long_values_are_cut_in_messages() -> None:
     with pytest.raises(ItemError) as caught:
         item_from_record({"id": "a", "labels": {"x" * 5000: 2}}, row=1)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"dog": 0.8, "cat": 0.5, "sea": 0.49, "sky": 0, "sun": None},
+        '{"dog": 0.8, "cat": 0.5, "sea": 0.49}',
+    ],
+)
+def test_labels_may_be_probabilities(labels: object) -> None:
+    item = item_from_record({"id": "a", "labels": labels}, row=1)
+    assert item.labels == ("dog", "cat")
+    assert item.probabilities == {"dog": 0.8, "cat": 0.5, "sea": 0.49}
+
+
+def test_certain_labels_have_no_probabilities() -> None:
+    for labels in (["dog"], "dog", "{'dog', 'cat'}", None):
+        assert item_from_record({"id": "a", "labels": labels}, row=1).probabilities == {}
+
+
+@pytest.mark.parametrize("value", [1.01, -0.1, float("nan"), True, "0.5", [0.5], 10**400])
+def test_what_is_no_probability_is_said(value: object) -> None:
+    with pytest.raises(
+        ItemError, match=r"labels gives 'dog' the probability .* 0 to 1 is expected"
+    ):
+        item_from_record({"id": "a", "labels": {"dog": value}}, row=1)

@@ -157,6 +157,11 @@ FAMILIES = {
         _paths(("encoder.layer", 3)),
         dropout=True,
     ),
+    "qwen3": Family(
+        "text",
+        lambda: tr.Qwen3Model(tr.Qwen3Config(**TEXT, num_key_value_heads=1, head_dim=12)),
+        _paths(("layers", 3)),
+    ),
     "albert": Family(
         "text",
         lambda: tr.AlbertModel(tr.AlbertConfig(**TEXT, embedding_size=8)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -10,15 +12,17 @@ import numpy as np
 from proxyhash.data.images import open_image
 from proxyhash.encoders.base import EncoderRequest, register_encoder
 from proxyhash.encoders.folder import (
+    MANIFEST_NAME,
     fingerprint_of,
     read_arrays,
     read_settings,
     write_arrays,
     write_settings,
 )
-from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.encoders.model_files import ModelFiles, core_folder, find_model
+from proxyhash.encoders.recipe import Role, TextRecipe, is_prompt
 from proxyhash.encoders.trainable import TrainableEncoder
-from proxyhash.errors import ModelError
+from proxyhash.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +70,13 @@ class _PretrainedEncoder(TrainableEncoder):
     """
 
     def __init__(
-        self, backbone: Backbone, files: ModelFiles, folder: Path, *, device: str = "cpu"
+        self,
+        backbone: Backbone,
+        files: ModelFiles,
+        folder: Path,
+        *,
+        recipe: TextRecipe,
+        device: str = "cpu",
     ) -> None:
         from torch import no_grad
 
@@ -74,10 +84,14 @@ class _PretrainedEncoder(TrainableEncoder):
         self.module = backbone.module
         self._backbone = backbone
         self._files = files
+        self._recipe = recipe
         self._open_preprocessing(folder)
         # Some networks keep tensors of their first call, which is not in inference mode therefore.
-        with no_grad():
-            self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
+        try:
+            with no_grad():
+                self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
+        except ValueError as error:
+            raise ModelError(f"{folder} does not fit together: {error}") from error
         self.fingerprint = self.current_fingerprint()
 
     @classmethod
@@ -92,13 +106,17 @@ class _PretrainedEncoder(TrainableEncoder):
         Raises:
             ModelError: it cannot be found, fetched or used.
         """
+        from proxyhash.encoders._backbone import read_dense
         from proxyhash.encoders._transformers import load_backbone
 
         folder = find_model(str(source))
         (modality,) = cls.modalities
         files = ModelFiles.read(folder, modality)
-        backbone = load_backbone(folder, modality=modality, device=device)
-        return cls(backbone, files, folder, device=device)
+        recipe = TextRecipe.of(files) if modality == "text" else TextRecipe()
+        dense = read_dense(folder, recipe.dense)
+        core = core_folder(folder)
+        backbone = load_backbone(core, modality=modality, dense=dense, device=device)
+        return cls(backbone, files, core, recipe=recipe, device=device)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -114,7 +132,16 @@ class _PretrainedEncoder(TrainableEncoder):
             device=device,
         )
         (modality,) = cls.modalities
-        return cls(backbone, ModelFiles.read(folder, modality), folder, device=device)
+        files = ModelFiles.read(folder, modality, saved=True)
+        recipe = TextRecipe()
+        if "recipe" in settings:
+            try:
+                recipe = TextRecipe.from_json(settings["recipe"])
+            except (TypeError, ValueError) as error:
+                raise ModelError(f"{folder / MANIFEST_NAME} is damaged: {error}") from error
+        elif modality == "text":
+            recipe = TextRecipe.of(files)
+        return cls(backbone, files, folder, recipe=recipe, device=device)
 
     def save(self, folder: Path) -> None:
         """Write the weights, as float16 where that is exact, and the model's descriptive files."""
@@ -131,6 +158,7 @@ class _PretrainedEncoder(TrainableEncoder):
         return fingerprint_of(settings, self._backbone.state())
 
     def _settings(self) -> dict[str, Any]:
+        """Return what `load` needs beside the files, which is what earlier versions needed."""
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
     def _open_preprocessing(self, folder: Path) -> None:
@@ -249,30 +277,79 @@ class TransformersImageEncoder(_PretrainedEncoder):
 
 @register_encoder
 class TransformersTextEncoder(_PretrainedEncoder):
-    """Mean of a text model's token vectors, or the text side of a CLIP-like model, projected.
+    """Pooled token vectors of a text model, or the text side of a CLIP-like model, projected.
 
-    A sentence-transformers folder configures pooling, normalization and truncation;
-    for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256 tokens
-    (recipe in that model's card). Other models get the plain mean over the attention mask.
+    A sentence-transformers folder configures pooling, Dense steps, normalization, truncation and
+    prompts; for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256
+    tokens (recipe in that model's card). Other models get the plain mean over the attention mask.
     """
 
     kind: ClassVar[str] = "transformers-text"
     modalities: ClassVar[tuple[Modality, ...]] = ("text",)
 
     modality: Modality = "text"
+    _role: Role = "document"
+
+    def for_role(self, role: Role) -> Self:
+        """Return the encoder of texts in a role; itself where both have the same prompt.
+
+        The two share the network, which goes on learning where it does.
+        """
+        if role == self._role or self._recipe.query == self._recipe.document:
+            return self
+        other = copy(self)
+        other._role = role
+        other.fingerprint = fingerprint_of({"encoder": self.fingerprint, "role": role}, {})
+        return other
+
+    def with_prompts(self, prompts: Mapping[Role, str]) -> Self:
+        """Return the same encoder with other prompts, and another fingerprint.
+
+        Raises:
+            UsageError: one of them is too long.
+        """
+        for role, prompt in prompts.items():
+            if not is_prompt(prompt):
+                raise UsageError(
+                    f"the prompt of a {role} is {prompt!r:.40}; a text of at most 10,000 "
+                    "characters is expected"
+                )
+        return self._with_recipe(self._recipe.with_prompts(prompts))
+
+    def formers(self) -> list[Self]:
+        """Return the encoder as versions before 0.3 made it, which read fewer files of a folder."""
+        try:
+            former = TextRecipe.of(replace(self._files, hints=None))
+        except ModelError:
+            return []
+        return [] if former == self._recipe else [self._with_recipe(former)]
+
+    def prepare(self, source: Any) -> Any:
+        """Return a text with the prompt of its role before it, and in the case of the recipe."""
+        prompt = self._recipe.prompt(self._role)
+        text = prompt + source if prompt else source
+        return text.lower() if self._recipe.lower else text
 
     def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Return the tokens of texts: "input_ids", "attention_mask" and the like, (b, length)."""
-        return self._tokenizer(prepared)
+        from proxyhash.encoders._backbone import POOLED
+
+        tokens = self._tokenizer(prepared)
+        if self._recipe.pool_prompt or not self._recipe.prompt(self._role):
+            return tokens
+        mask = tokens["attention_mask"]
+        prompt = self._tokenizer.count(self.prepare(""))
+        return {**tokens, POOLED: mask * (mask.cumsum(dim=1) > prompt)}
 
     def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the features of tokenized texts, float32 (b, dim), with gradient."""
         from torch.nn.functional import normalize
 
-        from proxyhash.encoders._backbone import text_features
+        from proxyhash.encoders._backbone import dense_features, text_features
 
         tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         features = text_features(self._backbone, tokens).float()
+        features = dense_features(self._backbone, features, self._recipe.dense).float()
         return normalize(features) if self._recipe.normalize else features
 
     def example(self) -> Any:
@@ -283,12 +360,26 @@ class TransformersTextEncoder(_PretrainedEncoder):
         """Return the longest texts first, so that batches have little padding."""
         return np.argsort([-len(text) for text in inputs], kind="stable").astype(np.int64)
 
-    def _open_preprocessing(self, folder: Path) -> None:
-        from dataclasses import replace
+    def _settings(self) -> dict[str, Any]:
+        """Return what `load` needs; a recipe only where the saved files do not tell it."""
+        try:
+            told = TextRecipe.of(replace(self._files, hints=None)) == self._recipe
+        except ModelError:
+            told = False
+        return super()._settings() | ({} if told else {"recipe": self._recipe.to_json()})
 
+    def _with_recipe(self, recipe: TextRecipe) -> Self:
+        other = copy(self)
+        other._recipe = recipe
+        other.fingerprint = other.current_fingerprint()
+        return other
+
+    def _open_preprocessing(self, folder: Path) -> None:
         from proxyhash.encoders._transformers import Tokenizer
 
-        self._recipe = TextRecipe.of(self._files)
+        recipe = self._recipe
         if self._backbone.pooling == "mean":
-            self._backbone = replace(self._backbone, pooling=self._recipe.pooling)
-        self._tokenizer = Tokenizer(folder, max_tokens=self._recipe.max_tokens)
+            self._backbone = replace(self._backbone, pooling=recipe.pooling)
+        self._tokenizer = Tokenizer(
+            folder, max_tokens=recipe.max_tokens, pooling=self._backbone.pooling, end=recipe.end
+        )

@@ -114,7 +114,7 @@ def evaluate_codes(
     for name, (asked, searched) in directions_of(codes.modalities).items():
         rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
         rankings[name] = ranking = Ranking(
-            query=codes.of(asked)[rows],
+            query=codes.as_queries(asked)[rows],
             gallery=codes.of(searched)[columns],
             query_labels=labels[rows],
             gallery_labels=labels[columns],

@@ -124,7 +124,10 @@ class Prepared:
         """
         labels = self.collection.labels
         kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
-        rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
+        rows = take_rows(
+            self.features, labels, kept, device=device, unlabeled=self.unlabeled,
+            targets=self.collection.targets,
+        )  # fmt: skip
         features, bad = dict(rows.features), {}
         if learning and self.views is not None:
             views = self.views

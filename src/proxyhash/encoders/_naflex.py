@@ -83,7 +83,7 @@ class PatchProcessor(ImageProcessor):
         """Return the same of images (b, 3, h, w) of one shape, as augmented ones are.
 
         Raises:
-            ValueError: height or width is no multiple of the patches' side.
+            ValueError: height or width does not divide by the patches' side.
         """
         count, channels, height, width = images.shape
         if height % self.side or width % self.side:
@@ -139,7 +139,7 @@ class NaflexEncoder(TransformersImageEncoder):
         """Return the features of `tensors`, or of {"pixels": ...} of one shape, (b, 3, h, w).
 
         Raises:
-            ModelError: height or width of such images is no multiple of the patches' side.
+            ModelError: height or width of such images does not divide by the patches' side.
         """
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         if inputs["pixels"].ndim == 4:

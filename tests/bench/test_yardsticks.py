@@ -16,9 +16,11 @@ from proxyhash.bench import run as run_module
 from proxyhash.bench.pool import Filler
 from proxyhash.bench.report import write_report
 from proxyhash.bench.results import read_results
+from proxyhash.bench.yardsticks import measure
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import DivergedError, MissingExtraError, UsageError
 from proxyhash.hashing import HashModel
+from proxyhash.progress import silent
 from proxyhash.training.prepare import prepare
 from tests.bench.test_suite import LEAST, suite_of
 from tests.encoders import tiny_models
@@ -292,6 +294,40 @@ def test_the_towers_of_one_model_share_a_space(scenes, tmp_path):
     found = figures_of(tmp_path / "out", "embedding")["float32", 48]
     assert set(found) == {"image_to_text", "text_to_image", "image_to_image", "text_to_text"}
     assert 0 <= found["image_to_text"]["recall_at"]["10"] <= 1
+
+
+def test_queries_ask_after_their_own_prompt(scenes, tmp_path):
+    model = tiny_models.save_bert(tmp_path / "bert")
+    last = f'text_encoder = "{model}"\nquery_prompt = "dog: "'
+    suite = read_suite(suite_file(tmp_path, scenes.root, last=last))
+    cell = yardstick_cells(suite, tmp_path / "out")[0]
+    prepared = prepared_of(cell)
+    asking = prepared.query_features(cache=FeatureCache(), track=silent)
+    split, labels = prepared.split, prepared.collection.labels
+    mean = prepared.features["text"].values[split.train].mean(axis=0)
+    found = {}
+    for name, queries in (("prompt", asking), ("plain", {})):
+        (whole,) = [
+            each
+            for each in measure(cell, prepared, queries)
+            if each["name"] == "float32" and "text_to_text" in each["directions"]
+        ]
+        given = queries.get("text", prepared.features["text"]).values[split.query] - mean
+        values = prepared.features["text"].values[split.strict_gallery] - mean
+        query, gallery = (
+            (each / np.linalg.norm(each, axis=1, keepdims=True)).astype(np.float64)
+            for each in (given, values)
+        )
+        similarity = np.rint(query @ gallery.T * 2**20)  # texts repeat: the mean over orders
+        noise = np.random.default_rng(0)
+        slow = np.mean([
+            slow_map(similarity + noise.random(similarity.shape), labels[split.query],
+                     labels[split.strict_gallery])
+            for _ in range(30)
+        ])  # fmt: skip
+        found[name] = whole["directions"]["text_to_text"]["strict"]
+        assert found[name] == pytest.approx(slow, abs=3e-3)
+    assert found["prompt"] != found["plain"]
 
 
 def test_what_shares_a_space_can_be_said(scenes, tmp_path):

@@ -21,6 +21,7 @@ from proxyhash.bench.machine import GIB, describe_machine, peak_memory
 from proxyhash.data import Split
 from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import write_atomic, write_json
+from proxyhash.progress import silent
 from proxyhash.training import train
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.prepare import Prepared, prepare, preparing_key
@@ -274,7 +275,8 @@ def _measure(cell: Cell, prepared: Prepared) -> dict[str, Any]:
 
     assert cell.yardsticks is not None
     write_json(RunFolder(cell.folder).config, cell.config.to_dict())
-    write_json(cell.figures, list(measure(cell, prepared)))
+    queries = prepared.query_features(cache=_cache(), track=silent)
+    write_json(cell.figures, list(measure(cell, prepared, queries)))
     return {"yardsticks": cell.yardsticks.to_dict()}
 
 

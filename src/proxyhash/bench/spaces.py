@@ -7,7 +7,7 @@ none; three things make one: a model with two towers, canonical directions of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxyhash.data import Modality
+    from proxyhash.encoders import Features
     from proxyhash.hashing import HashModel
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.prepare import Prepared
@@ -36,6 +37,7 @@ __all__ = [
     "output_space",
     "share_space",
     "unit_rows",
+    "with_queries",
 ]
 
 Vectors = npt.NDArray[np.float32]
@@ -54,6 +56,9 @@ class Space:
         train: positions of the training items, int64 (t,).
         shared: whether the modalities are in one space; else each is compared with itself alone.
         ordered: whether the first coordinates tell the most, so that others may be dropped.
+
+    Where queries are encoded in another way, as after a prompt, theirs are further rows; see
+    `with_queries`.
     """
 
     vectors: Mapping[Modality, Vectors]
@@ -118,6 +123,29 @@ def unit_rows(values: npt.NDArray[np.floating], present: npt.NDArray[np.bool_]) 
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     rows = values / np.where(lengths > 0, lengths, 1)
     return np.ascontiguousarray(np.where(present[:, None], rows, 0), np.float32)
+
+
+def with_queries(prepared: Prepared, queries: Mapping[Modality, Features]) -> Prepared:
+    """Return the same with the features of queries behind those of all n items.
+
+    Row n + i of a modality is query i of the split as it asks.
+
+    Args:
+        prepared: features, and the split.
+        queries: as `Prepared.query_features` returns them.
+    """
+    rows = prepared.split.query
+    features = {
+        modality: replace(
+            given,
+            values=np.concatenate([given.values, queries[modality].values[rows]]),
+            present=np.concatenate([given.present, queries[modality].present[rows]]),
+        )
+        if modality in queries
+        else given
+        for modality, given in prepared.features.items()
+    }
+    return replace(prepared, features=features)
 
 
 def share_space(config: TrainConfig, prepared: Prepared) -> bool:

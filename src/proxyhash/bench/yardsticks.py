@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.bench.quantizers import Bits, Decoded, quantize
-from proxyhash.bench.spaces import canonical_space, embedding_space, output_space, share_space
+from proxyhash.bench.spaces import (
+    canonical_space,
+    embedding_space,
+    output_space,
+    share_space,
+    with_queries,
+)
 from proxyhash.bench.suite import CANONICAL, EMBEDDING
 from proxyhash.evaluation import Protocol
 from proxyhash.evaluation.average_precision import mean_average_precision, summarize
@@ -17,13 +24,14 @@ from proxyhash.hashing import HashModel
 from proxyhash.training.folder import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
     from proxyhash.bench.cell import Cell
     from proxyhash.bench.spaces import Space, Vectors
     from proxyhash.data import Modality
+    from proxyhash.encoders import Features
     from proxyhash.evaluation.ranking import Labels
     from proxyhash.training.prepare import Prepared
 
@@ -55,17 +63,24 @@ def space_of(cell: Cell, prepared: Prepared) -> Space:
     return output_space(prepared, HashModel.load(RunFolder(yardsticks.source).model))
 
 
-def measure(cell: Cell, prepared: Prepared) -> Iterator[dict[str, Any]]:
+def measure(
+    cell: Cell, prepared: Prepared, queries: Mapping[Modality, Features] = MappingProxyType({})
+) -> Iterator[dict[str, Any]]:
     """Yield the figures of every yardstick: a name, bytes, and mAP and recall by direction.
 
     mAP and recall are those of codes: the same queries, galleries, relevance and ties.
+
+    Args:
+        cell: which space, and at which bytes.
+        prepared: items, split, encoders and features.
+        queries: as `Prepared.query_features` returns them.
 
     Raises:
         MissingExtraError: FAISS is not installed.
         UsageError: there is no such space in the data.
     """
     assert cell.yardsticks is not None
-    space = space_of(cell, prepared)
+    space = space_of(cell, with_queries(prepared, queries))
     signs = cell.yardsticks.space in {EMBEDDING, CANONICAL}  # of outputs they are the codes
     for each in quantize(space, cell.yardsticks.bits, seed=cell.seed, signs=signs):
         found: dict[int, dict[str, Any]] = {}
@@ -83,25 +98,30 @@ def measure(cell: Cell, prepared: Prepared) -> Iterator[dict[str, Any]]:
 def _figures(
     each: Bits | Decoded, space: Space, prepared: Prepared, asked: Modality, searched: Modality
 ) -> dict[str, Any]:
-    split = prepared.split
+    split, count = prepared.split, len(prepared.collection)
     rows = split.query[space.present[asked][split.query]]
     columns = split.gallery[space.present[searched][split.gallery]]
-    strict = np.isin(columns, split.strict_gallery)
+
+    def asking(items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        own = len(space.present[asked]) > count  # see `with_queries`
+        return np.searchsorted(split.query, items) + count if own else items
+
     found = _maps(
         each,
         asked,
         searched,
-        rows=rows,
+        rows=asking(rows),
         columns=columns,
-        strict=strict,
-        labels=prepared.collection.labels,
+        strict=np.isin(columns, split.strict_gallery),
+        query_labels=prepared.collection.labels[rows],
+        gallery_labels=prepared.collection.labels[columns],
     )
     both = rows[space.present[searched][rows]]
     if asked != searched and len(both) > 1:
         if isinstance(each, Bits):
-            ranks = pair_ranks(each.codes[asked][both], each.codes[searched][both])
+            ranks = pair_ranks(each.codes[asked][asking(both)], each.codes[searched][both])
         else:
-            query, gallery = each.query[asked][both], each.gallery[searched][both]
+            query, gallery = each.query[asked][asking(both)], each.gallery[searched][both]
             ranks = ranks_among(lambda part: _distances(query[part], gallery), len(both))
         found["recall_at"] = {str(n): ranks.recall_at(n) for n in PAIR_AT if n <= len(both)}
         found["median_rank"] = ranks.median
@@ -116,30 +136,30 @@ def _maps(
     rows: npt.NDArray[np.int64],
     columns: npt.NDArray[np.int64],
     strict: npt.NDArray[np.bool_],
-    labels: Labels,
+    query_labels: Labels,
+    gallery_labels: Labels,
 ) -> dict[str, Any]:
     """Return the expected mAP@all of both galleries, None where it is empty or no query counts."""
     found: dict[str, Any] = {}
     galleries = {"literature": np.ones_like(strict), "strict": strict}
     if isinstance(each, Bits):
         for name, kept in galleries.items():
-            among = columns[kept]
             total = mean_average_precision(
                 each.codes[asked][rows],
-                each.codes[searched][among],
-                labels[rows],
-                labels[among],
+                each.codes[searched][columns[kept]],
+                query_labels,
+                gallery_labels[kept],
                 bits=each.bits,
             )
             found[name] = total.value
     else:
         query, gallery = each.query[asked][rows], each.gallery[searched][columns]
-        wanted = labels[columns].T.astype(np.float32)
+        wanted = gallery_labels.T.astype(np.float32)
         precisions = {name: np.full(len(rows), np.nan) for name in galleries}
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
             distances = _distances(query[part], gallery)
-            relevant = labels[rows[part]].astype(np.float32) @ wanted > 0
+            relevant = query_labels[part].astype(np.float32) @ wanted > 0
             order = np.argsort(distances, axis=1)
             for name, kept in galleries.items():
                 expected_precisions(order, distances, relevant, kept, precisions[name][part])

@@ -46,6 +46,7 @@ def test_no_items_cost_nothing_and_one_costs_its_margin() -> None:
     nothing = cross_modal_ranking(first[:0], second[:0], margin=0.2, shift=0.1)
     nothing.backward()
     assert nothing.item() == 0
-    assert first.grad is not None and (first.grad == 0).all()
+    assert first.grad is not None
+    assert (first.grad == 0).all()
     one = cross_modal_ranking(first[:1], second[:1], margin=0.2, shift=0.1)
     assert one.item() == pytest.approx(0.2)

@@ -31,7 +31,7 @@ def test_a_copy_on_this_machine_comes_before_the_hub(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROXYHASH_MODELS", str(tmp_path))
-    with pytest.raises(ModelError, match="all-MiniLM-L6-v2 .* could not be fetched"):
+    with pytest.raises(ModelError, match=r"all-MiniLM-L6-v2 .* could not be fetched"):
         make_encoder("minilm", modality="text")
     shutil.copytree(bert, tmp_path / "all-MiniLM-L6-v2")
     found = make_encoder("minilm", modality="text")

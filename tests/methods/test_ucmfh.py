@@ -100,7 +100,7 @@ def test_whole_heads_are_dropped():
 
 def test_each_network_enters_and_leaves_its_own_half_of_one_transformer():
     image, text = networks("ucmfh").values()
-    assert (image.half, text.half) == (0, 1)
+    assert (image.side, text.side) == (0, 1)
     assert image.fusion is text.fusion
     features = torch.randn(5, 12)
     with torch.no_grad():
@@ -110,8 +110,8 @@ def test_each_network_enters_and_leaves_its_own_half_of_one_transformer():
         half = half / half.norm(dim=1, keepdim=True)
         torch.testing.assert_close(image.embed(features), half)
         torch.testing.assert_close(image.logits(features), image.head.logits(half))
-    alone = FusionNetwork(12, 16, width=32, half=1, seed=3)
-    other = FusionNetwork(12, 16, width=32, half=0, seed=3)
+    alone = FusionNetwork(12, 16, width=32, side=1, seed=3)
+    other = FusionNetwork(12, 16, width=32, side=0, seed=3)
     assert alone.enter.layers[0].weight.equal(other.enter.layers[0].weight)
     assert not alone.logits(features).equal(other.logits(features))
 
@@ -140,7 +140,7 @@ def test_other_networks_are_refused():
     ("options", "message"),
     [
         ({"width": 12}, "width is 12; it must be a multiple of 8"),
-        ({"half": 2}, "half is 2; it must be 0 or 1"),
+        ({"side": 2}, "side is 2; it must be 0 or 1"),
         ({"fusion_dropout": 1.0}, r"fusion_dropout is 1\.0; it must be at least 0 and below 1"),
     ],
 )

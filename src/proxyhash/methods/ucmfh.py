@@ -80,7 +80,7 @@ class FusionNetwork(Network):
     Args:
         dim_in: width d of the features.
         bits: code length K.
-        half: 0 or 1, the half of the token that features enter.
+        side: 0 or 1, the half of the token that features enter.
         width: of the token, a multiple of 8.
         fusion_dropout: share that the transformer drops in training.
         input_dropout: share of features that training drops.
@@ -102,7 +102,7 @@ class FusionNetwork(Network):
         dim_in: int,
         bits: int,
         *,
-        half: int = 0,
+        side: int = 0,
         width: int = 128,
         fusion_dropout: float = 0.0,
         input_dropout: float = 0.0,
@@ -113,8 +113,8 @@ class FusionNetwork(Network):
         output_batch_norm: bool = False,
         seed: int = 0,
     ) -> None:
-        if half not in (0, 1):
-            raise UsageError(f"half is {half}; it must be 0 or 1")
+        if side not in (0, 1):
+            raise UsageError(f"side is {side}; it must be 0 or 1")
         if width < 1 or width % (2 * _HEADS):
             raise UsageError(f"width is {width}; it must be a multiple of {2 * _HEADS}")
         if not 0 <= fusion_dropout < 1:
@@ -123,11 +123,11 @@ class FusionNetwork(Network):
             )
         outside = {"input_dropout": input_dropout, "standardize": standardize, "center": center}
         head = {"hidden": list(hidden), "dropout": dropout, "output_batch_norm": output_batch_norm}
-        fusion = {"half": half, "width": width, "fusion_dropout": fusion_dropout}
+        fusion = {"side": side, "width": width, "fusion_dropout": fusion_dropout}
         super().__init__({"dim_in": dim_in, "bits": bits, **fusion, **outside, **head})
         seeds = torch.Generator().manual_seed(seed)
         first, last = torch.randint(2**62, (2,), generator=seeds, device="cpu").tolist()
-        self.half = half
+        self.side = half
         self.enter = HashingNetwork(
             dim_in,
             width // 2,
@@ -168,9 +168,9 @@ class FusionNetwork(Network):
         """Return the half of the transformer's token, (n, width / 2), at length 1."""
         entered = self.enter.logits(features)
         parts = [torch.zeros_like(entered), torch.zeros_like(entered)]
-        parts[self.half] = entered
+        parts[self.side] = entered
         halves = self.fusion(torch.cat(parts, dim=1)).chunk(2, dim=1)
-        return functional.normalize(halves[self.half], dim=1)
+        return functional.normalize(halves[self.side], dim=1)
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
@@ -273,7 +273,7 @@ class Ucmfh(Objective):
     ) -> Network:
         """Return the network of one modality, which enters its own half of the token."""
         if kind == FusionNetwork.kind:
-            own = {"half": self.modalities.index(modality) % 2}
+            own = {"side": self.modalities.index(modality) % 2}
             own |= self.settings.model_dump(include={"width", "fusion_dropout"})
             options = {**options, **own}
         return super().make_network(modality, kind, dim_in, seed=seed, options=options)

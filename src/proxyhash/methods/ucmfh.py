@@ -127,7 +127,7 @@ class FusionNetwork(Network):
         super().__init__({"dim_in": dim_in, "bits": bits, **fusion, **outside, **head})
         seeds = torch.Generator().manual_seed(seed)
         first, last = torch.randint(2**62, (2,), generator=seeds, device="cpu").tolist()
-        self.side = half
+        self.side = side
         self.enter = HashingNetwork(
             dim_in,
             width // 2,

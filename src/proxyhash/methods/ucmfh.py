@@ -289,7 +289,7 @@ class Ucmfh(Objective):
 
         Raises:
             UsageError: there are not two modalities, fewer than two training items have both, or
-                the networks are of another kind.
+                the networks are not of the kind fusion.
         """
         paired_items(train, method="ucmfh")
         for network in networks.values():

@@ -185,8 +185,7 @@ def _signed(query: Codes, weights: Weights, vectors: Vectors) -> npt.NDArray[np.
             f"{vectors.dtype} of shape {vectors.shape}"
         )
     check_weights(weights, queries=len(query), bits=vectors.shape[1])
-    outputs: npt.NDArray[np.int64] = signs(query, bits=vectors.shape[1]) * weights.astype(np.int64)
-    return outputs
+    return signs(query, bits=vectors.shape[1]).astype(np.int64) * weights
 
 
 @kernel

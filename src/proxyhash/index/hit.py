@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.codes import Codes, Weights
 
-__all__ = ["Hit", "IndexItem"]
+__all__ = ["Hit", "IndexItem", "stacked_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +50,11 @@ class IndexItem:
     codes: Mapping[str, Codes]
     payload: Mapping[str, object] = field(default_factory=dict)
     weights: Mapping[str, Weights] = field(default_factory=dict)
+
+
+def stacked_weights(items: Sequence[IndexItem]) -> dict[str, Weights] | None:
+    """Return the weights of items, uint16 (n, bits), by modality; None where some lack them."""
+    names = list(items[0].codes)
+    if not all(name in item.weights for item in items for name in names):
+        return None
+    return {name: np.stack([item.weights[name] for item in items]) for name in names}

@@ -210,15 +210,23 @@ def _second_look(source: Searcher, searches: Sequence[Search]) -> SecondLook | N
     options = searches[0].options
     if options.rerank is None:
         return None
+    if options.rerank == "vectors" and source.index.vectors is None:
+        raise RefusedError(
+            f"{source.name} keeps no vectors to rank by; `proxyhash index vectors INDEX int8` adds "
+            "them to an index folder, and rerank asymmetric needs none"
+        )
     weights = np.full((len(searches), source.index.bits), ONE, np.uint16)
     rows: dict[Modality, list[int]] = {}
     for row, search in enumerate(searches):
         if search.query.features is not None and search.query.modality is not None:
             rows.setdefault(search.query.modality, []).append(row)
+        elif options.rerank == "vectors" and search.query.item is not None:
+            own = search.query.item.weights.get(search.query.modality or "")
+            weights[row] = weights[row] if own is None else own
     for modality, some in rows.items():
         features = np.stack([np.asarray(searches[row].query.features) for row in some])
         weights[some] = source.model.query_weights(features, modality=modality)
-    return SecondLook(weights, options.shortlist)
+    return SecondLook(weights, options.shortlist, options.rerank)
 
 
 @dataclass(frozen=True, eq=False)

@@ -184,9 +184,11 @@ class Store(Index):
             return generation.header.generation, generation.rows.change
 
     @property
+    @whole
     def vectors(self) -> VectorKind | None:
         """How vectors are stored beside the codes; None where none are kept."""
-        return self._access.header.vectors
+        with self._access.reading() as generation:
+            return generation.header.vectors
 
     @property
     def superseded(self) -> bool:
@@ -244,7 +246,7 @@ class Store(Index):
         kind = None if kind is None else check_kind(kind)
         if kind == self.vectors:
             return
-        if weigh is None and kind is not None and self.vectors is None:
+        if weigh is None and kind is not None and self.vectors != "float":
             raise UsageError("vectors of stored items are not known; give `weigh`")
         self._access.compact(vectors=kind, weigh=weigh)
 
@@ -369,6 +371,8 @@ class Store(Index):
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
         with reading_filtered(self._access, filter) as generation:
+            if look.by == "vectors" and generation.header.vectors is None:
+                self._refuse_vectors()  # another process dropped them a moment ago
             return generation.look_again(
                 codes, look, k=k, modality=modality, radius=radius, filter=filter
             )

@@ -401,6 +401,17 @@ def test_a_missing_or_short_file_is_refused(filled: Any) -> None:
         Store.open(folder)
 
 
+@pytest.mark.parametrize("kind", ["int4", None, 3, ["int8"]])
+def test_a_header_of_another_form_is_refused(filled: Any, kind: object) -> None:
+    path = filled[0] / "header.json"
+    header = {**json.loads(path.read_text()), "vectors": kind}
+    del header["crc32"]
+    checksum = zlib.crc32(json.dumps(header, sort_keys=True).encode())
+    path.write_text(json.dumps({**header, "crc32": f"{checksum:08x}"}))
+    with pytest.raises(DataError, match=r"header\.json is damaged: vectors is"):
+        Store.open(filled[0])
+
+
 def test_copies_and_adoption_keep_vectors(filled: Any, tmp_path: Path) -> None:
     folder, ids, codes, weights = filled
     with Store.open(folder) as store:

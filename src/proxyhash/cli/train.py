@@ -76,6 +76,8 @@ def train(
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,
     encoders: options.Encoders = None,
+    query_prompt: options.QueryPrompt = None,
+    document_prompt: options.DocumentPrompt = None,
     bow_words: options.BowWords = None,
     hidden: options.Hidden = None,
     activation: options.Activation = None,

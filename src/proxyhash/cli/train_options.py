@@ -175,6 +175,23 @@ Encoders: TypeAlias = Annotated[
         metavar="MODALITY=SPEC",
     ),
 ]
+QueryPrompt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        'Text that a pretrained text encoder gets before a query, such as "query: "; "" for none. '
+        "Default: what the model's folder names.",
+        metavar="TEXT",
+    ),
+]
+DocumentPrompt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        'The same before texts that are learned from and indexed, such as "passage: ".',
+        metavar="TEXT",
+    ),
+]
 BowWords: TypeAlias = Annotated[
     int | None, option(NETWORKS, "Vocabulary size of the bag of words.", 2000)
 ]

@@ -179,7 +179,10 @@ def run_stage(
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows)) | dict(stage.about)
-    result = write_results(stage.given, folder, state, networks, prepared, about=about, track=track)
+    result = write_results(
+        stage.given, folder, state, networks, prepared,
+        about=about, cache=services.cache, track=track,
+    )  # fmt: skip
     processes.from_main(lambda: result.metrics)
     return result
 

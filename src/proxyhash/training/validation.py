@@ -9,6 +9,7 @@ import torch
 
 from proxyhash.codes import Codes, binarize
 from proxyhash.evaluation.evaluator import mean_average_precision
+from proxyhash.losses import certain
 from proxyhash.methods import row_blocks
 
 if TYPE_CHECKING:
@@ -67,4 +68,4 @@ def _codes(
     has = rows.present[modality]
     blocks = row_blocks(rows.features[modality], has)
     logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
-    return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
+    return binarize(logits.cpu().numpy()), certain(rows.labels[has]).cpu().numpy()

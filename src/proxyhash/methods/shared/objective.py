@@ -48,7 +48,7 @@ class Context:
     """Everything an objective may know before training starts."""
 
     labels: Tensor
-    """(n, C) float32 in {0, 1}: the labels of the training items."""
+    """(n, C) float32 in {0, 1}, or probabilities: the labels of the training items."""
     bits: int
     """Code length K."""
     seed: int

@@ -110,7 +110,8 @@ class Index(ABC):
                 go into a call of their own, without that key.
             payloads: n JSON objects that hits carry along; default empty ones.
             weights: how sure of each bit they are, uint16 (n, bits), by modality, for an index
-                that keeps `vectors`; default as sure of each.
+                that keeps `vectors`. Default: an item that is stored with the same code keeps its
+                vector, others count as sure of each bit.
 
         Raises:
             DataError: "id 'x' is already in the index", or codes or payloads do not fit.

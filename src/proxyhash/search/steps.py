@@ -142,7 +142,8 @@ class Search:
         """Return the modality whose codes are searched.
 
         Raises:
-            UsageError: the query means nothing, the index has no such target, or k is above `most`.
+            UsageError: the query means nothing, the index has no such target or keeps no vectors to
+                rank by, or k is above `most`.
         """
         self.query.check_known()
         k, target = self.options.k, self.options.target
@@ -152,6 +153,11 @@ class Search:
         check_option("target", target, index.modalities)
         if self.most is not None and k is not None and k > self.most:
             raise UsageError(f"k is {k}; {self.most} is the most that this service returns")
+        if self.options.rerank == "vectors" and index.vectors is None:
+            raise UsageError(
+                f"this {index.kind} index keeps no vectors to rank by; `proxyhash index vectors "
+                "INDEX int8` adds them to an index folder, and rerank asymmetric needs none"
+            )
         return target
 
 
@@ -212,11 +218,6 @@ def _second_look(source: Searcher, searches: Sequence[Search]) -> SecondLook | N
     options = searches[0].options
     if options.rerank is None:
         return None
-    if options.rerank == "vectors" and source.index.vectors is None:
-        raise RefusedError(
-            f"{source.name} keeps no vectors to rank by; `proxyhash index vectors INDEX int8` adds "
-            "them to an index folder, and rerank asymmetric needs none"
-        )
     weights = np.full((len(searches), source.index.bits), ONE, np.uint16)
     rows: dict[Modality, list[int]] = {}
     for row, search in enumerate(searches):

@@ -193,6 +193,22 @@ def test_forms_change_and_readers_follow(filled: Any) -> None:
         assert store.verify() == []
 
 
+def test_the_same_code_keeps_its_vector(filled: Any) -> None:
+    folder, ids, codes, _ = filled
+    with Store.open(folder, write=True) as store:
+        store.delete(ids[2:3])
+        known = store.get(ids[0]).weights["image"]
+        other = codes[1:2] ^ 1
+        given = np.concatenate([codes[:1], other, codes[2:4]])
+        store.upsert([*ids[:3], "new"], given, payloads=[{"n": 1}] * 4)
+        assert store.verify() == []
+        found = store.get_many([*ids[:3], "new"])
+        assert (found[ids[0]].weights["image"] == known).all()
+        for id_ in (ids[1], ids[2], "new"):  # another code, a deleted one, a new one
+            assert (found[id_].weights["image"] == ONE).all()
+        assert found[ids[0]].payload == {"n": 1}
+
+
 def test_indexes_elsewhere_keep_none() -> None:
     index = MemoryIndex(bits=16)
     codes, weights = np.zeros((1, 2), np.uint8), np.zeros((1, 16), np.uint16)

@@ -49,7 +49,8 @@ def put_items(
 ) -> None:
     """Store checked items, in place of what is stored under their ids unless they must be new.
 
-    Where vectors are kept, items without weights count as sure of each bit.
+    Where vectors are kept, items without weights keep the vector of the same code, if that is
+    stored under their ids, and else count as sure of each bit.
 
     Raises:
         DataError: "id 'x' is already in the index; ids must be unique".
@@ -83,7 +84,7 @@ def put_items(
             )
             ranks.new[place] = ranks.of(old)
         _append(generation, codes, ranks)
-        _append_vectors(generation, codes, weights or {})
+        _append_vectors(generation, codes, weights or {}, replaced)
         _commit(
             generation,
             rows=rows.count + len(ids),
@@ -164,12 +165,27 @@ def _append(generation: Generation, codes: Mapping[str, Codes], ranks: Ranks) ->
 
 
 def _append_vectors(
-    generation: Generation, codes: Mapping[str, Codes], weights: Mapping[str, Weights]
+    generation: Generation,
+    codes: Mapping[str, Codes],
+    weights: Mapping[str, Weights],
+    replaced: Mapping[int, int],
 ) -> None:
-    """Append vectors to their logs; zeros where items lack the modality."""
+    """Append vectors to their logs; zeros where items lack the modality.
+
+    Args:
+        generation: where to.
+        codes: of the items.
+        weights: how sure of each bit they are, where that is known.
+        replaced: the rows of items that are stored already, by their place.
+    """
+    places, old = np.array(list(replaced.items()), np.int64).reshape(-1, 2).T
     count = len(next(iter(codes.values())))
     for name, log in generation.vectors.items():
         rows = vector_rows(generation.header, codes.get(name), weights.get(name), count=count)
+        if name in codes and name not in weights and len(old):
+            same = (generation.gather(name, old) == codes[name][places]).all(axis=1)
+            same &= generation.rows.visible(name)[old]
+            rows[places[same]] = log.map(generation.rows.count)[old[same]]
         append_rows(generation, log, rows, at=generation.rows.count)
 
 

@@ -51,8 +51,8 @@ Method: TypeAlias = Annotated[
     str | None,
     option(
         RUN,
-        "Training method; docs/methods.md lists all. Without labels it is cca-itq, or itq for one "
-        "modality.",
+        "Training method; docs/methods.md lists all. Without labels it is pairs, cca-itq for less "
+        "than 500 pairs, or itq for one modality.",
         "dchml",
     ),
 ]

@@ -155,7 +155,7 @@ class Search:
             raise UsageError(f"k is {k}; {self.most} is the most that this service returns")
         if self.options.rerank == "vectors" and index.vectors is None:
             raise UsageError(
-                f"this {index.kind} index keeps no vectors to rank by; `proxyhash index vectors "
+                "the index keeps no vectors to rank by; `proxyhash index vectors "
                 "INDEX int8` adds them to an index folder, and rerank asymmetric needs none"
             )
         return target

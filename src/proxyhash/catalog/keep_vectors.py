@@ -47,7 +47,7 @@ _UNSURE = ONE // 1000
 
 @dataclass(frozen=True)
 class VectorsReport:
-    """What an index keeps now.
+    """The vectors that an index keeps now.
 
     Attributes:
         vectors: "int8", "float" or None.

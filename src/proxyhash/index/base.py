@@ -243,7 +243,7 @@ class Index(ABC):
 
     @property
     def vectors(self) -> VectorKind | None:
-        """How vectors are stored beside the codes; None where none are kept."""
+        """The form of the vectors beside the codes, "int8" or "float"; None where none are kept."""
         return None
 
     @property

@@ -186,7 +186,7 @@ class Store(Index):
     @property
     @whole
     def vectors(self) -> VectorKind | None:
-        """How vectors are stored beside the codes; None where none are kept."""
+        """The form of the vectors beside the codes, "int8" or "float"; None where none are kept."""
         with self._access.reading() as generation:
             return generation.header.vectors
 

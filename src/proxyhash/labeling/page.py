@@ -26,7 +26,7 @@ SURE, UNSURE = 8, 4
 
 _EDGE, _BUDGET = 132, 12_000_000  # pixels; characters of all images together
 _SMALL, _LARGE, _DOUBTFUL, _ALIKE = 10, 0.4, 0.6, 0.5
-_WORDS, _HINTS = 12, 30
+_WORDS, _MERGES = 12, 20
 
 ADVICE = (
     "Found classes are guesses. Whether to learn from them or from the pairs alone (train without "
@@ -71,8 +71,9 @@ def render_classes(
 
 
 def suggestions(found: FoundClasses) -> list[tuple[str, str]]:
-    """Return edits that may help, each with the reason; at most 30, merges first."""
+    """Return edits that may help, each with the reason: at most 20 merges, then drops."""
     names, counts, sure = found.names, found.counts, found.confidence
+    most = _LARGE * len(found.probabilities)
     held = found.labels.astype(np.float32)
     shared = held.T @ held
     union = counts[:, None] + counts - shared
@@ -86,15 +87,20 @@ def suggestions(found: FoundClasses) -> list[tuple[str, str]]:
         )
         for one, other in order
     ]
-    for place, name in enumerate(names):
-        if counts[place] < _SMALL:
-            listed.append((f"drop {name}", f"only {counts[place]} items"))
-        elif counts[place] > _LARGE * len(held):
-            share = counts[place] / len(held)
-            listed.append((f"drop {name}", f"{share:.0%} of all items, so it tells little apart"))
-        elif sure[place] < _DOUBTFUL:
-            listed.append((f"drop {name}", f"mean confidence {sure[place]:.2f}; look at it first"))
-    return listed[:_HINTS]
+    listed = listed[:_MERGES]
+    for reason, chosen in (
+        (f"fewer than {_SMALL} items", counts < _SMALL),
+        (f"more than {_LARGE:.0%} of all items, so they tell little apart", counts > most),
+        (
+            f"mean confidence below {_DOUBTFUL}: items that resemble theirs seldom have them",
+            (sure < _DOUBTFUL) & (counts >= _SMALL) & (counts <= most),
+        ),
+    ):
+        if chosen.any():
+            listed.append(
+                (f"drop {', '.join(names[each] for each in np.flatnonzero(chosen))}", reason)
+            )
+    return listed
 
 
 def _table(found: FoundClasses) -> str:

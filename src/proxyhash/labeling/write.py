@@ -65,6 +65,8 @@ def write_labels(
         options: what decided them, for the record and the page.
         edits: number of edits that were applied.
     """
+    # The record comes first: a folder with it is ours, so that a killed run can be run again.
+    write_json(folder / RECORD, _summary(collection, found, options, edits))
     with (
         write_atomic(folder / MANIFEST) as temporary,
         temporary.open("w", encoding="utf-8") as file,
@@ -77,7 +79,6 @@ def write_labels(
     write_text(folder / PAGE, page)
     if not (folder / EDITS).exists():
         write_text(folder / EDITS, template(found))
-    write_json(folder / RECORD, _summary(collection, found, options, edits))
 
 
 def _record(item: Item, root: Path, folder: Path) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Family:
         layers: paths of its layers.
         unused: parameters without influence on the features.
         dropout: whether it has any by default.
+        processor: returns its image processor.
     """
 
     modality: str
@@ -49,6 +50,7 @@ class Family:
     layers: tuple[str, ...]
     unused: tuple[str, ...] = ()
     dropout: bool = False
+    processor: Callable[[], Any] = image_processor
 
 
 def _paths(*parts: tuple[str, int]) -> tuple[str, ...]:
@@ -116,6 +118,13 @@ FAMILIES = {
         _siglip,
         _paths(("text_model.encoder.layers", 3)),
         unused=("logit_scale", "logit_bias"),
+    ),
+    "siglip2-image": Family(
+        "image",
+        _siglip2,
+        _paths(("vision_model.encoder.layers", 3)),
+        unused=("logit_scale", "logit_bias"),
+        processor=lambda: tr.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=20),
     ),
     "siglip2-text": Family(
         "text",
@@ -186,5 +195,5 @@ def save_family(name: str, folder: Path) -> Path:
                 layer.running_mean.uniform_(-0.1, 0.1)
                 layer.running_var.uniform_(0.5, 1.5)
     model.save_pretrained(folder)
-    (image_processor() if family.modality == "image" else tokenizer()).save_pretrained(folder)
+    (family.processor() if family.modality == "image" else tokenizer()).save_pretrained(folder)
     return folder

@@ -75,7 +75,14 @@ LAYER = {"in_features": 8, "out_features": 4, "bias": False}
                 "config": {"model_type": "siglip"},
                 "tokenizer_config": {"tokenizer_class": "GemmaTokenizer"},
             },
-            replace(MEAN, lower=True),
+            replace(MEAN, lower=True, max_tokens=64),
+        ),
+        (
+            {
+                "config": {"model_type": "siglip2", "text_config": {"max_position_embeddings": 9}},
+                "tokenizer_config": {"tokenizer_class": "GemmaTokenizerFast"},
+            },
+            replace(MEAN, lower=True, max_tokens=9),
         ),
         (
             {

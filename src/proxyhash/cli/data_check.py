@@ -104,7 +104,7 @@ def _training(report: "CheckReport") -> tuple[list[str], str]:
     every = list(METHODS)
     free = [name for name in every if not METHODS[name].needs_labels]
     if report.complete == 0 and len([each for each in report.having.values() if each]) == 1:
-        free = [name for name in free if name != "cca-itq"]  # learns from pairs
+        free = [name for name in free if not METHODS[name].needs_pairs]
     skip = ", with --on-bad-item skip," if report.errors else ""
     if labeled >= MIN_LABELED:
         return every, f"training can start{skip} with any of {len(every)} methods, such as dchml"

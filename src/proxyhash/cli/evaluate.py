@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxyhash.evaluation import Direction, Evaluation, PairEvaluation
 
-__all__ = ["print_caveats", "print_tables", "register"]
+__all__ = ["print_caveats", "print_pairs", "print_tables", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -179,7 +179,7 @@ def print_tables(
     )
     print_caveats(evaluations)
     if pairs:
-        _print_pairs(pairs)
+        print_pairs(pairs)
     if all(each.queries == 0 for each in first.directions.values()):
         _print_bits(first)
         return
@@ -194,7 +194,7 @@ def print_tables(
     _print_left_out(evaluations)
 
 
-def _print_pairs(pairs: "PairEvaluation") -> None:
+def print_pairs(pairs: "PairEvaluation") -> None:
     """Print how often an item's other half is among the first, and what chance gives."""
     from proxyhash.data import MODALITIES
     from proxyhash.evaluation.report import direction_words, figure

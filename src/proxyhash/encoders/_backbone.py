@@ -67,7 +67,11 @@ class Backbone:
 
 
 def image_features(
-    backbone: Backbone, pixels: torch.Tensor, *, resized: bool = False
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    *,
+    resized: bool = False,
+    patches: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the pooled features (b, d) of pixels (b, 3, h, w).
 
@@ -76,6 +80,7 @@ def image_features(
         pixels: normalized.
         resized: whether height and width are others than the network's own, for which learned
             positions are interpolated where the network has any.
+        patches: "mask" and "shapes", where pixels are patches (b, n, d).
 
     Raises:
         ValueError: the network takes images of its own size only.
@@ -84,7 +89,13 @@ def image_features(
     projected = backbone.pooling == "projection"
     call, takes = (module.get_image_features,) * 2 if projected else (module, module.forward)
     positions = resized and "interpolate_pos_encoding" in inspect.signature(takes).parameters
-    output = call(pixel_values=pixels, **({"interpolate_pos_encoding": True} if positions else {}))
+    options: dict[str, Any] = {"interpolate_pos_encoding": True} if positions else {}
+    if patches is not None:
+        options = {
+            "pixel_attention_mask": patches["mask"],
+            "spatial_shapes": patches["shapes"],
+        }
+    output = call(pixel_values=pixels, **options)
     if projected:
         return _projected(output)
     pooled: torch.Tensor | None = getattr(output, "pooler_output", None)

@@ -78,11 +78,6 @@ def load_backbone(
         )
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{folder}: models with a decoder are not supported; use an encoder")
-    if modality == "image" and config.model_type.startswith("siglip2"):
-        raise ModelError(
-            f"{folder}: SigLIP 2 models that take images of any shape (naflex) are not supported; "
-            "use one of fixed size, such as google/siglip2-base-patch16-224"
-        )
     missing = sorted(report["missing_keys"])
     parts: tuple[str, ...] = ()
     dual = all(hasattr(module, f"get_{side}_features") for side in _TOWERS)

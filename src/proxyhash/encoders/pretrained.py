@@ -1,13 +1,10 @@
-"""Encoders around a pretrained transformers model, from a folder or the hub."""
+"""Encoders around a pretrained transformers model, from a folder or the hub; that of images."""
 
 from __future__ import annotations
 
 import hashlib
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-import numpy as np
 
 from proxyhash.data.images import open_image
 from proxyhash.encoders.base import EncoderRequest, register_encoder
@@ -20,25 +17,27 @@ from proxyhash.encoders.folder import (
     write_settings,
 )
 from proxyhash.encoders.model_files import ModelFiles, core_folder, find_model
-from proxyhash.encoders.recipe import Role, TextRecipe, is_prompt
+from proxyhash.encoders.recipe import TextRecipe
 from proxyhash.encoders.trainable import TrainableEncoder
-from proxyhash.errors import ModelError, UsageError
+from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from proxyhash.data.modalities import Modality
     from proxyhash.encoders._backbone import Backbone
+    from proxyhash.encoders._transformers import ImageProcessor
 
 __all__ = [
     "CPU_BATCH",
     "CPU_LEARNING_PIXELS",
+    "PretrainedEncoder",
     "TransformersImageEncoder",
-    "TransformersTextEncoder",
 ]
 
 _WEIGHTS = "weights.safetensors"
@@ -78,7 +77,7 @@ class Tower:
     dim: int
 
 
-class _PretrainedEncoder(TrainableEncoder):
+class PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
@@ -133,7 +132,7 @@ class _PretrainedEncoder(TrainableEncoder):
         dense = read_dense(folder, recipe.dense)
         core = core_folder(folder)
         backbone = load_backbone(core, modality=modality, dense=dense, device=device)
-        return cls(backbone, files, core, recipe=recipe, device=device)
+        return cls._fitting(backbone)(backbone, files, core, recipe=recipe, device=device)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -158,7 +157,12 @@ class _PretrainedEncoder(TrainableEncoder):
                 raise ModelError(f"{folder / MANIFEST_NAME} is damaged: {error}") from error
         elif modality == "text":
             recipe = TextRecipe.of(files)
-        return cls(backbone, files, folder, recipe=recipe, device=device)
+        return cls._fitting(backbone)(backbone, files, folder, recipe=recipe, device=device)
+
+    @classmethod
+    def _fitting(cls, backbone: Backbone) -> type[Self]:  # noqa: ARG003 - for subclasses
+        """Return the class that runs a network."""
+        return cls
 
     def save(self, folder: Path) -> None:
         """Write the weights, as float16 where that is exact, and the model's descriptive files."""
@@ -189,6 +193,11 @@ class _PretrainedEncoder(TrainableEncoder):
             dim=self.dim,
         )
 
+    @property
+    def files(self) -> ModelFiles:
+        """The model's configuration, preprocessing and vocabulary, as published."""
+        return self._files
+
     def _settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files, which is what earlier versions needed."""
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
@@ -198,7 +207,7 @@ class _PretrainedEncoder(TrainableEncoder):
 
 
 @register_encoder
-class TransformersImageEncoder(_PretrainedEncoder):
+class TransformersImageEncoder(PretrainedEncoder):
     """Pooled output of a vision model, or the image side of a CLIP-like model after its projection.
 
     Images are resized, cropped and normalized by the model's own image processor. The features
@@ -209,8 +218,15 @@ class TransformersImageEncoder(_PretrainedEncoder):
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
 
     modality: Modality = "image"
+    _processor: ImageProcessor
 
-    def prepare(self, source: Any) -> NDArray[Any]:
+    @classmethod
+    def _fitting(cls, backbone: Backbone) -> type[Self]:
+        from proxyhash.encoders._naflex import NaflexEncoder
+
+        return NaflexEncoder if NaflexEncoder.runs(backbone) else cls  # type: ignore[return-value]
+
+    def prepare(self, source: Any) -> Any:
         """Return the image as the model's input, before rescaling if that is done in batches."""
         return self._processor.prepare(open_image(source))
 
@@ -305,113 +321,3 @@ class TransformersImageEncoder(_PretrainedEncoder):
         self._size = (height, width)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
-
-
-@register_encoder
-class TransformersTextEncoder(_PretrainedEncoder):
-    """Pooled token vectors of a text model, or the text side of a CLIP-like model, projected.
-
-    A sentence-transformers folder configures pooling, Dense steps, normalization, truncation and
-    prompts; for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256
-    tokens (recipe in that model's card). Other models get the plain mean over the attention mask.
-    """
-
-    kind: ClassVar[str] = "transformers-text"
-    modalities: ClassVar[tuple[Modality, ...]] = ("text",)
-
-    modality: Modality = "text"
-    _role: Role = "document"
-
-    def for_role(self, role: Role) -> Self:
-        """Return the encoder of texts in a role; itself where both have the same prompt.
-
-        The two share the network, which goes on learning where it does.
-        """
-        if role == self._role or self._recipe.query == self._recipe.document:
-            return self
-        other = copy(self)
-        other._role = role
-        other.fingerprint = fingerprint_of({"encoder": self.fingerprint, "role": role}, {})
-        return other
-
-    def with_prompts(self, prompts: Mapping[Role, str]) -> Self:
-        """Return the same encoder with other prompts, and another fingerprint.
-
-        Raises:
-            UsageError: one of them is too long.
-        """
-        for role, prompt in prompts.items():
-            if not is_prompt(prompt):
-                raise UsageError(
-                    f"the prompt of a {role} is {prompt!r:.40}; a text of at most 10,000 "
-                    "characters is expected"
-                )
-        return self._with_recipe(self._recipe.with_prompts(prompts))
-
-    def formers(self) -> list[Self]:
-        """Return the encoder as versions before 0.3 made it, which read fewer files of a folder."""
-        try:
-            former = TextRecipe.of(replace(self._files, hints=None))
-        except ModelError:
-            return []
-        return [] if former == self._recipe else [self._with_recipe(former)]
-
-    def prepare(self, source: Any) -> Any:
-        """Return a text with the prompt of its role before it, and in the case of the recipe."""
-        prompt = self._recipe.prompt(self._role)
-        text = prompt + source if prompt else source
-        return text.lower() if self._recipe.lower else text
-
-    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """Return the tokens of texts: "input_ids", "attention_mask" and the like, (b, length)."""
-        from proxyhash.encoders._backbone import POOLED
-
-        tokens = self._tokenizer(prepared)
-        if self._recipe.pool_prompt or not self._recipe.prompt(self._role):
-            return tokens
-        mask = tokens["attention_mask"]
-        prompt = self._tokenizer.count(self.prepare(""))
-        return {**tokens, POOLED: mask * (mask.cumsum(dim=1) > prompt)}
-
-    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the features of tokenized texts, float32 (b, dim), with gradient."""
-        from torch.nn.functional import normalize
-
-        from proxyhash.encoders._backbone import dense_features, text_features
-
-        tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        features = text_features(self._backbone, tokens).float()
-        features = dense_features(self._backbone, features, self._recipe.dense).float()
-        return normalize(features) if self._recipe.normalize else features
-
-    def example(self) -> Any:
-        """Return a short text."""
-        return "a"
-
-    def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
-        """Return the longest texts first, so that batches have little padding."""
-        return np.argsort([-len(text) for text in inputs], kind="stable").astype(np.int64)
-
-    def _settings(self) -> dict[str, Any]:
-        """Return what `load` needs; a recipe only where the saved files do not tell it."""
-        try:
-            told = TextRecipe.of(replace(self._files, hints=None)) == self._recipe
-        except ModelError:
-            told = False
-        return super()._settings() | ({} if told else {"recipe": self._recipe.to_json()})
-
-    def _with_recipe(self, recipe: TextRecipe) -> Self:
-        other = copy(self)
-        other._recipe = recipe
-        other.fingerprint = other.current_fingerprint()
-        return other
-
-    def _open_preprocessing(self, folder: Path) -> None:
-        from proxyhash.encoders._transformers import Tokenizer
-
-        recipe = self._recipe
-        if self._backbone.pooling == "mean":
-            self._backbone = replace(self._backbone, pooling=recipe.pooling)
-        self._tokenizer = Tokenizer(
-            folder, max_tokens=recipe.max_tokens, pooling=self._backbone.pooling, end=recipe.end
-        )

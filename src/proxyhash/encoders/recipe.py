@@ -109,11 +109,13 @@ class TextRecipe:
         )
         if files.hints is None:
             return plain
-        tokenizer = files.json("tokenizer_config.json")
+        tokenizer, siglip2 = files.json("tokenizer_config.json"), _siglip2_length(files)
+        lower = files.json("sentence_bert_config.json").get("do_lower_case") is True
         return replace(
             plain,
             pool_prompt=files.json(f"{pooling}/config.json").get("include_prompt") is not False,
-            lower=_lowers(files),
+            lower=lower or siglip2 is not None,
+            max_tokens=plain.max_tokens or siglip2,
             end=plain.pooling == "last" and tokenizer.get("add_eos_token") is True,
         ).with_prompts(_prompts(files, "config_sentence_transformers.json"))
 
@@ -248,16 +250,19 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value <= _MAX_COUNT
 
 
-def _lowers(files: ModelFiles) -> bool:
-    """Return whether texts are to be put into lower case before they reach the tokenizer.
+def _siglip2_length(files: ModelFiles) -> int | None:
+    """Return the length that SigLIP 2 reads of any text; None for other models.
 
-    SigLIP 2 was trained on texts in lower case (arXiv 2502.14786, section 2), and its folders name
-    the tokenizer of Gemma, which leaves the case.
+    It was trained on texts in lower case, padded to 64 tokens (arXiv 2502.14786, section 2). Its
+    folders name the tokenizer of Gemma, which keeps the case and knows no length.
     """
+    config = files.json("config.json")
     named = str(files.json("tokenizer_config.json").get("tokenizer_class"))
-    siglip = str(files.json("config.json").get("model_type")).startswith("siglip")
-    asked = files.json("sentence_bert_config.json").get("do_lower_case") is True
-    return asked or (siglip and named.startswith("Gemma"))
+    if not (str(config.get("model_type")).startswith("siglip") and named.startswith("Gemma")):
+        return None
+    text = config.get("text_config")
+    length = text.get("max_position_embeddings") if isinstance(text, dict) else None
+    return length if _is_count(length) else 64
 
 
 def _prompts(files: ModelFiles, name: str) -> dict[Role, str]:

@@ -25,6 +25,7 @@ from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.proxy_separation import proxy_separation
 from proxyhash.losses.quantization import quantization
 from proxyhash.losses.relevance import relevance, relevance_likelihood, share_a_label
+from proxyhash.losses.soft_contrastive import soft_contrastive
 from proxyhash.losses.supervision import certain
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "relevance",
     "relevance_likelihood",
     "share_a_label",
+    "soft_contrastive",
 ]

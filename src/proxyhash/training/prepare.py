@@ -67,7 +67,8 @@ _PREPARING_KEYS = (
 def preparing_key(config: TrainConfig) -> tuple[Any, ...]:
     """Return what decides what is prepared; runs that agree in it can share it."""
     values = (getattr(config, name) for name in _PREPARING_KEYS)
-    return (*values, get_method(config.method).needs_labels)
+    method = get_method(config.method)
+    return (*values, method.needs_labels, method.validated_by)
 
 
 @dataclass(frozen=True)

@@ -256,9 +256,15 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
         "epochs": state.epoch,
         "batch_size": batch_size(config, state, items),
         "best_epoch": state.best.epoch,
-        "validation_map": state.best.score,
+        **_validation(state),
         "seconds": round(state.seconds, 3),
     }
+
+
+def _validation(state: TrainState) -> dict[str, Any]:
+    if state.objective.validated_by == "mAP":
+        return {"validation_map": state.best.score}
+    return {"validation_map": None, "validation_recall": state.best.score}
 
 
 def _both(first: Report, second: Report) -> Report:

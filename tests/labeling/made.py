@@ -41,9 +41,9 @@ def inputs_of(
     draw = np.random.default_rng(seed)
     centers = draw.normal(size=(int(subject.max()) + 1, 8))
     there = np.array([text is not None for text in texts])
-    pictured = np.ones(len(texts), np.bool_) if image is None else image
+    shown = np.ones(len(texts), np.bool_) if image is None else image
     features = {}
-    for modality, present in (("text", there), ("image", pictured)):
+    for modality, present in (("text", there), ("image", shown)):
         values = centers[subject] + spread * draw.normal(size=(len(texts), 8))
         values = np.where(present[:, None], values, 0).astype(np.float32)
         features[modality] = Features(values, present)
@@ -54,7 +54,7 @@ def inputs_of(
             (),
             row=row + 1,
         )
-        for row, (text, has) in enumerate(zip(texts, pictured, strict=True))
+        for row, (text, has) in enumerate(zip(texts, shown, strict=True))
     ]
     collection = Collection.of(Path("somewhere/items.jsonl"), items)
     return Inputs(collection, features, np.arange(len(texts)), **more)  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ class FoundClasses:
 
     @property
     def labels(self) -> NDArray[np.bool_]:
-        """Which items count as ones of each class, bool (n, C)."""
+        """Membership of the items in each class, bool (n, C)."""
         return self.probabilities >= LIKELY
 
     @property

@@ -56,7 +56,8 @@ def up(
     image_encoder: Annotated[
         str | None,
         typer.Option(
-            help="Pretrained model of the images: a folder or hub id.",
+            help="Pretrained model of the images: a folder, a hub id or a short name such as "
+            "mobilenet.",
             metavar="MODEL",
             show_default="a known one on this machine",
         ),

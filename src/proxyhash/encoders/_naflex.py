@@ -158,8 +158,8 @@ class NaflexEncoder(TransformersImageEncoder):
         side, most = self._processor.side, self._processor.most
         return (
             "resized as the files say (transformers' image processor, on Pillow) to at most "
-            f"{most} patches of {side} x {side}, keeping its aspect; pixels are the patches row by row, "
-            f"each of {side} x {side} x 3 values, and zero behind the last one; mask is 1 where "
+            f"{most} patches of {side} x {side}, keeping its aspect; pixels are the patches row by "
+            f"row, each of {side} x {side} x 3 values, and zero behind the last one; mask is 1 where "
             "there is a patch; shapes are the rows and columns of patches"
         )
 

@@ -159,8 +159,8 @@ class NaflexEncoder(TransformersImageEncoder):
         return (
             "resized as the files say (transformers' image processor, on Pillow) to at most "
             f"{most} patches of {side} x {side}, keeping its aspect; pixels are the patches row by "
-            f"row, each of {side} x {side} x 3 values, and zero behind the last one; mask is 1 where "
-            "there is a patch; shapes are the rows and columns of patches"
+            f"row, each of {side} x {side} x 3 values, and zero behind the last one; mask is 1 "
+            "where there is a patch; shapes are the rows and columns of patches"
         )
 
     def freeze(self) -> None:

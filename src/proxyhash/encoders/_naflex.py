@@ -154,7 +154,7 @@ class NaflexEncoder(TransformersImageEncoder):
 
     @property
     def preparation(self) -> str:
-        """What becomes of an RGB image before the network, in words."""
+        """The way of an RGB image to the network, in words."""
         side, most = self._processor.side, self._processor.most
         return (
             "resized as the files say (transformers' image processor, on Pillow) to at most "

@@ -300,7 +300,7 @@ class TransformersImageEncoder(PretrainedEncoder):
 
     @property
     def preparation(self) -> str:
-        """What becomes of an RGB image before the network, in words."""
+        """The way of an RGB image to the network, in words."""
         height, width = self.image_size
         return (
             "resized and cropped as the files say (transformers' image processor, on Pillow) to "

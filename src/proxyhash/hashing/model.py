@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -216,6 +217,7 @@ class HashModel:
         batch_size: int = 64,
         track: Track = silent,
         on_bad_item: str = "fail",
+        weigh: bool = False,
     ) -> CodeFile:
         """Return the codes of all items, where an item and the model have the modality.
 
@@ -226,6 +228,7 @@ class HashModel:
             track: reports progress per item.
             on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item is marked
                 as `unreadable` there.
+            weigh: whether the codes come with their `weights`, for an index that keeps vectors.
 
         Raises:
             UsageError: the model was saved without the encoder of a modality.
@@ -242,7 +245,8 @@ class HashModel:
             )
             for modality in self.modalities
         }
-        return self.encode_prepared(collection.ids, features)
+        codes = self.encode_prepared(collection.ids, features)
+        return replace(codes, weights=self.weigh_prepared(features)) if weigh else codes
 
     def encode_prepared(
         self,

@@ -81,11 +81,8 @@ whose Hamming distance follows {meaning}.
 
 ## Results
 
-{results_table(metrics)}
+{_precisions(metrics, queries=len(split.query))}
 {_caveats(metrics)}
-Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
-{len(split.query):,} queries. *Literature* searches everything except the queries, training items
-included; *strict* leaves training and validation items out.
 {_pairs(metrics)}
 ## Training
 
@@ -280,6 +277,17 @@ def results_table(metrics: Mapping[str, Any]) -> str:
         for key, value in metrics["map"].items()
     ]
     return markdown_table(("mAP", "literature", "strict"), rows)
+
+
+def _precisions(metrics: Mapping[str, Any], *, queries: int) -> str:
+    """Return the table of mAP and the words on it, or a sentence where there is none."""
+    if all(value is None for value in metrics["map"].values()):
+        return "mAP needs labels, and none of the queries has one."
+    return f"""{results_table(metrics)}
+
+Expected (tie-aware) mean average precision, {_protocol_words(metrics["protocol"])}, over
+{queries:,} queries. *Literature* searches everything except the queries, training items
+included; *strict* leaves training and validation items out."""
 
 
 def _pairs(metrics: Mapping[str, Any]) -> str:

@@ -51,7 +51,8 @@ __all__ = [
 
 _ATTEMPTS = 10
 _FIRST_GENERATION = "generation-000001"
-_BATCH = 65_536
+_BATCH, _BATCH_BITS = 65_536, 2**24
+"""Items that are copied at a time, and their bits."""
 
 
 def _holds_nothing(folder: Path) -> bool:
@@ -286,7 +287,8 @@ def _items_of(
 ) -> Iterator[list[tuple[int, str, str, int]]]:
     """Return the items with just these modalities, in the order of their ids, in batches."""
     found = source.database.execute("SELECT row, id, payload, crc32 FROM items ORDER BY id")
-    while batch := found.fetchmany(_BATCH):
+    most = max(1, min(_BATCH, _BATCH_BITS // source.header.bits))
+    while batch := found.fetchmany(most):
         batch = [fields for fields in batch if flags[fields[0]] == kind]
         if source.salvaged:
             batch = [fields for fields in batch if item_checksum(*fields[1:3]) == fields[3]]

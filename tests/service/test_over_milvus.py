@@ -193,7 +193,7 @@ def test_probes_info_and_metrics_answer(pair: Pair) -> None:
     differing = {name for name in over_milvus if over_milvus[name] != over_store[name]}
     assert differing == {"engine", "vectors"}
     assert over_milvus["vectors"] is None
-    refused = pair.milvus.post("/v1/search", json={"text": "a circle", "rerank": "vectors"})
+    refused = pair.milvus.post("/v1/search", json={"id": "000003", "rerank": "vectors"})
     assert refused.status_code == 422
     assert "the index keeps no vectors" in refused.json()["error"]["message"]
     assert "codes.db" not in json.dumps(over_milvus)

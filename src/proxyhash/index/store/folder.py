@@ -266,8 +266,11 @@ def _copy_rows(source: Generation, target: Generation, weigh: Weigh | None) -> N
     ranks[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
     at = 0
     for kind in np.unique(flags[by_id]).tolist():
-        target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+        begun = False
         for batch in _items_of(source, flags, kind):
+            if not begun:  # of a salvaged index, there may be no batch
+                target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+                begun = True
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)

@@ -384,6 +384,40 @@ class HashModel:
         saved.check_fingerprint(model.fingerprint, Path(folder))
         return model
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+    ) -> HashModel:
+        """Return the model of a run or model folder, or of "user/name" on the Hugging Face hub.
+
+        A model of the hub is fetched once, into the hub's cache, and checked.
+
+        Args:
+            source: a folder, or "user/name"; a folder of that name goes first.
+            revision: branch, tag or commit on the hub; default the main branch.
+            token: of the hub; default the one that huggingface_hub finds.
+            cache_dir: the hub's cache; default that of huggingface_hub.
+            device: where networks and encoders run.
+
+        Raises:
+            UsageError: there is no such folder, and it is not the name of a model on the hub.
+            ModelError: it is not on the hub, is private, damaged, or not a model.
+            ProxyhashError: the hub cannot be reached, and its cache does not have the model.
+        """
+        from proxyhash.hashing import model_folder
+        from proxyhash.hashing.hub import fetch_model
+
+        if Path(source).is_dir():
+            return cls.load(model_folder(Path(source)), device=device)
+        found = fetch_model(os.fspath(source), revision=revision, token=token, cache_dir=cache_dir)
+        return cls.load(found.folder, device=device)
+
     def _network(self, modality: Modality) -> Network:
         if modality not in self.networks:
             *first, last = map(_plural, self.networks)

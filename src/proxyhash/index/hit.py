@@ -22,12 +22,16 @@ class Hit:
         distance: Hamming distance of its code to the query's, in bits.
         payload: what was stored beside the code, such as the item's text and labels.
         asymmetric: its asymmetric distance, in bits, where hits are ordered by that.
+        fused: the score of its ranks by code and by words, where hits are ordered by that.
+        matched: the words, phrases and prefixes of the question that it was found by.
     """
 
     id: str
     distance: int
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     asymmetric: float | None = None
+    fused: float | None = None
+    matched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

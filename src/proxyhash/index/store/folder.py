@@ -6,6 +6,7 @@ generation-000001/
     items.sqlite         what is committed; ids and payloads
     image.codes          one code per row, and so on for every modality
     order.rows           one rank per row; ranks compare as ids do
+    words-000001.sqlite  optional: the word index, see `word_index`
     engines/             search engines, rebuilt where they are missing
 """
 
@@ -26,6 +27,7 @@ from proxyhash.index.store.generation import Generation, database_path
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.id_order import spread
 from proxyhash.index.store.verify import find_problems, hide_damage
+from proxyhash.index.store.word_index import copy_words, follow_words
 from proxyhash.index.store.writing import append_rows, item_checksum
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
             generation = Generation(path, header, write=write, engine=engine)
             with generation.transaction():
                 _take_in(generation, write=write, salvage=salvage)
+            if write and not salvage:
+                follow_words(generation)
         except BaseException as error:
             if generation is not None:
                 generation.close()
@@ -222,6 +226,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
             for name, engine in target.engines.items():
                 if target.rows.have(name):
                     engine.save(target.rows)
+        copy_words(source, target)
     finally:
         target.close()
     for path in folder.rglob("*"):

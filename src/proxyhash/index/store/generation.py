@@ -19,6 +19,7 @@ from proxyhash.index.store.content import as_id, as_payload, content_errors, rea
 from proxyhash.index.store.modality_engine import ModalityEngine
 from proxyhash.index.store.row_log import RowLog
 from proxyhash.index.store.row_table import RowTable
+from proxyhash.index.store.word_index import WordIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +78,8 @@ class Generation:
                 self.database.execute(
                     "CREATE TEMP TABLE batch (place INTEGER PRIMARY KEY, id TEXT)"
                 )
+            self.words = WordIndex(folder, write=write)
+            files.callback(self.words.close)
             self._files = files.pop_all()
         self.rows = RowTable(header.modalities, self.order)
         self.columns = Columns()
@@ -200,11 +203,11 @@ class Generation:
     ) -> list[list[Hit]]:
         """Return the nearest items of each query."""
         rows = self.rows
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
         found = self.engines[modality].search(query, rows, k=k, radius=radius, mask=mask)
-        return self._hits(found)
+        return self.hits(found)
 
     def look_again(
         self,
@@ -218,7 +221,7 @@ class Generation:
     ) -> list[list[Hit]]:
         """Return the nearest items of each query by asymmetric distance."""
         rows = self.rows
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
         self.codes[modality].check(rows.count)
@@ -232,11 +235,11 @@ class Generation:
             mask=mask,
             order=rows.order,
         )
-        return self._hits(found)
+        return self.hits(found)
 
     def count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
         """Return how many items a search of a modality compares."""
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         return self.rows.count if mask is None else int(mask.sum())
 
     def count_values(self, field: str) -> list[tuple[object, int]]:
@@ -262,11 +265,11 @@ class Generation:
         """Return how many items lie at distance 0, 1, ..., bits from one code (1, B)."""
         codes = self.codes[modality].map(self.rows.count)
         found = distances(query, codes)[0]
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         seen = found if mask is None else found[mask]
         return np.bincount(seen, minlength=self.header.bits + 1)
 
-    def _mask(
+    def mask(
         self,
         modality: str,
         filter: Filter | None,  # noqa: A002
@@ -279,7 +282,8 @@ class Generation:
             mask = matching if mask is None else matching & mask
         return mask
 
-    def _hits(self, found: Matches) -> list[list[Hit]]:
+    def hits(self, found: Matches) -> list[list[Hit]]:
+        """Return the items in the rows found for each query."""
         rows = found.rows.tolist()
         wanted = json.dumps(sorted(set(rows)))
         items = {

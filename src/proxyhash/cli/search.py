@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash search photos.index --text beach --where 'labels contains dog and not "
             "price >= 9'",
             'proxyhash search photos.index --text "a red car" --rerank asymmetric',
+            "proxyhash search shop.index --text 'blue \"XJ-900\" kayak*' --mode words",
             "proxyhash search http://localhost:19530 --model runs/f64 --image dog.jpg --radius 8",
         )
     )(search)
@@ -133,6 +134,22 @@ def search(
             help="Of the nearest how many --rerank orders: a number or all.", metavar="COUNT|all"
         ),
     ] = str(SHORTLIST),
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="Find items for a text by code, by its words, or by both. Default: both where the "
+            "index has words (`proxyhash index words` adds them), else codes.",
+            metavar="codes|words|both",
+            show_default=False,
+        ),
+    ] = None,
+    words_weight: Annotated[
+        float,
+        typer.Option(
+            help="Share of the words in the order that --mode both gives, from 0 to 1.",
+            metavar="SHARE",
+        ),
+    ] = 0.5,
     html: Annotated[
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
@@ -148,6 +165,9 @@ def search(
     Give exactly one of --text, --image, --id, --code, --vector and --input. Distances are Hamming
     distances in bits; equal ones are ordered by id, and how many more are as near as the last is
     said.
+
+    In the text of --text, "words in quotes" are a phrase that a match by words must have, and
+    word* is the beginning of one; everything else is taken as it is.
     """
     from proxyhash.catalog.images import images_taken
     from proxyhash.data.images import image_limits
@@ -173,6 +193,8 @@ def search(
         filter=_filter(condition),
         rerank=rerank,
         shortlist=_shortlist(shortlist),
+        mode=mode,
+        words_weight=words_weight,
     )
     with (
         image_limits(images_taken(where).limits),  # what the index took can be a query
@@ -195,13 +217,15 @@ def search(
 def show_answer(answer: "Answer") -> None:
     """Print the hits as a table."""
     second = ["asymmetric"] if answer.rerank else []
+    third = [] if answer.mode == "codes" else ["words found"]
     console.table(
-        ["id", "distance", *second, "text", "labels"],
+        ["id", "distance", *second, *third, "text", "labels"],
         [
             [
                 hit.id,
                 hit.distance,
-                *(f"{hit.asymmetric:.2f}" for _ in second),
+                *("" if hit.asymmetric is None else f"{hit.asymmetric:.2f}" for _ in second),
+                *(", ".join(hit.matched) for _ in third),
                 hit.payload.get("text") or "",
                 _listed(hit.payload.get("labels")),
             ]

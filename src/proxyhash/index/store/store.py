@@ -23,6 +23,7 @@ from proxyhash.index.store.verify import find_header_problems, find_problems
 from proxyhash.index.store.word_index import fill_current, follow_words
 from proxyhash.index.store.word_search import search_words
 from proxyhash.index.store.writing import delete_items, put_items
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -329,20 +330,18 @@ class Store(Index):
         """
         return whole(self._words_state)()
 
-    def fill_words(
-        self, *, fields: Sequence[str] | None = None, step: Callable[[int], None] = lambda _: None
-    ) -> int:
+    def fill_words(self, *, fields: Sequence[str] | None = None, track: Track = silent) -> int:
         """Make the word index, in place of one that is there, and return how many rows it has.
 
         Others may read and write the index meanwhile; what they write later is taken in by them.
 
         Args:
             fields: keys of payloads whose words are indexed; None for all but `image`.
-            step: told the number of rows after each batch.
+            track: told of the progress.
         """
         reader = Access(self.folder, self._access.mode, writer=None)
         try:
-            return whole(fill_current)(reader, fields=fields, step=step)
+            return whole(fill_current)(reader, fields=fields, track=track)
         finally:
             reader.close()
 

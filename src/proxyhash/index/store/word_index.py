@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from proxyhash.index.store.content import as_payload, content_errors
 from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.disk import disk_errors, sync
 from proxyhash.index.words import BOUNDARY, Term, inverse_frequency, words_of_payload
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -312,9 +313,7 @@ def copy_words(source: Generation, target: Generation) -> None:
         _write(lambda: _refreshed(target), target.folder, fields=state.fields)
 
 
-def fill_current(
-    access: Access, *, fields: Sequence[str] | None, step: Callable[[int], None]
-) -> int:
+def fill_current(access: Access, *, fields: Sequence[str] | None, track: Track = silent) -> int:
     """Make the word index of the current generation, and return how many rows it has.
 
     Raises:
@@ -325,7 +324,7 @@ def fill_current(
         with access.reading() as generation:
             folder = generation.folder
         try:
-            _write(access.reading, folder, fields=fields, step=step)
+            _write(access.reading, folder, fields=fields, track=track)
         except ProxyhashError as error:
             if folder.exists():
                 raise
@@ -354,7 +353,7 @@ def _write(
     folder: Path,
     *,
     fields: Sequence[str] | None,
-    step: Callable[[int], None] = lambda _: None,
+    track: Track = silent,
 ) -> None:
     """Write a word index, which counts once it is whole.
 
@@ -362,7 +361,7 @@ def _write(
         reading: gives the generation, for a block that reads it.
         folder: the generation's.
         fields: keys of payloads whose words it gets; None for all but `image`.
-        step: told the number of rows after each batch.
+        track: told of the progress, row by row.
     """
     last = words_path(folder)
     number = 1 + (0 if last is None else int(last.stem.partition("-")[2]))
@@ -379,18 +378,10 @@ def _write(
                 connection.execute("PRAGMA synchronous = OFF")
                 names = json.dumps(None if fields is None else list(fields))
                 connection.execute("INSERT INTO state VALUES (?, 0, ?)", (VERSION, names))
-                while True:
-                    with (
-                        reading() as generation,
-                        database.transaction(connection, new, write=True),
-                        content_errors(generation.path),
-                    ):
-                        if generation.folder != folder:
-                            raise MovedError(f"{folder} was compacted meanwhile; try again")
-                        done = _take_in(connection, generation, most=_BATCH)
-                    if not done:
-                        break
-                    step(done)
+                with reading() as generation:
+                    count = generation.rows.count
+                steps = _steps(connection, new, reading, folder)
+                deque(track(steps, "indexing words", count), maxlen=0)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA journal_mode = WAL")
             finally:
@@ -402,6 +393,26 @@ def _write(
         sync(folder)
     if last is not None:
         _remove(last)
+
+
+def _steps(
+    connection: Connection,
+    path: Path,
+    reading: Callable[[], AbstractContextManager[Generation]],
+    folder: Path,
+) -> Iterator[int]:
+    """Take in all rows, batch by batch, and yield a number for each."""
+    done = 1
+    while done:
+        with (
+            reading() as generation,
+            database.transaction(connection, path, write=True),
+            content_errors(generation.path),
+        ):
+            if generation.folder != folder:
+                raise MovedError(f"{folder} was compacted meanwhile; try again")
+            done = _take_in(connection, generation, most=_BATCH)
+        yield from range(done)
 
 
 def _remove(path: Path) -> None:

@@ -20,6 +20,7 @@ from proxyhash.index.words import (
     check_weight,
     fuse_ranks,
     inverse_frequency,
+    rarity_of,
     split_words,
     words_of_payload,
 )
@@ -128,7 +129,7 @@ def test_words_of_a_payload() -> None:
 
 
 def slow_fusion(
-    nearest: list[int], scores: dict[int, float], weight: float
+    nearest: list[int], scores: dict[int, float], rarity: dict[int, float], weight: float
 ) -> list[tuple[int, float]]:
     """Return rows and fused scores from the formula."""
     fused = {}
@@ -137,7 +138,11 @@ def slow_fusion(
         if row in nearest:
             total += (1 - weight) / (60 + 1 + nearest.index(row))
         if row in scores:
-            total += weight / (60 + 1 + sum(other > scores[row] for other in scores.values()))
+            total += (
+                weight
+                * rarity[row]
+                / (60 + 1 + sum(other > scores[row] for other in scores.values()))
+            )
         fused[row] = total
     return sorted(fused.items())
 
@@ -148,13 +153,15 @@ def slow_fusion(
     st.sampled_from([0.0, 0.25, 0.5, 1.0]),
 )
 def test_fusion_is_the_formula(nearest: list[int], scores: dict[int, float], weight: float) -> None:
+    rarity = {row: (row % 7) / 6 for row in scores}
     rows, fused = fuse_ranks(
         np.array(nearest, np.int64),
         np.array(list(scores), np.int64),
         np.array(list(scores.values())),
+        np.array(list(rarity.values())),
         weight=weight,
     )
-    wanted = slow_fusion(nearest, scores, weight)
+    wanted = slow_fusion(nearest, scores, rarity, weight)
     assert rows.tolist() == [row for row, _ in wanted]
     assert fused == pytest.approx([score for _, score in wanted], abs=1e-15)
 
@@ -164,6 +171,10 @@ def test_rare_words_say_more() -> None:
     assert values == sorted(values, reverse=True)
     assert values[-1] > 0
     assert values[2] == pytest.approx(math.log(1 + 990.5 / 10.5))
+    rarities = [rarity_of(1000, having) for having in (0, 1, 10, 500, 1000)]
+    assert rarities == sorted(rarities, reverse=True)
+    assert (rarities[1], rarities[-1], rarity_of(1, 1)) == (1, 0, 1)
+    assert rarities[2] == pytest.approx((2 / 3) ** 2)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, "0.5", True, math.nan])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["register", "show_answer"]
 
 DEFAULT_K = 12
-SHORTLIST = 1000  # of `proxyhash.search.SearchOptions`
+SHORTLIST, WORDS_WEIGHT = 1000, 0.55  # of `proxyhash.search.SearchOptions`
 
 
 def register(app: typer.Typer) -> None:
@@ -149,7 +149,7 @@ def search(
             help="Share of the words in the order that --mode both gives, from 0 to 1.",
             metavar="SHARE",
         ),
-    ] = 0.5,
+    ] = WORDS_WEIGHT,
     html: Annotated[
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),

@@ -34,6 +34,7 @@ __all__ = [
     "check_weight",
     "fuse_ranks",
     "inverse_frequency",
+    "rarity_of",
     "split_words",
     "words_of_payload",
 ]
@@ -56,8 +57,8 @@ MAX_WORDS = 10_000
 DEPTH = 100
 """How many of the nearest codes get a rank in the fusion, or k where that is more."""
 
-WEIGHT = 0.5
-"""Share of the words in the fused score."""
+WEIGHT = 0.55
+"""Share of the words in the fused score: rare ones come before the nearest codes."""
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
@@ -86,7 +87,7 @@ _MOST_KNOWN = 20_000
 
 
 class _Letters(dict[int, str]):
-    """What `str.translate` makes of each character; filled as characters are met."""
+    """Characters as `str.translate` folds them; filled as they are met."""
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
@@ -245,21 +246,35 @@ def inverse_frequency(items: int, having: int) -> float:
     return math.log1p((items - having + 0.5) / (having + 0.5))
 
 
+def rarity_of(items: int, having: int) -> float:
+    """Return how rare a term is that `having` of `items` items have: 1 if one has it, 0 if all.
+
+    The square of 1 - log(having) / log(items); docs/lab-notes.md has what was tried.
+    """
+    if having <= 1 or items <= 1:
+        return 1.0
+    return max(0.0, 1 - math.log(having) / math.log(items)) ** 2
+
+
 def fuse_ranks(
     nearest: npt.NDArray[np.int64],
     matching: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float64],
+    rarity: npt.NDArray[np.float64],
     *,
     weight: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return rows and their fused scores, the sum of weight / (60 + rank) over both lists.
 
     Equal scores of words share a rank, the best of them, so that codes order what words cannot.
+    Frequent words count less, for codes know them: the weight of a match is multiplied by the
+    rarity of its rarest word.
 
     Args:
         nearest: rows by their codes, the nearest first.
         matching: rows by their words, all different.
         scores: of the matching rows.
+        rarity: of the matching rows, from 0 to 1, see `rarity_of`.
         weight: of the words, from 0 to 1; that of the codes is the rest.
 
     Returns:
@@ -270,5 +285,5 @@ def fuse_ranks(
     ranks = np.arange(1, len(nearest) + 1)
     fused[np.searchsorted(rows, nearest)] = (1 - weight) / (RANK_CONSTANT + ranks)
     better = len(scores) - np.searchsorted(np.sort(scores), scores, side="right")
-    fused[np.searchsorted(rows, matching)] += weight / (RANK_CONSTANT + 1 + better)
+    fused[np.searchsorted(rows, matching)] += weight * rarity / (RANK_CONSTANT + 1 + better)
     return rows, fused

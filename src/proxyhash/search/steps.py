@@ -328,16 +328,19 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         searched=compared,
         bits=shared.bits,
         with_thumbnail=frozenset(shared.with_thumbnail),
-        words=None if query.words is None else query.words.known,
-        notes=(*_notes_on_words(query, kept), *shared.notes),
+        words=None if query.words is None or shared.mode == "words" else query.words.known,
+        notes=(*_notes_on_words(search, kept), *shared.notes),
         model=shared.model,
         rerank=search.options.rerank,
         mode=shared.mode,
     )
 
 
-def _notes_on_words(query: EncodedQuery, hits: Sequence[Hit]) -> list[Note]:
+def _notes_on_words(search: Search, hits: Sequence[Hit]) -> list[Note]:
     """Return the notes on words that the model does not know and that no hit was found by."""
+    if search.options.mode == "words":
+        return []
+    query = search.query
     found = {word for hit in hits for term in hit.matched for word in split_words(term)}
     return [
         note

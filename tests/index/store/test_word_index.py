@@ -19,7 +19,7 @@ from proxyhash.errors import DataError, UsageError
 from proxyhash.index.filters import Equals
 from proxyhash.index.second_look import SecondLook
 from proxyhash.index.store import Store
-from proxyhash.index.words import DEPTH, WordQuery, inverse_frequency, split_words
+from proxyhash.index.words import DEPTH, WordQuery, inverse_frequency, rarity_of, split_words
 from proxyhash.index.words import words_of_payload as words_of
 
 if TYPE_CHECKING:
@@ -77,12 +77,15 @@ def slow_search(
         return (" " + " ".join(words) + ("" if prefix else " ")) in f" {text} "
 
     scores: dict[str, float] = {}
+    rarity: dict[str, float] = {}
     for term in query.terms:
         those = [id_ for id_, text in texts.items() if has(text, term.words, prefix=term.prefix)]
         for id_ in those:
             if id_ in passing:
                 value = inverse_frequency(len(every), len(those))
                 scores[id_] = scores.get(id_, 0.0) + value
+                rare = rarity_of(len(every), len(those))
+                rarity[id_] = max(rarity.get(id_, 0.0), rare)
     for term in query.terms:
         if term.required:
             scores = {
@@ -99,7 +102,7 @@ def slow_search(
             total += (1 - query.weight) / (61 + nearest.index(id_))
         if id_ in scores:
             rank = 1 + sum(one > scores[id_] + 1e-12 for one in scores.values())
-            total += query.weight / (60 + rank)
+            total += query.weight * rarity[id_] / (60 + rank)
         fused[id_] = total
     hits = [(id_, distance(code, every[id_].codes["image"]), fused[id_]) for id_ in fused]
     return sorted(hits, key=lambda hit: (-round(hit[2], 12), hit[1], hit[0]))[:k]
@@ -232,6 +235,7 @@ def test_without_one_the_error_says_which_command_makes_it(tmp_path: Path) -> No
 def test_frequent_words_are_left_to_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxyhash.index.store.word_index._FEW", 5)
     monkeypatch.setattr("proxyhash.index.store.word_index._MANY", 8)
+    monkeypatch.setattr("proxyhash.index.store.word_index._MOST", 10)
     texts = {f"i{n:02}": "often" + " seldom" * (n < 4) + " once" * (n == 0) for n in range(20)}
     with make(tmp_path / "i", texts) as store:
         both = store.search_words(codes(1, 9), [WordQuery.of("often")], k=20)[0]

@@ -26,7 +26,7 @@ from proxyhash.index.store import database
 from proxyhash.index.store.content import as_payload, content_errors
 from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.disk import disk_errors, sync
-from proxyhash.index.words import BOUNDARY, Term, inverse_frequency, words_of_payload
+from proxyhash.index.words import BOUNDARY, Term, inverse_frequency, rarity_of, words_of_payload
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -66,9 +66,13 @@ VERSION = 1
 
 _NAME = re.compile(r"words-(\d{6})\.sqlite")
 _BATCH = 10_000
-_FEW, _MANY = 4_096, 200_000
-"""Rows that the terms of one question may have together: beside codes, and for words alone or
-phrases in quotes. The rarest terms come first; what is left of frequent ones says little."""
+_FEW, _MANY = 4_096, 50_000
+"""Rows that the terms of one question may have together: beside codes, and for words alone. The
+rarest terms come first; what is left of frequent ones says little."""
+
+_MOST = 1_000_000
+"""Rows that the rarest word of a phrase in quotes may have; one of more frequent words matches
+nothing."""
 
 _EXPANSIONS = 1_000
 """Words that a prefix may stand for."""
@@ -79,7 +83,7 @@ _ENOUGH = 0.5
 
 @dataclass(frozen=True)
 class WordState:
-    """How far a word index is.
+    """Extent of a word index.
 
     Attributes:
         rows: how many rows it has taken in.
@@ -97,11 +101,13 @@ class Matching:
     Attributes:
         rows: int64 (m,), ascending.
         scores: float64 (m,), the sum of what the terms found say.
+        rarity: float64 (m,), of the rarest of these terms, from 0 to 1.
         terms: the terms that were looked up, with the rows that have them.
     """
 
     rows: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
+    rarity: npt.NDArray[np.float64]
     terms: tuple[tuple[Term, npt.NDArray[np.int64]], ...] = ()
 
     def terms_of(self, row: int) -> tuple[str, ...]:
@@ -111,7 +117,7 @@ class Matching:
         return tuple(str(term) for term, rows in self.terms if row in rows)
 
 
-_NONE = Matching(np.empty(0, np.int64), np.empty(0))
+_NONE = Matching(np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 def words_path(folder: Path) -> Path | None:
@@ -460,34 +466,36 @@ def _find(
     chosen = _choose(counted, alone=query.weight == 1)
     found: list[tuple[Term, npt.NDArray[np.int64]]] = []
     values: list[float] = []
+    rarities: list[float] = []
     for term in chosen:
         having = _rows_of(connection, term)
-        values.append(inverse_frequency(items, min(len(having), items)))
+        count = min(len(having), items)
+        values.append(inverse_frequency(items, count))
+        rarities.append(rarity_of(items, count))
         there = having[having < rows]
         found.append((term, there if mask is None else there[mask[there]]))
-    if any(term.required and most > _MANY for most, term in counted) or not found:
+    if any(term.required and most > _MOST for most, term in counted) or not found:
         return _NONE
     every = np.concatenate([having for _, having in found])
     matching, places = np.unique(every, return_inverse=True)
     sizes = [len(having) for _, having in found]
     scores = np.bincount(places, np.repeat(values, sizes), len(matching)).astype(np.float64)
+    rarity = np.zeros(len(matching))
+    np.maximum.at(rarity, places, np.repeat(rarities, sizes))
     kept = np.ones(len(matching), np.bool_)
     for term, having in found:
         if term.required:
             kept &= np.isin(matching, having)
     # A term without a row must stay required: then nothing matches.
-    matching, scores = matching[kept], scores[kept]
-    if len(matching):
-        enough = scores >= _ENOUGH * scores.max()
-        matching, scores = matching[enough], scores[enough]
+    kept &= scores >= _ENOUGH * scores[kept].max(initial=0.0)
     found.sort(key=lambda pair: query.terms.index(pair[0]))  # as asked, for people to read
-    return Matching(matching, scores, tuple(found))
+    return Matching(matching[kept], scores[kept], rarity[kept], tuple(found))
 
 
 def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
     """Return the terms to look up, the rarest first, as far as the rows they may have go."""
     left = _MANY if alone else _FEW
-    chosen = [term for most, term in counted if term.required and most <= _MANY]
+    chosen = [term for most, term in counted if term.required and most <= _MOST]
     others = sorted(
         (pair for pair in counted if not pair[1].required), key=lambda pair: (pair[0], str(pair[1]))
     )
@@ -512,7 +520,7 @@ def _most_rows(connection: Connection, term: Term) -> int:
             " (SELECT rows FROM terms WHERE term >= ? AND term < ? LIMIT ?)",
             (last, last + chr(0x10FFFF), _EXPANSIONS + 1),
         ).fetchone()
-        counts.append(int(total) if number <= _EXPANSIONS else _MANY + 1)
+        counts.append(int(total) if number <= _EXPANSIONS else _MOST + 1)
     else:
         counts.append(_count(connection, last))
     return min(counts)

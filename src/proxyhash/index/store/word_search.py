@@ -79,7 +79,7 @@ def search_words(
                 asymmetric[place] = dict(zip(nearest[place].tolist(), values, strict=True))
     ranked = []
     for code, near, match, one in zip(query, nearest, matching, words, strict=True):
-        fused = fuse_ranks(near, match.rows, match.scores, weight=one.weight)
+        fused = fuse_ranks(near, match.rows, match.scores, match.rarity, weight=one.weight)
         ranked.append(_order(generation, code[None], *fused, k=k, modality=modality, radius=radius))
     hits = generation.hits(
         Matches(

@@ -40,6 +40,8 @@ from proxyhash.index.words import (
         ("हिन्दी", ["हिन्दी"]),
         ("红衬衫 shirt", ["红", "衬", "衫", "shirt"]),
         ("한국어", ["한국어"]),
+        ("สวน", ["ส", "ว", "น"]),
+        ("soft\u00adware", ["software"]),
         ("a\0b\n\"c\" 'd' (e) NEAR* -f :g", ["a", "b", "c", "d", "e", "near", "f", "g"]),
         ("x" * 100, ["x" * 64]),
     ],

@@ -1,8 +1,9 @@
 """Words of texts and of questions, and the fusion of word matches with the nearest codes.
 
 A word is a run of letters and digits, in lower case and without diacritics: "Café-Crème" is "cafe"
-and "creme". Chinese and Japanese characters are words of their own. A question is read by the same
-rule, so nothing in it is syntax, but two forms: "words in quotes" is a phrase, and word* a prefix.
+and "creme". In scripts without spaces, such as Chinese and Thai, each letter is a word. A question
+is read by the same rule, so nothing in it is syntax, but two forms: "words in quotes" is a phrase,
+and word* a prefix.
 """
 
 from __future__ import annotations
@@ -80,8 +81,18 @@ _FOLDED = (
 )
 """Marks that are left out; those of other scripts, such as Indic vowels, are parts of words."""
 
-_UNSPACED = (range(0x3040, 0x3100), range(0x3400, 0x4DC0), range(0x4E00, 0xA000))
-"""Kana and Chinese characters, which are written without spaces."""
+_UNSPACED = (
+    range(0x0E00, 0x1000),  # Thai, Lao, Tibetan
+    range(0x1000, 0x10A0),  # Burmese
+    range(0x1780, 0x1800),  # Khmer
+    range(0x3005, 0x3008),
+    range(0x3040, 0x3100),  # kana
+    range(0x31F0, 0x3200),
+    range(0x3400, 0x4DC0),  # Han
+    range(0x4E00, 0xA000),
+    range(0x20000, 0x323B0),
+)
+"""Scripts that are written without spaces."""
 
 _MOST_KNOWN = 20_000
 
@@ -91,11 +102,11 @@ class _Letters(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
-        kind = unicodedata.category(letter)[0]
-        if kind == "M":
+        kind = unicodedata.category(letter)
+        if kind[0] == "M":
             found = "" if any(code in some for some in _FOLDED) else letter
-        elif kind not in "LN":
-            found = " "
+        elif kind[0] not in "LN":  # soft hyphens and the like are inside of words
+            found = "" if kind == "Cf" else " "
         else:
             found = f" {letter} " if any(code in some for some in _UNSPACED) else letter
         if len(self) < _MOST_KNOWN:

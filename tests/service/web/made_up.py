@@ -58,6 +58,7 @@ def info() -> dict[str, Any]:
         "originals": False,
         "writable": False,
         "proxies": True,
+        "words": False,
         "engine": "scan",
     }
 
@@ -97,6 +98,8 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
             "id": f"item/{rank}",
             "distance": distance(each, code),
             "asymmetric": distance(each, code) / 2 if body.get("rerank") else None,
+            "fused": 0.01 if body.get("mode") else None,
+            "matched": ["hit", "10*"] if body.get("mode") else [],
             "code": each,
             "payload": {"text": f"Hit {rank} for {asked}", "labels": ["dog", "snow"], "year": 1999},
             "thumbnail": f"/v1/thumbnails/item/{rank}",
@@ -119,6 +122,7 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
         "target": body.get("target", "image"),
         "searched": 1000,
         "rerank": body.get("rerank"),
+        "mode": body.get("mode") or "codes",
         "hits": found,
         "words": None,
         "notes": [],

@@ -19,7 +19,7 @@ import numpy as np
 from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -193,13 +193,16 @@ class WordQuery:
     Attributes:
         terms: each once, at most `MAX_TERMS`.
         weight: from 0 to 1; 1 for the items that match alone.
+        unknown: words that no code knows, as `split_words` returns them: the most is made of them,
+            however frequent they are.
     """
 
     terms: tuple[Term, ...]
     weight: float = WEIGHT
+    unknown: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, text: str, *, weight: float = WEIGHT) -> WordQuery:
+    def of(cls, text: str, *, weight: float = WEIGHT, unknown: Iterable[str] = ()) -> WordQuery:
         """Return what a text asks for; it may be anything.
 
         Words that are joined by other characters than spaces, such as AB-1234, are looked up one by
@@ -213,7 +216,8 @@ class WordQuery:
             for term in _terms_of(piece[0], piece[1]):
                 if len(terms) < MAX_TERMS:
                     terms[term] = None
-        return cls(tuple(terms), weight)
+        strange = frozenset(word for one in unknown for word in split_words(one))
+        return cls(tuple(terms), weight, strange)
 
 
 def _terms_of(piece: str, quoted: str | None) -> list[Term]:

@@ -169,7 +169,9 @@ class Search:
         """Return the words of a text; where its code means nothing, they alone count."""
         alone = mode == "words" or not self.query.known
         weight = 1.0 if alone else self.options.words_weight
-        return WordQuery.of(self.query.query.text or "", weight=weight)
+        notes = () if self.query.words is None else self.query.words.notes
+        unknown = [note.subject for note in notes]
+        return WordQuery.of(self.query.query.text or "", weight=weight, unknown=unknown)
 
     def mode(self, source: Searcher) -> str:
         """Return what items are found by: "codes", "words" or "both".

@@ -414,3 +414,14 @@ def test_readers_see_whole_answers_while_another_process_writes(tmp_path: Path) 
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_what_no_code_knows_comes_first_however_frequent(tmp_path: Path) -> None:
+    texts = {f"i{n:03}": "acme bag" if n < 40 else "bag" for n in range(150)}
+    with make(tmp_path / "i", texts) as store:
+        own = codes(1, 9)
+        plain = store.search_words(own, [WordQuery.of("acme bag")], k=40)[0]
+        known = store.search_words(own, [WordQuery.of("acme bag", unknown=["ACME"])], k=40)[0]
+    assert not all("acme" in hit.matched for hit in plain)
+    assert all("acme" in hit.matched for hit in known)
+    assert [hit.distance for hit in known] == sorted(hit.distance for hit in known)

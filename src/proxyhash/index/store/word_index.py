@@ -101,7 +101,7 @@ class Matching:
     Attributes:
         rows: int64 (m,), ascending.
         scores: float64 (m,), the sum of what the terms found say.
-        rarity: float64 (m,), of the rarest of these terms, from 0 to 1.
+        rarity: float64 (m,), of the rarest of these terms, from 0 to 1; 1 for what no code knows.
         terms: the terms that were looked up, with the rows that have them.
     """
 
@@ -471,7 +471,8 @@ def _find(
         having = _rows_of(connection, term)
         count = min(len(having), items)
         values.append(inverse_frequency(items, count))
-        rarities.append(rarity_of(items, count))
+        known = query.unknown.isdisjoint(term.words)
+        rarities.append(rarity_of(items, count) if known else 1.0)
         there = having[having < rows]
         found.append((term, there if mask is None else there[mask[there]]))
     if any(term.required and most > _MOST for most, term in counted) or not found:

@@ -103,6 +103,9 @@ def test_pairs_have_their_own_query() -> None:
     found = paired_asymmetric_distances(query, weights, gallery, owners)
     every = asymmetric_distances(query, weights, gallery)
     assert (found == every[owners, np.arange(50)]).all()
+    rows = np.random.default_rng(0).integers(0, 50, 50)
+    found = paired_asymmetric_distances(query, weights, gallery, owners, rows=rows)
+    assert (found == every[owners, rows]).all()
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -222,6 +222,27 @@ def test_unreadable_is_not_absent(codes: CodeFile, tmp_path: Path) -> None:
             replace(codes, unreadable=wrong)
 
 
+def test_queries_can_have_codes_of_their_own(codes: CodeFile, tmp_path: Path) -> None:
+    other = codes.of("text")[::-1].copy()
+    asking = replace(codes, queries={"text": other})
+    asking.save(tmp_path / "x.npz")
+    loaded = CodeFile.load(tmp_path / "x.npz")
+    assert loaded.modalities == ("image", "text")
+    np.testing.assert_array_equal(loaded.as_queries("text"), other)
+    np.testing.assert_array_equal(loaded.of("text"), codes.of("text"))
+    np.testing.assert_array_equal(loaded.as_queries("image"), codes.of("image"))
+    codes.save(tmp_path / "plain.npz")
+    with np.load(tmp_path / "plain.npz") as archive:
+        assert not [name for name in archive if name.startswith("query")]
+    for wrong, message in (
+        ({"text": other[:3]}, "'query_text' has 3 rows for 4 ids"),
+        ({"text": other | 1}, "query_text"),
+        ({"sound": other}, "'query_sound' is there, but not 'sound_codes'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            replace(codes, queries=wrong)
+
+
 def test_a_member_that_is_there_twice_is_refused(codes: CodeFile, tmp_path: Path) -> None:
     path = tmp_path / "codes.npz"
     codes.save(path)

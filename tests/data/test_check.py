@@ -77,7 +77,15 @@ def test_the_report_is_json(messy: Path) -> None:
     again = json.loads(json.dumps(report, allow_nan=False))
     assert list(again) == [
         *("errors", "path", "format", "items", "with_image", "with_text", "with_both"),
-        *("with_neither", "without_labels", "labels", "splits", "images_read", "bad_rows"),
+        *(
+            "with_neither",
+            "without_labels",
+            "with_probabilities",
+            "labels",
+            "splits",
+            "images_read",
+            "bad_rows",
+        ),
         *("duplicate_ids", "missing_images", "unreadable_images", "empty_texts"),
         *("duplicate_images", "pictures_read", "hints", "types", "recognized"),
     ]

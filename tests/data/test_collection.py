@@ -85,3 +85,31 @@ def test_the_fingerprint_of_images_and_texts_is_that_of_earlier_versions() -> No
 @given(st.lists(st.text()), st.lists(st.text()))
 def test_hashes_differ_where_lists_do(first: list[str], second: list[str]) -> None:
     assert (hash_strings(first) == hash_strings(second)) == (first == second)
+
+
+def test_targets_are_probabilities_where_items_have_them() -> None:
+    items = [
+        Item("a", BOTH, ("dog",), probabilities={"dog": 0.75, "cat": 0.25, "owl": 0.125}),
+        Item("b", BOTH, ("cat", "dog")),
+        Item("c", BOTH, ()),
+    ]
+    collection = Collection.of(Path("items.jsonl"), items)
+    assert collection.classes == ("cat", "dog")  # nothing is an owl with a half or more
+    assert collection.labels.tolist() == [[False, True], [True, True], [False, False]]
+    assert collection.targets.dtype == np.float32
+    assert collection.targets.tolist() == [[0.25, 0.75], [1, 1], [0, 0]]
+    assert collection.estimated == 1
+    certain = Collection.of(Path("items.jsonl"), [replace(items[0], probabilities={}), items[1]])
+    assert certain.targets is certain.labels
+    assert certain.estimated == 0
+
+
+def test_the_fingerprint_sees_probabilities() -> None:
+    path, item = Path("items.jsonl"), Item("a", BOTH, ("dog",))
+    found = [
+        Collection.of(path, [replace(item, probabilities=each)]).fingerprint
+        for each in ({}, {"dog": 0.75}, {"dog": 0.5}, {"dog": 0.75, "cat": 0.1})
+    ]
+    assert len(set(found)) == 4
+    other = Collection.of(path, [replace(item, probabilities={"cat": 0.1, "dog": 0.75})])
+    assert other.fingerprint == found[3]

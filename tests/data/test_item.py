@@ -59,7 +59,10 @@ def test_integer_ids_become_strings() -> None:
         ({"id": "a", "text": "\ud800"}, "not valid Unicode"),
         ({"id": "a", "image": "https://example.org/a.jpg"}, "download it"),
         ({"id": "a", "image": {"bytes": b"", "path": None}}, "save images as files"),
-        ({"id": "a", "labels": {"dog": 1}}, "labels is {'dog': 1}; a list of names is expected"),
+        (
+            {"id": "a", "labels": {"dog": "1"}},
+            "labels gives .dog. the probability .1.; a num",
+        ),
         ({"id": "a", "labels": [3, 7]}, r"labels is \[3, 7\]; a list.* a file classes\.txt"),
         ({"id": "a", "labels": [0, 1, 0]}, "a 0 or 1 for each of 3 classes; put their names into"),
         ({"id": "a", "text": ["a dog", 3]}, "a text is 3, which is not a string"),
@@ -76,5 +79,31 @@ def test_what_is_no_item_is_said(record: dict[str, object], says: str) -> None:
 
 def test_long_values_are_cut_in_messages() -> None:
     with pytest.raises(ItemError) as caught:
-        item_from_record({"id": "a", "labels": {"x" * 5000: 1}}, row=1)
+        item_from_record({"id": "a", "labels": {"x" * 5000: 2}}, row=1)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"dog": 0.8, "cat": 0.5, "sea": 0.49, "sky": 0, "sun": None},
+        '{"dog": 0.8, "cat": 0.5, "sea": 0.49}',
+    ],
+)
+def test_labels_may_be_probabilities(labels: object) -> None:
+    item = item_from_record({"id": "a", "labels": labels}, row=1)
+    assert item.labels == ("dog", "cat")
+    assert item.probabilities == {"dog": 0.8, "cat": 0.5, "sea": 0.49}
+
+
+def test_certain_labels_have_no_probabilities() -> None:
+    for labels in (["dog"], "dog", "{'dog', 'cat'}", None):
+        assert item_from_record({"id": "a", "labels": labels}, row=1).probabilities == {}
+
+
+@pytest.mark.parametrize("value", [1.01, -0.1, float("nan"), True, "0.5", [0.5], 10**400])
+def test_what_is_no_probability_is_said(value: object) -> None:
+    with pytest.raises(
+        ItemError, match=r"labels gives 'dog' the probability .* 0 to 1 is expected"
+    ):
+        item_from_record({"id": "a", "labels": {"dog": value}}, row=1)

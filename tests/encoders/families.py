@@ -42,6 +42,7 @@ class Family:
         layers: paths of its layers.
         unused: parameters without influence on the features.
         dropout: whether it has any by default.
+        processor: returns its image processor.
     """
 
     modality: str
@@ -49,6 +50,7 @@ class Family:
     layers: tuple[str, ...]
     unused: tuple[str, ...] = ()
     dropout: bool = False
+    processor: Callable[[], Any] = image_processor
 
 
 def _paths(*parts: tuple[str, int]) -> tuple[str, ...]:
@@ -117,6 +119,13 @@ FAMILIES = {
         _paths(("text_model.encoder.layers", 3)),
         unused=("logit_scale", "logit_bias"),
     ),
+    "siglip2-image": Family(
+        "image",
+        _siglip2,
+        _paths(("vision_model.encoder.layers", 3)),
+        unused=("logit_scale", "logit_bias"),
+        processor=lambda: tr.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=20),
+    ),
     "siglip2-text": Family(
         "text",
         _siglip2,
@@ -157,6 +166,11 @@ FAMILIES = {
         _paths(("encoder.layer", 3)),
         dropout=True,
     ),
+    "qwen3": Family(
+        "text",
+        lambda: tr.Qwen3Model(tr.Qwen3Config(**TEXT, num_key_value_heads=1, head_dim=12)),
+        _paths(("layers", 3)),
+    ),
     "albert": Family(
         "text",
         lambda: tr.AlbertModel(tr.AlbertConfig(**TEXT, embedding_size=8)),
@@ -181,5 +195,5 @@ def save_family(name: str, folder: Path) -> Path:
                 layer.running_mean.uniform_(-0.1, 0.1)
                 layer.running_var.uniform_(0.5, 1.5)
     model.save_pretrained(folder)
-    (image_processor() if family.modality == "image" else tokenizer()).save_pretrained(folder)
+    (family.processor() if family.modality == "image" else tokenizer()).save_pretrained(folder)
     return folder

@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import json
 import re
 import shutil
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub
 import pytest
 
 from proxyhash.encoders import make_encoder, model_files
-from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.encoders.model_files import ModelFiles, find_model
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def files(**content: Any) -> ModelFiles:
-    """Model files from JSON values, their names with __ for / and without .json."""
-    return ModelFiles(
-        {f"{name.replace('__', '/')}.json": json.dumps(v).encode() for name, v in content.items()}
-    )
-
-
-def steps(*names: str) -> list[dict[str, str]]:
-    return [{"type": f"sentence_transformers.models.{name}"} for name in names]
 
 
 def test_a_hub_id_without_network_says_what_to_do() -> None:
@@ -48,6 +37,11 @@ def test_only_safe_files_are_fetched(monkeypatch: pytest.MonkeyPatch, bert: Path
     assert (asked["name"], asked["revision"]) == ("someone/some-model", "v2")
     suffixes = {name.rpartition(".")[2] for name in asked["allow_patterns"]}
     assert suffixes == {"json", "txt", "model", "safetensors"}
+    wanted = ("2_Dense/model.safetensors", "1_Pooling/config.json", "0_CLIPModel/vocab.json")
+    for name in (*wanted, "config_sentence_transformers.json", "modules.json"):
+        assert any(fnmatch(name, pattern) for pattern in asked["allow_patterns"])
+    for name in ("2_Dense/pytorch_model.bin", "onnx/model.onnx", "modeling.py"):
+        assert not any(fnmatch(name, pattern) for pattern in asked["allow_patterns"])
     find_model("someone/some-model")
     assert asked["revision"] is None
 
@@ -88,58 +82,6 @@ def test_huge_and_broken_files_are_refused(
     monkeypatch.setattr(model_files, "_MAX_BYTES", 100)
     with pytest.raises(ModelError, match=r"tokenizer\.json has more than|config\.json has more"):
         ModelFiles.read(tmp_path, "text")
-
-
-@pytest.mark.parametrize(
-    ("content", "recipe"),
-    [
-        ({}, TextRecipe("mean", normalize=False, max_tokens=None)),
-        (
-            {
-                "modules": steps("Transformer", "Pooling", "Normalize"),
-                "1_Pooling__config": {"pooling_mode_mean_tokens": True},
-                "sentence_bert_config": {"max_seq_length": 256},
-            },
-            TextRecipe("mean", normalize=True, max_tokens=256),
-        ),
-        (
-            {
-                "modules": steps("Transformer", "Pooling"),
-                "1_Pooling__config": {
-                    "word_embedding_dimension": 384,
-                    "pooling_mode_cls_token": True,
-                    "pooling_mode_mean_tokens": False,
-                },
-            },
-            TextRecipe("first", normalize=False, max_tokens=None),
-        ),
-    ],
-)
-def test_the_recipe_of_sentence_transformers_is_followed(
-    content: dict[str, Any], recipe: TextRecipe
-) -> None:
-    assert TextRecipe.of(files(**content)) == recipe
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"modules": steps("Transformer", "Pooling", "Dense")}, "a step 'Dense'"),
-        ({"1_Pooling__config": {"pooling_mode_max_tokens": True}}, "pools by pooling_mode_max"),
-        (
-            {
-                "1_Pooling__config": {
-                    "pooling_mode_cls_token": True,
-                    "pooling_mode_mean_tokens": True,
-                }
-            },
-            "only the mean over tokens or the first",
-        ),
-    ],
-)
-def test_other_recipes_are_refused(content: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        TextRecipe.of(files(**content))
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])

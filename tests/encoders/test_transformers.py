@@ -23,7 +23,6 @@ from proxyhash.encoders._transformers import (
 )
 from proxyhash.errors import ModelError
 from tests.encoders import tiny_models
-from tests.encoders.families import save_family
 from tests.encoders.tiny_models import SENTENCES
 from tests.shared_data import shared_path
 
@@ -140,13 +139,6 @@ def test_weights_from_a_file_lie_where_those_of_a_saved_encoder_do(
         save_file(load_file(bert / weights.name), weights, {"format": "pt", "x": "-" * 8 * length})
         backbone = load_backbone(tmp_path, modality="text")
         assert {each.data_ptr() % 64 for each in backbone.module.parameters()} == {0}
-
-
-def test_siglip_2_for_images_of_any_shape_is_refused(tmp_path: Path) -> None:
-    save_family("siglip2-text", tmp_path)
-    load_backbone(tmp_path, modality="text")
-    with pytest.raises(ModelError, match=r"naflex.* such as google/siglip2-base-patch16-224"):
-        load_backbone(tmp_path, modality="image")
 
 
 def test_models_are_frozen_and_in_evaluation_mode(mobilenet: Path) -> None:

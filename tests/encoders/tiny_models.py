@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -101,6 +102,64 @@ def save_bert(folder: Path) -> Path:
     )
     transformers.BertModel(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
+    return folder
+
+
+def decoder_tokenizer(*, end: bool = True, **settings: Any) -> Any:
+    """Whole words and [SEP] at the end, as decoder-style embedders have their end-of-text token."""
+    made = tokenizer()
+    template = "$A [SEP]" if end else "[CLS] $A"
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    for name, value in settings.items():
+        setattr(made, name, value)
+    return made
+
+
+def save_decoder(folder: Path, kind: str = "Qwen3", **settings: Any) -> Path:
+    """Save a decoder with positions that are rotations; Qwen3-Embedding is a Qwen3."""
+    torch.manual_seed(4)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(_SPECIAL) + len(_WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        intermediate_size=24,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    decoder_tokenizer(**settings).save_pretrained(folder)
+    return folder
+
+
+def save_steps(
+    folder: Path, *steps: str, pooling: str = "mean_tokens", files: dict[str, Any] | None = None
+) -> Path:
+    """Add what sentence-transformers writes beside a model: its steps, and files by name."""
+    names = ("Transformer", "Pooling", *steps)
+    modules = [
+        {
+            "idx": place,
+            "name": str(place),
+            "path": f"{place}_{name}" if place else "",
+            "type": f"sentence_transformers.models.{name}",
+        }
+        for place, name in enumerate(names)
+    ]
+    own: dict[str, Any] = {
+        "modules.json": modules,
+        "1_Pooling/config.json": {f"pooling_mode_{pooling}": True},
+    }
+    for name, value in (own | (files or {})).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(value))
     return folder
 
 

@@ -162,3 +162,21 @@ def contrastive(outputs: Matrix, others: Matrix, similarity: Matrix, *, margin: 
             distance = math.dist(h, g)
             terms.append(distance**2 if similar else max(0.0, margin - distance) ** 2)
     return _mean(terms)
+
+
+def soft_contrastive(
+    outputs: Rows, others: Rows, targets: Rows, ignored: set[tuple[int, int]], scale: float
+) -> float:
+    """Cross-entropy of the softmax over the others that are not ignored, item by item."""
+
+    def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+        inner = sum(a * b for a, b in zip(one, other, strict=True))
+        return inner / math.sqrt(sum(a * a for a in one) * sum(b * b for b in other))
+
+    total = 0.0
+    for i, h in enumerate(outputs):
+        kept = [j for j in range(len(others)) if (i, j) not in ignored]
+        weights = {j: math.exp(scale * cosine(h, others[j])) for j in kept}
+        whole = sum(weights.values())
+        total -= sum(targets[i][j] * math.log(weights[j] / whole) for j in kept)
+    return total / len(outputs)

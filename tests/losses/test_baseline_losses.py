@@ -16,6 +16,7 @@ from proxyhash.losses import (
     irrelevant_pairs,
     log_cosh_quantization,
     proxy_hinge,
+    soft_contrastive,
 )
 from tests.losses import reference
 
@@ -163,3 +164,39 @@ def test_nothing_costs_nothing_and_goes_backward() -> None:
     )
     total.backward()
     assert total.item() == 0
+
+
+def test_soft_contrastive_is_that_of_the_loop() -> None:
+    outputs, others = _outputs(4), _outputs(5, seed=3)
+    targets = torch.rand(4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ignored = torch.zeros(4, 5, dtype=torch.bool)
+    ignored[1, 2] = ignored[3, 0] = True
+    targets[ignored] = 0
+    targets = targets / targets.sum(dim=1, keepdim=True)
+    pairs = {(1, 2), (3, 0)}
+    expected = reference.soft_contrastive(
+        outputs.tolist(), others.tolist(), targets.tolist(), pairs, 6.0
+    )
+    value = soft_contrastive(outputs, others, targets, scale=6.0, ignored=ignored)
+    assert value.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_soft_contrastive_of_one_target_each_is_info_nce() -> None:
+    outputs, others = _outputs(5), _outputs(5, seed=3)
+    cosines = torch.nn.functional.cosine_similarity(outputs[:, None], others[None], dim=2)
+    expected = torch.nn.functional.cross_entropy(6 * cosines, torch.arange(5))
+    value = soft_contrastive(outputs, others, torch.eye(5, dtype=torch.float64), scale=6.0)
+    torch.testing.assert_close(value, expected)
+
+
+def test_soft_contrastive_without_supervision_is_zero_with_a_graph() -> None:
+    for rows in (0, 3):
+        outputs = _outputs(rows).requires_grad_()
+        value = soft_contrastive(
+            outputs, outputs, torch.zeros(rows, rows), scale=6.0,
+            ignored=torch.ones(rows, rows, dtype=torch.bool),
+        )  # fmt: skip
+        value.backward()
+        assert value.item() == 0
+        assert outputs.grad is not None
+        assert (outputs.grad == 0).all()

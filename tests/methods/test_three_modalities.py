@@ -47,7 +47,7 @@ def test_three_networks_learn(tmp_path, name, settings):
         {"method": name, "data": "d", "out": str(tmp_path), "epochs": 2, **options, **hidden}
     )
     assert set(config.modalities) == NAMES
-    if name == "cca-itq":
+    if get_method(name).needs_pairs:
         with pytest.raises(UsageError, match=r"two modalities.*has 3 .*--encoder sound=none"):
             run(config, three(60), three(20))
         return

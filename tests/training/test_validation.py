@@ -90,3 +90,27 @@ def test_rows_that_can_neither_teach_nor_test_are_left_out():
     assert rows.labels.tolist() == [[1, 0], [0, 1]]
     assert not rows.complete("image")
     assert rows.complete("text")
+
+
+def test_recall_of_the_other_half_reads_no_labels(networks):
+    validation = make_rows(40, seed=1, incomplete=True)
+    has = validation.present["image"] & validation.present["text"]
+    image, text = (
+        networks[name].eval().logits(validation.features[name][has]).detach()
+        for name in ("image", "text")
+    )
+    apart = distances(image, text).numpy()
+    # The rank of the own half in each of many random orders of the ties.
+    expected = []
+    for each in (apart, apart.T):
+        noise = np.random.default_rng(0).random((500, *each.shape)) * 0.5
+        order = np.argsort(each + noise, axis=-1)
+        own = (order == np.arange(len(each))[None, :, None]).argmax(axis=-1)
+        expected.append((own < 10).mean())
+    validation.labels[:] = 0
+    scores = validation_scores(networks, validation, make_rows(0), by="recall@10")
+    assert scores["image_to_text"] == pytest.approx(expected[0], abs=0.01)
+    assert scores["text_to_image"] == pytest.approx(expected[1], abs=0.01)
+    assert scores["mean"] == pytest.approx(sum(expected) / 2, abs=0.01)
+    validation.present["text"][:] = False
+    assert validation_scores(networks, validation, make_rows(0), by="recall@10") == {}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 
 import proxyhash as ph
 from proxyhash.encoders.known import KNOWN_MODELS
-from proxyhash.errors import DataError, ModelError, UsageError
+from proxyhash.errors import DataError, InterruptedRunError, ModelError, UsageError
 from proxyhash.files import read_json, write_text
 from proxyhash.hashing import HashModel
 from proxyhash.methods import get_method
@@ -62,6 +64,51 @@ def test_the_method_follows_from_what_there_is(scenes, tmp_path, missing, method
     names = {"config.json", "split.json", "codes.npz", "metrics.json", "README.md", "model"}
     assert names <= {path.name for path in (tmp_path / "run").iterdir()}
     assert HashModel.load(tmp_path / "run" / "model").modalities == modalities
+
+
+def test_enough_pairs_teach_more_and_validation_needs_no_labels(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("proxyhash.training.choose.ENOUGH_PAIRS", 200)
+    data = rewrite(scenes, tmp_path / "data", without("labels"))
+    chosen = chosen_of(data, out=str(tmp_path / "run"), bits=16, epochs=3, hidden=(32,))
+    assert chosen.notes[0].startswith("200 pairs of image and text, no labels: learning from pairs")
+    assert "recall of the other half" in chosen.notes[0]
+    config = read_config(chosen.values)
+    assert config.method == "pairs"
+    result = train(config, collection=chosen.collection)
+    split = read_json(tmp_path / "run" / "split.json")
+    assert len(split["validation"]) == 7  # a twentieth of 144 training items
+    training = result.metrics["training"]
+    assert training["validation_map"] is None
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    scores = [json.loads(line)["validation"]["mean"] for line in lines]
+    assert training["validation_recall"] == max(scores)
+    assert result.metrics["pairs"]["directions"].keys() == {"image_to_text", "text_to_image"}
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "which of them belong together; no label was read" in card
+    again = train(read_config({**chosen.values, "epochs": 4}), collection=chosen.collection,
+                  overwrite=True)  # fmt: skip
+    assert again.epochs == 4
+
+
+def test_a_run_on_pairs_that_was_stopped_goes_on_exactly(scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "data", without("labels"))
+
+    def config(name, epochs):
+        values = {"method": "pairs", "bits": 16, "epochs": epochs, "hidden": (16,)}
+        return read_config({"data": str(data), "out": str(tmp_path / name), **values})
+
+    whole = train(config("whole", 4))
+
+    def interrupt(record):
+        if record.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError, match="2 of 4 epochs are saved"):
+        train(config("parts", 4), report=interrupt)
+    parts = train(config("parts", 4), resume=True)
+    assert HashModel.load(parts.folder / "model").fingerprint == (
+        HashModel.load(whole.folder / "model").fingerprint
+    )
 
 
 def test_with_labels_and_pairs_nothing_is_chosen_but_the_encoder(scenes):

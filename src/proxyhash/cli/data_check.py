@@ -59,7 +59,8 @@ def check(
     file of JSON lines, CSV or TSV (labels as dog|beach, as dog;beach or as a JSON list), Parquet
     (labels as a list), or the metadata file of a Hugging Face image folder. A folder of images, a
     folder per class, and a table of file names and captions need no ids. Class numbers get their
-    names from classes.txt beside the manifest, one per line.
+    names from classes.txt beside the manifest, one per line. Labels may be probabilities, an object
+    such as {"dog": 0.8}, as `data label` writes them.
     """
     from proxyhash.data.check import check_collection
     from proxyhash.data.images import ImageLimits, image_limits
@@ -103,7 +104,7 @@ def _training(report: "CheckReport") -> tuple[list[str], str]:
     every = list(METHODS)
     free = [name for name in every if not METHODS[name].needs_labels]
     if report.complete == 0 and len([each for each in report.having.values() if each]) == 1:
-        free = [name for name in free if name != "cca-itq"]  # learns from pairs
+        free = [name for name in free if not METHODS[name].needs_pairs]
     skip = ", with --on-bad-item skip," if report.errors else ""
     if labeled >= MIN_LABELED:
         return every, f"training can start{skip} with any of {len(every)} methods, such as dchml"
@@ -125,6 +126,11 @@ def _print_report(report: "CheckReport", *, images: bool) -> None:
             ("with both" if pair else "with all of these", f"{report.complete:,}"),
             ("with neither" if pair else "with none of these", f"{report.without_sources:,}"),
             ("without labels", f"{report.without_labels:,}"),
+            *(
+                [("labels are probabilities", f"{report.with_probabilities:,}")]
+                if report.with_probabilities
+                else []
+            ),
             *((f"split {name}", f"{count:,}") for name, count in report.splits.items()),
         ],
         title=f"{report.path} ({report.format})",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from proxyhash.evaluation import Direction, Evaluation, PairEvaluation
 
-__all__ = ["print_caveats", "print_tables", "register"]
+__all__ = ["print_caveats", "print_pairs", "print_tables", "register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash evaluate runs/f64 --plots",
             "proxyhash evaluate runs/f64 --json | jq .map",
             "proxyhash evaluate runs/f64 --ties stable --cutoff 5000 --divisor hits",
+            "proxyhash evaluate runs/found --labels photos/",
         )
     )(evaluate)
 
@@ -91,6 +92,15 @@ def evaluate(
         Path | None,
         typer.Option(help="Path of the run's collection, if it was moved.", show_default=False),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest whose labels decide what is relevant, matched by id: given ones for a "
+            "run that learned from those of `data label`. Default: the run's own.",
+            show_default=False,
+            metavar="PATH",
+        ),
+    ] = None,
     save: Annotated[
         bool,
         typer.Option(
@@ -106,12 +116,15 @@ def evaluate(
     literature's gallery and for the strict one. Reads the collection's manifest, but neither its
     images nor the model.
     """
+    from proxyhash.data import read_collection
     from proxyhash.data.run_data import read_run
     from proxyhash.evaluation import Protocol
     from proxyhash.evaluation.run import evaluate_run, save_metrics
 
     if save and gallery != "both":
         raise UsageError("metrics.json holds both galleries; use --save without --gallery")
+    if save and labels:
+        raise UsageError("metrics.json judges by the run's own labels; use --save without --labels")
     protocol = Protocol(
         ties=ties,  # type: ignore[arg-type]
         cutoff=cutoff,
@@ -120,14 +133,18 @@ def evaluate(
         gain=gain,  # type: ignore[arg-type]
     )
     parts = read_run(run, data=data)
-    result = evaluate_run(parts, protocol=protocol, gallery=gallery, track=console.track)
+    given = read_collection(labels) if labels else None
+    result = evaluate_run(
+        parts, protocol=protocol, gallery=gallery, given=given, track=console.track
+    )
     if as_json:
         console.emit_json(result.metrics)
     else:
         method = parts.config.get("method", "?")
         title = f"{run.name}: {method}, {parts.codes.bits} bits"
         print_tables(result.evaluations, result.pairs, title=title)
-        _print_second_look(run, gallery=gallery)
+        if given is None:
+            _print_second_look(run, gallery=gallery)
     if save:
         console.note(f"written to {save_metrics(run, result.metrics)}")
     if plots or plots_dir:
@@ -162,7 +179,7 @@ def print_tables(
     )
     print_caveats(evaluations)
     if pairs:
-        _print_pairs(pairs)
+        print_pairs(pairs)
     if all(each.queries == 0 for each in first.directions.values()):
         _print_bits(first)
         return
@@ -177,7 +194,7 @@ def print_tables(
     _print_left_out(evaluations)
 
 
-def _print_pairs(pairs: "PairEvaluation") -> None:
+def print_pairs(pairs: "PairEvaluation") -> None:
     """Print how often an item's other half is among the first, and what chance gives."""
     from proxyhash.data import MODALITIES
     from proxyhash.evaluation.report import direction_words, figure

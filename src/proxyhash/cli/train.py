@@ -12,7 +12,7 @@ import typer
 from proxyhash.cli import console
 from proxyhash.cli import train_options as options
 from proxyhash.cli import tune_options as tuning
-from proxyhash.cli.evaluate import print_caveats
+from proxyhash.cli.evaluate import print_caveats, print_pairs
 from proxyhash.cli.shared import JsonOption, examples
 from proxyhash.cli.train_progress import Progress
 from proxyhash.errors import ProxyhashError, UsageError
@@ -76,6 +76,8 @@ def train(
     image_encoder: options.ImageEncoder = None,
     text_encoder: options.TextEncoder = None,
     encoders: options.Encoders = None,
+    query_prompt: options.QueryPrompt = None,
+    document_prompt: options.DocumentPrompt = None,
     bow_words: options.BowWords = None,
     hidden: options.Hidden = None,
     activation: options.Activation = None,
@@ -253,6 +255,7 @@ def _resumed(values: dict[str, Any]) -> "tuple[TrainConfig, Collection | None]":
 
 def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float) -> None:
     from proxyhash.evaluation.report import direction_words, figure
+    from proxyhash.methods import get_method
 
     strict = (result.metrics["strict"] or {}).get("map", {})
     if any(value is not None for value in result.metrics["map"].values()):
@@ -266,6 +269,9 @@ def _print_result(result: "RunResult", config: "TrainConfig", *, seconds: float)
             title=title,
             right=("literature", "strict"),
         )
+    pairs = result.evaluations.pairs
+    if pairs and not get_method(config.method).needs_labels:
+        print_pairs(pairs)
     evaluations = (result.evaluations.literature, result.evaluations.strict)
     print_caveats([each for each in evaluations if each is not None])
     folder = shlex.quote(str(_short(result.folder)))

@@ -51,8 +51,8 @@ Method: TypeAlias = Annotated[
     str | None,
     option(
         RUN,
-        "Training method; docs/methods.md lists all. Without labels it is cca-itq, or itq for one "
-        "modality.",
+        "Training method; docs/methods.md lists all. Without labels it is pairs, cca-itq for less "
+        "than 500 pairs, or itq for one modality.",
         "dchml",
     ),
 ]
@@ -173,6 +173,23 @@ Encoders: TypeAlias = Annotated[
         "Encoder of any modality; none leaves the modality out; can be repeated.",
         name="--encoder",
         metavar="MODALITY=SPEC",
+    ),
+]
+QueryPrompt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        'Text that a pretrained text encoder gets before a query, such as "query: "; "" for none. '
+        "Default: what the model's folder names.",
+        metavar="TEXT",
+    ),
+]
+DocumentPrompt: TypeAlias = Annotated[
+    str | None,
+    option(
+        NETWORKS,
+        'The same before texts that are learned from and indexed, such as "passage: ".',
+        metavar="TEXT",
     ),
 ]
 BowWords: TypeAlias = Annotated[

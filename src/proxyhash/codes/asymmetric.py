@@ -116,22 +116,32 @@ def asymmetric_distances(
 
 
 def paired_asymmetric_distances(
-    query: Codes, weights: Weights, gallery: Codes, owners: npt.NDArray[np.int64]
+    query: Codes,
+    weights: Weights,
+    gallery: Codes,
+    owners: npt.NDArray[np.int64],
+    *,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.uint32]:
-    """Return the asymmetric distance of each gallery code to one query, uint32 (n,).
+    """Return the asymmetric distance of each of some gallery codes to one query, uint32 (m,).
 
     Args:
         query: packed codes (q, B).
         weights: uint16 (q, K).
         gallery: packed codes (n, B).
-        owners: int64 (n,), the query of each code, ascending.
+        owners: int64 (m,), the query of each code, ascending.
+        rows: int64 (m,), the places of the codes in the gallery; default all, m = n.
     """
     query, gallery = _checked(query, weights, gallery)
-    result = np.empty(len(gallery), np.uint32)
+    result = np.empty(len(owners), np.uint32)
     edges = np.searchsorted(owners, np.arange(len(query) + 1))
     for row in range(len(query)):
         part = slice(edges[row], edges[row + 1])
-        _distances(_table(query[row], weights[row]), gallery[part], result[part])
+        table = _table(query[row], weights[row])
+        if rows is None:
+            _distances(table, gallery[part], result[part])
+        else:
+            _listed_distances(table, gallery, rows[part], result[part])
     return result
 
 
@@ -238,16 +248,20 @@ def _checked(query: Codes, weights: Weights, gallery: Codes) -> tuple[Codes, Cod
     return np.ascontiguousarray(query), np.ascontiguousarray(gallery)
 
 
-def _table(query: Codes, weights: Weights) -> npt.NDArray[np.uint32]:
+@kernel
+def _table(query: npt.NDArray[np.uint8], weights: Weights) -> npt.NDArray[np.uint32]:
     """Return the distance that each value of each byte of a gallery code adds, (B, 256)."""
-    padded = np.zeros(8 * len(query), np.uint32)
-    padded[: len(weights)] = weights
-    per_bit = padded.reshape(len(query), 8)
-    table = np.zeros((len(query), 1), np.uint32)
-    for bit in range(8):  # from the highest bit on: doubling keeps the values in their order
-        table = np.repeat(table, 2, axis=1)
-        table[:, 1::2] += per_bit[:, bit : bit + 1]
-    return np.take_along_axis(table, np.arange(256)[None] ^ query[:, None].astype(np.int64), axis=1)
+    table = np.empty((query.size, 256), np.uint32)
+    sums = np.zeros(256, np.uint32)
+    for place in range(query.size):
+        for bit in range(8):  # the lowest first: of a byte of padding, it may be missing
+            at = 8 * place + 7 - bit
+            weight = np.uint32(weights[at]) if at < weights.size else np.uint32(0)
+            for value in range(1 << bit):
+                sums[(1 << bit) + value] = sums[value] + weight
+        for value in range(256):
+            table[place, value] = sums[value ^ query[place]]
+    return table
 
 
 @kernel
@@ -258,6 +272,20 @@ def _distances(
         total = np.uint32(0)
         for place in range(gallery.shape[1]):
             total += table[place, gallery[item, place]]
+        result[item] = total
+
+
+@kernel
+def _listed_distances(
+    table: npt.NDArray[np.uint32],
+    gallery: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    result: npt.NDArray[np.uint32],
+) -> None:
+    for item in range(rows.size):
+        row, total = rows[item], np.uint32(0)
+        for place in range(gallery.shape[1]):
+            total += table[place, gallery[row, place]]
         result[item] = total
 
 

@@ -35,6 +35,9 @@ _FIELDS = {"ids": ("U", 1), "bits": ("iu", 0), "model": ("U", 0)}
 _MISSED = "unreadable_"
 """What the optional fields about unreadable items begin with."""
 
+_QUERY = "query_"
+"""What the optional fields with codes of queries begin with."""
+
 _MODALITY = re.compile(r"[a-z][a-z0-9_]*")
 
 # What reading a damaged or foreign file can raise: first the archive, then also the arrays in it
@@ -48,7 +51,8 @@ class CodeFile:
     """The codes of n items by modality; row i of every array belongs to `ids[i]`.
 
     The arrays of the file are `ids`, `bits`, `model`, and for each modality `{modality}_codes` and
-    `has_{modality}`; where items could not be read, also `unreadable_{modality}`.
+    `has_{modality}`; where items could not be read, also `unreadable_{modality}`, and where queries
+    are encoded in another way, `query_{modality}`.
 
     Attributes:
         ids: the items' ids, unique.
@@ -56,6 +60,8 @@ class CodeFile:
         present: bool (n,) by modality: which items have it; the same keys as `codes`.
         unreadable: bool (n,) by modality: which items name something that could not be read, which
             is not the same as having none; modalities may be missing.
+        queries: codes that items have as queries, by modality, where those differ, as after another
+            prompt: uint8 (n, ceil(bits/8)); modalities may be missing.
         bits: the code length.
         model: the fingerprint of the model that made the codes, "" when unknown.
 
@@ -69,6 +75,7 @@ class CodeFile:
     bits: int
     model: str = ""
     unreadable: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    queries: Mapping[str, Codes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
@@ -78,6 +85,8 @@ class CodeFile:
             self._check_modality(modality)
         for modality in self.unreadable:
             self._check_unreadable(modality)
+        for modality in self.queries:
+            self._check_queries(modality)
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -93,6 +102,10 @@ class CodeFile:
         if modality in self.codes:
             return self.codes[modality]
         return np.zeros((len(self), code_bytes(self.bits)), np.uint8)
+
+    def as_queries(self, modality: str) -> Codes:
+        """Return the codes of one modality as queries, which mostly are the same."""
+        return self.queries[modality] if modality in self.queries else self.of(modality)
 
     def has(self, modality: str) -> npt.NDArray[np.bool_]:
         """Return which items have a modality, bool (n,)."""
@@ -138,6 +151,7 @@ class CodeFile:
             **{f"{modality}_codes": codes for modality, codes in self.codes.items()},
             **{f"has_{modality}": present for modality, present in self.present.items()},
             **{f"{_MISSED}{name}": rows for name, rows in self.unreadable.items() if rows.any()},
+            **{f"{_QUERY}{name}": codes for name, codes in self.queries.items()},
             "bits": np.array(self.bits, dtype=np.int64),
             "model": np.array(self.model, dtype=np.str_),
         }
@@ -178,6 +192,11 @@ class CodeFile:
                         name.removeprefix(_MISSED): rows
                         for name, rows in arrays.items()
                         if name.startswith(_MISSED)
+                    },
+                    queries={
+                        name.removeprefix(_QUERY): codes
+                        for name, codes in arrays.items()
+                        if name.startswith(_QUERY)
                     },
                 )
         except DataError as error:
@@ -228,6 +247,14 @@ class CodeFile:
         if len(both):
             raise DataError(f"field {name!r}, row {both[0]}: the item has a code as well")
 
+    def _check_queries(self, modality: str) -> None:
+        codes, name = self.queries[modality], f"{_QUERY}{modality}"
+        if modality not in self.codes:
+            raise DataError(f"field {name!r} is there, but not '{modality}_codes'")
+        check_codes(codes, bits=self.bits, name=f"field {name!r}")
+        if len(codes) != len(self.ids):
+            raise DataError(f"field {name!r} has {len(codes)} rows for {len(self.ids)} ids")
+
 
 def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any]]:
     """Read the known arrays after checking their headers."""
@@ -251,6 +278,11 @@ def _read_arrays(file: BinaryIO, *, max_bytes: int) -> dict[str, npt.NDArray[Any
                 f"{_MISSED}{modality}": _PRESENT
                 for modality in modalities
                 if f"{_MISSED}{modality}.npy" in members
+            },
+            **{
+                f"{_QUERY}{modality}": _CODES
+                for modality in modalities
+                if f"{_QUERY}{modality}.npy" in members
             },
         }
         for name, (kinds, dimensions) in fields.items():

@@ -88,6 +88,7 @@ class CheckReport:
         complete: number of items that have all of these.
         without_sources: number of items that have none of these.
         without_labels: number of items without labels.
+        with_probabilities: number of items whose labels are probabilities.
         labels: items per label, the most frequent first.
         splits: items per value of `split`, as written.
         files: by modality, the result for its files.
@@ -115,6 +116,7 @@ class CheckReport:
     hints: tuple[str, ...]
     types: Mapping[str, str] = field(default_factory=dict)
     recognized: str = ""
+    with_probabilities: int = 0
 
     @property
     def errors(self) -> int:
@@ -137,6 +139,7 @@ class CheckReport:
             "with_both": self.complete,
             "with_neither": self.without_sources,
             "without_labels": self.without_labels,
+            "with_probabilities": self.with_probabilities,
             "labels": dict(self.labels),
             "splits": dict(self.splits),
             **{f"{_plural(name)}_read": files.read for name, files in self.files.items()},
@@ -211,6 +214,7 @@ def check_collection(
         hints=(*scan.hints, *_alike(collection.classes)),
         types=scan.types,
         recognized=scan.recognized,
+        with_probabilities=collection.estimated,
     )
 
 

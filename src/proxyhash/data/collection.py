@@ -32,7 +32,8 @@ class Collection:
     Attributes:
         path: the manifest file, or a folder of images.
         items: at least one, their ids distinct.
-        classes: every label of every item once, sorted; the columns of `labels`.
+        classes: every label of every item once, sorted; the columns of `labels`. A class that no
+            item has with a probability of at least 1/2 is not among them.
         skipped: how many rows of the manifest were left out because they are not valid items.
         recognized: a sentence about what was found out about the files, for a user to check; ""
             where nothing had to be.
@@ -112,6 +113,28 @@ class Collection:
         return _frozen(labels)
 
     @cached_property
+    def estimated(self) -> int:
+        """Number of items whose labels are probabilities: found or estimated, not given."""
+        return sum(bool(item.probabilities) for item in self.items)
+
+    @cached_property
+    def targets(self) -> NDArray[np.bool_] | NDArray[np.float32]:
+        """Labels to learn from: `labels`, or float32 probabilities (n, C) where any item has them.
+
+        Of an item with labels that are certain, they are 0 and 1. Read-only.
+        """
+        if not self.estimated:
+            return self.labels
+        columns = {name: column for column, name in enumerate(self.classes)}
+        targets = self.labels.astype(np.float32)
+        for row, item in enumerate(self.items):
+            for name, value in item.probabilities.items():
+                if name in columns:
+                    targets[row, columns[name]] = value
+        targets.setflags(write=False)
+        return targets
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hex SHA-256 over ids, image paths, texts, labels and other sources, not over files."""
         return hash_strings(map(_content, self.items))
@@ -145,6 +168,8 @@ def _content(item: Item) -> str:
     ]
     if not item.sources.keys() <= _FIRST:
         content.append({name: item.sources[name] for name in sorted(item.sources.keys() - _FIRST)})
+    if item.probabilities:
+        content.append(["probabilities", sorted(item.probabilities.items())])
     return json.dumps(content)
 
 

@@ -71,6 +71,7 @@ def split_sizes(
     train: int | None = None,
     validation: int | None = None,
     unlabeled: bool = False,
+    validated: bool = False,
 ) -> SplitSizes:
     """Return the sizes of a split, by default in proportion to what there is to draw from.
 
@@ -78,7 +79,8 @@ def split_sizes(
     most 50,000), so that some gallery remains which training has not seen, and a twentieth of those
     are for validation (at most 500). Items without a label do not count, unless `unlabeled`; then
     only the queries are in proportion to the labeled items, if there are 10 of those or more.
-    Without any label nothing could be validated, so no items are set aside for it.
+    Without any label nothing could be validated, so no items are set aside for it, unless
+    `validated`.
 
     Args:
         collection: what to split.
@@ -86,6 +88,7 @@ def split_sizes(
         train: number of training items, likewise.
         validation: number of validation items, likewise.
         unlabeled: whether items without a label are training items, too.
+        validated: whether validation needs no labels either.
 
     Raises:
         UsageError: "photos has 9 items with labels; training needs at least 10".
@@ -106,7 +109,7 @@ def split_sizes(
     left = (len(collection) if unlabeled else labeled) - query
     train = min(max(2, left * 4 // 5), MAX_TRAIN) if train is None else train
     if validation is None:
-        validation = validation_size(train) if labeled >= MIN_LABELED else 0
+        validation = validation_size(train) if validated or labeled >= MIN_LABELED else 0
     return SplitSizes(query, train, validation)
 
 
@@ -248,7 +251,12 @@ def manifest_split(
 
 
 def follow_manifest(
-    collection: Collection, *, validation: int | None, seed: int, unlabeled: bool = False
+    collection: Collection,
+    *,
+    validation: int | None,
+    seed: int,
+    unlabeled: bool = False,
+    validated: bool = False,
 ) -> Split:
     """Return `manifest_split` with a default number of validation items.
 
@@ -256,7 +264,8 @@ def follow_manifest(
     """
     split = manifest_split(collection, validation=0, seed=seed, unlabeled=unlabeled)
     if validation is None:
-        validation = validation_size(len(split.train)) if collection.classes else 0
+        can = validated or bool(collection.classes)
+        validation = validation_size(len(split.train)) if can else 0
     if len(split.validation) or not validation:
         return split
     return manifest_split(collection, validation=validation, seed=seed, unlabeled=unlabeled)

@@ -153,7 +153,14 @@ def _joined(items: list[Item]) -> Item:
     for item in reversed(items):
         payload.update(item.payload)
     labels = dict.fromkeys(name for item in items for name in item.labels)
-    return replace(first, sources=sources, labels=tuple(labels), payload=payload)
+    likely: dict[str, float] = {}
+    if any(item.probabilities for item in items):
+        for item in items:
+            for name, value in (item.probabilities or dict.fromkeys(item.labels, 1.0)).items():
+                likely[name] = max(value, likely.get(name, 0.0))
+    return replace(
+        first, sources=sources, labels=tuple(labels), payload=payload, probabilities=likely
+    )
 
 
 def _item(record: Record, labels: Labels, drop_unstorable: bool) -> Item | Problem:

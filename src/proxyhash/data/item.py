@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxyhash.data.labels import Labels, show
+from proxyhash.data.labels import LIKELY, Labels, probabilities_of, show
 from proxyhash.data.modalities import MODALITIES, Modality, ModalityKind
 from proxyhash.errors import DataError
 from proxyhash.payload import MAX_ID, check_string, copy_json
@@ -31,10 +31,13 @@ class Item:
         id: unique within the manifest.
         sources: what the manifest holds for each modality that the item has: the path of a file
             relative to the manifest, or the content itself, such as a text; never blank.
-        labels: names of classes, each once, in the manifest's order; empty when unlabeled.
+        labels: names of classes, each once, in the manifest's order; empty when unlabeled. Where
+            the manifest has probabilities, those of at least `LIKELY`.
         split: the part the manifest assigns it to, or None.
         payload: every other key of the record.
         row: its place in the manifest: the line of a text file, else the record; from 1.
+        probabilities: of classes, each in (0, 1], where the manifest has them; a class that is
+            missing has 0. Empty where labels were given as they are, and so are certain.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Item:
     split: str | None = None
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     row: int = 0
+    probabilities: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 def item_keys() -> tuple[str, ...]:
@@ -77,10 +81,11 @@ def item_from_record(
         ItemError: which key is wrong, what it holds and what was expected.
     """
     keys = item_keys()
+    names, probabilities = _labels(record.get("labels"), labels or Labels())
     return Item(
         id=_id(record.get("id")),
         sources=_sources(record),
-        labels=_labels(record.get("labels"), labels or Labels()),
+        labels=names,
         split=_optional_string("split", record.get("split")),
         payload=_payload(
             {key: value for key, value in record.items() if key not in keys},
@@ -88,6 +93,7 @@ def item_from_record(
             drop=drop_unstorable,
         ),
         row=row,
+        probabilities=probabilities,
     )
 
 
@@ -130,18 +136,22 @@ def _path(kind: ModalityKind, value: object) -> str | None:
     return path
 
 
-def _labels(value: object, read: Labels) -> tuple[str, ...]:
+def _labels(value: object, read: Labels) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Return the names of the classes, and their probabilities if there are any."""
     if value is None:
-        return ()
+        return (), {}
     try:
-        names = [_string("a label", name) for name in read(value)]
+        found = probabilities_of(value)
+        names = [_string("a label", name) for name in (read(value) if found is None else found)]
     except ItemError:
         raise
     except ValueError as error:
         raise ItemError(str(error)) from None
     if not all(name.strip() for name in names):
         raise ItemError("a label is blank; remove it")
-    return tuple(dict.fromkeys(names))
+    if found is None:
+        return tuple(dict.fromkeys(names)), {}
+    return tuple(name for name in names if found[name] >= LIKELY), found
 
 
 def _payload(values: Mapping[str, object], *, row: int, drop: bool) -> dict[str, object]:

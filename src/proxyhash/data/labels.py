@@ -1,10 +1,11 @@
-"""Labels as manifests write them: lists, cells, class numbers and one-hot rows."""
+"""Labels as manifests write them: lists, cells, class numbers, one-hot rows, probabilities."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["CLASSES_FILE", "Labels", "read_classes", "show", "split_cell"]
+__all__ = [
+    "CLASSES_FILE",
+    "LIKELY",
+    "Labels",
+    "probabilities_of",
+    "read_classes",
+    "show",
+    "split_cell",
+]
+
+LIKELY = 0.5
+"""Probability from which an item counts as one of a class, wherever labels are yes or no."""
 
 CLASSES_FILE = "classes.txt"
 """Names of the class numbers, beside the manifest: one per line, the first for 0."""
@@ -148,6 +160,36 @@ def split_cell(cell: str, separator: str | None = None) -> object:
         return cell
     separator = separator or ("|" if "|" in cell else ";")
     return [name.strip() for name in cell.split(separator) if name.strip()]
+
+
+def probabilities_of(value: object) -> dict[str, float] | None:
+    """Return the probability of each class in a row's value; None where it has none.
+
+    Probabilities are an object `{"beach": 0.8, "dog": 1}`, in a table also as the JSON of one. A
+    class that is missing, null or 0 is certainly not there.
+
+    Raises:
+        ValueError: one is not a number from 0 to 1; says which.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None  # a set of Python, or a name that begins so
+    if not isinstance(value, Mapping):
+        return None
+    found = {}
+    for name, each in value.items():
+        if each is None:
+            continue
+        if not _is_number(each) or not 0 <= each <= 1:
+            raise ValueError(
+                f"labels gives {show(name)} the probability {show(each)}; a number from 0 to 1 is "
+                'expected, such as {"dog": 0.8}, or a list of names that are certain'
+            )
+        if each:
+            found[name] = float(each)
+    return found
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:

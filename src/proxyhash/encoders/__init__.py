@@ -19,7 +19,8 @@ from proxyhash.encoders.descriptor import ImageDescriptor
 from proxyhash.encoders.make import load_encoder, make_encoder
 from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.encoders.pretrained import TransformersImageEncoder, TransformersTextEncoder
+from proxyhash.encoders.pretrained import TransformersImageEncoder
+from proxyhash.encoders.pretrained_text import TransformersTextEncoder
 from proxyhash.encoders.trainable import Block, TrainableEncoder
 
 __all__ = [

@@ -10,17 +10,38 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from proxyhash.encoders.model_files import check_pointer
+from proxyhash.errors import ModelError
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Backbone", "ImageNetwork", "image_features", "text_features"]
+    from proxyhash.encoders.recipe import Dense
+
+__all__ = [
+    "POOLED",
+    "Backbone",
+    "ImageNetwork",
+    "add_dense",
+    "dense_features",
+    "dense_in",
+    "image_features",
+    "read_dense",
+    "text_features",
+]
 
 logger = logging.getLogger(__name__)
 
+POOLED = "pooled"
+"""Name of a mask beside the tokens: those that the mean is taken over, where not all are."""
+
+_DENSE = "sentence_dense"
 _IMAGES_BEFORE_RECORDING = 32  # recording takes as long as some thirty images
 
 
@@ -30,7 +51,8 @@ class Backbone:
 
     Attributes:
         module: in float32 and evaluation mode.
-        pooling: "projection" (CLIP family), "pooler" (the network's own), "mean" or "first".
+        pooling: "projection" (CLIP family), "pooler" (the network's own), "mean", "first" or
+            "last".
         dropped: parts that the features do not need, removed from the module.
     """
 
@@ -45,7 +67,11 @@ class Backbone:
 
 
 def image_features(
-    backbone: Backbone, pixels: torch.Tensor, *, resized: bool = False
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    *,
+    resized: bool = False,
+    patches: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Return the pooled features (b, d) of pixels (b, 3, h, w).
 
@@ -54,6 +80,7 @@ def image_features(
         pixels: normalized.
         resized: whether height and width are others than the network's own, for which learned
             positions are interpolated where the network has any.
+        patches: "mask" and "shapes", where pixels are patches (b, n, d).
 
     Raises:
         ValueError: the network takes images of its own size only.
@@ -62,7 +89,13 @@ def image_features(
     projected = backbone.pooling == "projection"
     call, takes = (module.get_image_features,) * 2 if projected else (module, module.forward)
     positions = resized and "interpolate_pos_encoding" in inspect.signature(takes).parameters
-    output = call(pixel_values=pixels, **({"interpolate_pos_encoding": True} if positions else {}))
+    options: dict[str, Any] = {"interpolate_pos_encoding": True} if positions else {}
+    if patches is not None:
+        options = {
+            "pixel_attention_mask": patches["mask"],
+            "spatial_shapes": patches["shapes"],
+        }
+    output = call(pixel_values=pixels, **options)
     if projected:
         return _projected(output)
     pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
@@ -73,16 +106,113 @@ def image_features(
 
 
 def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the features (b, d) of a batch of tokenized texts."""
+    """Return the features (b, d) of a batch of tokenized texts, before Dense steps.
+
+    The last token is the last one that the attention mask has, on whichever side padding is.
+    """
     module: Any = backbone.module
+    mask = tokens.get(POOLED)
+    tokens = {name: tensor for name, tensor in tokens.items() if name != POOLED}
     if backbone.pooling == "projection":
         return _projected(module.get_text_features(**tokens))
     hidden: torch.Tensor = module(**tokens).last_hidden_state
     if backbone.pooling == "first":
         return hidden[:, 0]
+    mask = tokens["attention_mask"] if mask is None else mask
+    if backbone.pooling == "last":
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return hidden[rows, (mask * places).argmax(dim=1)]
     hidden = hidden.float()  # half precision would round the sum
-    mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+    mask = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+def read_dense(folder: Path, layers: Sequence[Dense]) -> dict[str, torch.Tensor]:
+    """Return the weights of the Dense steps of a sentence-transformers folder, named for `state`.
+
+    Raises:
+        ModelError: a file is missing, damaged, pickled, or of another shape; names it.
+    """
+    found = {}
+    for place, layer in enumerate(layers):
+        path = folder / layer.folder / "model.safetensors"
+        if not path.is_file():
+            pickled = (path.parent / "pytorch_model.bin").exists()
+            raise ModelError(
+                f"{path} is missing, the weights of a Dense step; "
+                + (
+                    "the pytorch_model.bin beside it can run arbitrary code and is not read: save "
+                    "the model again with sentence-transformers 2.3 or newer"
+                    if pickled
+                    else "copy the whole folder of the model"
+                )
+            )
+        wanted = {"weight": [layer.outputs, layer.inputs]}
+        wanted |= {"bias": [layer.outputs]} if layer.bias else {}
+        try:
+            with path.open("rb") as start:
+                check_pointer(path, start.read(64))
+            with safe_open(path, framework="pt") as file:
+                for name, shape in wanted.items():
+                    own = file.get_slice(f"linear.{name}").get_shape()
+                    if own != shape:
+                        raise ModelError(
+                            f"{path}: linear.{name} is {own}, but config.json beside it describes "
+                            f"{shape}; copy the model again"
+                        )
+                    found[f"{place}.{name}"] = file.get_tensor(f"linear.{name}").float()
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{path} cannot be read: {error}; copy the model again") from error
+    return found
+
+
+def add_dense(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Add linear layers to a network, from weights named "0.weight", "0.bias", "1.weight", ...
+
+    Raises:
+        ValueError: they are not those of a chain of layers.
+    """
+    layers = []
+    for place in range(sum(name.endswith(".weight") for name in weights)):
+        weight, bias = weights[f"{place}.weight"], weights.get(f"{place}.bias")
+        if weight.ndim != 2 or not (bias is None or bias.shape == weight.shape[:1]):
+            raise ValueError(f"the weights of Dense step {place} fit no layer")
+        outputs, inputs = weight.shape
+        layer = nn.Linear(inputs, outputs, bias=bias is not None, device="meta")
+        given = {"weight": weight} | ({} if bias is None else {"bias": bias})
+        layer.load_state_dict(given, assign=True)
+        layers.append(layer)
+    if layers:
+        module.add_module(_DENSE, nn.ModuleList(layers))
+
+
+def dense_in(state: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    """Return the weights among those of a network that `add_dense` takes."""
+    prefix = f"{_DENSE}."
+    return {
+        name.removeprefix(prefix): torch.from_numpy(array)
+        for name, array in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def dense_features(
+    backbone: Backbone, features: torch.Tensor, layers: Sequence[Dense]
+) -> torch.Tensor:
+    """Return features (b, d) after the Dense steps that `add_dense` added.
+
+    Raises:
+        ValueError: the steps are others than those, or do not fit the features.
+    """
+    for layer, linear in zip(layers, getattr(backbone.module, _DENSE, ()), strict=True):
+        if linear.weight.shape != (layer.outputs, features.shape[1]):
+            raise ValueError(
+                f"a Dense step from {layer.inputs} to {layer.outputs} features has weights "
+                f"{tuple(linear.weight.shape)} and gets {features.shape[1]} features"
+            )
+        features = getattr(nn, layer.activation)()(linear(features))
+    return features
 
 
 class ImageNetwork:

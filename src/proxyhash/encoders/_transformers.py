@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import transformers
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from proxyhash.encoders._backbone import Backbone
+from proxyhash.encoders._backbone import Backbone, add_dense, dense_in
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
@@ -44,17 +45,29 @@ _ALIGNED = 64  # bytes; torch's own memory begins at a multiple of it
 _OTHER = {"image": "text", "text": "image"}
 
 
-def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> Backbone:
+def load_backbone(
+    folder: Path,
+    *,
+    modality: Modality,
+    dense: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    device: str = "cpu",
+) -> Backbone:
     """Return the network in a folder that `save_pretrained` wrote.
 
     If the weights lack the pooler, which transformers would initialize randomly, the first token
     (or the mean over a map) is used instead.
 
+    Args:
+        folder: of the network.
+        modality: that it is to encode.
+        dense: weights of the layers after its pooling, see `add_dense`.
+        device: where it runs.
+
     Raises:
         ModelError: transformers cannot load it, or weights are missing.
     """
     with quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+        config = _config(folder)
         module, report = transformers.AutoModel.from_pretrained(
             folder,
             config=config,
@@ -65,11 +78,6 @@ def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> B
         )
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{folder}: models with a decoder are not supported; use an encoder")
-    if modality == "image" and config.model_type.startswith("siglip2"):
-        raise ModelError(
-            f"{folder}: SigLIP 2 models that take images of any shape (naflex) are not supported; "
-            "use one of fixed size, such as google/siglip2-base-patch16-224"
-        )
     missing = sorted(report["missing_keys"])
     parts: tuple[str, ...] = ()
     dual = all(hasattr(module, f"get_{side}_features") for side in _TOWERS)
@@ -84,6 +92,7 @@ def load_backbone(folder: Path, *, modality: Modality, device: str = "cpu") -> B
     missing = [name for name in missing if name.partition(".")[0] not in dropped]
     if missing:
         raise ModelError(f"{folder}: the weights lack {', '.join(missing[:3])}; is this the model?")
+    add_dense(module, dense)
     return _finished(module, pooling, dropped, device)
 
 
@@ -101,10 +110,11 @@ def restore_backbone(
         ModelError: the weights do not fit the configuration.
     """
     with quiet(), torch.random.fork_rng(devices=[]), _as_model_error(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+        config = _config(folder)
         module = transformers.AutoModel.from_config(
             config, dtype=torch.float32, trust_remote_code=False
         )
+        add_dense(module, dense_in(state))
         backbone = _finished(module, pooling, tuple(dropped), "cpu")
         tensors = {name: torch.from_numpy(array) for name, array in state.items()}
         backbone.module.load_state_dict(tensors, strict=True)
@@ -217,9 +227,21 @@ class ImageProcessor:
 
 
 class Tokenizer:
-    """A model's own tokenizer; truncates at `max_tokens` and pads to the longest of a batch."""
+    """A model's own tokenizer; truncates at `max_tokens` and pads to the longest of a batch.
 
-    def __init__(self, folder: Path, *, max_tokens: int | None) -> None:
+    Args:
+        folder: of the tokenizer.
+        max_tokens: of a text, with the special ones; None for what the model takes.
+        pooling: what becomes of its tokens. For the "first" and the "last" of them padding is on
+            the right, where it changes neither the first place nor those that a decoder sees; and
+            for the last one, each text has a token.
+        end: whether the end-of-text token is added where the tokenizer itself adds none; for the
+            last token only.
+    """
+
+    def __init__(
+        self, folder: Path, *, max_tokens: int | None, pooling: str = "mean", end: bool = False
+    ) -> None:
         with quiet(), _as_model_error(folder):
             config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, **_SAFE)
@@ -232,10 +254,18 @@ class Tokenizer:
         self._padding = "max_length" if full else "longest"
         # A fast tokenizer has truncation and padding as state, so it is not thread-safe.
         self._lock = threading.Lock()
+        self._pooling = pooling
+        if pooling in ("first", "last"):
+            self._tokenizer.padding_side = "right"
+        last = self._tokenizer.eos_token_id
+        ended = not end or last is None or self._tokenizer("a")["input_ids"][-1:] == [last]
+        self._end = [] if ended else [last]
 
     def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the tokens of a batch: at least input_ids and attention_mask, (b, length)."""
         with self._lock:
+            if self._pooling == "last":
+                return self._ended(list(texts))
             tokens = self._tokenizer(
                 list(texts),
                 padding=self._padding,
@@ -244,6 +274,34 @@ class Tokenizer:
                 return_tensors="pt",
             )
         return dict(tokens)
+
+    def count(self, prompt: str) -> int:
+        """Return how many tokens a prompt has at the beginning of a text."""
+        with self._lock:
+            ids = self._tokenizer(prompt)["input_ids"]
+        special = bool(ids) and ids[-1] in self._tokenizer.all_special_ids
+        return len(ids) - special
+
+    def _ended(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Return the tokens of a batch of which each text has one at least."""
+        length = self.max_tokens - len(self._end)
+        found = self._tokenizer(texts, truncation=True, max_length=length)
+        rows = [row + self._end or [self._tokenizer.pad_token_id] for row in found["input_ids"]]
+        padded = self._tokenizer.pad(
+            {"input_ids": rows},
+            padding=self._padding,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        )
+        return dict(padded)
+
+
+def _config(folder: Path) -> Any:
+    """Return the configuration of a network that keeps nothing from one call for the next."""
+    config = transformers.AutoConfig.from_pretrained(folder, **_SAFE)
+    if getattr(config, "use_cache", False):
+        config.use_cache = False
+    return config
 
 
 def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device: str) -> Backbone:

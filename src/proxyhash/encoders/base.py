@@ -16,12 +16,13 @@ from proxyhash.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Names
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
+    from proxyhash.encoders.recipe import Role
 
 __all__ = [
     "ENCODERS",
@@ -29,6 +30,7 @@ __all__ = [
     "Encoder",
     "EncoderRequest",
     "Features",
+    "in_role",
     "read_options",
     "register_encoder",
 ]
@@ -130,6 +132,12 @@ class EncoderRequest:
         return self.collection, np.asarray(self.train, dtype=np.int64)
 
 
+def in_role(encoder: Encoder, role: Role) -> Encoder:
+    """Return the encoder of inputs in a role; see `BatchEncoder.for_role`, which few have."""
+    own: Encoder = encoder.for_role(role) if isinstance(encoder, BatchEncoder) else encoder
+    return own
+
+
 def read_options(kind: str, argument: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return `defaults` updated by the options in `argument`, each of its default's type.
 
@@ -197,6 +205,34 @@ class BatchEncoder(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write everything `load` needs into `folder`."""
+
+    def for_role(self, role: Role) -> Self:  # noqa: ARG002 - for subclasses
+        """Return the encoder of inputs in a role, "query" or "document".
+
+        An encoder is one of documents: of what is indexed, and learned from. Where queries are
+        encoded in another way, such as after another prompt, this gives the encoder of queries, of
+        the same features and with a fingerprint of its own.
+        """
+        return self
+
+    def with_prompts(self, prompts: Mapping[Role, str]) -> Self:
+        """Return the encoder with these prompts before inputs of each role; others keep theirs.
+
+        Raises:
+            UsageError: it takes none.
+        """
+        given = " and ".join(f"{role} prompt {prompt!r:.40}" for role, prompt in prompts.items())
+        raise UsageError(
+            f"the encoder {self.kind!r} takes no prompts, and a {given} is given; leave it out, or "
+            "name a pretrained text encoder"
+        )
+
+    def formers(self) -> Iterable[Self]:
+        """Return the encoder as earlier versions made it of the same files, newest first.
+
+        Resumed runs need it, as they need `earlier`.
+        """
+        return ()
 
     def prepare(self, source: Any) -> Any:
         """Return one input as `embed` takes it; for images: decoded and resized."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from proxyhash.data.modalities import MODALITIES, Modality
@@ -13,12 +15,14 @@ from proxyhash.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from proxyhash.data.collection import Collection
     from proxyhash.data.modalities import ModalityKind
+    from proxyhash.encoders.recipe import Role
 
 __all__ = ["load_encoder", "make_encoder"]
 
@@ -31,6 +35,7 @@ def make_encoder(
     train: NDArray[np.int64] | None = None,
     bow_words: int = 2000,
     device: str = "cpu",
+    prompts: Mapping[Role, str] = MappingProxyType({}),
 ) -> BatchEncoder:
     """Return the encoder that `spec` names.
 
@@ -43,17 +48,25 @@ def make_encoder(
         train: the positions of the training items.
         bow_words: the vocabulary size of a bag of words.
         device: where torch encoders run.
+        prompts: put before texts, by role ("query", "document"); a role that is not named has the
+            prompt that the model's folder names, or none.
 
     Raises:
-        UsageError: nothing has that name, or it does not encode the modality.
+        UsageError: nothing has that name, it does not encode the modality, or it takes no prompts.
         ModelError: the folder's or the hub's model cannot be used.
     """
-    kind = MODALITIES[modality]
+    request = EncoderRequest("", modality, collection, train, bow_words, device)
+    encoder = _requested(spec, request)
+    return encoder.with_prompts(prompts) if prompts else encoder
+
+
+def _requested(spec: str, request: EncoderRequest) -> BatchEncoder:
+    modality, kind = request.modality, MODALITIES[request.modality]
     name, _, argument = spec.partition(":")
     folder = Path(spec).expanduser()
     if name not in ENCODERS:
         if (folder / MANIFEST_NAME).is_file():
-            return _of_modality(load_encoder(folder, device=device), spec, kind)
+            return _of_modality(load_encoder(folder, device=request.device), spec, kind)
         _check_spelling(spec, folder, modality)
         name, argument = f"transformers-{modality}", spec
         if name not in ENCODERS:
@@ -66,9 +79,7 @@ def make_encoder(
         raise UsageError(
             f"the encoder {name!r} does not encode {kind.plural}; {_fitting(modality)}"
         )
-    return encoder.from_request(
-        EncoderRequest(argument, modality, collection, train, bow_words, device)
-    )
+    return encoder.from_request(replace(request, argument=argument))
 
 
 def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> BatchEncoder:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ from proxyhash.errors import ModelError
 from proxyhash.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from proxyhash.data.modalities import Modality
 
-__all__ = ["ModelFiles", "TextRecipe", "find_model"]
+__all__ = ["ModelFiles", "check_pointer", "core_folder", "find_model"]
 
 _PREPROCESSING = {
     "image": ("preprocessor_config.json", "processor_config.json"),
@@ -44,7 +45,10 @@ _DESCRIPTION = {
         "1_Pooling/config.json",
     ),
 }
+_PROMPTS = "config_sentence_transformers.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
+_STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""A folder of a step of `modules.json`."""
 _POINTER = b"version https://git-lfs"
 _MAX_BYTES = 64 * 2**20  # of one descriptive file; the largest known vocabulary is 17 MB
 
@@ -61,24 +65,42 @@ def find_model(source: str) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         folder = _fetch(source)
-    if not (folder / "config.json").is_file():
+    core = core_folder(folder)
+    if not (core / "config.json").is_file():
         raise ModelError(f"{source} has no config.json; it is not a transformers model")
-    if not any((folder / name).is_file() for name in _WEIGHTS):
+    if not any((core / name).is_file() for name in _WEIGHTS):
         raise ModelError(
             f"{source} has no model.safetensors; other formats can run arbitrary code and are "
             "not read: save the model again with save_pretrained"
         )
     for name in (_WEIGHTS[0], *_WEIGHTS[2:]):
-        for weights in folder.glob(name):
+        for weights in core.glob(name):
             _check_weights(weights)
     return folder
+
+
+def core_folder(folder: Path) -> Path:
+    """Return where the network and its tokenizer are: the folder itself, or one of its steps.
+
+    Folders of sentence-transformers can have them in the folder of the first step, such as
+    `0_CLIPModel`.
+
+    Raises:
+        ModelError: `modules.json` is not what it should be.
+    """
+    if (folder / "config.json").is_file() or not (folder / "modules.json").is_file():
+        return folder
+    first = next((path for _, path in _modules(folder / "modules.json")), "")
+    return folder / first
 
 
 def _fetch(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
-    wanted = sorted({*_DESCRIPTION["image"], *_DESCRIPTION["text"], *_WEIGHTS})
+    named = {*_DESCRIPTION["image"], *_DESCRIPTION["text"], *_WEIGHTS, _PROMPTS}
+    steps = {f"[0-9]_*/{name}" for name in named if "/" not in name}
+    wanted = sorted(named | steps)
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=wanted))
     except Exception as error:  # each kind of connection failure raises another exception
@@ -95,35 +117,40 @@ class ModelFiles:
 
     Attributes:
         content: file name -> bytes.
+        hints: further files that a recipe is read from, and that are not saved, as the recipe is;
+            None for a saved encoder.
+        folder: where they are from, for messages.
     """
 
     content: Mapping[str, bytes]
+    hints: Mapping[str, bytes] | None = None
+    folder: Path = field(default=Path(), compare=False)
 
     @classmethod
-    def read(cls, folder: Path, modality: Modality) -> ModelFiles:
+    def read(cls, folder: Path, modality: Modality, *, saved: bool = False) -> ModelFiles:
         """Return the files in `folder` that describe a model of this modality.
+
+        Args:
+            folder: as `find_model` returns it, or of a saved encoder.
+            modality: that it is to encode.
+            saved: whether it is a saved encoder, which needs no hints.
 
         Raises:
             ModelError: "FOLDER has no tokenizer, so it encodes no texts", or a file cannot be read,
                 is larger than 64 MiB, or is not the JSON that it should be; names the file.
         """
-        content: dict[str, bytes] = {}
-        for name in _DESCRIPTION[modality]:
-            path = folder / name
-            if not path.is_file():
-                continue
-            if path.stat().st_size > _MAX_BYTES:
-                raise ModelError(f"{path} has more than {_MAX_BYTES >> 20} MiB")
-            try:
-                content[name] = path.read_bytes()
-            except OSError as error:
-                raise ModelError(f"{path} cannot be read: {error}") from error
-            if name.endswith(".json"):
-                _check_json(path, content[name])
+        core = folder if saved else core_folder(folder)
+        content = _read_all(core, _DESCRIPTION[modality])
         if not content.keys() & set(_PREPROCESSING[modality]):
             needed = {"image": "image processor", "text": "tokenizer"}[modality]
             raise ModelError(f"{folder} has no {needed}, so it encodes no {modality}s")
-        return cls(content)
+        if saved or modality != "text":
+            return cls(content, None, folder)
+        hints = _read_all(folder, ("modules.json", _PROMPTS))
+        if hints:
+            steps = [path for _, path in _modules(folder / "modules.json") if path]
+            hints |= _read_all(folder, [f"{path}/config.json" for path in steps])
+        return cls(content, hints, folder)
 
     def write(self, folder: Path) -> None:
         """Write the files as they were read."""
@@ -138,9 +165,56 @@ class ModelFiles:
             ModelError: "NAME is not valid JSON".
         """
         try:
-            return json.loads(self.content.get(name, b"{}"))
+            return json.loads({**self.content, **(self.hints or {})}.get(name, b"{}"))
         except ValueError as error:
             raise ModelError(f"{name} of the model is not valid JSON: {error}") from error
+
+    def modules(self) -> list[tuple[str, str]]:
+        """Return the steps of a sentence encoder: kind and folder of each; () where it has none."""
+        return [_step(module) for module in self.json("modules.json") or []]
+
+    def path(self, name: str) -> str:
+        """Return what a message calls a file."""
+        return str(self.folder / name)
+
+
+def _read_all(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the content of those of the files that are there."""
+    content: dict[str, bytes] = {}
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            continue
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path} has more than {_MAX_BYTES >> 20} MiB")
+        try:
+            content[name] = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+        if name.endswith(".json"):
+            _check_json(path, content[name])
+    return content
+
+
+def _modules(path: Path) -> list[tuple[str, str]]:
+    """Return kind and folder of each step that a file `modules.json` names; [] without the file.
+
+    Raises:
+        ModelError: "PATH: the step 'Dense' is in '../..' ...".
+    """
+    content = _read_all(path.parent, [path.name])
+    steps = [_step(module) for module in (json.loads(content[path.name]) if content else [])]
+    for kind, folder in steps:
+        if folder and not _STEP.fullmatch(folder):
+            raise ModelError(
+                f"{path}: the step {kind!r} is in {folder!r:.40}; the name of a folder beside the "
+                "file is expected"
+            )
+    return steps
+
+
+def _step(module: Mapping[str, Any]) -> tuple[str, str]:
+    return str(module.get("type", "")).rpartition(".")[2], str(module.get("path", ""))
 
 
 def _check_json(path: Path, content: bytes) -> None:
@@ -149,7 +223,7 @@ def _check_json(path: Path, content: bytes) -> None:
     Raises:
         ModelError: "PATH is not valid JSON: ...", or it is not an object.
     """
-    _check_pointer(path, content)
+    check_pointer(path, content)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -162,7 +236,7 @@ def _check_json(path: Path, content: bytes) -> None:
         raise ModelError(f"{path} holds {value!r:.40} where {what} is expected")
 
 
-def _check_pointer(path: Path, content: bytes) -> None:
+def check_pointer(path: Path, content: bytes) -> None:
     """Refuse what `git clone` leaves in place of a large file.
 
     Raises:
@@ -180,59 +254,9 @@ def _check_weights(path: Path) -> None:
 
     try:
         with path.open("rb") as weights:
-            _check_pointer(path, weights.read(len(_POINTER)))
+            check_pointer(path, weights.read(len(_POINTER)))
         opened: Any = safe_open
         with opened(path, framework="numpy") as file:
             file.keys()
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}; copy the model again") from error
-
-
-@dataclass(frozen=True)
-class TextRecipe:
-    """Pooling of token vectors into one text vector.
-
-    Attributes:
-        pooling: "mean" over the attention mask, or "first" for the first token.
-        normalize: whether the vector is divided by its Euclidean norm.
-        max_tokens: longer texts are cut; None leaves it to the tokenizer.
-    """
-
-    pooling: str
-    normalize: bool
-    max_tokens: int | None
-
-    @classmethod
-    def of(cls, files: ModelFiles) -> TextRecipe:
-        """Return the recipe of a sentence-transformers folder, else a plain mean.
-
-        `modules.json` lists the steps after the model, `1_Pooling/config.json` the pooling and
-        `sentence_bert_config.json` the length (sentence-transformers' own file format).
-
-        Raises:
-            ModelError: the folder asks for a pooling other than mean or first token.
-        """
-        modules = files.json("modules.json") or []
-        steps = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
-        unknown = sorted(set(steps) - {"Transformer", "Pooling", "Normalize"})
-        if unknown:
-            raise ModelError(
-                f"the sentence encoder has a step {unknown[0]!r} after its pooling; only models "
-                "with pooling and normalization can be used"
-            )
-        modes = files.json("1_Pooling/config.json")
-        chosen = [mode for mode, on in modes.items() if mode.startswith("pooling_mode_") and on]
-        if len(chosen) > 1 or not set(chosen) <= {
-            "pooling_mode_mean_tokens",
-            "pooling_mode_cls_token",
-        }:
-            raise ModelError(
-                f"the sentence encoder pools by {', '.join(chosen)}; only the mean over tokens or "
-                "the first token can be used"
-            )
-        length = files.json("sentence_bert_config.json").get("max_seq_length")
-        return cls(
-            pooling="first" if chosen == ["pooling_mode_cls_token"] else "mean",
-            normalize="Normalize" in steps,
-            max_tokens=int(length) if length else None,
-        )

@@ -1,22 +1,22 @@
-"""Encoders around a pretrained transformers model, from a folder or the hub."""
+"""Encoders around a pretrained transformers model, from a folder or the hub; that of images."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from proxyhash.data.images import open_image
 from proxyhash.encoders.base import EncoderRequest, register_encoder
 from proxyhash.encoders.folder import (
+    MANIFEST_NAME,
     fingerprint_of,
     read_arrays,
     read_settings,
     write_arrays,
     write_settings,
 )
-from proxyhash.encoders.model_files import ModelFiles, TextRecipe, find_model
+from proxyhash.encoders.model_files import ModelFiles, core_folder, find_model
+from proxyhash.encoders.recipe import TextRecipe
 from proxyhash.encoders.trainable import TrainableEncoder
 from proxyhash.errors import ModelError
 
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from proxyhash.data.modalities import Modality
     from proxyhash.encoders._backbone import Backbone
+    from proxyhash.encoders._transformers import ImageProcessor
 
 __all__ = [
     "CPU_BATCH",
     "CPU_LEARNING_PIXELS",
+    "PretrainedEncoder",
     "TransformersImageEncoder",
-    "TransformersTextEncoder",
 ]
 
 _WEIGHTS = "weights.safetensors"
@@ -57,7 +59,7 @@ processor time than all 64).
 """
 
 
-class _PretrainedEncoder(TrainableEncoder):
+class PretrainedEncoder(TrainableEncoder):
     """Base of both encoders: loading, saving and the fingerprint.
 
     Attributes:
@@ -66,7 +68,13 @@ class _PretrainedEncoder(TrainableEncoder):
     """
 
     def __init__(
-        self, backbone: Backbone, files: ModelFiles, folder: Path, *, device: str = "cpu"
+        self,
+        backbone: Backbone,
+        files: ModelFiles,
+        folder: Path,
+        *,
+        recipe: TextRecipe,
+        device: str = "cpu",
     ) -> None:
         from torch import no_grad
 
@@ -74,10 +82,14 @@ class _PretrainedEncoder(TrainableEncoder):
         self.module = backbone.module
         self._backbone = backbone
         self._files = files
+        self._recipe = recipe
         self._open_preprocessing(folder)
         # Some networks keep tensors of their first call, which is not in inference mode therefore.
-        with no_grad():
-            self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
+        try:
+            with no_grad():
+                self.dim = self.features(self.tensors([self.prepare(self.example())])).shape[1]
+        except ValueError as error:
+            raise ModelError(f"{folder} does not fit together: {error}") from error
         self.fingerprint = self.current_fingerprint()
 
     @classmethod
@@ -92,13 +104,17 @@ class _PretrainedEncoder(TrainableEncoder):
         Raises:
             ModelError: it cannot be found, fetched or used.
         """
+        from proxyhash.encoders._backbone import read_dense
         from proxyhash.encoders._transformers import load_backbone
 
         folder = find_model(str(source))
         (modality,) = cls.modalities
         files = ModelFiles.read(folder, modality)
-        backbone = load_backbone(folder, modality=modality, device=device)
-        return cls(backbone, files, folder, device=device)
+        recipe = TextRecipe.of(files) if modality == "text" else TextRecipe()
+        dense = read_dense(folder, recipe.dense)
+        core = core_folder(folder)
+        backbone = load_backbone(core, modality=modality, dense=dense, device=device)
+        return cls._fitting(backbone)(backbone, files, core, recipe=recipe, device=device)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -114,7 +130,21 @@ class _PretrainedEncoder(TrainableEncoder):
             device=device,
         )
         (modality,) = cls.modalities
-        return cls(backbone, ModelFiles.read(folder, modality), folder, device=device)
+        files = ModelFiles.read(folder, modality, saved=True)
+        recipe = TextRecipe()
+        if "recipe" in settings:
+            try:
+                recipe = TextRecipe.from_json(settings["recipe"])
+            except (TypeError, ValueError) as error:
+                raise ModelError(f"{folder / MANIFEST_NAME} is damaged: {error}") from error
+        elif modality == "text":
+            recipe = TextRecipe.of(files)
+        return cls._fitting(backbone)(backbone, files, folder, recipe=recipe, device=device)
+
+    @classmethod
+    def _fitting(cls, backbone: Backbone) -> type[Self]:  # noqa: ARG003 - for subclasses
+        """Return the class that runs a network."""
+        return cls
 
     def save(self, folder: Path) -> None:
         """Write the weights, as float16 where that is exact, and the model's descriptive files."""
@@ -131,6 +161,7 @@ class _PretrainedEncoder(TrainableEncoder):
         return fingerprint_of(settings, self._backbone.state())
 
     def _settings(self) -> dict[str, Any]:
+        """Return what `load` needs beside the files, which is what earlier versions needed."""
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
     def _open_preprocessing(self, folder: Path) -> None:
@@ -138,7 +169,7 @@ class _PretrainedEncoder(TrainableEncoder):
 
 
 @register_encoder
-class TransformersImageEncoder(_PretrainedEncoder):
+class TransformersImageEncoder(PretrainedEncoder):
     """Pooled output of a vision model, or the image side of a CLIP-like model after its projection.
 
     Images are resized, cropped and normalized by the model's own image processor. The features
@@ -149,8 +180,15 @@ class TransformersImageEncoder(_PretrainedEncoder):
     modalities: ClassVar[tuple[Modality, ...]] = ("image",)
 
     modality: Modality = "image"
+    _processor: ImageProcessor
 
-    def prepare(self, source: Any) -> NDArray[Any]:
+    @classmethod
+    def _fitting(cls, backbone: Backbone) -> type[Self]:
+        from proxyhash.encoders._naflex import NaflexEncoder
+
+        return NaflexEncoder if NaflexEncoder.runs(backbone) else cls  # type: ignore[return-value]
+
+    def prepare(self, source: Any) -> Any:
         """Return the image as the model's input, before rescaling if that is done in batches."""
         return self._processor.prepare(open_image(source))
 
@@ -245,50 +283,3 @@ class TransformersImageEncoder(_PretrainedEncoder):
         self._size = (height, width)
         if self.device == "cpu":
             self.max_batch = CPU_BATCH
-
-
-@register_encoder
-class TransformersTextEncoder(_PretrainedEncoder):
-    """Mean of a text model's token vectors, or the text side of a CLIP-like model, projected.
-
-    A sentence-transformers folder configures pooling, normalization and truncation;
-    for `all-MiniLM-L6-v2`: the mean over the attention mask, divided by its norm, 256 tokens
-    (recipe in that model's card). Other models get the plain mean over the attention mask.
-    """
-
-    kind: ClassVar[str] = "transformers-text"
-    modalities: ClassVar[tuple[Modality, ...]] = ("text",)
-
-    modality: Modality = "text"
-
-    def tensors(self, prepared: Sequence[Any]) -> dict[str, torch.Tensor]:
-        """Return the tokens of texts: "input_ids", "attention_mask" and the like, (b, length)."""
-        return self._tokenizer(prepared)
-
-    def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the features of tokenized texts, float32 (b, dim), with gradient."""
-        from torch.nn.functional import normalize
-
-        from proxyhash.encoders._backbone import text_features
-
-        tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        features = text_features(self._backbone, tokens).float()
-        return normalize(features) if self._recipe.normalize else features
-
-    def example(self) -> Any:
-        """Return a short text."""
-        return "a"
-
-    def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
-        """Return the longest texts first, so that batches have little padding."""
-        return np.argsort([-len(text) for text in inputs], kind="stable").astype(np.int64)
-
-    def _open_preprocessing(self, folder: Path) -> None:
-        from dataclasses import replace
-
-        from proxyhash.encoders._transformers import Tokenizer
-
-        self._recipe = TextRecipe.of(self._files)
-        if self._backbone.pooling == "mean":
-            self._backbone = replace(self._backbone, pooling=self._recipe.pooling)
-        self._tokenizer = Tokenizer(folder, max_tokens=self._recipe.max_tokens)

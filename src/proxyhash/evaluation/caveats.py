@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proxyhash.evaluation.protocol import Protocol
     from proxyhash.evaluation.ranking import Labels, Ranking
 
-__all__ = ["Caveat", "caveat_lines", "find_caveats"]
+__all__ = ["Caveat", "caveat_lines", "find_caveats", "found_labels"]
 
 MOSTLY_RELEVANT = 0.9
 """Share of relevant items from which random codes have nearly the mAP of perfect ones."""
@@ -34,8 +34,8 @@ class Caveat:
     """One reason why figures mean little.
 
     Attributes:
-        kind: "no_labels", "one_class", "all_relevant", "few_labeled", "few_queries", "left_out",
-            "none_relevant", "small_gallery" or "equal_codes".
+        kind: "found_labels", "no_labels", "one_class", "all_relevant", "few_labeled",
+            "few_queries", "left_out", "none_relevant", "small_gallery" or "equal_codes".
         message: a sentence with the counts.
         directions: whose figures it is about.
     """
@@ -47,6 +47,17 @@ class Caveat:
     def to_dict(self) -> dict[str, Any]:
         """Return the caveat as JSON values."""
         return {"kind": self.kind, "message": self.message, "directions": list(self.directions)}
+
+
+def found_labels(items: int, directions: Iterable[str]) -> tuple[Caveat, ...]:
+    """Return the caveat about labels that are probabilities, for the number of such items."""
+    if not items:
+        return ()
+    message = (
+        f"the labels of {items:,} items are probabilities, found and not given: mAP says how well "
+        "codes follow them, not what items show; `evaluate --labels MANIFEST` takes given ones"
+    )
+    return (Caveat("found_labels", message, tuple(directions)),)
 
 
 def find_caveats(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.errors import DataError
 from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import code_statistics
-from proxyhash.evaluation.caveats import Caveat, find_caveats
+from proxyhash.evaluation.caveats import Caveat, find_caveats, found_labels
 from proxyhash.evaluation.direction import AT, Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Labels, Ranking
@@ -85,6 +85,7 @@ def evaluate_codes(
     fingerprint: Mapping[str, Any] | None = None,
     proxies: npt.NDArray[np.int8] | None = None,
     at: Sequence[int] = AT,
+    estimated: int = 0,
     track: Track = silent,
 ) -> Evaluation:
     """Return the evaluation of a collection's codes by one protocol.
@@ -100,6 +101,7 @@ def evaluate_codes(
         fingerprint: identifies what was evaluated; stored in the result.
         proxies: codes of the classes, -1 and +1, (C, K).
         at: the N of precision, recall and NDCG at N.
+        estimated: number of items whose labels were probabilities, which makes a caveat.
         track: reports progress per block of queries.
 
     Raises:
@@ -112,7 +114,7 @@ def evaluate_codes(
     for name, (asked, searched) in directions_of(codes.modalities).items():
         rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
         rankings[name] = ranking = Ranking(
-            query=codes.of(asked)[rows],
+            query=codes.as_queries(asked)[rows],
             gallery=codes.of(searched)[columns],
             query_labels=labels[rows],
             gallery_labels=labels[columns],
@@ -133,7 +135,10 @@ def evaluate_codes(
         directions=directions,
         missing=missing,
         bit_statistics=code_statistics(codes, gallery, proxies=proxies),
-        caveats=find_caveats(rankings, directions, protocol),
+        caveats=(
+            *found_labels(estimated, directions),
+            *find_caveats(rankings, directions, protocol),
+        ),
     )
 
 

@@ -153,7 +153,7 @@ def evaluate_pairs(
         rows = codes.having(searched, codes.having(asked, queries))
         if asked == searched or len(rows) < 2:
             continue
-        ranks = pair_ranks(codes.of(asked)[rows], codes.of(searched)[rows])
+        ranks = pair_ranks(codes.as_queries(asked)[rows], codes.of(searched)[rows])
         recall = {n: ranks.recall_at(n) for n in at if n <= len(rows)}
         directions[name] = PairDirection(recall, ranks.median, ranks)
         candidates[name] = len(rows)

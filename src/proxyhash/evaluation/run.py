@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "evaluate_both_galleries",
     "evaluate_run",
+    "given_labels",
     "read_metrics",
     "read_proxies",
     "save_metrics",
@@ -68,6 +69,7 @@ def evaluate_both_galleries(
     *,
     protocol: Protocol | None = None,
     proxies: npt.NDArray[np.int8] | None = None,
+    given: Collection | None = None,
     track: Track = silent,
 ) -> Evaluations:
     """Return the evaluations of a run's codes with both galleries.
@@ -78,10 +80,12 @@ def evaluate_both_galleries(
         split: the run's split.
         protocol: rules of the evaluation; its gallery is ignored.
         proxies: codes of the classes, -1 and +1, (C, K).
+        given: a collection whose labels count instead, matched by id; see `given_labels`.
         track: reports progress per block of queries.
 
     Raises:
-        DataError: "the codes do not belong to the items of COLLECTION ...".
+        DataError: "the codes do not belong to the items of COLLECTION ...", or no item of `given`
+            is one of them.
     """
     if codes.ids != collection.ids:
         raise DataError(
@@ -89,16 +93,17 @@ def evaluate_both_galleries(
             f"{len(collection):,} ids); run `proxyhash encode` again"
         )
     protocol = protocol or Protocol()
-    fingerprint = split.fingerprint(collection)
+    labels, estimated, fingerprint = _judged_by(collection, split, given)
 
     def evaluate(gallery: Literal["literature", "strict"]) -> Evaluation:
         return evaluate_codes(
             codes,
-            collection.labels,
+            labels,
             split,
             protocol=replace(protocol, gallery=gallery),
             fingerprint=fingerprint,
             proxies=proxies,
+            estimated=estimated,
             track=track,
         )
 
@@ -108,6 +113,37 @@ def evaluate_both_galleries(
         strict=evaluate("strict") if has_strict else None,
         pairs=evaluate_pairs(codes, split.query, collection),
     )
+
+
+def given_labels(collection: Collection, given: Collection) -> npt.NDArray[np.bool_]:
+    """Return the labels that the items of `collection` have in `given`, bool (n, C of `given`).
+
+    Items are matched by id; one that `given` lacks has no labels.
+
+    Raises:
+        DataError: no id is in both, or no matched item has a label.
+    """
+    labels = np.zeros((len(collection), len(given.classes)), np.bool_)
+    there = [row for row, id_ in enumerate(collection.ids) if id_ in given.positions]
+    labels[there] = given.labels[[given.positions[collection.ids[row]] for row in there]]
+    if not labels.any():
+        what = "label for any item" if there else "item"
+        raise DataError(
+            f"{given.path} has no {what} of {collection.path}; give the manifest that has the "
+            "labels of the same ids"
+        )
+    return labels
+
+
+def _judged_by(
+    collection: Collection, split: Split, given: Collection | None
+) -> tuple[npt.NDArray[np.bool_], int, dict[str, Any]]:
+    """Return the labels that decide what is relevant, how many were found, and what says so."""
+    fingerprint = dict(split.fingerprint(collection))
+    if given is None:
+        return collection.labels, collection.estimated, fingerprint
+    fingerprint["labels"] = {"path": str(given.path), "sha256": given.fingerprint}
+    return given_labels(collection, given), given.estimated, fingerprint
 
 
 @dataclass(frozen=True)
@@ -133,6 +169,7 @@ def evaluate(
     data: str | Path | None = None,
     protocol: Protocol | None = None,
     gallery: str = "both",
+    given: Collection | None = None,
     track: Track = silent,
 ) -> RunEvaluation:
     """Return the evaluation of the run in a folder; nothing is written.
@@ -142,6 +179,7 @@ def evaluate(
         data: path of the run's collection, if it was moved.
         protocol: rules of the evaluation, expected mAP@all by default; its gallery is ignored.
         gallery: "literature", "strict" or "both".
+        given: a collection whose labels count instead of the run's, matched by id.
         track: reports progress per block of queries.
 
     Raises:
@@ -149,11 +187,16 @@ def evaluate(
         DataError: the collection, the split or the codes cannot be read.
     """
     parts = read_run(run, data=data)
-    return evaluate_run(parts, protocol=protocol, gallery=gallery, track=track)
+    return evaluate_run(parts, protocol=protocol, gallery=gallery, given=given, track=track)
 
 
 def evaluate_run(
-    run: RunData, *, protocol: Protocol | None = None, gallery: str = "both", track: Track = silent
+    run: RunData,
+    *,
+    protocol: Protocol | None = None,
+    gallery: str = "both",
+    given: Collection | None = None,
+    track: Track = silent,
 ) -> RunEvaluation:
     """Return the evaluation of a run's codes; nothing is written.
 
@@ -161,6 +204,7 @@ def evaluate_run(
         run: the run, as `data.run_data.read_run` returns it.
         protocol: rules of the evaluation; its gallery is ignored.
         gallery: "literature", "strict" or "both".
+        given: a collection whose labels count instead of the run's, matched by id.
         track: reports progress per block of queries.
 
     Raises:
@@ -172,8 +216,9 @@ def evaluate_run(
     proxies = read_proxies(run.folder, bits=run.codes.bits)
     if gallery == "both":
         both = evaluate_both_galleries(
-            run.codes, run.collection, run.split, protocol=protocol, proxies=proxies, track=track
-        )
+            run.codes, run.collection, run.split, protocol=protocol, proxies=proxies, given=given,
+            track=track,
+        )  # fmt: skip
         there = (both.literature, both.strict)
         shown = tuple(each for each in there if each is not None)
         return RunEvaluation(shown, both.to_dict(), both.pairs)
@@ -182,13 +227,15 @@ def evaluate_run(
             f"the gallery of {run.folder} has only training and validation items, so the strict "
             "gallery is empty; use --gallery literature"
         )
+    labels, estimated, fingerprint = _judged_by(run.collection, run.split, given)
     alone = evaluate_codes(
         run.codes,
-        run.collection.labels,
+        labels,
         run.split,
         protocol=replace(protocol, gallery=gallery),  # type: ignore[arg-type]
-        fingerprint=run.split.fingerprint(run.collection),
+        fingerprint=fingerprint,
         proxies=proxies,
+        estimated=estimated,
         track=track,
     )
     pairs = evaluate_pairs(run.codes, run.split.query, run.collection)

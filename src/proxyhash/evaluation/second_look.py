@@ -103,7 +103,8 @@ def evaluate_second_look(
 
     Args:
         codes: the codes of n items.
-        weights: the size of each of their outputs, uint16 (n, K), by modality; see `weights_of`.
+        weights: the size of each of their outputs, uint16 (n, K), by modality, of queries those as
+            queries; see `weights_of`.
         labels: bool (n, C), in the order of the codes.
         split: positions of queries, gallery, training and validation items.
         protocol: rules of the evaluation; its gallery is ignored.
@@ -131,7 +132,7 @@ def evaluate_second_look(
             codes.having(searched, galleries[gallery]),
         )
         distances = _Distances(
-            codes.of(asked)[rows],
+            codes.as_queries(asked)[rows],
             weights[asked][rows],
             codes.of(searched)[columns],
             weights[searched][columns] if ranking == "int8" else None,

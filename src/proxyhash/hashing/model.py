@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
@@ -14,7 +14,9 @@ from jaxtyping import Float32, UInt8, UInt16
 from proxyhash.codes import CodeFile, binarize, code_bytes, weights_of
 from proxyhash.data import MODALITIES, Collection, Modality
 from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
+from proxyhash.encoders.base import in_role
 from proxyhash.encoders.folder import fingerprint_of
+from proxyhash.encoders.recipe import Role
 from proxyhash.errors import ModelError, UsageError, check_option
 from proxyhash.hashing.folder import (
     SavedEncoder,
@@ -156,6 +158,7 @@ class HashModel:
         batch_size: int = 64,
         track: Track = silent,
         on_unknown: str = "fail",
+        role: str = "document",
     ) -> UInt8[np.ndarray, "n b"]:
         """Return packed codes, (n, ceil(K/8)), of inputs of one modality.
 
@@ -166,6 +169,8 @@ class HashModel:
             track: reports progress.
             on_unknown: "fail" at an input in which the model knows nothing, such as a text without
                 a word of its vocabulary, or "keep" its code, which means nothing.
+            role: "document" for what is indexed, "query" for what is searched for; they differ
+                where the encoder has prompts.
 
         Raises:
             UsageError: the model has no network or no encoder for the modality, `inputs` is a
@@ -182,7 +187,8 @@ class HashModel:
                 if not isinstance(each, str):
                     raise UsageError(f"text {row} is {each!r:.40}; a string is expected")
         check_option("on_unknown", on_unknown, ("fail", "keep"))
-        encoder = self._need_encoder(modality)
+        check_option("role", role, ("query", "document"))
+        encoder = in_role(self._need_encoder(modality), cast("Role", role))
         features = encoder.encode(inputs, batch_size=batch_size, track=track)
         unknown = np.flatnonzero(~features.any(axis=1))
         if on_unknown == "fail" and unknown.size:
@@ -239,13 +245,18 @@ class HashModel:
         return self.encode_prepared(collection.ids, features)
 
     def encode_prepared(
-        self, ids: tuple[str, ...], features: Mapping[Modality, Features]
+        self,
+        ids: tuple[str, ...],
+        features: Mapping[Modality, Features],
+        *,
+        queries: Mapping[Modality, Features] = MappingProxyType({}),
     ) -> CodeFile:
         """Return the codes of items whose features are at hand.
 
         Args:
             ids: the items' ids, in the order of the features' rows.
             features: per modality, as `proxyhash.encoders.encode_collection` returns them.
+            queries: features of the same items as queries, where they differ.
 
         Raises:
             UsageError: as `logits`.
@@ -256,10 +267,7 @@ class HashModel:
         present = {modality: np.zeros(count, np.bool_) for modality in self.networks}
         unreadable: dict[Modality, np.ndarray] = {}
         for modality, given in features.items():
-            rows = np.flatnonzero(given.present)
-            for some in np.array_split(rows, 1 + len(rows) // 65536):  # they can be in a file
-                values = np.asarray(given.values[some])
-                codes[modality][some] = self.encode_features(values, modality=modality)
+            codes[modality] = self._encode_rows(given, modality)
             present[modality] = given.present
             if given.unreadable is not None:
                 unreadable[modality] = given.unreadable
@@ -270,7 +278,16 @@ class HashModel:
             bits=self.bits,
             model=self.fingerprint,
             unreadable=unreadable,
+            queries={name: self._encode_rows(given, name) for name, given in queries.items()},
         )
+
+    def _encode_rows(self, given: Features, modality: Modality) -> UInt8[np.ndarray, "n b"]:
+        codes = np.zeros((len(given.present), code_bytes(self.bits)), np.uint8)
+        rows = np.flatnonzero(given.present)
+        for some in np.array_split(rows, 1 + len(rows) // 65536):  # they can be in a file
+            values = np.asarray(given.values[some])
+            codes[some] = self.encode_features(values, modality=modality)
+        return codes
 
     def weigh_prepared(
         self, features: Mapping[Modality, Features]

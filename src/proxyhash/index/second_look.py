@@ -7,6 +7,7 @@ answer is ordered by (asymmetric distance, order), the same from every index.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -96,7 +97,7 @@ def look_again(
     """
     if look.shortlist is not None or radius is not None:
         found = search(k=look.limit(k), radius=radius)
-        return rank_list(query, look.weights, found, codes[found.rows], k=k, order=order)
+        return rank_list(query, look.weights, found, codes, k=k, order=order)
     assert k is not None
     ranked = asymmetric_top_k(query, look.weights, codes, k=k, mask=mask, order=order)
     width = ranked.positions.shape[1]
@@ -125,17 +126,13 @@ def rank_list(
         query: packed codes (q, B).
         weights: uint16 (q, bits).
         found: the answers to the queries.
-        codes: those of the found rows, (m, B).
+        codes: those of all rows, (n, B).
         k: at most this many rows per query; None for all.
         order: uint64 by row; ties go to the smaller one. Default: the row.
     """
     owners = np.repeat(np.arange(len(query)), np.diff(found.offsets))
-    values = paired_asymmetric_distances(query, weights, codes, owners)
-    ranks = found.rows if order is None else order[found.rows]
-    best = np.lexsort((ranks, values, owners))
-    if k is not None:
-        place = np.arange(len(best)) - found.offsets[:-1][owners]
-        best = best[place < k]
+    values = paired_asymmetric_distances(query, weights, codes, owners, rows=found.rows)
+    best = _nearest(values, found, k, order)
     sizes = np.bincount(owners[best], minlength=len(query))
     return Matches(
         offsets=np.concatenate([[0], np.cumsum(sizes)]),
@@ -143,6 +140,25 @@ def rank_list(
         distances=found.distances[best],
         asymmetric=values[best] / ONE,
     )
+
+
+def _nearest(
+    values: npt.NDArray[np.uint32],
+    found: Matches,
+    k: int | None,
+    order: npt.NDArray[np.uint64] | None,
+) -> npt.NDArray[np.int64]:
+    """Return the places of each query's k smallest values, ordered by (value, order)."""
+    best = [np.empty(0, np.int64)]
+    for start, stop in pairwise(found.offsets.tolist()):
+        own = values[start:stop]
+        near = np.arange(stop - start)
+        if k is not None and k < len(own):
+            near = np.flatnonzero(own <= np.partition(own, k - 1)[k - 1])
+        rows = found.rows[start + near]
+        ranks = rows if order is None else order[rows]
+        best.append(start + near[np.lexsort((ranks, own[near]))[:k]])
+    return np.concatenate(best)
 
 
 def rank_hits(

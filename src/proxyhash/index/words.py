@@ -264,11 +264,11 @@ def inverse_frequency(items: int, having: int) -> float:
 def rarity_of(items: int, having: int) -> float:
     """Return how rare a term is that `having` of `items` items have: 1 if one has it, 0 if all.
 
-    The square of 1 - log(having) / log(items); docs/lab-notes.md has what was tried.
+    (1 - log(having) / log(items)) ** 1.5; docs/lab-notes.md has what was tried.
     """
     if having <= 1 or items <= 1:
         return 1.0
-    return max(0.0, 1 - math.log(having) / math.log(items)) ** 2
+    return max(0.0, 1 - math.log(having) / math.log(items)) ** 1.5
 
 
 def fuse_ranks(

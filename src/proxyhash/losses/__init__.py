@@ -24,12 +24,15 @@ from proxyhash.losses.partial_softmax import partial_softmax
 from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.proxy_separation import proxy_separation
 from proxyhash.losses.quantization import quantization
-from proxyhash.losses.relevance import relevance, relevance_likelihood
+from proxyhash.losses.relevance import relevance, relevance_likelihood, share_a_label
+from proxyhash.losses.soft_contrastive import soft_contrastive
+from proxyhash.losses.supervision import certain
 
 __all__ = [
     "bit_balance",
     "bit_cross_entropy",
     "bit_uncertainty",
+    "certain",
     "contrastive",
     "cosine_quantization",
     "cosine_softmax",
@@ -46,4 +49,6 @@ __all__ = [
     "quantization",
     "relevance",
     "relevance_likelihood",
+    "share_a_label",
+    "soft_contrastive",
 ]

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from proxyhash.losses.supervision import Labels, Logits, Scalar, mean_over, positives
+from proxyhash.losses.supervision import (
+    Labels,
+    Logits,
+    Scalar,
+    excluded,
+    mean_over,
+    mean_over_positives,
+    positives,
+)
 
 __all__ = ["cosine_softmax"]
 
@@ -18,7 +26,8 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
 
     Args:
         cosines: of outputs and the classes' codes, (n, C).
-        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        labels: (n, C) in [0, 1]; an item without any adds neither value nor gradient. Probabilities
+            are the shares of the positives, and middling classes leave the softmax.
         scale: what cosines are multiplied with.
         margin: what positive cosines must be ahead by.
 
@@ -28,5 +37,7 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
     positive, labeled = positives(labels)
     cosines = torch.where(labeled[:, None], cosines, 0.0)
     logits = scale * torch.where(positive, cosines - margin, cosines)
-    shares = torch.where(positive, functional.log_softmax(logits, dim=1), 0.0)
-    return mean_over(-shares.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labeled)
+    middling = excluded(labels) & ~positive & labeled[:, None]
+    likelihood = functional.log_softmax(logits.masked_fill(middling, -torch.inf), dim=1)
+    shares = torch.where(positive, likelihood, 0.0)
+    return mean_over(-mean_over_positives(shares, labels), labeled)

@@ -41,7 +41,8 @@ def cross_modal_softmax(
     Args:
         logits: o, inner products of this modality's outputs and the proxies, (n, C).
         other_logits: o', the same of the *other* modality's current binary codes, (n, C).
-        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        labels: (n, C) in [0, 1], probabilities as in `margin_dynamic_softmax`; an item without any
+            adds neither value nor gradient.
         sigma: margin, as in `margin_dynamic_softmax`.
         gamma: sharpness.
         denominator: whose anchor stands in the denominator.
@@ -50,13 +51,13 @@ def cross_modal_softmax(
     1034829217/paddle, DCPH/utils/DFPH_NN.py; positives leave its sum here, where the port's mask
     leaves exp(0) of each.
     """
-    positive, labeled = positives(labels)
+    _, labeled = positives(labels)
     logits = torch.where(labeled[:, None], logits, 0.0)
     other_logits = torch.where(labeled[:, None], other_logits, 0.0)
-    a = anchor(logits, positive, gamma=gamma, sigma=sigma)
+    a = anchor(logits, labels, gamma=gamma, sigma=sigma)
     if denominator == "own":
-        terms = softmax_term(a, gamma * other_logits, positive)
+        terms = softmax_term(a, gamma * other_logits, labels)
     else:
-        other = anchor(other_logits, positive, gamma=gamma, sigma=sigma)
-        terms = softmax_term(other, gamma * other_logits, positive) + other - a
+        other = anchor(other_logits, labels, gamma=gamma, sigma=sigma)
+        terms = softmax_term(other, gamma * other_logits, labels) + other - a
     return mean_over(terms, labeled)

@@ -27,15 +27,17 @@ def margin_dynamic_softmax(
 ) -> Scalar:
     """Return the mean over labeled items of one softmax term per item.
 
-        a = gamma * ((1/n) * sum_{c in Y} o_c - sigma)
-        L = logsumexp(a, {gamma * o_c : c not in Y}) - a
+        a = gamma * (sum_{c in Y} y_c o_c / sum_{c in Y} y_c - sigma)
+        L = logsumexp(a, {gamma * o_c : c in N}) - a
 
     The mean positive logit competes against every logit the item has no label for, so the number
-    of competitors follows the size of the label set.
+    of competitors follows the size of the label set. With labels of 0 and 1, Y are the positives, N
+    all others and a holds the plain mean. Where labels are probabilities, Y = {c : y_c >= 1/2} is
+    weighted by them, N = {c : y_c < 1/4}, and classes between neither pull nor push.
 
     Args:
         logits: inner products of outputs and proxies, (n, C).
-        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        labels: y, (n, C) in [0, 1]; an item with Y empty adds neither value nor gradient.
         sigma: margin that grows with the code length; see `reference_sigma`.
         gamma: sharpness.
 
@@ -44,7 +46,7 @@ def margin_dynamic_softmax(
     same term in DAPH's own release (DAPH.py); settings as in the port, whose mask leaves exp(0) of
     each positive in the sum.
     """
-    positive, labeled = positives(labels)
+    _, labeled = positives(labels)
     logits = torch.where(labeled[:, None], logits, 0.0)
-    a = anchor(logits, positive, gamma=gamma, sigma=sigma)
-    return mean_over(softmax_term(a, gamma * logits, positive), labeled)
+    a = anchor(logits, labels, gamma=gamma, sigma=sigma)
+    return mean_over(softmax_term(a, gamma * logits, labels), labeled)

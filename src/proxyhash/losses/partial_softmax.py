@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from proxyhash.losses.supervision import Labels, Logits, Scalar, mean_over, positives
+from proxyhash.losses.supervision import (
+    Labels,
+    Logits,
+    Scalar,
+    excluded,
+    mean_over,
+    mean_over_positives,
+    positives,
+)
 
 __all__ = ["partial_softmax"]
 
@@ -22,7 +30,8 @@ def partial_softmax(logits: Logits, labels: Labels, *, sigma: float, gamma: floa
 
     Args:
         logits: inner products of outputs and proxies, (n, C).
-        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        labels: (n, C) in [0, 1]; an item without any adds neither value nor gradient. Probabilities
+            weigh the mean over positives, and middling ones do not compete, see `supervision`.
         sigma: margin, as in `margin_dynamic_softmax`.
         gamma: sharpness.
 
@@ -30,10 +39,11 @@ def partial_softmax(logits: Logits, labels: Labels, *, sigma: float, gamma: floa
     authors' own release of PSLDH (PSLDH.py).
     """
     positive, labeled = positives(labels)
-    contested = labeled & ~positive.all(dim=1)
+    against_all = excluded(labels)
+    contested = labeled & ~against_all.all(dim=1)
     scaled = gamma * torch.where(contested[:, None], logits, 0.0)
     # A row of minus infinities alone would make the gradient of logsumexp 0/0.
-    competitors = scaled.masked_fill(positive & contested[:, None], -torch.inf)
+    competitors = scaled.masked_fill(against_all & contested[:, None], -torch.inf)
     against = torch.logsumexp(competitors, dim=1, keepdim=True) - (scaled - gamma * sigma)
     terms = torch.where(positive & contested[:, None], functional.softplus(against), 0.0)
-    return mean_over(terms.sum(dim=1) / positive.sum(dim=1).clamp(min=1), labeled)
+    return mean_over(mean_over_positives(terms, labels), labeled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from proxyhash.losses.supervision import Labels, Logits, Scalar, positives
+from proxyhash.losses.supervision import Labels, Logits, Scalar, excluded, positives
 
 __all__ = ["proxy_hinge"]
 
@@ -16,14 +16,17 @@ def proxy_hinge(cosines: Logits, labels: Labels, *, tau: float) -> Scalar:
 
     Args:
         cosines: of outputs and the classes' proxies, (n, C).
-        labels: multi-hot, (n, C); an item without any adds neither value nor gradient.
+        labels: (n, C) in [0, 1]; an item without any adds neither value nor gradient. Probabilities
+            weigh the first mean, and middling ones are in neither.
         tau: cosine up to which a negative proxy costs nothing.
 
     Source: Xu et al., "HyP² Loss: Beyond Hypersphere Metric Space for Multi-label Image Retrieval",
     ACM MM 2022; means as in HyP²'s own release.
     """
     positive, labeled = positives(labels)
-    negative = labeled[:, None] & ~positive
-    near = torch.where(positive, 1 - cosines, 0.0).sum() / positive.sum().clamp(min=1)
+    negative = labeled[:, None] & ~excluded(labels)
+    weights = torch.where(positive, labels.to(cosines.dtype), 0.0).clamp(max=1)
+    pulled = torch.where(positive, weights * (1 - cosines), 0.0).sum()
+    near = pulled / torch.where(positive.any(), weights.sum(), 1.0)
     far = torch.where(negative, (cosines - tau).relu(), 0.0).sum() / negative.sum().clamp(min=1)
     return near + far

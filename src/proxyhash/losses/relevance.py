@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from proxyhash.losses.supervision import Scalar
 
-__all__ = ["relevance", "relevance_likelihood"]
+__all__ = ["relevance", "relevance_likelihood", "share_a_label"]
 
 
 def relevance(
@@ -30,6 +30,18 @@ def relevance(
     for own, other in zip(posteriors.T, others.T, strict=True):
         none = none * (1 - own[:, None] * other[None, :])
     return 1 - none
+
+
+def share_a_label(
+    labels: Float[Tensor, "n c"], others: Float[Tensor, "m c"]
+) -> Bool[Tensor, "n m"]:
+    """Return which items share a label, S_ij > 0; where labels are probabilities, S_ij >= 1/2.
+
+    So pairs of items that are each of a class with .8 are similar, and pairs with .5 are not.
+    """
+    if bool(((labels == 0) | (labels == 1)).all()) and bool(((others == 0) | (others == 1)).all()):
+        return labels @ others.T > 0
+    return relevance(labels, others) >= 0.5
 
 
 def relevance_likelihood(

@@ -1,5 +1,14 @@
 """Shared parts of the losses: which items and logits count, and sums that stay finite.
 
+Labels y are 0 or 1, or probabilities, which `data label` finds. A class of probability y_c is
+
+    positive, with weight y_c,      y_c >= 1/2
+    a competitor (negative),        y_c <  1/4
+    neither, so it costs nothing    between
+
+and a mean over positives is sum_c y_c x_c / sum_c y_c. An item whose classes all have less than 1/2
+has no labels. With y in {0, 1} these are the plain means, to the last bit.
+
 DCPH's public port and PSLDH's own release drop a logit from a sum by multiplying it with zero,
 which leaves exp(0) in the denominator. Here it becomes minus infinity inside a log-sum-exp that
 always holds at least one finite term, so neither the value nor the gradient can become NaN.
@@ -13,19 +22,51 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-__all__ = ["Labels", "Logits", "Scalar", "anchor", "mean_over", "positives", "softmax_term"]
+__all__ = [
+    "Labels",
+    "Logits",
+    "Scalar",
+    "anchor",
+    "certain",
+    "excluded",
+    "mean_over",
+    "mean_over_positives",
+    "positives",
+    "softmax_term",
+]
 
 Logits: TypeAlias = Float[Tensor, "n c"]
 """Inner products with the proxies, one row per item, one column per class."""
 Labels: TypeAlias = Bool[Tensor, "n c"] | Num[Tensor, "n c"]
-"""Multi-hot: more than 0 means that the item carries the class."""
+"""Multi-hot, or probabilities in [0, 1]."""
 Scalar: TypeAlias = Float[Tensor, ""]
+
+_POSITIVE, _NEGATIVE = 0.5, 0.25
+
+
+def certain(labels: Labels) -> Bool[Tensor, "n c"]:
+    """Return which classes each item has: those of a probability of at least 1/2."""
+    return labels >= _POSITIVE
 
 
 def positives(labels: Labels) -> tuple[Bool[Tensor, "n c"], Bool[Tensor, " n"]]:
     """Return the positive entries, and which items have any."""
-    positive = labels > 0
+    positive = certain(labels)
     return positive, positive.any(dim=1)
+
+
+def excluded(labels: Labels) -> Bool[Tensor, "n c"]:
+    """Return the entries that do not compete: positives, and classes of middling probability."""
+    return labels >= _NEGATIVE
+
+
+def mean_over_positives(values: Float[Tensor, "n c"], labels: Labels) -> Float[Tensor, " n"]:
+    """Return each item's mean over its positives, weighted by probability; 0 where it has none."""
+    positive = certain(labels)
+    weights = torch.where(positive, labels.to(values.dtype), 0.0).clamp(max=1)
+    total = torch.where(positive, weights * values, 0.0).sum(dim=1)
+    count = weights.sum(dim=1)
+    return total / torch.where(count > 0, count, 1.0)
 
 
 def mean_over(values: Float[Tensor, " n"], counted: Bool[Tensor, " n"]) -> Scalar:
@@ -37,25 +78,21 @@ def mean_over(values: Float[Tensor, " n"], counted: Bool[Tensor, " n"]) -> Scala
     return total / counted.sum().clamp(min=1)
 
 
-def anchor(
-    logits: Logits, positive: Bool[Tensor, "n c"], *, gamma: float, sigma: float
-) -> Float[Tensor, " n"]:
+def anchor(logits: Logits, labels: Labels, *, gamma: float, sigma: float) -> Float[Tensor, " n"]:
     """Return a = gamma * (mean positive logit - sigma), one value per item.
 
     An item without positives gets -gamma * sigma; the caller leaves it out of the mean.
     """
-    count = positive.sum(dim=1).clamp(min=1)
-    mean = torch.where(positive, logits, 0.0).sum(dim=1) / count
-    return gamma * (mean - sigma)
+    return gamma * (mean_over_positives(logits, labels) - sigma)
 
 
 def softmax_term(
-    a: Float[Tensor, " n"], competitors: Logits, positive: Bool[Tensor, "n c"]
+    a: Float[Tensor, " n"], competitors: Logits, labels: Labels
 ) -> Float[Tensor, " n"]:
-    """Return logsumexp(a, {competitors_c : c not positive}) - a, never negative.
+    """Return logsumexp(a, {competitors_c : c negative}) - a, never negative.
 
     Computed as logsumexp(0, competitors - a), which keeps its precision where a is large.
     """
-    differences = (competitors - a[:, None]).masked_fill(positive, -torch.inf)
+    differences = (competitors - a[:, None]).masked_fill(excluded(labels), -torch.inf)
     zero = torch.zeros_like(differences[:, :1])
     return torch.logsumexp(torch.cat([zero, differences], dim=1), dim=1)

@@ -29,6 +29,7 @@ __all__ = [
     "CcaItqSettings",
     "canonical_directions",
     "itq_rotation",
+    "paired_items",
     "quantization_error",
 ]
 
@@ -83,25 +84,8 @@ class CcaItq(ClosedFormObjective):
         Raises:
             UsageError: there are not two modalities, or fewer than two training items have both.
         """
-        if len(train.modalities) == 1:
-            raise UsageError(
-                f"cca-itq learns from pairs, and the run has one modality ({train.modalities[0]}); "
-                "use --method itq"
-            )
-        if len(train.modalities) != 2:
-            raise UsageError(
-                f"cca-itq learns from two modalities, and the run has {len(train.modalities)} "
-                f"({', '.join(train.modalities)}); leave one out, for example with "
-                f"--encoder {train.modalities[-1]}=none"
-            )
+        pairs = paired_items(train, method="cca-itq")
         one, two = train.modalities
-        pairs = train.present[one] & train.present[two]
-        count = int(pairs.sum())
-        if count < 2:
-            raise UsageError(
-                f"cca-itq learns from items with both modalities, {one} and {two}, and {count} "
-                "training items have both; at least 2 are needed"
-            )
         first, second = train.features[one][pairs], train.features[two][pairs]
         means = first.mean(dim=0), second.mean(dim=0)
         first, second = first - means[0], second - means[1]
@@ -120,6 +104,33 @@ class CcaItq(ClosedFormObjective):
             one: (means[0], first_weights @ rotation),
             two: (means[1], second_weights @ rotation),
         }
+
+
+def paired_items(train: Rows, *, method: str) -> Tensor:
+    """Return the positions, int64, of the training items that have both modalities.
+
+    Raises:
+        UsageError: there are not two modalities, or fewer than two training items have both.
+    """
+    if len(train.modalities) == 1:
+        raise UsageError(
+            f"{method} learns from pairs, and the run has one modality ({train.modalities[0]}); "
+            "use --method itq"
+        )
+    if len(train.modalities) != 2:
+        raise UsageError(
+            f"{method} learns from two modalities, and the run has {len(train.modalities)} "
+            f"({', '.join(train.modalities)}); leave one out, for example with "
+            f"--encoder {train.modalities[-1]}=none"
+        )
+    one, two = train.modalities
+    (rows,) = (train.present[one] & train.present[two]).nonzero(as_tuple=True)
+    if len(rows) < 2:
+        raise UsageError(
+            f"{method} learns from items with both modalities, {one} and {two}, and {len(rows)} "
+            "training items have both; at least 2 are needed"
+        )
+    return rows
 
 
 @dataclass(frozen=True)

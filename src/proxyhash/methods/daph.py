@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from proxyhash.losses import (
     bit_balance,
+    certain,
     cosine_quantization,
     data_softmax,
     margin_dynamic_softmax,
@@ -150,7 +151,7 @@ class Daph(ScheduledObjective):
             codes, labels = self._data_proxies(modality)
             codes.copy_(found.items[modality][drawn])
             # A proxy without labels takes part in no term.
-            labels.copy_(train.labels[drawn] * train.present[modality][drawn, None])
+            labels.copy_(certain(train.labels)[drawn] & train.present[modality][drawn, None])
 
     @property
     def proxies(self) -> Proxies:
@@ -163,14 +164,13 @@ class Daph(ScheduledObjective):
         classes = same = partial = batch.labels.new_zeros(())
         for modality in batch.learning:
             outputs, labels = batch.outputs[modality] / self.bits, batch.labels_of(modality)
+            sets = certain(labels).to(labels.dtype)
             classes = classes + margin_dynamic_softmax(
                 outputs @ self.class_codes.T, labels, gamma=gamma, sigma=sigma
             )
             for source in self.modalities:
                 codes, code_labels = self._data_proxies(source)
-                terms = data_softmax(
-                    outputs @ codes.T, labels, code_labels, gamma=gamma, sigma=sigma
-                )
+                terms = data_softmax(outputs @ codes.T, sets, code_labels, gamma=gamma, sigma=sigma)
                 same, partial = same + terms[0], partial + terms[1]
         return {"classes": classes, "same": same, "partial": self.settings.eta * partial}
 

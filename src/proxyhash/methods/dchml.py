@@ -60,6 +60,9 @@ class Dchml(ProxyObjective):
           + eta (logsumexp(a, {gamma o'_c : c not in Y}) - a)                 "cross"
           + lambda ||B - h||^2                                                "quantization"
 
+    Where labels are probabilities y_c, Y = {c : y_c >= 1/2}, the means over Y are weighted by them,
+    only {c : y_c < 1/4} compete, and classes between neither pull nor push.
+
     Sources: the idea is that of Tu et al., "Deep Cross-modal Hashing via Margin-dynamic-softmax
     Loss", arXiv 2011.03451 (2020), later "Deep Cross-Modal Proxy Hashing" (DCPH), IEEE TKDE 35(7),
     2023. Details were read from a public port of DCPH by others (1034829217/paddle, DCPH/utils/

@@ -169,9 +169,10 @@ class DchmlPlus(Objective):
           + lambda (1/m) sum_i mean_k (1 - |h_ik|)^2                                 "quantization"
         theta_ij = scale h_i . h_j / K + bias,   h = tanh(PHNet(z + noise))
 
-    where i and j run over the m images and texts of a step, and only PHNet, scale and bias learn
-    from the last two terms. Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images
-    lose half of their features at random. After the last epoch PHNet is fitted once more, to the
+    with labels y_ic in {0, 1}, or probabilities, which are learned as they stand. i and j run over
+    the m images and texts of a step, and only PHNet, scale and bias learn from the last two terms.
+    Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images lose half of their features
+    at random. After the last epoch PHNet is fitted once more, to the
     predictions of the networks that are kept.
 
     The common budget of epochs and layers holds; `defaults` says what differs.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from proxyhash.losses import bit_uncertainty, contrastive
+from proxyhash.losses import bit_uncertainty, contrastive, share_a_label
 from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
@@ -79,6 +79,6 @@ class Dchmt(Objective):
         return contrastive(
             batch.outputs[modality][rows] / math.sqrt(2),
             batch.outputs[against][columns] / math.sqrt(2),
-            batch.labels[rows] @ batch.labels[columns].T > 0,
+            share_a_label(batch.labels[rows], batch.labels[columns]),
             margin=self.margin,
         )

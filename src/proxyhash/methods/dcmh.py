@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from proxyhash.losses import bit_balance, pairwise_likelihood, quantization
+from proxyhash.losses import bit_balance, certain, pairwise_likelihood, quantization, relevance
 from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
@@ -88,7 +88,7 @@ class Dcmh(ScheduledObjective):
         pairs = batch.labels.new_zeros(())
         for one, other in combinations(batch.learning, 2):
             rows, columns = batch.supervised(one), batch.supervised(other)
-            similar = _share_a_label(batch.labels[rows], batch.labels[columns])
+            similar = _similarity(batch.labels[rows], batch.labels[columns])
             pairs = pairs + self._likelihood(
                 batch.outputs[one][rows], batch.outputs[other][columns], similar
             )
@@ -100,9 +100,9 @@ class Dcmh(ScheduledObjective):
         rows = batch.supervised(modality)
         pairs, items = batch.labels.new_zeros(()), 0
         for other in batch.others(modality):
-            across = batch.memory.present[other] & self.train_labels.bool().any(dim=1)
+            across = batch.memory.present[other] & certain(self.train_labels).any(dim=1)
             others = batch.memory.outputs[other][across]
-            similar = _share_a_label(batch.labels[rows], self.train_labels[across])
+            similar = _similarity(batch.labels[rows], self.train_labels[across])
             pairs = pairs + self._likelihood(batch.outputs[modality][rows], others, similar)
             items = max(items, len(others))
         return self._terms(batch, pairs, items=items)
@@ -143,6 +143,8 @@ def _balance(outputs: Tensor) -> Tensor:
     return (count * bit_balance(outputs) - outputs.square().sum()) / pairs
 
 
-def _share_a_label(labels: Tensor, others: Tensor) -> Tensor:
-    """Return S, (n, m) in {0, 1}."""
-    return (labels @ others.T > 0).to(labels.dtype)
+def _similarity(labels: Tensor, others: Tensor) -> Tensor:
+    """Return S, (n, m) in {0, 1}; where labels are probabilities, the one of sharing a label."""
+    if bool((labels.frac() == 0).all()) and bool((others.frac() == 0).all()):
+        return (labels @ others.T > 0).to(labels.dtype)
+    return relevance(labels, others)

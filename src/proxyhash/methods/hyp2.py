@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from proxyhash.losses import irrelevant_pairs, proxy_hinge
+from proxyhash.losses import certain, irrelevant_pairs, proxy_hinge, share_a_label
 from proxyhash.methods.shared.batch import Batch, sign
 from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
@@ -108,11 +108,11 @@ class Hyp2(Objective):
         return proxy_hinge(cosines, labels, tau=self.tau)
 
     def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
-        several = batch.labels.sum(dim=1) > 1
+        several = certain(batch.labels).sum(dim=1) > 1
         rows, columns = batch.present[modality] & several, batch.present[against] & several
         return irrelevant_pairs(
             batch.outputs[modality][rows],
             batch.outputs[against][columns],
-            batch.labels[rows] @ batch.labels[columns].T > 0,
+            share_a_label(batch.labels[rows], batch.labels[columns]),
             tau=self.tau,
         )

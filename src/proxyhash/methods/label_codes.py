@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from proxyhash.losses import bit_cross_entropy
+from proxyhash.losses import bit_cross_entropy, certain
 from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
@@ -32,7 +32,7 @@ def deal_bits(labels: Tensor, bits: int) -> Tensor:
     bits than classes, only the most frequent classes have one.
 
     Args:
-        labels: multi-hot labels of the training items, (n, C); of equally frequent classes the
+        labels: bool, labels of the training items, (n, C); of equally frequent classes the
             first comes first.
         bits: code length K.
     """
@@ -67,7 +67,7 @@ class LabelCodes(Objective):
 
     def __init__(self, context: Context, settings: LabelCodesSettings) -> None:
         super().__init__(context, settings)
-        self.register_buffer("bit_category", deal_bits(context.labels, context.bits))
+        self.register_buffer("bit_category", deal_bits(certain(context.labels), context.bits))
 
     @property
     def proxies(self) -> Proxies:
@@ -86,4 +86,4 @@ class LabelCodes(Objective):
 
     def _codes(self, labels: Tensor) -> Tensor:
         """Return the codes of label sets, (n, K) in {-1, +1}, for multi-hot labels (n, C)."""
-        return 2 * labels[:, self.bit_category] - 1
+        return 2 * certain(labels)[:, self.bit_category].to(labels.dtype) - 1

@@ -17,6 +17,7 @@ import numpy as np
 
 from proxyhash.codes.asymmetric import ONE
 from proxyhash.data import MODALITIES
+from proxyhash.encoders.base import in_role
 from proxyhash.errors import DataError, MigratedError, UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.index.second_look import SecondLook
@@ -78,7 +79,8 @@ def encode(source: Searcher, queries: Sequence[Query]) -> list[EncodedQuery]:
             known = np.ones(len(rows), np.bool_)
             words: list[WordsOfText | None] = [None] * len(rows)
         else:
-            encoder, contents = source.encoder(modality), [queries[row].content for row in rows]
+            encoder = in_role(source.encoder(modality), "query")
+            contents = [queries[row].content for row in rows]
             features = encoder.encode(contents)
             known = np.asarray(features.any(axis=1))
             words = [read_words(encoder, content) for content in contents]

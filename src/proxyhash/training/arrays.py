@@ -84,7 +84,7 @@ def train(
             default. `HashModel.classes` has those that an item has, sorted by name.
         bits: code length.
         method: training objective, such as "dchml-plus"; see docs/methods.md. By default "dchml";
-            without labels "cca-itq", or "itq" for a single modality.
+            without labels "pairs", "cca-itq" for few pairs, or "itq" for a single modality.
         out: run folder to write; by default a temporary one, of which only the model is kept.
         overwrite: replace an earlier run in `out`.
         resume: continue the run in `out`, given the same arrays.

@@ -24,19 +24,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from proxyhash.data import Collection, Split
+    from proxyhash.methods import Objective
     from proxyhash.training.config import TrainConfig
 
 __all__ = ["model_card"]
 
 _LIMITS = {
-    True: """\
+    "labels": """\
 - The codes know the classes above and little else: items that no label tells apart are at about
   the same distance.""",
-    False: """\
+    "pairs": """\
+- The codes were learned from which image and text belong together, without labels: near codes are
+  of items that could be described by each other's texts, which need not share a class.""",
+    "features": """\
 - The codes were learned without labels: near codes have similar features, which need not share a
   class.""",
 }
-"""The first limitation of methods that read labels, and of those that do not."""
+"""The first limitation of methods that read labels, that learn from pairs, and of others."""
+_MEANINGS = {
+    "labels": "the labels",
+    "pairs": "which of them belong together; no label was read",
+    "features": "the features; no label was read",
+}
 
 
 def model_card(
@@ -52,7 +61,7 @@ def model_card(
     fingerprint = split.fingerprint(collection)
     classes = ", ".join(map(markdown_text, collection.classes[:40])) or "none; no item has a label"
     method = get_method(config.method)
-    meaning = "the labels" if method.needs_labels else "the features; no label was read"
+    meaning = _MEANINGS[_kind(method)]
     plurals = _and([MODALITIES[modality].plural for modality in config.modalities])
     texts = "text" in config.modalities
     asked = 'text "words of your own"' if texts else f"{config.modalities[0]} YOUR_FILE"
@@ -109,10 +118,16 @@ codes = model.{call}  # uint8, (1, {-(-config.bits // 8)})
 
 ## Limitations
 
-{_LIMITS[method.needs_labels]}
+{_LIMITS[_kind(method)]}
 - The metrics hold for this data, split and protocol alone; do not compare them with others.
 {_origin(config, training)}
 """
+
+
+def _kind(method: type[Objective]) -> str:
+    if method.needs_labels:
+        return "labels"
+    return "pairs" if method.needs_pairs and not method.closed_form else "features"
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:

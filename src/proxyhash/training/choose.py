@@ -22,6 +22,11 @@ __all__ = ["Choice", "Found", "choose"]
 
 FEW_LABELED = 0.1
 """Share of labeled items below which it is said what training on them alone means."""
+ENOUGH_PAIRS = 500
+"""Pairs from which `pairs` finds other halves better than `cca-itq` does."""
+
+
+_FIGURES = "mAP needs labels, so it cannot be computed"
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,10 @@ class Choice:
 def choose(values: Mapping[str, Any]) -> Choice:
     """Return the keys of a configuration with a method and encoders that fit its collection.
 
-    A method and encoders that are given stay. Without labels, `cca-itq` learns from pairs and
-    `itq` from a single modality; a modality that no item has is left out; and images get a
-    pretrained model that this machine has, see `find_known_model`, before `descriptor`.
+    A method and encoders that are given stay. Without labels, `pairs` learns from pairs (`cca-itq`
+    where they are few) and `itq` from a single modality; a modality that no item has is left out;
+    and images get a pretrained model that this machine has, see `find_known_model`, before
+    `descriptor`.
 
     Raises:
         UsageError: a key cannot be used.
@@ -131,7 +137,7 @@ def choose(values: Mapping[str, Any]) -> Choice:
         )
     few = MIN_LABELED <= found.labeled < FEW_LABELED * found.items
     if few and get_method(method).needs_labels:
-        other = "cca-itq" if len(found.having) == 2 else "itq"
+        other = _from_pairs(found) if len(found.having) == 2 else "itq"
         warnings.append(
             f"{found}: {method} learns from the labeled items alone, and the figures hold for "
             f"them alone; --method {other} learns from all items without labels"
@@ -149,17 +155,30 @@ def choose(values: Mapping[str, Any]) -> Choice:
 def _without_labels(found: Found) -> tuple[str, Modality | None, str]:
     """Return the method, the only modality that it can learn from or None for all, and why."""
     least = f" (at least {MIN_LABELED} are needed to learn from them)" if found.labeled else ""
-    figures = "mAP needs labels, so it cannot be computed"
     if len(found.having) > 1 and found.pairs >= MIN_LABELED:
         names = " and ".join(found.having)
-        why = f"cca-itq learns from the pairing of {names}"
-        return "cca-itq", None, f"{found}{least}: {why}; {figures}"
+        method = _from_pairs(found)
+        why = (
+            f"learning from pairs, with method {method}: an item finds its own {names}, then what "
+            "is about the same, not classes"
+        )
+        if method != "pairs":
+            why = (
+                f"{method} learns from the pairing of {names}, as fewer than {ENOUGH_PAIRS:,} "
+                "pairs are too few to learn more"
+            )
+        return method, None, f"{found}{least}: {why}; {_FIGURES}, recall of the other half does not"
     alone = max(found.having, key=found.having.__getitem__)
     why = (
         f"itq learns from the {MODALITIES[alone].plural} alone, and search goes from {alone} to "
         f"{alone}"
     )
-    return "itq", alone, f"{found}{least}: {why}; {figures}"
+    return "itq", alone, f"{found}{least}: {why}; {_FIGURES}"
+
+
+def _from_pairs(found: Found) -> str:
+    two = len(found.having) == 2
+    return "pairs" if two and found.pairs >= ENOUGH_PAIRS else "cca-itq"
 
 
 def _image_encoder(default: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
@@ -13,6 +13,9 @@ from proxyhash.data.protocols import get_protocol
 from proxyhash.errors import UsageError, check_option
 from proxyhash.methods import Settings, get_method, read_settings
 from proxyhash.training.tuning import TuneOptions, ViewOptions, check_tuning, tuned_defaults
+
+if TYPE_CHECKING:
+    from proxyhash.encoders.recipe import Role
 
 __all__ = [
     "BY_MODALITY",
@@ -97,6 +100,11 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     "features:PATH"; "none" leaves the modality out."""
     bow_words: int = Field(default=2000, ge=1)
     """Vocabulary size of the bag of words."""
+    query_prompt: str | None = Field(default=None, max_length=10_000)
+    """Put before a text that is searched for, by a pretrained text encoder; none: what its folder
+    names."""
+    document_prompt: str | None = Field(default=None, max_length=10_000)
+    """Put before any other text, by a pretrained text encoder; none: what its folder names."""
     on_bad_item: Literal["fail", "skip"] = "fail"
     """Whether a row or image that cannot be read stops the run, or is skipped and counted."""
     max_megapixels: float | None = Field(default=None, gt=0)
@@ -172,6 +180,13 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities that are learned."""
         return tuple(m for m, encoder in self.encoders.items() if encoder != _NO_ENCODER)
+
+    @property
+    def prompts(self) -> dict[Role, str]:
+        """The prompts that are given, by role."""
+        given: dict[Role, str | None]
+        given = {"query": self.query_prompt, "document": self.document_prompt}
+        return {role: prompt for role, prompt in given.items() if prompt is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -38,7 +38,7 @@ class EpochRecord:
     terms: Mapping[str, float]
     """Mean over the steps of each term of the method, weighted as in the loss."""
     validation: Mapping[str, float]
-    """mAP of each direction and their "mean"; empty without validation items."""
+    """The score of each direction and their "mean"; empty without validation items."""
     best_epoch: int
     """The epoch whose weights are kept so far."""
     best_score: float | None
@@ -47,6 +47,8 @@ class EpochRecord:
     """Of the first network in the last step."""
     seconds: float
     """Training and validation together."""
+    validated_by: str = "mAP"
+    """The name of the score: "mAP", or "recall@10" of the other half among validation items."""
 
     def summary(self) -> str:
         """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s".
@@ -59,7 +61,7 @@ class EpochRecord:
             text += f", loss {self.loss:.3f} ({terms})"
         if self.best_score is not None and "mean" in self.validation:
             text += (
-                f", validation mAP {self.validation['mean']:.4f} "
+                f", validation {self.validated_by} {self.validation['mean']:.4f} "
                 f"(best {self.best_score:.4f} in epoch {self.best_epoch})"
             )
         return f"{text}, {self.seconds:.1f} s"
@@ -67,7 +69,8 @@ class EpochRecord:
     def brief(self) -> str:
         """Return "loss 2.13, mAP 0.612", short enough to stand beside a bar."""
         loss = [f"loss {self.loss:.2f}"] if self.terms else []
-        score = [f"mAP {self.validation['mean']:.3f}"] if "mean" in self.validation else []
+        mean = self.validation.get("mean")
+        score = [] if mean is None else [f"{self.validated_by} {mean:.3f}"]
         return ", ".join(loss + score)
 
 

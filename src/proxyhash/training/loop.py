@@ -111,7 +111,12 @@ def run_epochs(
         if due and (len(validation) or not state.encoders):
             try:
                 with state.final_encoders():
-                    scores = validation_scores(state.final_networks, validation, train)
+                    scores = validation_scores(
+                        state.final_networks,
+                        validation,
+                        train,
+                        by=state.objective.validated_by,
+                    )
                 scores = processes.from_main(partial(dict, scores))
             except DataError as error:  # huge weights can be finite and still give NaN
                 raise _diverged(f"the networks give no codes ({error})", epoch, config) from error
@@ -133,6 +138,7 @@ def run_epochs(
             best_score=state.best.score,
             learning_rate=state.optimizer.param_groups[0]["lr"],
             seconds=seconds,
+            validated_by=state.objective.validated_by,
         )
         # The checkpoint comes last: a kill before it leaves a line too many, which resume cuts.
         if processes.main:

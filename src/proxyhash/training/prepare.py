@@ -18,6 +18,7 @@ from proxyhash.encoders import (
     encode_collection,
     make_encoder,
 )
+from proxyhash.encoders.base import in_role
 from proxyhash.errors import UsageError
 from proxyhash.methods import Rows, get_method
 from proxyhash.progress import Track, silent
@@ -45,6 +46,8 @@ _PREPARING_KEYS = (
     "seed",
     "encoders",
     "bow_words",
+    "query_prompt",
+    "document_prompt",
     "on_bad_item",
     "max_megapixels",
     "label_separator",
@@ -64,7 +67,8 @@ _PREPARING_KEYS = (
 def preparing_key(config: TrainConfig) -> tuple[Any, ...]:
     """Return what decides what is prepared; runs that agree in it can share it."""
     values = (getattr(config, name) for name in _PREPARING_KEYS)
-    return (*values, get_method(config.method).needs_labels)
+    method = get_method(config.method)
+    return (*values, method.needs_labels, method.validated_by)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,10 @@ class Prepared:
         """
         labels = self.collection.labels
         kept = usable(self.features, labels, positions, unlabeled=self.unlabeled)
-        rows = take_rows(self.features, labels, kept, device=device, unlabeled=self.unlabeled)
+        rows = take_rows(
+            self.features, labels, kept, device=device, unlabeled=self.unlabeled,
+            targets=self.collection.targets,
+        )  # fmt: skip
         features, bad = dict(rows.features), {}
         if learning and self.views is not None:
             views = self.views
@@ -170,6 +177,31 @@ class Prepared:
         """Return the same with new encoders where they learn, as their weights change in place."""
         own = {m: _make_encoder(m, config, self.collection, self.split) for m in config.tune}
         return replace(self, encoders={**self.encoders, **own})
+
+    def query_features(self, *, cache: FeatureCache | None, track: Track) -> dict[str, Features]:
+        """Return features of all items in which those of the split's queries are those of queries.
+
+        Only modalities are there whose encoder encodes queries in another way, as after a prompt.
+        """
+        found: dict[str, Features] = {}
+        rows = self.split.query
+        for modality, encoder in self.encoders.items():
+            asking = in_role(encoder, "query")
+            if asking is encoder:
+                continue
+            items = [self.collection.items[row] for row in rows]
+            queries = encode_collection(
+                asking,
+                Collection.of(self.collection.path, items),
+                cache=cache,
+                track=track,
+                on_bad_item="skip",
+            )
+            given = self.features[modality]
+            values = np.array(given.values)
+            values[rows[queries.present]] = queries.values[queries.present]
+            found[modality] = replace(given, values=values)
+        return found
 
     def with_frozen_encoders(
         self, config: TrainConfig, *, cache: FeatureCache | None, track: Track
@@ -309,12 +341,16 @@ def _make_encoder(
         train=np.union1d(split.train, split.validation),
         bow_words=config.bow_words,
         device=config.device,
+        prompts=config.prompts if modality == "text" else {},
     )
     encoder = make(spec)
     wanted = fingerprints.get(f"{modality} encoder", encoder.fingerprint)
     if encoder.fingerprint != wanted:
         for option in encoder.earlier:
             former = make(f"{spec}{',' if ':' in spec else ':'}{option}")
+            if former.fingerprint == wanted:
+                return former
+        for former in encoder.formers():
             if former.fingerprint == wanted:
                 return former
     return encoder

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from proxyhash.encoders import FeatureCache
     from proxyhash.progress import Track
     from proxyhash.training.config import TrainConfig
     from proxyhash.training.folder import RunFolder
@@ -54,6 +55,7 @@ def write_results(
     prepared: Prepared,
     *,
     about: Mapping[str, Any],
+    cache: FeatureCache,
     track: Track,
 ) -> RunResult:
     """Write what a finished training leaves in its folder; return the same.
@@ -65,6 +67,7 @@ def write_results(
         networks: Those that are kept, complete.
         prepared: Collection, split, encoders as they are now, and their features.
         about: What metrics.json says about the training.
+        cache: Where features are kept between runs.
         track: Reports progress.
     """
     collection, split, proxies = prepared.collection, prepared.split, state.objective.proxies
@@ -76,7 +79,8 @@ def write_results(
         encoders=prepared.encoders,
         proxies=proxies,
     )
-    codes = model.encode_prepared(collection.ids, prepared.features)
+    queries = prepared.query_features(cache=cache, track=track)
+    codes = model.encode_prepared(collection.ids, prepared.features, queries=queries)
     evaluations = evaluate_both_galleries(
         codes,
         collection,
@@ -86,9 +90,8 @@ def write_results(
     )
     metrics = evaluations.to_dict()
     if len(collection) <= _MOST_RANKED:
-        looked = evaluate_second_look(
-            codes, model.weigh_prepared(prepared.features), collection.labels, split, track=track
-        )
+        weights = model.weigh_prepared({**prepared.features, **queries})
+        looked = evaluate_second_look(codes, weights, collection.labels, split, track=track)
         protocol = evaluations.literature.protocol.to_dict()
         figures = {name: each.to_dict() for name, each in looked.items()}
         metrics["second_look"] = {"protocol": protocol} | figures

@@ -29,6 +29,7 @@ def take_rows(
     *,
     device: torch.device | str = "cpu",
     unlabeled: bool = False,
+    targets: npt.NDArray[np.bool_] | npt.NDArray[np.float32] | None = None,
 ) -> Rows:
     """Return the items at `positions` that have at least one modality, and a label if needed.
 
@@ -38,6 +39,7 @@ def take_rows(
         positions: which of them.
         device: where the tensors are.
         unlabeled: whether items without a label are returned, too.
+        targets: what is learned from, (n, C), where labels are probabilities; default the labels.
     """
     kept = usable(features, labels, positions, unlabeled=unlabeled)
 
@@ -52,7 +54,7 @@ def take_rows(
     return Rows(
         features={modality: rows(given) for modality, given in features.items()},
         present={modality: tensor(given.present) for modality, given in features.items()},
-        labels=tensor(labels.astype(np.float32)),
+        labels=tensor((labels if targets is None else targets).astype(np.float32)),
     )
 
 

@@ -57,9 +57,14 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
             f"{MIN_LABELED} for method {config.method}. These methods read no labels: "
             f"{', '.join(others)}; without --method, a fitting one is chosen"
         )
+    validated = get_method(config.method).validated_by != "mAP"
     if named:
         return follow_manifest(
-            collection, validation=config.validation, seed=config.seed, unlabeled=unlabeled
+            collection,
+            validation=config.validation,
+            seed=config.seed,
+            unlabeled=unlabeled,
+            validated=validated,
         )
     sizes = split_sizes(
         collection,
@@ -67,6 +72,7 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
         train=config.train,
         validation=config.validation,
         unlabeled=unlabeled,
+        validated=validated,
     )
     return draw_split(
         collection,

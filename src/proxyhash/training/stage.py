@@ -179,7 +179,10 @@ def run_stage(
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows)) | dict(stage.about)
-    result = write_results(stage.given, folder, state, networks, prepared, about=about, track=track)
+    result = write_results(
+        stage.given, folder, state, networks, prepared,
+        about=about, cache=services.cache, track=track,
+    )  # fmt: skip
     processes.from_main(lambda: result.metrics)
     return result
 
@@ -253,9 +256,15 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
         "epochs": state.epoch,
         "batch_size": batch_size(config, state, items),
         "best_epoch": state.best.epoch,
-        "validation_map": state.best.score,
+        **_validation(state),
         "seconds": round(state.seconds, 3),
     }
+
+
+def _validation(state: TrainState) -> dict[str, Any]:
+    if state.objective.validated_by == "mAP":
+        return {"validation_map": state.best.score}
+    return {"validation_map": None, "validation_recall": state.best.score}
 
 
 def _both(first: Report, second: Report) -> Report:

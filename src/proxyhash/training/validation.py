@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from proxyhash.codes import Codes, binarize
 from proxyhash.evaluation.evaluator import mean_average_precision
+from proxyhash.evaluation.pairs import pair_ranks
+from proxyhash.losses import certain
 from proxyhash.methods import row_blocks
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from proxyhash.data import Modality
     from proxyhash.methods import Rows
@@ -33,13 +36,31 @@ def last_validated(config: TrainConfig, epoch: int) -> int:
     return epoch if epoch == config.epochs else epoch - epoch % every
 
 
-def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
-    """Return mAP@all of validation items against training items: per direction, and the "mean".
+def validation_scores(
+    networks: Networks,
+    validation: Rows,
+    train: Rows,
+    *,
+    by: Literal["mAP", "recall@10"] = "mAP",
+) -> dict[str, float]:
+    """Return the score of validation items: per direction, and the "mean".
 
-    Directions go from each modality to every other, such as "image_to_text", and from a single one
-    to itself. The protocol is the default one (expected mAP over ties). Queries of the split are
-    never looked at. Empty when there are no validation items, or none with anything relevant.
+    It is mAP@all against the training items, from each modality to every other, such as
+    "image_to_text", and from a single one to itself; or recall@10 of an item's other half among all
+    validation items, which reads no labels, as `by` says. Ties count as in the default protocol,
+    expected over their orders. Queries of the split are never looked at. Empty when there are no
+    validation items, or none with anything relevant.
     """
+    if by == "recall@10":
+        scores = _recalls(networks, validation)
+    else:
+        scores = _precisions(networks, validation, train)
+    if scores:
+        scores["mean"] = sum(scores.values()) / len(scores)
+    return scores
+
+
+def _precisions(networks: Networks, validation: Rows, train: Rows) -> dict[str, float]:
     scores: dict[str, float] = {}
     queries = {m: _codes(networks, validation, m) for m in train.modalities}
     galleries = {m: _codes(networks, train, m) for m in train.modalities}
@@ -53,18 +74,27 @@ def validation_scores(networks: Networks, validation: Rows, train: Rows) -> dict
         )
         if result.queries:
             scores[f"{modality}_to_{other}"] = result.value
-    if scores:
-        scores["mean"] = sum(scores.values()) / len(scores)
+    return scores
+
+
+def _recalls(networks: Networks, validation: Rows) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for one, two in permutations(validation.modalities, 2):
+        has = validation.present[one] & validation.present[two]
+        if int(has.sum()) < 2:
+            continue
+        asked, searched = (_codes(networks, validation, m, has)[0] for m in (one, two))
+        scores[f"{one}_to_{two}"] = pair_ranks(asked, searched).recall_at(10)
     return scores
 
 
 @torch.no_grad()
 def _codes(
-    networks: Networks, rows: Rows, modality: Modality
+    networks: Networks, rows: Rows, modality: Modality, has: Tensor | None = None
 ) -> tuple[Codes, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]:
-    """Return the codes and labels of the items that have the modality."""
+    """Return the codes and labels of the items that have the modality, or those in `has`."""
     networks.eval()
-    has = rows.present[modality]
+    has = rows.present[modality] if has is None else has
     blocks = row_blocks(rows.features[modality], has)
     logits = torch.cat([networks[modality].logits(features) for _, features in blocks])
-    return binarize(logits.cpu().numpy()), rows.labels[has].bool().cpu().numpy()
+    return binarize(logits.cpu().numpy()), certain(rows.labels[has]).cpu().numpy()

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from proxyhash.codes import top_k
@@ -33,6 +35,42 @@ def test_many_rows_give_what_sorting_all_gives(bits: int, queries: int, k: int) 
             np.testing.assert_array_equal(found.offsets, np.arange(queries + 1) * width)
             np.testing.assert_array_equal(found.rows, expected.positions.ravel())
             np.testing.assert_array_equal(found.distances, expected.distances.ravel())
+
+
+def _galleries() -> dict[str, npt.NDArray[np.uint8]]:
+    rng = np.random.default_rng(3)
+    drawn = rng.integers(0, 256, (40_000, 8), dtype=np.uint8)
+    misleading = drawn | 15  # the only near rows lie where a sample looks
+    misleading[100:160] = 0
+    return {
+        "drawn": drawn,
+        "misleading": misleading,
+        "crowded": np.repeat(drawn[:20], 2000, axis=0),
+        "sorted": drawn[np.lexsort(drawn.T)],
+    }
+
+
+@pytest.mark.parametrize("kind", ["drawn", "misleading", "crowded", "sorted"])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("most", [2**23, 3000])
+def test_many_neighbors_are_exact_whatever_a_sample_of_the_rows_says(
+    kind: str, ordered: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    codes = _galleries()[kind]
+    query = np.concatenate([np.zeros((1, 8), np.uint8), codes[rng.integers(0, len(codes), 6)]])
+    order = rng.permutation(len(codes)).astype(np.uint64) if ordered else None
+    ranks = np.arange(len(codes)) if order is None else order
+    far = np.unpackbits(query[:, None] ^ codes[None], axis=2).sum(axis=2)
+    monkeypatch.setattr("proxyhash.index.engines.scan.engine._MOST_COLLECTED", most)
+    engine = ScanEngine.build(codes, bits=64, order=order)
+    for k, radius in ((150, None), (600, None), (600, 20)):
+        found = engine.search(query, k=k, radius=radius)
+        for row, (start, stop) in enumerate(pairwise(found.offsets)):
+            expected = np.lexsort((ranks, far[row]))[:k]
+            expected = expected[far[row, expected] <= (64 if radius is None else radius)]
+            np.testing.assert_array_equal(found.rows[start:stop], expected)
+            np.testing.assert_array_equal(found.distances[start:stop], far[row, expected])
 
 
 def test_it_takes_no_memory_beside_the_codes() -> None:

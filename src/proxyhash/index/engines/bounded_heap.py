@@ -26,6 +26,7 @@ __all__ = [
     "entry_of",
     "heaps_as_matches",
     "merge_heaps",
+    "nearest_entries",
     "push",
     "reach",
     "sort_entries",
@@ -139,6 +140,17 @@ def sort_queries(entries: Entries, offsets: npt.NDArray[np.int64], order: Order)
     """Sort the entries of each query, which lie from one offset to the next in any order."""
     for query in range(offsets.size - 1):
         sort_unordered(entries[offsets[query] : offsets[query + 1]], order)
+
+
+def nearest_entries(entries: Entries, order: Order, k: int) -> Entries:
+    """Return the first k of entries (m,) that lie in any order, m at least k, ascending."""
+    if not order.size:
+        return np.sort(entries)[:k]
+    distances = (entries >> ROW_BITS).astype(np.uint16)
+    near = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
+    entries, distances = entries[near], distances[near]
+    by_order = np.argsort(order[(entries & ROW_MASK).astype(np.int64)])
+    return entries[by_order[np.argsort(distances[by_order], kind="stable")[:k]]]
 
 
 def as_matches(entries: Entries, sizes: npt.NDArray[np.int64]) -> Matches:

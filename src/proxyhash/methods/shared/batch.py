@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from proxyhash.losses import certain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -67,7 +69,7 @@ class Rows:
     present: Mapping[Modality, Tensor]
     """Per modality, (n,) bool: which items have it."""
     labels: Tensor
-    """(n, C) float32 in {0, 1}."""
+    """(n, C) float32 in {0, 1}, or probabilities in [0, 1]; see `losses.supervision`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,7 +85,7 @@ class Rows:
 
     def labeled(self, modality: Modality) -> Tensor:
         """Return (n,) bool: items that have the modality and at least one label."""
-        return self.present[modality] & self.labels.bool().any(dim=1)
+        return self.present[modality] & certain(self.labels).any(dim=1)
 
     @cached_property
     def _complete(self) -> dict[Modality, bool]:
@@ -114,7 +116,7 @@ class Batch:
     index: Tensor
     """(b,) int64 positions among the training items."""
     labels: Tensor
-    """(b, C) float32 in {0, 1}."""
+    """(b, C) float32 in {0, 1}, or probabilities."""
     outputs: Mapping[Modality, Tensor]
     """Per modality that learns in this pass, (b, K) with gradient; zero where it is missing."""
     present: Mapping[Modality, Tensor]
@@ -152,7 +154,7 @@ class Batch:
         Items without labels carry no supervision, so every term of every method is taken over
         these only.
         """
-        return self.present[modality] & self.labels.bool().any(dim=1)
+        return self.present[modality] & certain(self.labels).any(dim=1)
 
     def labels_of(self, modality: Modality) -> Tensor:
         """Return (b, C) labels, zero for items without the modality.

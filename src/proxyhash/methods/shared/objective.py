@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ class Context:
     """Everything an objective may know before training starts."""
 
     labels: Tensor
-    """(n, C) float32 in {0, 1}: the labels of the training items."""
+    """(n, C) float32 in {0, 1}, or probabilities: the labels of the training items."""
     bits: int
     """Code length K."""
     seed: int
@@ -103,6 +103,9 @@ class Objective(nn.Module, ABC):
     """Whether the method learns from items that have two modalities, so that one is not enough."""
     closed_form: ClassVar[bool] = False
     """Whether `begin_run` computes linear networks completely, so that no pass is needed."""
+    validated_by: ClassVar[Literal["mAP", "recall@10"]] = "mAP"
+    """The figure of validation items that chooses the epoch: "recall@10" of an item's other half
+    among them, for methods that must not know labels."""
     card: ClassVar[MethodCard | None] = None
     """The method's row in docs/methods.md."""
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from proxyhash.losses import quantization
+from proxyhash.losses import certain, quantization
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
 from proxyhash.proxies.make_proxies import make_proxies
 from proxyhash.proxies.proxies import Proxies
@@ -59,7 +59,7 @@ class ProxyObjective(ScheduledObjective):
             bits=context.bits,
             seed=context.seed,
             assignment=settings.assignment,
-            labels=context.labels.numpy() > 0,
+            labels=certain(context.labels).numpy(),
             phnet_hidden=settings.phnet_hidden,
             phnet_beta=settings.phnet_beta,
             track=context.track,

@@ -17,6 +17,7 @@ from proxyhash.index.engines.arguments import (
 )
 from proxyhash.index.engines.base import (
     Matches,
+    join_queries,
     read_header,
     register_engine,
     write_header,
@@ -25,9 +26,16 @@ from proxyhash.index.engines.bounded_heap import (
     as_matches,
     heaps_as_matches,
     merge_heaps,
+    nearest_entries,
     sort_queries,
 )
-from proxyhash.index.engines.scan.kernels import collect_within, count_within, scan_nearest
+from proxyhash.index.engines.scan.kernels import (
+    collect_some,
+    collect_within,
+    count_within,
+    sample_nearest,
+    scan_nearest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +56,12 @@ _SPLIT_WORDS = 2**20
 _FEW_QUERIES = 8
 # From this k, and this part of the allowed rows, on a heap takes longer than counting distances.
 _LARGE_K, _LARGE_PART = 256, 64
+# From this k on a sample of the rows tells about how far the k-th is, so that hardly more
+# than k rows are collected. The sample is to hold so many of the k; more of its rows are looked
+# at, by so many standard deviations.
+_SAMPLED_K, _SAMPLE, _DEVIATIONS = 128, 24, 3
+# Rows that are collected, at most: so many times k for one query, and of all queries at a time.
+_ROOM, _MOST_COLLECTED = 4, 2**23
 # Where fewer rows than this part of all are allowed, copying them first is faster.
 _MASKED_PART = 8
 
@@ -158,6 +172,73 @@ class _Scan:
 
     def nearest(self) -> Matches:
         """Return the nearest k rows of each query, within the radius."""
+        if self._arguments.k < _SAMPLED_K:
+            return heaps_as_matches(*self._nearest(self._radii))
+        given, queries = self._arguments, np.arange(len(self._arguments.query))
+        groups = np.array_split(queries, 1 + _ROOM * given.k * len(queries) // _MOST_COLLECTED)
+        if len(groups) == 1:
+            return self._sampled_nearest()
+        parts = [(few, _Scan(self._rows, given.of(few))) for few in groups if len(few)]
+        return join_queries([(few, scan._sampled_nearest()) for few, scan in parts])
+
+    def _sampled_nearest(self) -> Matches:
+        """Return the nearest k rows, collected within a radius that a sample tells.
+
+        Where the sample was wrong, or too many rows are equally near, heaps are filled instead.
+        """
+        given, rows = self._arguments, self._rows
+        radii = self._sampled_radii()
+        room = _ROOM * given.k
+        entries = np.empty((self._parts, len(given.query), room), np.uint64)
+        sizes = np.empty(entries.shape[:2], np.int64)
+        heaps = np.empty((len(given.query), given.k), np.uint64)
+
+        def work(part: int, queries: slice, first: int, last: int) -> None:
+            collect_some(
+                given.query[queries],
+                rows.words,
+                first,
+                last,
+                radii[queries],
+                given.mask,
+                entries[part, queries],
+                sizes[part, queries],
+            )
+
+        self._run(work)
+        enough = (sizes.sum(axis=0) >= given.k) & (sizes <= room).all(axis=0)
+
+        def arrange(start: int, stop: int) -> None:
+            for query in np.flatnonzero(enough[start:stop]) + start:
+                parts = [entries[part, query, : sizes[part, query]] for part in range(self._parts)]
+                heaps[query] = nearest_entries(np.concatenate(parts), rows.order, given.k)
+
+        run_blocks(arrange, len(enough), threads=given.threads)
+        filled = np.full(len(enough), given.k)
+        if not enough.all():
+            rest = _Scan(rows, given.of(np.flatnonzero(~enough)))
+            heaps[~enough], filled[~enough] = rest._nearest(rest._radii)
+        return heaps_as_matches(heaps, filled)
+
+    def _sampled_radii(self) -> npt.NDArray[np.int64]:
+        """Return how far each query's nearest k rows probably are, at most."""
+        given, rows = self._arguments, self._rows
+        every = given.k // _SAMPLE
+        near = _SAMPLE + int(_DEVIATIONS * _SAMPLE**0.5)
+        radii = self._radii.copy()
+
+        def work(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            heaps = np.empty((stop - start, near), np.uint64)
+            sample_nearest(given.query[part], rows.words, every, radii[part], given.mask, heaps)
+
+        run_blocks(work, len(radii), threads=given.threads, block=self._block)
+        return radii
+
+    def _nearest(
+        self, radii: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the nearest k rows of each query within its radius: heaps (q, k), sizes (q,)."""
         given, rows = self._arguments, self._rows
         heaps = np.empty((self._parts, len(given.query), given.k), np.uint64)
         sizes = np.zeros(heaps.shape[:2], np.int64)
@@ -168,7 +249,7 @@ class _Scan:
                 rows.words,
                 first,
                 last,
-                self._radii[queries],
+                radii[queries],
                 given.mask,
                 rows.order,
                 heaps[part, queries],
@@ -177,7 +258,7 @@ class _Scan:
 
         self._run(work)
         merge_heaps(heaps, sizes, rows.order)
-        return heaps_as_matches(heaps[0], sizes[0])
+        return heaps[0], sizes[0]
 
     def within(self, radii: npt.NDArray[np.int64] | None = None) -> Matches:
         """Return all rows within each query's radius, or within the search's."""

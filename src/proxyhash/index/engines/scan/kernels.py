@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.codes.kernels import kernel, popcount
-from proxyhash.index.engines.bounded_heap import entry_of, push, reach
+from proxyhash.index.engines.bounded_heap import ROW_BITS, entry_of, push, reach
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -24,10 +24,19 @@ if TYPE_CHECKING:
     Entries: TypeAlias = npt.NDArray[np.uint64]
     Integers: TypeAlias = npt.NDArray[np.int64]
 
-__all__ = ["all_beyond", "collect_within", "count_within", "distance_between", "scan_nearest"]
+__all__ = [
+    "all_beyond",
+    "collect_some",
+    "collect_within",
+    "count_within",
+    "distance_between",
+    "sample_nearest",
+    "scan_nearest",
+]
 
 TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
 BLOCK_WORDS = 256  # what is dismissed at once
+PART_WORDS = 64  # of a block with near rows, what is dismissed at once
 FAR = np.uint64(1 << 32)
 
 
@@ -91,6 +100,7 @@ def scan_nearest(
     width = query.shape[1]
     tile = max(1, TILE_WORDS // width)
     step = max(1, BLOCK_WORDS // width)
+    part = max(1, PART_WORDS // width)
     ordered = order.size > 0
     for start in range(first, last, tile):
         stop = min(start + tile, last)
@@ -104,11 +114,78 @@ def scan_nearest(
                 right = min(left + step, stop)
                 if limit < 0 or all_beyond(code, codes, left, right, limit):
                     continue
-                for row in range(left, right):
-                    distance = distance_between(code, codes, row)
-                    if distance <= limit and (not mask.size or mask[row]):
-                        size = push(heap, size, entry_of(distance, row), order)
-                        limit = reach(heap, size, radius, ordered)
+                for near in range(left, right, part):
+                    end = min(near + part, right)
+                    if limit < 0 or all_beyond(code, codes, near, end, limit):
+                        continue
+                    for row in range(near, end):
+                        distance = distance_between(code, codes, row)
+                        if distance <= limit and (not mask.size or mask[row]):
+                            size = push(heap, size, entry_of(distance, row), order)
+                            limit = reach(heap, size, radius, ordered)
+            sizes[place] = size
+
+
+@kernel
+def sample_nearest(
+    query: Words, codes: Words, every: int, radii: Integers, mask: Mask, heaps: Entries
+) -> None:
+    """Lower the radii to the distance of the k-th nearest row of some tiles, one in `every`.
+
+    Queries are (q, W), radii (q,), heaps (q, k); a radius stays where the tiles hold fewer rows.
+    """
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    count = codes.size // width
+    order, sizes = np.empty(0, np.uint64), np.zeros(query.shape[0], np.int64)
+    for start in range(0, count, tile * every):
+        stop = min(start + tile, count)
+        scan_nearest(query, codes, start, stop, radii, mask, order, heaps, sizes)
+    for place in range(query.shape[0]):
+        if sizes[place] == heaps.shape[1]:
+            radii[place] = min(radii[place], np.int64(heaps[place, 0] >> ROW_BITS))
+
+
+@kernel
+def collect_some(
+    query: Words,
+    codes: Words,
+    first: int,
+    last: int,
+    radii: Integers,
+    mask: Mask,
+    entries: Entries,
+    sizes: Integers,
+) -> None:
+    """Write the rows within each query's radius, in any order, as far as there is room.
+
+    Entries are (q, room), and `sizes` (q,) says how many of them there are: more than the room
+    where it was not enough. Most tiles hold a near row, so that they are not dismissed as a whole.
+    """
+    width = query.shape[1]
+    tile = max(1, TILE_WORDS // width)
+    step = max(1, BLOCK_WORDS // width)
+    part = max(1, PART_WORDS // width)
+    room = entries.shape[1]
+    sizes[:] = 0
+    for start in range(first, last, tile):
+        stop = min(start + tile, last)
+        for place in range(query.shape[0]):
+            code, found, size, limit = query[place], entries[place], sizes[place], radii[place]
+            for left in range(start, stop, step):
+                right = min(left + step, stop)
+                if size > room or all_beyond(code, codes, left, right, limit):
+                    continue
+                for near in range(left, right, part):
+                    end = min(near + part, right)
+                    if all_beyond(code, codes, near, end, limit):
+                        continue
+                    for row in range(near, end):
+                        distance = distance_between(code, codes, row)
+                        if distance <= limit and (not mask.size or mask[row]):
+                            if size < room:
+                                found[size] = entry_of(distance, row)
+                            size += 1
             sizes[place] = size
 
 

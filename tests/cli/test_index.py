@@ -88,7 +88,7 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         ["--id", "000003"],
     ):
         for options in (["-k", 20], ["--for", "texts"], ["--radius", 5, "--where", "text != x"]):
-            arguments = [*query, *options, "--json"]
+            arguments = [*query, *options, "--mode", "codes", "--json"]
             if query[0] == "--id" and read_json(small_run / "split.json")["query"].count("000003"):
                 continue
             from_index = proxyhash_command("search", out, *arguments)

@@ -268,7 +268,7 @@ def rarity_of(items: int, having: int) -> float:
     """
     if having <= 1 or items <= 1:
         return 1.0
-    return max(0.0, 1 - math.log(having) / math.log(items)) ** 1.5
+    return float(max(0.0, 1 - math.log(having) / math.log(items)) ** 1.5)
 
 
 def fuse_ranks(

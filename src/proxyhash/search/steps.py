@@ -185,8 +185,8 @@ class Search:
         if self.query.query.text is None:
             if mode == "words":
                 raise UsageError(
-                    f"mode is words, but {self.query} has none: only a text is searched by words; "
-                    "leave mode out"
+                    f"mode is words, but the query is by {self.query.query.kind}, and only a text "
+                    "has words to search by; leave mode out"
                 )
             mode = "codes"
         elif mode is None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from proxyhash.index.store.access import Access
     from proxyhash.index.store.database import Connection
     from proxyhash.index.store.generation import Generation
+    from proxyhash.index.store.row_table import RowTable
     from proxyhash.index.words import WordQuery
 
 __all__ = [
@@ -130,7 +131,7 @@ def words_path(folder: Path) -> Path | None:
 
 
 class WordIndex:
-    """The word index of one generation, opened when it is first asked.
+    """The word index of one generation, opened with it; what is open outlives its file's name.
 
     Args:
         folder: the generation's.
@@ -142,11 +143,13 @@ class WordIndex:
         self._write = write
         self._path: Path | None = None
         self._database: Connection | None = None
+        with suppress(ProxyhashError):  # said when it is asked
+            self._open(words_path(folder))
 
     @property
     def exists(self) -> bool:
         """Whether there is one."""
-        return words_path(self._folder) is not None
+        return self._database is not None or words_path(self._folder) is not None
 
     def close(self) -> None:
         """Close the file."""
@@ -168,14 +171,14 @@ class WordIndex:
         return None
 
     def find(
-        self, query: WordQuery, *, rows: int, mask: npt.NDArray[np.bool_] | None
+        self, query: WordQuery, *, rows: RowTable, mask: npt.NDArray[np.bool_] | None
     ) -> Matching | None:
         """Return the rows that match; None if there is no word index.
 
         Args:
             query: its terms are looked up.
-            rows: how many there are for the one who asks.
-            mask: bool (rows,); where it is False, a row is left out.
+            rows: those there are for the one who asks; what is rare among them counts most.
+            mask: bool (n,); where it is False, a row is left out.
         """
         with self._errors(), self._transaction() as connection:
             if connection is None:
@@ -237,18 +240,26 @@ class WordIndex:
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Connection | None]:
-        path = words_path(self._folder)
-        opened = self._database
-        if opened is not None and (path != self._path or opened.moved):
-            self.close()
-        if path is None:
+        self._open(words_path(self._folder))
+        if self._database is None or self._path is None:
             yield None
             return
+        with (
+            database.transaction(self._database, self._path, write=write),
+            content_errors(self._path),
+        ):
+            yield self._database
+
+    def _open(self, path: Path | None) -> None:
+        """Open the current file; where none has the name any more, keep what is open."""
+        opened = self._database
+        if path is None:
+            return
+        if opened is not None and (path != self._path or opened.moved):
+            self.close()
         if self._database is None:
             self._database = connect_words(path, write=self._write)
             self._path = path
-        with database.transaction(self._database, path, write=write), content_errors(path):
-            yield self._database
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -458,23 +469,22 @@ def _find(
     connection: Connection,
     query: WordQuery,
     *,
-    rows: int,
+    rows: RowTable,
     mask: npt.NDArray[np.bool_] | None,
 ) -> Matching:
-    items = _read_state(connection).rows
+    items = rows.items
     counted = [(_most_rows(connection, term), term) for term in query.terms]
     chosen = _choose(counted, alone=query.weight == 1)
     found: list[tuple[Term, npt.NDArray[np.int64]]] = []
     values: list[float] = []
     rarities: list[float] = []
     for term in chosen:
-        having = _rows_of(connection, term)
+        having = _rows_of(connection, term, rows=rows)
         count = min(len(having), items)
         values.append(inverse_frequency(items, count))
         known = query.unknown.isdisjoint(term.words)
         rarities.append(rarity_of(items, count) if known else 1.0)
-        there = having[having < rows]
-        found.append((term, there if mask is None else there[mask[there]]))
+        found.append((term, having if mask is None else having[mask[having]]))
     if any(term.required and most > _MOST for most, term in counted) or not found:
         return _NONE
     every = np.concatenate([having for _, having in found])
@@ -532,8 +542,8 @@ def _count(connection: Connection, word: str) -> int:
     return 0 if found is None else int(found[0])
 
 
-def _rows_of(connection: Connection, term: Term) -> npt.NDArray[np.int64]:
-    """Return the rows that have a term, ascending, at most `_MANY`."""
+def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArray[np.int64]:
+    """Return the rows of items that have a term, ascending, at most `_MANY`."""
     # One string is read several times faster than as many Python objects.
     (text,) = connection.execute(
         "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)",
@@ -541,4 +551,10 @@ def _rows_of(connection: Connection, term: Term) -> npt.NDArray[np.int64]:
     ).fetchone()
     if not text:
         return np.empty(0, np.int64)
-    return np.array(text.split(","), np.int64)
+    having = np.array(text.split(","), np.int64)
+    having = having[having < rows.count]  # others are of a later change
+    alive = np.zeros(len(having), np.bool_)
+    for name in rows.modalities:
+        alive |= rows.visible(name)[having]
+    there: npt.NDArray[np.int64] = having[alive]
+    return there

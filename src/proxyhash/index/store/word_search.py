@@ -58,7 +58,7 @@ def search_words(
     """Return the items of each query by code and words; None if there is no word index."""
     rows = generation.rows
     mask = generation.mask(modality, filter)
-    found = [generation.words.find(one, rows=rows.count, mask=mask) for one in words]
+    found = [generation.words.find(one, rows=rows, mask=mask) for one in words]
     matching = [one for one in found if one is not None]
     if len(matching) < len(words):
         return None

@@ -118,8 +118,8 @@ class Asker:
             "filter": condition,
             "rerank": self.one([None] * 9 + ["asymmetric"] * 6 + ["cosine"]),
             "shortlist": self.one([1000] * 6 + [5, 40, None] * 3 + [0]),
-            "mode": self.one([None] * 6 + ["codes", "both", "both", "word"] + ["words"] * 2),
-            "words_weight": self.one([0.55] * 4 + [0.2, 1.0, 1.5]),
+            "mode": self.one([None] * 12 + ["codes", "both", "both", "words"]),
+            "words_weight": self.one([0.55] * 6 + [0.2, 1.0]),
         }
 
 

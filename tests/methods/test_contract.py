@@ -24,9 +24,10 @@ from tests.methods.toy import (
 )
 
 WITHOUT_CHANCE: dict[str, dict[str, object]] = {
-    "dchml-plus": {"text_mix": 0.0, "noise": 0.0, "refit": 100}
+    "dchml-plus": {"text_mix": 0.0, "noise": 0.0, "refit": 100},
+    "ucch": {"warmup_epochs": 1000},
 }
-"""Settings that draw nothing anew in a step, so that two passes over a batch are the same."""
+"""Settings that draw and store nothing in a step, so that two passes over a batch are the same."""
 
 
 def variants() -> list[tuple[str, dict[str, object]]]:

@@ -35,6 +35,7 @@ VERBS = (
     "train",
     "evaluate",
     "encode",
+    "export",
     "index",
     "search",
     "serve",

@@ -158,13 +158,19 @@ ImageEncoder: TypeAlias = Annotated[
     option(
         NETWORKS,
         "Image encoder: descriptor or patches (no pretrained weights), a transformers folder or "
-        "hub id, or features:PATH. A known model that this machine has comes before the default.",
+        "hub id, a short name such as siglip2, or features:PATH. A known model that this machine "
+        "has comes before the default.",
         "descriptor",
     ),
 ]
 TextEncoder: TypeAlias = Annotated[
     str | None,
-    option(NETWORKS, "Text encoder: bow, a transformers folder or hub id, features:PATH.", "bow"),
+    option(
+        NETWORKS,
+        "Text encoder: bow, a transformers folder or hub id, a short name such as minilm, or "
+        "siglip2 for texts of many languages, features:PATH.",
+        "bow",
+    ),
 ]
 Encoders: TypeAlias = Annotated[
     list[str] | None,

@@ -186,14 +186,26 @@ class BagOfWords(BatchEncoder):
             counts /= np.where(norms > 0, norms, 1)
         return counts
 
+    def counts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return how often each word of the vocabulary occurs in each text, (n, dim)."""
+        counter = self._make_vectorizer(binary=False)
+        found: NDArray[np.float32] = counter.transform(texts).toarray().astype(np.float32)
+        return found
+
+    @property
+    def idf(self) -> NDArray[np.float64] | None:
+        """Weight of each word, (dim,), where the weighting is "tfidf"."""
+        return self._idf
+
     @cached_property
     def _vectorizer(self) -> Any:
+        return self._make_vectorizer(binary=self.weighting == "binary")
+
+    def _make_vectorizer(self, *, binary: bool) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer
 
         return CountVectorizer(
-            vocabulary=self.words,
-            binary=self.weighting == "binary",
-            analyzer=_analyzer(self.tokens),
+            vocabulary=self.words, binary=binary, analyzer=_analyzer(self.tokens)
         )
 
     @cached_property

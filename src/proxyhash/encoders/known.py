@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from proxyhash.data.modalities import Modality
 
-__all__ = ["KNOWN_MODELS", "KnownModel", "find_known_model", "models_folder", "models_on_disk"]
+__all__ = [
+    "KNOWN_MODELS",
+    "KnownModel",
+    "find_known_model",
+    "known_spec",
+    "models_folder",
+    "models_on_disk",
+]
 
 
 @dataclass(frozen=True)
@@ -18,12 +25,14 @@ class KnownModel:
     """A pretrained model on the Hugging Face hub.
 
     Attributes:
-        hub_id: what `--image-encoder` or `--text-encoder` takes.
+        name: short name that `--image-encoder` or `--text-encoder` takes.
+        hub_id: which they take as well.
         size: of the weights that are fetched.
         license: as its model card states it.
         purpose: what it is good for.
     """
 
+    name: str
     hub_id: str
     size: str
     license: str
@@ -36,17 +45,61 @@ class KnownModel:
 KNOWN_MODELS: dict[Modality, tuple[KnownModel, ...]] = {
     "image": (
         KnownModel(
+            "siglip2",
+            "google/siglip2-base-patch16-224",
+            "1.5 GB",
+            "Apache-2.0",
+            "images and texts of many languages, slow without a GPU",
+        ),
+        KnownModel(
+            "siglip",
             "google/siglip-base-patch16-224",
             "813 MB",
             "Apache-2.0",
             "images and English texts, slow without a GPU",
         ),
-        KnownModel("facebook/dinov2-small", "88 MB", "Apache-2.0", "images that look alike"),
-        KnownModel("google/mobilenet_v2_1.0_224", "14 MB", "Apache-2.0", "quick without a GPU"),
+        KnownModel(
+            "dinov2", "facebook/dinov2-small", "88 MB", "Apache-2.0", "images that look alike"
+        ),
+        KnownModel(
+            "mobilenet", "google/mobilenet_v2_1.0_224", "14 MB", "Apache-2.0", "quick without a GPU"
+        ),
     ),
     "text": (
         KnownModel(
-            "sentence-transformers/all-MiniLM-L6-v2", "91 MB", "Apache-2.0", "English sentences"
+            "minilm",
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "91 MB",
+            "Apache-2.0",
+            "English sentences",
+        ),
+        KnownModel(
+            "multilingual-minilm",
+            "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+            "471 MB",
+            "Apache-2.0",
+            "sentences of 50 languages, beside any image encoder",
+        ),
+        KnownModel(
+            "multilingual-clip",
+            "sentence-transformers/clip-ViT-B-32-multilingual-v1",
+            "541 MB",
+            "Apache-2.0",
+            "sentences of 50 languages in the space of CLIP ViT-B/32",
+        ),
+        KnownModel(
+            "siglip2",
+            "google/siglip2-base-patch16-224",
+            "1.5 GB",
+            "Apache-2.0",
+            "texts of many languages in the space of its images",
+        ),
+        KnownModel(
+            "qwen3",
+            "Qwen/Qwen3-Embedding-0.6B",
+            "1.2 GB",
+            "Apache-2.0",
+            "long texts of 100 languages, with a prompt for queries; needs a GPU",
         ),
     ),
 }
@@ -70,13 +123,25 @@ def find_known_model(modality: Modality) -> tuple[KnownModel, str] | None:
     Looks into `models_folder` and into the Hugging Face hub's cache, and nowhere on the network.
     """
     for model in KNOWN_MODELS.get(modality, ()):
-        own, name = models_folder(), model.hub_id.rpartition("/")[2]
-        if own is not None and _is_complete(own / name):
-            return model, str(own / name)
+        if (own := _own_copy(model)) is not None:
+            return model, own
         revisions = hub_cache() / f"models--{model.hub_id.replace('/', '--')}" / "snapshots"
         if any(map(_is_complete, _folders(revisions))):
             return model, model.hub_id
     return None
+
+
+def known_spec(name: str, modality: Modality) -> str | None:
+    """Return the folder or hub id of a known model by its short name; None for other names."""
+    for model in KNOWN_MODELS.get(modality, ()):
+        if model.name == name:
+            return _own_copy(model) or model.hub_id
+    return None
+
+
+def _own_copy(model: KnownModel) -> str | None:
+    folder, name = models_folder(), model.hub_id.rpartition("/")[2]
+    return str(folder / name) if folder is not None and _is_complete(folder / name) else None
 
 
 def models_on_disk() -> dict[str, int]:

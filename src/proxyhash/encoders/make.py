@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.encoders.base import ENCODERS, BatchEncoder, EncoderRequest
 from proxyhash.encoders.folder import MANIFEST_NAME, read_settings
+from proxyhash.encoders.known import known_spec
 from proxyhash.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def make_encoder(
     Args:
         spec: "bow", "descriptor", "patches" or another registered kind, with options after a colon
             ("bow:weighting=tfidf"); "features:PATH" or "features:PATH#KEY"; a folder with a
-            transformers model or a saved encoder; or the id of a model on the Hugging Face hub.
+            transformers model or a saved encoder; the id of a model on the Hugging Face hub; or the
+            short name of a known one, such as "siglip2".
         modality: the name of a registered modality, such as "image".
         collection: the items, for encoders that learn from data ("bow", "patches").
         train: the positions of the training items.
@@ -62,6 +64,8 @@ def make_encoder(
 
 def _requested(spec: str, request: EncoderRequest) -> BatchEncoder:
     modality, kind = request.modality, MODALITIES[request.modality]
+    if spec not in ENCODERS and not Path(spec).expanduser().is_dir():
+        spec = known_spec(spec, modality) or spec
     name, _, argument = spec.partition(":")
     folder = Path(spec).expanduser()
     if name not in ENCODERS:

@@ -160,6 +160,11 @@ class PretrainedEncoder(TrainableEncoder):
         settings = {"kind": self.kind, "files": contents, **self._settings()}
         return fingerprint_of(settings, self._backbone.state())
 
+    @property
+    def files(self) -> ModelFiles:
+        """The model's configuration, preprocessing and vocabulary, as published."""
+        return self._files
+
     def _settings(self) -> dict[str, Any]:
         """Return what `load` needs beside the files, which is what earlier versions needed."""
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}

@@ -107,6 +107,16 @@ class TransformersTextEncoder(PretrainedEncoder):
         """Return a short text."""
         return "a"
 
+    @property
+    def max_tokens(self) -> int:
+        """Number of tokens at which texts are cut."""
+        return int(self._tokenizer.max_tokens)
+
+    @property
+    def text_recipe(self) -> TextRecipe:
+        """Prompts, case and pooling of the texts."""
+        return self._recipe
+
     def order(self, inputs: Sequence[Any]) -> NDArray[np.int64]:
         """Return the longest texts first, so that batches have little padding."""
         return np.argsort([-len(text) for text in inputs], kind="stable").astype(np.int64)

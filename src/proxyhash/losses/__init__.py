@@ -13,6 +13,7 @@ from proxyhash.losses.bit_uncertainty import bit_uncertainty
 from proxyhash.losses.contrastive import contrastive
 from proxyhash.losses.cosine_quantization import cosine_quantization
 from proxyhash.losses.cosine_softmax import cosine_softmax
+from proxyhash.losses.cross_modal_ranking import cross_modal_ranking
 from proxyhash.losses.cross_modal_softmax import cross_modal_softmax
 from proxyhash.losses.data_softmax import data_softmax
 from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
@@ -36,6 +37,7 @@ __all__ = [
     "contrastive",
     "cosine_quantization",
     "cosine_softmax",
+    "cross_modal_ranking",
     "cross_modal_softmax",
     "data_softmax",
     "irrelevant_pairs",

@@ -315,6 +315,7 @@ def _hits(answer: Mapping[str, Any]) -> list[Hit]:
             hit["distance"],
             hit["payload"],
             hit.get("asymmetric"),
+            hit.get("vector_distance"),
             hit.get("fused"),
             tuple(hit.get("matched", ())),
         )

@@ -72,6 +72,7 @@ def test_enough_pairs_teach_more_and_validation_needs_no_labels(scenes, tmp_path
     chosen = chosen_of(data, out=str(tmp_path / "run"), bits=16, epochs=3, hidden=(32,))
     assert chosen.notes[0].startswith("200 pairs of image and text, no labels: learning from pairs")
     assert "recall of the other half" in chosen.notes[0]
+    assert "text encoder: bow, which counts words" in chosen.notes[1]
     config = read_config(chosen.values)
     assert config.method == "pairs"
     result = train(config, collection=chosen.collection)
@@ -85,6 +86,8 @@ def test_enough_pairs_teach_more_and_validation_needs_no_labels(scenes, tmp_path
     assert result.metrics["pairs"]["directions"].keys() == {"image_to_text", "text_to_image"}
     card = (tmp_path / "run" / "README.md").read_text()
     assert "which of them belong together; no label was read" in card
+    assert "mAP needs labels, and none of the queries has one." in card
+    assert "| mAP |" not in card
     again = train(read_config({**chosen.values, "epochs": 4}), collection=chosen.collection,
                   overwrite=True)  # fmt: skip
     assert again.epochs == 4
@@ -135,6 +138,13 @@ def test_a_known_model_on_this_machine_comes_before_the_descriptor(scenes, tmp_p
     write_text(tmp_path / "own" / "dinov2-small" / "model.safetensors", "")
     monkeypatch.setenv("PROXYHASH_MODELS", str(tmp_path / "own"))
     assert chosen_of(scenes.root).values["encoders"]["image"].endswith("own/dinov2-small")
+    assert chosen.values["encoders"]["text"] == "bow"  # labels tell what words mean
+    write_text(tmp_path / "own" / "all-MiniLM-L6-v2" / "config.json", "{}")
+    write_text(tmp_path / "own" / "all-MiniLM-L6-v2" / "model.safetensors", "")
+    for method, text in (("pairs", str(tmp_path / "own" / "all-MiniLM-L6-v2")), ("dchml", "bow")):
+        assert chosen_of(scenes.root, method=method).values["encoders"]["text"] == text
+    named = chosen_of(scenes.root, method="pairs", text_encoder="bow").values["encoders"]
+    assert named["text"] == "bow"
     given = chosen_of(scenes.root, image_encoder="patches").values["encoders"]
     assert given["image"] == "patches"
 

@@ -123,8 +123,9 @@ def search(
         str | None,
         typer.Option(
             help="asymmetric: order hits by how sure the query is of each bit in which they "
-            "differ from it. Default: by Hamming distance.",
-            metavar="asymmetric",
+            "differ from it. vectors: by how sure the hits are, too, where an index keeps vectors. "
+            "Default: by Hamming distance.",
+            metavar="asymmetric|vectors",
             show_default=False,
         ),
     ] = None,
@@ -216,7 +217,8 @@ def search(
 
 def show_answer(answer: "Answer") -> None:
     """Print the hits as a table."""
-    second = ["asymmetric"] if answer.rerank else []
+    second = [answer.rerank] if answer.rerank else []
+    name = "vector_distance" if answer.rerank == "vectors" else "asymmetric"
     third = [] if answer.mode == "codes" else ["words found"]
     console.table(
         ["id", "distance", *second, *third, "text", "labels"],
@@ -224,7 +226,7 @@ def show_answer(answer: "Answer") -> None:
             [
                 hit.id,
                 hit.distance,
-                *("" if hit.asymmetric is None else f"{hit.asymmetric:.2f}" for _ in second),
+                *(_of_two(getattr(hit, name)) for _ in second),
                 *(", ".join(hit.matched) for _ in third),
                 hit.payload.get("text") or "",
                 _listed(hit.payload.get("labels")),
@@ -250,6 +252,10 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
         footer=f"{name}, {answer.bits} bits, model {model}.",
         stored=searcher.stored_images,
     )
+
+
+def _of_two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _shortlist(text: str) -> int | None:

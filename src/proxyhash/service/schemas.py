@@ -11,7 +11,7 @@ from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
 from proxyhash.data import Modality
 from proxyhash.index import parse_filter
-from proxyhash.index.second_look import SHORTLIST
+from proxyhash.index.second_look import RERANKINGS, SHORTLIST
 from proxyhash.index.words import WEIGHT
 from proxyhash.search import Query, SearchOptions
 
@@ -92,8 +92,11 @@ class SearchParameters(_Request):
     )
     rerank: str | None = Field(
         None,
-        json_schema_extra={"anyOf": [{"type": "string", "enum": ["asymmetric"]}, {"type": "null"}]},
-        description="asymmetric: order hits by asymmetric distance; null: by Hamming distance.",
+        json_schema_extra={
+            "anyOf": [{"type": "string", "enum": [*RERANKINGS]}, {"type": "null"}],
+        },
+        description="asymmetric: order hits by asymmetric distance; vectors: by the distance to "
+        "stored vectors, where the index keeps any; null: by Hamming distance.",
     )
     shortlist: int | None = Field(
         SHORTLIST,
@@ -244,6 +247,9 @@ class HitAnswer(BaseModel):
     asymmetric: float | None = Field(
         description="Asymmetric distance, in bits, where hits are ordered by it."
     )
+    vector_distance: float | None = Field(
+        description="Distance to the stored vector, in bits, where hits are ordered by it."
+    )
     fused: float | None = Field(
         description="Score of the ranks by code and words, where hits are ordered by it."
     )
@@ -294,7 +300,7 @@ class NoteAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The items found, by distance (asymmetric with rerank) or fused score, then by id."""
+    """The items found, by distance (that of rerank, if any) or fused score, then by id."""
 
     query: QueryAnswer
     bits: int
@@ -399,6 +405,9 @@ class Info(BaseModel):
     proxies: bool
     words: bool = Field(description="Whether texts find items by their words, too.")
     engine: str
+    vectors: str | None = Field(
+        description="How the index keeps vectors, int8 or float, for `rerank`; null: it does not."
+    )
 
 
 class ErrorDetail(BaseModel):

@@ -101,8 +101,8 @@ def choose(values: Mapping[str, Any]) -> Choice:
 
     A method and encoders that are given stay. Without labels, `pairs` learns from pairs (`cca-itq`
     where they are few) and `itq` from a single modality; a modality that no item has is left out;
-    and images get a pretrained model that this machine has, see `find_known_model`, before
-    `descriptor`.
+    and images, and texts of `pairs`, get a pretrained model that this machine has, see
+    `find_known_model`, before `descriptor` and `bow`.
 
     Raises:
         UsageError: a key cannot be used.
@@ -145,6 +145,10 @@ def choose(values: Mapping[str, Any]) -> Choice:
     if "image" not in named and encoders.get("image") == config.encoders.get("image") != "none":
         encoders["image"], told = _image_encoder(encoders["image"])
         (warnings if encoders["image"] == config.encoders["image"] else notes).append(told)
+    wordy = method == "pairs" and "text" not in named
+    if wordy and encoders.get("text") == config.encoders.get("text") != "none":
+        encoders["text"], told = _text_encoder(encoders["text"])
+        notes.append(told)
     completed = values | {"method": method, "encoders": {**encoders, **named}}
     for modality, spec in encoders.items():
         if spec == "none" and named.get(modality) is None:
@@ -195,6 +199,22 @@ def _image_encoder(default: str) -> tuple[str, str]:
         "a pretrained model finds far more (mAP .55 instead of .40 on 8,000 photos with "
         "MobileNetV2). Give one with --image-encoder, fetched once from the Hugging Face hub: "
         + ", ".join(map(str, reversed(KNOWN_MODELS["image"])))
+    )
+
+
+def _text_encoder(default: str) -> tuple[str, str]:
+    """Return the text encoder of a run on pairs that names none, and the sentence about it."""
+    found = find_known_model("text")
+    if found is not None:
+        model, spec = found
+        return spec, (
+            f"text encoder: {model}, which this machine has; --text-encoder {default} counts words"
+        )
+    model = KNOWN_MODELS["text"][0]
+    return default, (
+        f"text encoder: {default}, which counts words; one that knows what they mean finds a third "
+        f"more of the other halves: --text-encoder {model.name}, fetched once from the Hugging "
+        f"Face hub, is {model}"
     )
 
 

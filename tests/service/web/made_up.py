@@ -60,6 +60,7 @@ def info() -> dict[str, Any]:
         "proxies": True,
         "words": False,
         "engine": "scan",
+        "vectors": None,
     }
 
 
@@ -93,11 +94,13 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
         (random_code(f"{asked}{n}") for n in range(hits or body.get("k", 12))),
         key=lambda each: distance(each, code),
     )
+    order = body.get("rerank")
     found = [
         {
             "id": f"item/{rank}",
             "distance": distance(each, code),
-            "asymmetric": distance(each, code) / 2 if body.get("rerank") else None,
+            "asymmetric": distance(each, code) / 2 if order == "asymmetric" else None,
+            "vector_distance": distance(each, code) / 3 if order == "vectors" else None,
             "fused": 0.01 if body.get("mode") else None,
             "matched": ["hit", "10*"] if body.get("mode") else [],
             "code": each,

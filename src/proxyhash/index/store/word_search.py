@@ -64,8 +64,10 @@ def search_words(
         return None
     if not rows.have(modality):
         return [[] for _ in query]
+    generation.codes[modality].check(rows.count)
     nearest: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64) for _ in words]
-    asymmetric: list[dict[int, float]] = [{} for _ in words]
+    others: list[dict[int, float]] = [{} for _ in words]
+    by_vectors = look is not None and look.by == "vectors"
     coded = np.flatnonzero([one.weight < 1 for one in words])
     if len(coded):
         by_code = _search_codes(
@@ -74,9 +76,10 @@ def search_words(
         ends = by_code.offsets.tolist()
         for place, (start, end) in zip(coded.tolist(), pairwise(ends), strict=True):
             nearest[place] = by_code.rows[start:end]
-            if by_code.asymmetric is not None:
-                values = by_code.asymmetric[start:end].tolist()
-                asymmetric[place] = dict(zip(nearest[place].tolist(), values, strict=True))
+            far = by_code.vector_distances if by_vectors else by_code.asymmetric
+            if far is not None:
+                values = far[start:end].tolist()
+                others[place] = dict(zip(nearest[place].tolist(), values, strict=True))
     ranked = []
     for code, near, match, one in zip(query, nearest, matching, words, strict=True):
         fused = fuse_ranks(near, match.rows, match.scores, match.rarity, weight=one.weight)
@@ -90,10 +93,16 @@ def search_words(
     )
     return [
         [
-            replace(hit, asymmetric=values.get(row), fused=score, matched=match.terms_of(row))
+            replace(
+                hit,
+                asymmetric=None if by_vectors else values.get(row),
+                vector_distance=values.get(row) if by_vectors else None,
+                fused=score,
+                matched=match.terms_of(row),
+            )
             for hit, row, score in zip(own, one.rows.tolist(), one.fused.tolist(), strict=True)
         ]
-        for own, one, values, match in zip(hits, ranked, asymmetric, matching, strict=True)
+        for own, one, values, match in zip(hits, ranked, others, matching, strict=True)
     ]
 
 
@@ -122,6 +131,7 @@ def _search_codes(
         radius=radius,
         mask=mask,
         order=rows.order,
+        vectors=generation.vectors[modality].map(rows.count) if look.by == "vectors" else None,
     )
 
 

@@ -51,6 +51,7 @@ async def info(request: Request) -> FastJson:
                 "proxies": snapshot.proxies is not None,
                 "words": await snapshot.queues.run(getattr, snapshot.index, "has_words"),
                 "engine": _engine(index),
+                "vectors": snapshot.index.vectors,
             }
         )
 

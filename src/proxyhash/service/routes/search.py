@@ -202,6 +202,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "id": hit.id,
                     "distance": hit.distance,
                     "asymmetric": hit.asymmetric,
+                    "vector_distance": hit.vector_distance,
                     "fused": hit.fused,
                     "matched": hit.matched,
                     "code": code.tobytes().hex(),

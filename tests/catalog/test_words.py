@@ -18,6 +18,7 @@ from proxyhash.catalog.manage import (
     verify_index,
 )
 from proxyhash.errors import UsageError
+from proxyhash.index.second_look import SecondLook
 from proxyhash.index.store import Store
 from proxyhash.index.words import WordQuery
 from proxyhash.progress import silent
@@ -125,3 +126,14 @@ def test_fields_that_no_item_has_are_refused(index: Path, tmp_path: Path) -> Non
         index_words("http://localhost:1")
     with pytest.raises(UsageError, match="does not exist"):
         index_words(str(tmp_path / "nothing"))
+
+
+def test_words_stay_where_vectors_are_kept(tmp_path: Path) -> None:
+    codes, weights = np.zeros((1, 1), np.uint8), np.full((1, 8), 256, np.uint16)
+    with Store.create(tmp_path / "i", bits=8, modalities=("image",), vectors="int8") as store:
+        store.fill_words()
+        store.add(["a"], codes, payloads=[{"text": "red kayak"}], weights=weights)
+        look = SecondLook(weights, by="vectors")
+        (hit,) = store.search_words(codes, [WordQuery.of("kayak")], k=2, look=look)[0]
+        assert (hit.id, hit.matched, hit.vector_distance is None) == ("a", ("kayak",), False)
+        assert store.verify() == []

@@ -144,9 +144,9 @@ def outcome_of(answer: Answer) -> Outcome:
                 hit.id,
                 hit.distance,
                 hit.asymmetric,
+                hit.vector_distance,
                 hit.fused,
                 list(hit.matched),
-                hit.vector_distance,
                 {k: v for k, v in hit.payload.items() if k != "image"},
             )
             for hit in answer.hits
@@ -260,9 +260,9 @@ class Ways:
                     hit["id"],
                     hit["distance"],
                     hit["asymmetric"],
+                    hit["vector_distance"],
                     hit["fused"],
                     hit["matched"],
-                    hit["vector_distance"],
                     hit["payload"],
                 )
                 for hit in body["hits"]
@@ -305,9 +305,9 @@ class Ways:
                     hit["id"],
                     hit["distance"],
                     hit.get("asymmetric"),
+                    hit.get("vector_distance"),
                     hit.get("fused"),
                     hit.get("matched", []),
-                    hit.get("vector_distance"),
                     {k: v for k, v in hit.items() if k not in _OWN},
                 )
                 for hit in body["hits"]
@@ -368,8 +368,8 @@ def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> Non
             by = {None: 1, "asymmetric": 2, "vectors": 3}[question.options["rerank"]]
             order = [(hit[by], hit[0]) for hit in answer["hits"]]
             if answer["mode"] != "codes":
-                order = [(-hit[3], hit[1], hit[0]) for hit in answer["hits"]]
-                worded += any(hit[4] for hit in answer["hits"])
+                order = [(-hit[4], hit[1], hit[0]) for hit in answer["hits"]]
+                worded += any(hit[5] for hit in answer["hits"])
             assert order == sorted(order)
             reranked += bool(order) and by > 1
             dropped += bool(question.deleted)

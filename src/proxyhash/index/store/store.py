@@ -333,6 +333,7 @@ class Store(Index):
     ) -> None:
         with self._access.writing() as generation:
             put_items(generation, ids, codes, payloads, new=new, weights=weights)
+            follow_words(generation)
 
     def _delete(self, ids: list[str]) -> int:
         with self._access.writing() as generation:

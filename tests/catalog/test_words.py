@@ -130,7 +130,7 @@ def test_fields_that_no_item_has_are_refused(index: Path, tmp_path: Path) -> Non
 
 def test_words_stay_where_vectors_are_kept(tmp_path: Path) -> None:
     codes, weights = np.zeros((1, 1), np.uint8), np.full((1, 8), 256, np.uint16)
-    with Store.create(tmp_path / "i", bits=8, modalities=("image",), vectors="int8") as store:
+    with Store.create(tmp_path / "i", bits=8, modalities=("image",), keep_vectors="int8") as store:
         store.fill_words()
         store.add(["a"], codes, payloads=[{"text": "red kayak"}], weights=weights)
         look = SecondLook(weights, by="vectors")

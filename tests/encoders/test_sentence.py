@@ -254,6 +254,23 @@ def test_a_network_in_the_folder_of_its_step_is_found(bert: Path, tmp_path: Path
     np.testing.assert_array_equal(again.encode(SENTENCES), encoder.encode(SENTENCES))
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_a_clip_model_in_the_folder_of_its_step_has_both_towers(
+    clip: Path, tmp_path: Path, modality: str, images: list[Any]
+) -> None:
+    shutil.copytree(clip, tmp_path / "0_CLIPModel")
+    step = {"idx": 0, "name": "0", "path": "0_CLIPModel"}
+    modules = [{**step, "type": "sentence_transformers.models.CLIPModel"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    found, plain = (make_encoder(str(each), modality=modality) for each in (tmp_path, clip))
+    inputs = images if modality == "image" else SENTENCES
+    np.testing.assert_array_equal(found.encode(inputs), plain.encode(inputs))
+    found.save(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        load_encoder(tmp_path / "saved").encode(inputs), plain.encode(inputs)
+    )
+
+
 PROMPTS = {"query": "two dogs ", "passage": "snow "}
 
 
@@ -476,6 +493,29 @@ def test_a_saved_encoder_with_a_hostile_recipe_is_refused(
     path.write_text(json.dumps(settings))
     with pytest.raises(ModelError, match=str(tmp_path / "saved")):
         load_encoder(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("how", ["missing", "more", "narrow", "changed", "flat"])
+def test_a_saved_encoder_with_other_dense_weights_is_refused(
+    two_dense: Path, tmp_path: Path, how: str
+) -> None:
+    folder = tmp_path / "saved"
+    make_encoder(str(two_dense), modality="text").save(folder)
+    weights = load_file(folder / "weights.safetensors")
+    name = "sentence_dense.1.weight"
+    if how == "missing":
+        del weights[name]
+    elif how == "more":
+        weights["sentence_dense.2.weight"] = torch.zeros(5, 5)
+    elif how == "narrow":
+        weights[name] = weights[name][:, :3].contiguous()
+    elif how == "changed":
+        weights[name] += 1
+    else:
+        weights[name] = weights[name].flatten()
+    save_file(weights, folder / "weights.safetensors")
+    with pytest.raises(ModelError, match=str(folder)):
+        load_encoder(folder)
 
 
 def test_a_run_that_was_begun_with_an_earlier_version_finds_its_encoder(tmp_path: Path) -> None:

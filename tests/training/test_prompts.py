@@ -12,12 +12,16 @@ import transformers
 from proxyhash.catalog.build import build_index
 from proxyhash.codes import CodeFile, distances
 from proxyhash.data import read_collection
+from proxyhash.encoders import make_encoder
 from proxyhash.errors import UsageError
 from proxyhash.evaluation import evaluate, mean_average_precision
 from proxyhash.hashing import HashModel
+from proxyhash.progress import silent
 from proxyhash.search import Query, Searcher, open_searcher
 from proxyhash.search.steps import encode
 from proxyhash.training import train
+from proxyhash.training.prepare import prepare
+from proxyhash.training.split import choose_split
 from tests.encoders.tiny_models import save_bert, save_steps
 from tests.training.runs import config_of
 
@@ -176,6 +180,24 @@ def test_tuned_texts_are_learned_after_the_prompt_of_documents(
     assert np.array_equal(whole.of("text"), codes.of("text"))
     assert not whole.queries
     assert (codes.as_queries("text") != codes.of("text")).any()
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_with_its_encoder(
+    scenes, model_folder, tmp_path
+):
+    encoders = {"image": "descriptor", "text": str(model_folder)}
+    config = config_of(scenes.root, tmp_path / "run", encoders=encoders)
+    (former,) = make_encoder(str(model_folder), modality="text").formers()
+    split = tmp_path / "split.json"
+    choose_split(config, scenes).save(split, scenes)
+    began = {"text encoder": former.fingerprint}
+    found = prepare(config, collection=scenes, split_file=split, fingerprints=began)
+    assert found.encoders["text"].fingerprint == former.fingerprint
+    assert not found.query_features(cache=None, track=silent)
+    text = next(text for text in scenes.sources("text") if text)
+    row = scenes.sources("text").index(text)
+    values = found.features["text"].values[row]
+    np.testing.assert_allclose(values, by_loop(model_folder, [text])[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_prompt_needs_an_encoder_that_takes_one(scenes, tmp_path):

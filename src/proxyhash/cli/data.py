@@ -1,4 +1,4 @@
-"""`proxyhash data`: check, split, convert and generate collections."""
+"""`proxyhash data`: check, label, split, convert and generate collections."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +14,22 @@ from proxyhash.cli.data_check import (
     PathArgument,
     check,
 )
+from proxyhash.cli.data_label import LABEL_EXAMPLES, label
 from proxyhash.cli.shared import JsonOption, LabelSeparatorOption, OverwriteOption, examples
 from proxyhash.errors import UsageError
 
 __all__ = ["register"]
 
-commands = typer.Typer(help="Check, split, convert and generate collections.", no_args_is_help=True)
+commands = typer.Typer(
+    help="Check, label, split, convert and generate collections.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    commands.command(epilog=CHECK_EXAMPLES)(check)
-    commands.registered_commands.insert(0, commands.registered_commands.pop())  # first in the help
+    for verb, epilog in ((label, LABEL_EXAMPLES), (check, CHECK_EXAMPLES)):  # first in the help
+        commands.command(epilog=epilog)(verb)
+        commands.registered_commands.insert(0, commands.registered_commands.pop())
     app.add_typer(commands, name="data")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from proxyhash.data.images import open_image
@@ -57,6 +58,23 @@ depends on the others. MobileNetV2 in bfloat16 learns from 83 images of 160x160 
 of 24, 80 in parts of 16 and 32, 69 in parts of 8 (two cores; in float32, parts of 8 take 30 % less
 processor time than all 64).
 """
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A model of images and texts, such as CLIP: equal where two encoders are towers of one.
+
+    Attributes:
+        model: hex SHA-256 of its configuration.
+        scale: factor of cosines that it learned.
+        bias: their bias, of SigLIP; None of CLIP.
+        dim: width of the space.
+    """
+
+    model: str
+    scale: float
+    bias: float | None
+    dim: int
 
 
 class PretrainedEncoder(TrainableEncoder):
@@ -159,6 +177,21 @@ class PretrainedEncoder(TrainableEncoder):
         contents = {name: hashlib.sha256(c).hexdigest() for name, c in self._files.content.items()}
         settings = {"kind": self.kind, "files": contents, **self._settings()}
         return fingerprint_of(settings, self._backbone.state())
+
+    @property
+    def tower(self) -> Tower | None:
+        """The model whose tower this is, where its images and texts have one space."""
+        if self._backbone.pooling != "projection":
+            return None
+        module: Any = self.module
+        config = self._files.content.get("config.json", b"")
+        bias = getattr(module, "logit_bias", None)
+        return Tower(
+            model=hashlib.sha256(config).hexdigest(),
+            scale=float(module.logit_scale.detach().exp()),
+            bias=None if bias is None else float(bias.detach()),
+            dim=self.dim,
+        )
 
     @property
     def files(self) -> ModelFiles:
@@ -264,6 +297,15 @@ class TransformersImageEncoder(PretrainedEncoder):
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images that the network gets."""
         return self._size
+
+    @property
+    def preparation(self) -> str:
+        """The way of an RGB image to the network, in words."""
+        height, width = self.image_size
+        return (
+            "resized and cropped as the files say (transformers' image processor, on Pillow) to "
+            f"{height} x {width}, channels first"
+        )
 
     def example(self) -> Any:
         """Return a black image."""

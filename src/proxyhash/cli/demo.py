@@ -172,7 +172,7 @@ def _without_labels(result: "DemoResult") -> str:
     data, index = shlex.quote(str(folder.captions)), shlex.quote(str(folder.index))
     run = shlex.quote(str(folder.run))
     return (
-        f"    proxyhash train {data} --out runs/pairs    # the three commands of a catalogue\n"
+        f"    proxyhash train {data} --out runs/pairs    # three commands to a page,\n"
         f"    proxyhash index build {run} {data} --out {index}    # without labels\n"
         f"    proxyhash serve {index} --open\n"
     )

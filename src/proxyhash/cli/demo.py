@@ -54,7 +54,7 @@ def demo(
     labels: Annotated[
         str,
         typer.Option(
-            help="Whether training gets the classes of the images, or, as most catalogues have "
+            help="Whether training gets the classes of the images, or, as most collections have "
             "none, a CSV file of images and captions alone.",
             metavar="given|none",
         ),

@@ -31,8 +31,8 @@ _WORDS, _MERGES = 12, 20
 ADVICE = {
     "texts": "Found classes are guesses. On two collections with 5,000 pairs to learn from, codes "
     "learned from classes of texts found items of the same topic better than codes learned from "
-    "the pairs alone (train on the collection itself), and an item's own other half much less often "
-    "(docs/found-classes.md).",
+    "the pairs alone (train on the collection itself), and an item's own other half much less "
+    "often (docs/found-classes.md).",
     "images": "Found classes are guesses, and clusters of images the weakest: on two collections, "
     "codes learned from the pairs alone (train on the collection itself) were better in every "
     "figure. Use them where items have no texts (docs/found-classes.md).",

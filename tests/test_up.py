@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_what_is_done_is_not_done_again(work: Workplace) -> None:
     assert commands(work, serve=False) == [
         f"proxyhash index sync {work.index} '{work.data}' --on-bad-item skip"
     ]
+
+
+def test_vectors_are_kept_in_an_index_that_is_new_or_there(work: Workplace) -> None:
+    work = replace(work, keep_vectors="int8")
+    assert f"--out {work.index} --keep-vectors int8" in commands(work, serve=False)[-1]
+    work.index.mkdir()
+    (work.index / "header.json").write_text("{}")
+    assert commands(work, serve=False)[-1] == f"proxyhash index vectors {work.index} int8"
 
 
 @pytest.mark.parametrize(

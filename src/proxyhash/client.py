@@ -305,7 +305,13 @@ def _question(query: Query) -> dict[str, Any]:
 
 def _hits(answer: Mapping[str, Any]) -> list[Hit]:
     return [
-        Hit(hit["id"], hit["distance"], hit["payload"], hit.get("asymmetric"))
+        Hit(
+            hit["id"],
+            hit["distance"],
+            hit["payload"],
+            hit.get("asymmetric"),
+            hit.get("vector_distance"),
+        )
         for hit in answer["hits"]
     ]
 

@@ -49,12 +49,15 @@ class Workplace:
         path: where run and index are written; default `proxyhash-NAME` in the current folder.
         training: options of `proxyhash train` that were given, by name: {"bits": 32}.
         on_bad_item: "skip" or "fail".
+        keep_vectors: "int8", "float" or "none", for an index that does not keep them so; None as it
+            is.
     """
 
     data: Path
     path: Path
     training: Mapping[str, object] = field(default_factory=dict)
     on_bad_item: str = "skip"
+    keep_vectors: str | None = None
 
     @classmethod
     def default_path(cls, data: Path) -> Path:
@@ -125,8 +128,13 @@ class Workplace:
         if (self.index / "header.json").is_file():
             arguments = ("index", "sync", str(self.index), data, *skip)
             yield Step(arguments, "take over what is new, changed or gone", may_skip=True)
+            if self.keep_vectors is not None:
+                arguments = ("index", "vectors", str(self.index), self.keep_vectors)
+                yield Step(arguments, "keep vectors as asked for")
         else:
-            arguments = ("index", "build", str(self.run), data, "--out", str(self.index), *skip)
+            kept = () if self.keep_vectors is None else ("--keep-vectors", self.keep_vectors)
+            arguments = ("index", "build", str(self.run), data, "--out", str(self.index))
+            arguments = (*arguments, *kept, *skip)
             yield Step(arguments, "store the codes of every item", may_skip=True)
         if serve:
             chosen = free_port() if port is None else port

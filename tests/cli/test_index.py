@@ -61,6 +61,40 @@ def test_build_stores_every_item_and_search_finds_it(
     assert proxyhash_command("index", "verify", out).out == f"{out}: no problems found\n"
 
 
+def test_vectors_are_kept_added_and_dropped(
+    proxyhash_command, small_run: Path, scenes, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.index"
+    build = ("index", "build", small_run, scenes.root, "--out", out)
+    result = proxyhash_command(*build, "--keep-vectors", "int4")
+    assert (result.code, out.exists()) == (2, False)
+    assert "vectors is 'int4'; it must be one of float, int8, none" in result.err
+    assert proxyhash_command(*build).code == 0
+    search = ("search", out, "--id", "000003", "--rerank", "vectors", "-k", 4)
+    result = proxyhash_command(*search)
+    assert (result.code, result.out) == (2, "")
+    assert "keeps no vectors to rank by; `proxyhash index vectors INDEX int8` adds" in result.err
+    result = proxyhash_command("index", "vectors", out, "int8", "--json")
+    assert result.code == 0, result.err
+    bits = Store.open(out).bits
+    assert result.json | {"seconds": 0, "index": ""} == {
+        "index": "", "vectors": "int8", "items": 200, "encoded": 200, "unknown": 0,
+        "bytes": bits, "seconds": 0,
+    }  # fmt: skip
+    found = proxyhash_command(*search, "--json").json["hits"]
+    order = [(hit["vector_distance"], hit["id"]) for hit in found]
+    assert len(order) == 4
+    assert order == sorted(order)
+    table = proxyhash_command(*search).out
+    assert f"{order[0][0]:.2f}" in table
+    assert "vectors" in table
+    assert "int8" in proxyhash_command("index", "info", out).out
+    assert "no problems found" in proxyhash_command("index", "verify", out).out
+    result = proxyhash_command("index", "vectors", out, "none")
+    assert "200 items, 0 encoded; keeps codes alone" in result.out
+    assert proxyhash_command(*search).code == 2
+
+
 def test_the_gallery_s_index_answers_as_the_run_does(
     proxyhash_command, small_run: Path, scenes, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from proxyhash.training.config import read_config
 from tests.methods.toy import (
     BITS,
     CLASSES,
+    SMALL,
     batch_of,
     begun,
     make_toy,
@@ -26,6 +27,7 @@ from tests.methods.toy import (
 WITHOUT_CHANCE: dict[str, dict[str, object]] = {
     "dchml-plus": {"text_mix": 0.0, "noise": 0.0, "refit": 100},
     "ucch": {"warmup_epochs": 1000},
+    "ucmfh": SMALL["ucmfh"],
 }
 """Settings that draw and store nothing in a step, so that two passes over a batch are the same."""
 

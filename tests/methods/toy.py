@@ -12,6 +12,8 @@ from proxyhash.methods import Batch, Context, Memory, Objective, Rows, get_metho
 BITS = 16
 MODALITIES = ("image", "text")
 CLASSES = 5
+SMALL: dict[str, dict[str, object]] = {"ucmfh": {"width": 32, "fusion_dropout": 0.0}}
+"""Settings of networks that a method brings, so that they are small and drop nothing."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ def networks(name: str = "dchml", *, seed: int = 0) -> dict[str, torch.nn.Module
 
 def objective_of(name: str, toy: Toy, *, seed: int = 0, **settings: object) -> Objective:
     context = Context(toy.labels, BITS, seed=seed, modalities=MODALITIES)
-    return make_objective(name, context, settings)
+    return make_objective(name, context, SMALL.get(name, {}) | settings)
 
 
 def begun(

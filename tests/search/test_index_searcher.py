@@ -14,7 +14,7 @@ from proxyhash.files import write_json
 from proxyhash.index import MemoryIndex
 from proxyhash.index.filters import Contains
 from proxyhash.index.store import Store
-from proxyhash.search import Searcher
+from proxyhash.search import Query, Searcher
 from proxyhash.search.open import is_index
 from proxyhash.search.page import render_page
 from tests.search.conftest import StubModel
@@ -99,6 +99,31 @@ def test_a_second_look_weighs_bits_by_the_query(searcher: Searcher, index: Memor
         searcher.search_text("red", rerank="cosine")
     with pytest.raises(UsageError, match="shortlist is 0"):
         searcher.search_text("red", rerank="asymmetric", shortlist=0)
+
+
+def test_kept_vectors_rank_by_both_sides(searcher: Searcher, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"keeps no vectors to rank by; `proxyhash index vectors"):
+        searcher.search_text("red", rerank="vectors")
+    with Store.create(tmp_path / "index", bits=8, model="m1", keep_vectors="int8") as store:
+        searcher.index = store
+        own = np.full((3, 8), 65535, np.uint16)
+        own[1, 6] = 0  # c is not sure of the bit in which it differs
+        store.add(
+            ["a", "c", "d"],
+            {"image": codes(0b0001, 0b0011, 0b0101), "text": codes(0b0001, 0b0011, 0b0101)},
+            weights={"image": own, "text": own},
+        )
+        looked = searcher.search_text("red", k=3, rerank="vectors")
+        assert looked.rerank == "vectors"
+        found = [(hit.id, hit.distance, hit.vector_distance) for hit in looked.hits]
+        # 20,000 is how sure the query is of that bit, of which c has nothing: half of it remains
+        assert found == [("a", 0, 0), ("c", 1, 10000 / 65535), ("d", 1, 30000 / 65535)]
+        assert looked.to_dict()["hits"][1]["vector_distance"] == 10000 / 65535
+        assert "asymmetric" not in looked.to_dict()["hits"][1]
+        by_item = searcher.search_id("c", rerank="vectors", target="image", k=3)
+        assert [(hit.id, hit.vector_distance) for hit in by_item.hits] == [("a", 0), ("d", 1)]
+        by_code = searcher.search(Query(code=codes(0b0011)[0]), rerank="vectors", k=1)
+        assert [(hit.id, hit.vector_distance) for hit in by_code.hits] == [("c", 0.5)]
 
 
 def test_an_item_deleted_meanwhile_is_no_hit(

@@ -47,7 +47,7 @@ def built(scenes: Collection, tmp_path_factory: pytest.TempPathFactory) -> Built
     values = {"query": 20, "train": 100, "validation": 20, "hidden": [32], "epochs": 2}
     config = {"data": str(scenes.root), "out": str(folder / "run"), "bits": 16, "threads": 1}
     train(read_config(config | values))
-    build_index(folder / "run", scenes.root, folder / "index", thumbnails=True)
+    build_index(folder / "run", scenes.root, folder / "index", thumbnails=True, keep_vectors="int8")
     return Built(folder / "run", folder / "index", scenes)
 
 

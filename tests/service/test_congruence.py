@@ -116,12 +116,12 @@ class Asker:
             "k": self.one([1, 3, 12, 40, 300, 0] + [None] * 2 * (radius is not None)),
             "radius": radius,
             "filter": condition,
-            "rerank": self.one([None] * 9 + ["asymmetric"] * 6 + ["cosine"]),
+            "rerank": self.one([None] * 9 + ["asymmetric"] * 3 + ["vectors"] * 4 + ["cosine"]),
             "shortlist": self.one([1000] * 6 + [5, 40, None] * 3 + [0]),
         }
 
 
-_OWN = ("id", "distance", "asymmetric", "image")
+_OWN = ("id", "distance", "asymmetric", "vector_distance", "image")
 
 Outcome = dict[str, Any]
 """What can be compared: the answer, or {"error": sentence}."""
@@ -139,6 +139,7 @@ def outcome_of(answer: Answer) -> Outcome:
                 hit.id,
                 hit.distance,
                 hit.asymmetric,
+                hit.vector_distance,
                 {k: v for k, v in hit.payload.items() if k != "image"},
             )
             for hit in answer.hits
@@ -204,6 +205,10 @@ class Ways:
                         for name in ("image", "text")
                     },
                     payloads=[item.payload for item in before],
+                    weights={
+                        name: np.stack([item.weights[name] for item in before])
+                        for name in ("image", "text")
+                    },
                 )
 
     def python(self, question: Question) -> Outcome:
@@ -240,7 +245,13 @@ class Ways:
             **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [
-                (hit["id"], hit["distance"], hit["asymmetric"], hit["payload"])
+                (
+                    hit["id"],
+                    hit["distance"],
+                    hit["asymmetric"],
+                    hit["vector_distance"],
+                    hit["payload"],
+                )
                 for hit in body["hits"]
             ],
             "codes": [hit["code"] for hit in body["hits"]],
@@ -276,6 +287,7 @@ class Ways:
                     hit["id"],
                     hit["distance"],
                     hit.get("asymmetric"),
+                    hit.get("vector_distance"),
                     {k: v for k, v in hit.items() if k not in _OWN},
                 )
                 for hit in body["hits"]
@@ -330,10 +342,10 @@ def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> Non
             kept = {id_ for id_, *_ in answer["hits"]}
             assert not kept & set(question.deleted)
             assert question.query.get("item") not in kept or answer["modality"] != answer["target"]
-            by = 2 if question.options["rerank"] else 1
+            by = {None: 1, "asymmetric": 2, "vectors": 3}[question.options["rerank"]]
             order = [(hit[by], hit[0]) for hit in answer["hits"]]
             assert order == sorted(order)
-            reranked += bool(order) and by == 2
+            reranked += bool(order) and by > 1
             dropped += bool(question.deleted)
             filtered += question.options["filter"] is not None
             own += answer["modality"] == answer["target"] and "item" in question.query

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from proxyhash.hashing import HashModel
+from proxyhash.index.store import Store
 from tests.service.conftest import Built, Keys, bearer, open_client
 
 if TYPE_CHECKING:
@@ -97,6 +99,33 @@ def test_one_bad_item_refuses_all_of_them(
     assert says in answer.json()["error"]["message"]
     assert writer.get("/v1/items/000001").json() == before
     assert writer.get("/v1/info").json()["items"] == 200
+
+
+def test_texts_that_the_service_encodes_get_their_vectors(
+    writer: TestClient, index_copy: Path
+) -> None:
+    known = writer.get("/v1/items/000001").json()
+    text = known["payload"]["text"]
+    with Store.open(index_copy) as store:
+        before = store.get("000001").weights["text"]
+    answer = put(
+        writer,
+        {"id": "told", "text": text},
+        {"id": "code", "codes": {"text": known["codes"]["text"]}},
+        {"id": "000001", "codes": known["codes"], "payload": {"price": 1}},
+    )
+    assert answer.status_code == 200, answer.text
+    assert writer.get("/v1/info").json()["vectors"] == "int8"
+    with Store.open(index_copy) as store:
+        found = store.get_many(["told", "code", "000001"])
+        assert store.verify() == []
+    assert np.abs(found["told"].weights["text"].astype(int) - before).max() <= 65535 // 127 + 1
+    assert (found["code"].weights["text"] == 65535).all()
+    assert (found["000001"].weights["text"] == before).all()
+    hits = writer.post(
+        "/v1/search", json={"text": text, "target": "text", "rerank": "vectors", "k": 3}
+    ).json()["hits"]
+    assert all(hit["vector_distance"] is not None for hit in hits)
 
 
 def test_no_items_are_no_error(writer: TestClient) -> None:

@@ -6,12 +6,15 @@ import json
 import re
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard
 
 from proxyhash.data import Collection, Item, Split
+from proxyhash.errors import ModelError
 from proxyhash.evaluation.report import markdown_code, markdown_text
 from proxyhash.files import read_json
 from proxyhash.training import read_config
-from proxyhash.training.card import model_card
+from proxyhash.training.card import model_card, published_card
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -136,3 +139,35 @@ def test_a_card_of_two_tuned_encoders(card):
     assert "images of 32 pixels, augmentation: none |" in text
     assert "- The image encoder and text encoder began with pretrained weights" in text
     assert "not trained here" not in text
+
+
+def front(text):
+    assert text.startswith("---\n")
+    return yaml.safe_load(text.split("\n---\n")[0])
+
+
+@pytest.mark.parametrize("name", ["run", "run: [x] # y", "- a", "'\"{}&*!|>%@`", "yes"])
+def test_the_front_matter_is_yaml_whatever_the_names_are(card, name):
+    text = card(HOSTILE, name, f"{name} data", image_encoder="some/model@v2")
+    found = front(text)
+    assert (found["library_name"], found["base_model"]) == ("proxyhash", ["some/model"])
+    assert {"license", "language", "datasets"}.isdisjoint(found)
+    (index,) = found["model-index"]
+    assert index["name"] == name
+    assert {each["dataset"]["name"] for each in index["results"]} == {f"{name} data"}
+    kinds = {figure["type"] for each in index["results"] for figure in each["metrics"]}
+    assert {"map", "recall_at_10"} <= kinds
+    assert ModelCard(text).data.model_name == name
+    heading = text.split("\n---\n", 1)[1].lstrip("\n")
+    assert heading.startswith("# ")
+
+
+def test_an_author_adds_license_language_and_data_sets(card):
+    text = card(["a", "b"], "run", "photos")
+    told = published_card(text, license="mit", language=["en", "de"], datasets=["ada/photos"])
+    added = {"license": "mit", "language": ["en", "de"], "datasets": ["ada/photos"]}
+    assert front(told) == front(text) | added
+    assert told.split("\n---\n", 1)[1].strip() == text.split("\n---\n", 1)[1].strip()
+    assert published_card("# mine\n", license="mit").endswith("# mine\n")
+    with pytest.raises(ModelError, match=r"front matter of README.md cannot be read"):
+        published_card("---\n{unfinished: [\n---\n# x\n", license="mit")

@@ -130,6 +130,7 @@ class Batch:
         """Return the codes, with the stored ones in place of those that could not be read."""
         found = {name: codes.of(name).copy() for name in codes.modalities}
         present = {name: codes.has(name).copy() for name in codes.modalities}
+        weights = {name: each.copy() for name, each in codes.weights.items()}
         for name in codes.modalities:
             for row in np.flatnonzero(codes.missed(name)).tolist():
                 self.missed[row] = True
@@ -137,7 +138,9 @@ class Batch:
                 if item is not None and name in item.codes:
                     found[name][row], present[name][row] = item.codes[name], True
                     self.filled[row] = True
-        return replace(codes, codes=found, present=present, unreadable={})
+                    if name in weights and name in item.weights:
+                        weights[name][row] = item.weights[name]
+        return replace(codes, codes=found, present=present, unreadable={}, weights=weights)
 
     def _own(self, row: int) -> dict[str, Codes]:
         codes = self.codes

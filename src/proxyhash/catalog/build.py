@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from proxyhash.codes.vectors import VectorKind
     from proxyhash.hashing import HashModel
     from proxyhash.index import Index
 
@@ -46,6 +47,7 @@ def build_index(
     gallery_only: bool = False,
     thumbnails: bool | None = None,
     copy_model: bool = True,
+    keep_vectors: VectorKind | None = None,
     device: str = "cpu",
     on_bad_item: str = "fail",
     max_megapixels: float | None = None,
@@ -62,6 +64,8 @@ def build_index(
         thumbnails: keep small images in the index; default where the items have images.
         copy_model: keep a copy of the model in the index, so that texts and images can ask
             even if the run is gone.
+        keep_vectors: store the network's outputs as well, "int8" in a byte per bit or "float" in
+            four, so that a search can rank by them; default codes alone.
         device: where the model runs.
         on_bad_item: "fail" or "skip".
         max_megapixels: of an image; the index remembers it, and its service takes as much. Default
@@ -90,7 +94,11 @@ def build_index(
     if thumbnails is None:
         thumbnails = bool(collection.has("image").any())
     with Store.create(
-        folder, bits=model.bits, model=model.fingerprint, modalities=model.modalities
+        folder,
+        bits=model.bits,
+        model=model.fingerprint,
+        modalities=model.modalities,
+        keep_vectors=keep_vectors,
     ) as store:
         extras = Catalog(folder)
         if copy_model:

@@ -11,6 +11,7 @@ import numpy as np
 
 from proxyhash.catalog.item_keys import key_of_stored
 from proxyhash.errors import DataError
+from proxyhash.index.hit import stacked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +181,7 @@ class CatchUp:
                 [item.id for item in items],
                 {name: np.stack([item.codes[name] for item in items]) for name in names},
                 payloads=[item.payload for item in items],
+                weights=stacked_weights(items) if new.vectors else None,
             )
         for id_ in digests:
             self.lacking.pop(id_, None)

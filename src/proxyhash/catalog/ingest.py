@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from proxyhash.catalog.item_keys import ItemKeys
     from proxyhash.catalog.thumbnails import ThumbnailStore
-    from proxyhash.codes import CodeFile, Codes
+    from proxyhash.codes import CodeFile, Codes, Weights
     from proxyhash.data import Item
     from proxyhash.encoders import FeatureCache
     from proxyhash.hashing import HashModel
@@ -142,7 +142,10 @@ class _Work:
         batch = Batch(
             collection,
             codes=self.model.encode_collection(
-                collection, cache=self.cache, on_bad_item=self.on_bad_item
+                collection,
+                cache=self.cache,
+                on_bad_item=self.on_bad_item,
+                weigh=self.index.vectors is not None,
             ),
             before=self.index.get_many(collection.ids),
         )
@@ -277,6 +280,7 @@ class Put(Protocol):
         codes: Codes | Mapping[str, Codes],
         *,
         payloads: Sequence[Mapping[str, object]] | None = None,
+        weights: Mapping[str, Weights] | None = None,
     ) -> Any:
         """Store items."""
         ...
@@ -306,4 +310,7 @@ def put_codes(
                 [codes.ids[row] for row in those],
                 {name: codes.of(name)[those] for name in names},
                 payloads=[payload_of(row) for row in those.tolist()],
+                weights={name: codes.weights[name][those] for name in names}
+                if codes.weights
+                else None,
             )

@@ -227,6 +227,8 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
             "stopped by Ctrl-C; run the same command again to continue"
         ) from None
     here, there = Catalog.at(source), Catalog.at(target)
+    if here is not None and there is None and read_header(here.path, salvage=False).vectors:
+        logger.warning("%s keeps no vectors; those of %s are left out", target, source)
     if here is not None and there is not None:
         copied = read_header(there.path, salvage=False)
         if (model := here.model_of(copied.model)) is not None:

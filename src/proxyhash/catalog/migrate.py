@@ -122,7 +122,14 @@ def migrate_index(
     manifests = list(data) or manifests_of(folder.path)
     if missing := [path for path in data if not path.exists()]:
         raise UsageError(f"{missing[0]} does not exist; give a manifest or a folder of images")
-    encoder = Reencoder(new, manifests, folder.keys, cache=FeatureCache(), whole=needs_all(new))
+    encoder = Reencoder(
+        new,
+        manifests,
+        folder.keys,
+        cache=FeatureCache(),
+        whole=needs_all(new),
+        weigh=Header.load(folder.path).vectors is not None,
+    )
     place = MigrationFolder(folder.path)
     work = _Migration(folder, new, CatchUp(place.done, encoder, track), place, on_bad_item)
     if dry_run:
@@ -188,8 +195,10 @@ class _Migration:
         """Return about how many bytes the disk must have free at most."""
         size, count = old.info()["bytes"], len(old)
         assert isinstance(size, int)
-        rest = max(size - count * code_bytes(old.bits) * len(old.modalities), 0)
-        codes = count * code_bytes(self.model.bits) * len(self.model.modalities)
+        kept = {None: 0, "int8": 1, "float": 4}[old.vectors]  # bytes per bit
+        width, new_width = (code_bytes(bits) + kept * bits for bits in (old.bits, self.model.bits))
+        rest = max(size - count * width * len(old.modalities), 0)
+        codes = count * new_width * len(self.model.modalities)
         return 2 * (rest + 3 * codes) + _HEADROOM  # as collected, and compacted with engines
 
     def begin(self, source: Path) -> None:
@@ -201,7 +210,8 @@ class _Migration:
         with Store.open(self.folder.path) as old:
             self.needed = self.bytes_needed(old)
             self.items = len(old)
-        if self.place.begin(self.model):
+            vectors = old.vectors
+        if self.place.begin(self.model, vectors=vectors):
             logger.info("continuing the migration of %s", self.folder.path)
         there = Catalog(self.place.path).nbytes
         free = shutil.disk_usage(self.folder.path).free

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from proxyhash.codes.vectors import VectorKind
     from proxyhash.hashing import HashModel
 
 __all__ = ["MigrationFolder", "is_settled", "wants_handover"]
@@ -72,11 +73,16 @@ class MigrationFolder:
             (self.path / "handover").unlink(missing_ok=True)
             yield
 
-    def begin(self, model: HashModel) -> bool:
-        """Make the place ready, and return whether it goes on with what an earlier call began."""
+    def begin(self, model: HashModel, *, vectors: VectorKind | None = None) -> bool:
+        """Make the place ready, and return whether it goes on with what an earlier call began.
+
+        Args:
+            model: the new one.
+            vectors: how they are kept.
+        """
         if self.is_for(model):
             with suppress(DataError), self.open() as store:
-                if store.modalities == tuple(model.modalities):
+                if (store.modalities, store.vectors) == (tuple(model.modalities), vectors):
                     return True
         shutil.rmtree(self.path, ignore_errors=True)
         with disk_errors(self.path):
@@ -86,6 +92,7 @@ class MigrationFolder:
                 bits=model.bits,
                 model=model.fingerprint,
                 modalities=model.modalities,
+                keep_vectors=vectors,
             ).close()
             write_json(self.path / "target.json", {"format": _FORMAT, **_of(model)})
         return False

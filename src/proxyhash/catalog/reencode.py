@@ -66,6 +66,7 @@ class Reencoder:
         keys: digests of what the items were made from.
         cache: of features.
         whole: whether the model has features of whole manifests only, not of single items.
+        weigh: whether items come with how sure of each bit their codes are.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class Reencoder:
         *,
         cache: FeatureCache | None = None,
         whole: bool = False,
+        weigh: bool = False,
     ) -> None:
+        self._weigh = weigh
         self._model = model
         self._manifests = list(manifests)
         self._keys = keys
@@ -136,8 +139,9 @@ class Reencoder:
         new = {}
         if codes is not None:
             new = {name: codes.of(name)[row] for name in codes.modalities if codes.has(name)[row]}
-        if new:
-            done.items.append(IndexItem(item.id, new, item.payload))
+        if new and codes is not None:
+            weights = {name: each[row] for name, each in codes.weights.items() if name in new}
+            done.items.append(IndexItem(item.id, new, item.payload, weights))
         sources = self._sources(item)
         lacking = [name for name in self._needed(item) if name not in new]
         if codes is None:
@@ -157,8 +161,11 @@ class Reencoder:
                 sources = {name: one for name, one in sources.items() if not _is_file(name)}
             encoded.append(Item(item.id, sources, ()))
         place = root or self._keys.path.parent
+        return self._encoded(Collection.of(place, encoded))
+
+    def _encoded(self, collection: Collection) -> CodeFile:
         return self._model.encode_collection(
-            Collection.of(place, encoded), cache=self._cache, on_bad_item="skip"
+            collection, cache=self._cache, on_bad_item="skip", weigh=self._weigh
         )
 
     def _found(self, id_: str) -> tuple[CodeFile | None, int]:
@@ -174,8 +181,7 @@ class Reencoder:
         found = []
         for path in reversed(self._manifests):
             collection = read_collection(path, on_bad_item="skip")
-            codes = self._model.encode_collection(collection, cache=self._cache, on_bad_item="skip")
-            found.append((codes, dict(collection.positions)))
+            found.append((self._encoded(collection), dict(collection.positions)))
         return found
 
     def _places(self, items: Sequence[IndexItem]) -> dict[str, Path]:

@@ -36,6 +36,7 @@ VERBS = (
     "evaluate",
     "encode",
     "export",
+    "hub",
     "index",
     "search",
     "serve",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proxyhash.cli import console, index_migrate, index_upkeep
+from proxyhash.cli import console, index_migrate, index_upkeep, index_vectors
 from proxyhash.cli.index_upkeep import DryRunOption
+from proxyhash.cli.index_vectors import KeepVectorsOption, as_kind
 from proxyhash.cli.shared import (
     BadItemOption,
     DeviceOption,
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
     index_migrate.add_migrate(commands)
     index_upkeep.add_upkeep(commands)
+    index_vectors.add_vectors(commands)
     app.add_typer(commands, name="index")
 
 
@@ -60,6 +62,7 @@ ThumbnailsOption = Annotated[
     epilog=examples(
         "proxyhash index build runs/f64 photos/ --out photos.index",
         "proxyhash index build runs/f64 photos/ --out photos.index --no-thumbnails",
+        "proxyhash index build runs/f64 photos/ --out photos.index --keep-vectors int8",
         'proxyhash search photos.index --text "two dogs run through the snow"',
     )
 )
@@ -87,6 +90,7 @@ def build(
             "work without the run.",
         ),
     ] = True,
+    keep_vectors: KeepVectorsOption = "none",
     on_bad_item: BadItemOption = "fail",
     max_megapixels: MegapixelsOption = None,
     label_separator: LabelSeparatorOption = None,
@@ -109,6 +113,7 @@ def build(
         gallery_only=gallery_only,
         thumbnails=thumbnails,
         copy_model=model_copy,
+        keep_vectors=as_kind(keep_vectors),
         device=device,
         on_bad_item=on_bad_item,
         max_megapixels=max_megapixels,

@@ -122,8 +122,9 @@ def search(
         str | None,
         typer.Option(
             help="asymmetric: order hits by how sure the query is of each bit in which they "
-            "differ from it. Default: by Hamming distance.",
-            metavar="asymmetric",
+            "differ from it. vectors: by how sure the hits are, too, where an index keeps vectors. "
+            "Default: by Hamming distance.",
+            metavar="asymmetric|vectors",
             show_default=False,
         ),
     ] = None,
@@ -194,14 +195,15 @@ def search(
 
 def show_answer(answer: "Answer") -> None:
     """Print the hits as a table."""
-    second = ["asymmetric"] if answer.rerank else []
+    second = [answer.rerank] if answer.rerank else []
+    name = "vector_distance" if answer.rerank == "vectors" else "asymmetric"
     console.table(
         ["id", "distance", *second, "text", "labels"],
         [
             [
                 hit.id,
                 hit.distance,
-                *(f"{hit.asymmetric:.2f}" for _ in second),
+                *(f"{getattr(hit, name):.2f}" for _ in second),
                 hit.payload.get("text") or "",
                 _listed(hit.payload.get("labels")),
             ]

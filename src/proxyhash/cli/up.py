@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxyhash.cli import console
+from proxyhash.cli.index_vectors import as_kind
 from proxyhash.cli.shared import examples
 from proxyhash.errors import DataError, InterruptedRunError, check_option
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash up photos/ --image-encoder google/mobilenet_v2_1.0_224 --bits 128",
             "proxyhash up photos/ --image-encoder google/mobilenet_v2_1.0_224 --tune image",
             "proxyhash up captions.csv --out work/ --no-open --port 9000",
+            "proxyhash up photos/ --keep-vectors int8",
         )
     )(up)
 
@@ -73,6 +75,15 @@ def up(
             show_default="none",
         ),
     ] = None,
+    keep_vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="Store the network's outputs beside the codes, for `search --rerank vectors`: "
+            "int8 in one byte per bit of the code, float in four.",
+            metavar="int8|float|none",
+            show_default="none, or as the index has it",
+        ),
+    ] = None,
     on_bad_item: Annotated[
         str,
         typer.Option(
@@ -110,7 +121,10 @@ def up(
         "text_encoder": text_encoder, "tune": tune,
     }  # fmt: skip
     training = {name: value for name, value in named.items() if value is not None}
-    work = Workplace(data, out or Workplace.default_path(data), training, on_bad_item)
+    if keep_vectors is not None:
+        as_kind(keep_vectors)
+    path = out or Workplace.default_path(data)
+    work = Workplace(data, path, training, on_bad_item, keep_vectors)
     work.claim()
     start = time.monotonic()
     for number, step in enumerate(work.steps(serve=serve, port=port, open_page=open_page), start=1):

@@ -48,11 +48,11 @@ class Ranked:
 
     Attributes:
         positions: int64 (q, m), rows of the gallery.
-        distances: uint32 (q, m), their asymmetric distances, in units of 1 / `ONE` bit.
+        distances: (q, m) whole numbers: asymmetric distances uint32, in units of 1 / `ONE` bit.
     """
 
     positions: npt.NDArray[np.int64]
-    distances: npt.NDArray[np.uint32]
+    distances: npt.NDArray[Any]
 
 
 def weights_of(outputs: npt.ArrayLike) -> Weights:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping
 
+    from proxyhash.codes.asymmetric import Weights
+
 __all__ = ["MAX_FILE_BYTES", "CodeFile"]
 
 MAX_FILE_BYTES = 8 * 2**30
@@ -64,6 +66,8 @@ class CodeFile:
             prompt: uint8 (n, ceil(bits/8)); modalities may be missing.
         bits: the code length.
         model: the fingerprint of the model that made the codes, "" when unknown.
+        weights: how sure of each bit the codes are, uint16 (n, bits), by modality; empty where that
+            is not known. The file does not have them.
 
     Raises:
         DataError: "field 'image_codes': ..." when the arrays do not fit together.
@@ -76,6 +80,7 @@ class CodeFile:
     model: str = ""
     unreadable: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     queries: Mapping[str, Codes] = field(default_factory=dict)
+    weights: Mapping[str, Weights] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.codes import asymmetric_distances, code_bytes, signs
-from proxyhash.codes.asymmetric import ONE
+from proxyhash.codes.vectors import stored_vectors
 from proxyhash.evaluation.average_precision import average_precision, summarize
 from proxyhash.evaluation.direction import directions_of
 from proxyhash.evaluation.protocol import Protocol
@@ -42,7 +42,6 @@ RANKINGS = ("asymmetric", "int8")
 """The rankings, by what they need: no byte more per item, or one for each bit."""
 
 _BLOCK = 64  # queries whose sorted distances are in memory at once
-_STEPS = 127  # of an output that is stored as int8
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,8 @@ class _Distances:
         self.queries = len(query)
         self._outputs: Floats | None = None
         if stored is not None:
-            steps = np.rint(stored * (_STEPS / ONE))
-            self._outputs = signs(gallery, bits=bits) * steps
+            vectors = stored_vectors(gallery, stored, bits=bits, kind="int8")
+            self._outputs = vectors.astype(np.float64)
 
     def of(self, rows: slice) -> Floats:
         """Return the distances of some queries, (b, n), up to a constant for each of them."""

@@ -12,7 +12,9 @@ from proxyhash.errors import DataError
 from proxyhash.files import open_regular, sha256_file, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import IO
 
 __all__ = ["MAX_JSON", "RESTORE", "find_damage", "write_checksums"]
 
@@ -32,31 +34,37 @@ def write_checksums(folder: Path) -> None:
     write_json(folder / _NAME, sums)
 
 
-def find_damage(folder: Path) -> list[str]:
+def find_damage(folder: Path, *, opened: Callable[[Path], IO[bytes]] = open_regular) -> list[str]:
     """Return which files of a model folder are not what was written, one sentence each.
 
     A folder that an earlier version wrote has no checksums, and further files are not looked at.
+
+    Args:
+        folder: the model folder.
+        opened: opens one of its files; by default links are not followed.
     """
     path = folder / _NAME
     if not os.path.lexists(path):
         return []
     try:
-        with open_regular(path) as file:
+        with opened(path) as file:
             sums = json.loads(file.read(MAX_JSON))
     except (DataError, OSError, ValueError, RecursionError) as error:
         return [f"{path} cannot be read ({error}); {RESTORE}"]
     if not isinstance(sums, dict):
         return [f"{path} does not hold checksums; {RESTORE}"]
-    return [problem for name in sorted(sums) if (problem := _damage(folder, name, sums[name]))]
+    return [
+        problem for name in sorted(sums) if (problem := _damage(folder, name, sums[name], opened))
+    ]
 
 
-def _damage(folder: Path, name: str, stated: object) -> str:
+def _damage(folder: Path, name: str, stated: object, opened: Callable[[Path], IO[bytes]]) -> str:
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name or {"/", ".."} & set(parts):
         return f"{folder / _NAME} names {name!r}, which is not in the folder; {RESTORE}"
     digest = sha256()
     try:
-        with open_regular(folder / name) as file:
+        with opened(folder / name) as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     except (DataError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -216,6 +217,7 @@ class HashModel:
         batch_size: int = 64,
         track: Track = silent,
         on_bad_item: str = "fail",
+        weigh: bool = False,
     ) -> CodeFile:
         """Return the codes of all items, where an item and the model have the modality.
 
@@ -226,6 +228,7 @@ class HashModel:
             track: reports progress per item.
             on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item is marked
                 as `unreadable` there.
+            weigh: whether the codes come with their `weights`, for an index that keeps vectors.
 
         Raises:
             UsageError: the model was saved without the encoder of a modality.
@@ -242,7 +245,8 @@ class HashModel:
             )
             for modality in self.modalities
         }
-        return self.encode_prepared(collection.ids, features)
+        codes = self.encode_prepared(collection.ids, features)
+        return replace(codes, weights=self.weigh_prepared(features)) if weigh else codes
 
     def encode_prepared(
         self,
@@ -379,6 +383,40 @@ class HashModel:
             raise ModelError(f"{Path(folder)} holds parts of different models: {error}") from error
         saved.check_fingerprint(model.fingerprint, Path(folder))
         return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+    ) -> HashModel:
+        """Return the model of a run or model folder, or of "user/name" on the Hugging Face hub.
+
+        A model of the hub is fetched once, into the hub's cache, and checked.
+
+        Args:
+            source: a folder, or "user/name"; a folder of that name goes first.
+            revision: branch, tag or commit on the hub; default the main branch.
+            token: of the hub; default the one that huggingface_hub finds.
+            cache_dir: the hub's cache; default that of huggingface_hub.
+            device: where networks and encoders run.
+
+        Raises:
+            UsageError: there is no such folder, and it is not the name of a model on the hub.
+            ModelError: it is not on the hub, is private, damaged, or not a model.
+            ProxyhashError: the hub cannot be reached, and its cache does not have the model.
+        """
+        from proxyhash.hashing import model_folder
+        from proxyhash.hashing.hub import fetch_model
+
+        if Path(source).is_dir():
+            return cls.load(model_folder(Path(source)), device=device)
+        found = fetch_model(os.fspath(source), revision=revision, token=token, cache_dir=cache_dir)
+        return cls.load(found.folder, device=device)
 
     def _network(self, modality: Modality) -> Network:
         if modality not in self.networks:

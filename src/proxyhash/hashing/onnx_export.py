@@ -287,11 +287,9 @@ def _write_files(encoder: Any, folder: Path) -> list[str]:
 def _preprocessing(graph: Graph, files: list[str]) -> dict[str, Any]:
     encoder: Any = graph.encoder
     if isinstance(encoder, TransformersImageEncoder):
-        height, width = encoder.image_size
         return {
             "files": files,
-            "steps": "turned upright by EXIF, converted to RGB, resized and cropped as the files "
-            f"say (transformers' image processor, on Pillow) to {height} x {width}, channels first",
+            "steps": f"turned upright by EXIF, converted to RGB, {encoder.preparation}",
             "value": _affine(encoder),
         }
     if isinstance(encoder, TransformersTextEncoder):
@@ -304,6 +302,7 @@ def _preprocessing(graph: Graph, files: list[str]) -> dict[str, Any]:
             "max_tokens": encoder.max_tokens,
             "prompts": {role: recipe[role] for role in ("query", "document")},
             "lower": recipe["lower"],
+            "add_end_token": recipe["end"],
         }
     if isinstance(encoder, BagOfWords):
         return {

@@ -19,6 +19,7 @@ from proxyhash.index.checks import (
     can_be_id,
     check_batch,
     check_filter,
+    check_item_weights,
     check_items,
     check_modalities,
     check_search,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from proxyhash.codes import Codes
+    from proxyhash.codes import Codes, Weights
+    from proxyhash.codes.vectors import VectorKind
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
@@ -98,6 +100,7 @@ class Index(ABC):
         codes: Codes | Mapping[str, Codes],
         *,
         payloads: Sequence[Mapping[str, object]] | None = None,
+        weights: Weights | Mapping[str, Weights] | None = None,
     ) -> None:
         """Store new items, all of them or none.
 
@@ -106,11 +109,14 @@ class Index(ABC):
             codes: packed codes, uint8 (n, ceil(bits/8)), by modality. Items that lack a modality
                 go into a call of their own, without that key.
             payloads: n JSON objects that hits carry along; default empty ones.
+            weights: how sure of each bit they are, uint16 (n, bits), by modality, for an index
+                that keeps `vectors`. Default: an item that is stored with the same code keeps its
+                vector, others count as sure of each bit.
 
         Raises:
             DataError: "id 'x' is already in the index", or codes or payloads do not fit.
         """
-        self._put(*self._checked_items(ids, codes, payloads), new=True)
+        self._store(ids, codes, payloads, weights, new=True)
 
     def upsert(
         self,
@@ -118,9 +124,10 @@ class Index(ABC):
         codes: Codes | Mapping[str, Codes],
         *,
         payloads: Sequence[Mapping[str, object]] | None = None,
+        weights: Weights | Mapping[str, Weights] | None = None,
     ) -> None:
         """Store items, all or none, replacing whatever was stored under their ids."""
-        self._put(*self._checked_items(ids, codes, payloads), new=False)
+        self._store(ids, codes, payloads, weights, new=False)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items, all or none; ids that are not stored are ignored.
@@ -170,8 +177,8 @@ class Index(ABC):
     ) -> list[list[Hit]]:
         """Return the nearest items of each query, ordered by (distance, id).
 
-        With `look`, they are ordered by (asymmetric distance, id), which hits have beside the
-        Hamming distance.
+        With `look`, they are ordered by (asymmetric or vector distance, id), which hits have
+        beside the Hamming distance.
 
         Args:
             codes: packed queries, uint8 (q, ceil(bits/8)).
@@ -190,6 +197,8 @@ class Index(ABC):
         if look is None:
             return self._search(codes, k=k, modality=modality, radius=radius, filter=filter)
         check_weights(look.weights, queries=len(codes), bits=self.bits)
+        if look.by == "vectors" and self.vectors is None:
+            self._refuse_vectors()
         return self._look_again(codes, look, k=k, modality=modality, radius=radius, filter=filter)
 
     def count_distances(
@@ -231,6 +240,11 @@ class Index(ABC):
     def changes(self) -> object:
         """A value that stays equal as long as nothing in the index changes."""
         self._refuse("changes")
+
+    @property
+    def vectors(self) -> VectorKind | None:
+        """The form of the vectors beside the codes, "int8" or "float"; None where none are kept."""
+        return None
 
     @property
     def superseded(self) -> bool:
@@ -304,6 +318,18 @@ class Index(ABC):
     ) -> None:
         """Store checked items; with `new`, refuse ids that are stored already."""
 
+    def _put_weighted(
+        self,
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
+        weights: dict[str, Weights],
+        *,
+        new: bool,
+    ) -> None:
+        """Store checked items and their vectors, where the index keeps any."""
+        raise NotImplementedError
+
     @abstractmethod
     def _delete(self, ids: list[str]) -> int:
         """Remove items by their ids, which are all different."""
@@ -341,7 +367,7 @@ class Index(ABC):
         radius: int | None,
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
-        """Return the nearest items of each query, ordered by (asymmetric distance, id).
+        """Return the nearest items of each query, ordered by the distance that `look` is by.
 
         This one fetches the codes of a short-list; an index that has them at hand does better.
         """
@@ -373,13 +399,29 @@ class Index(ABC):
     def _items(self, batch: int) -> Iterator[list[IndexItem]]:
         """Return all items in batches, in the order of their ids."""
 
-    def _checked_items(
+    def _store(
         self,
         ids: Sequence[str],
         codes: Codes | Mapping[str, Codes],
         payloads: Sequence[Mapping[str, object]] | None,
-    ) -> tuple[list[str], dict[str, Codes], list[dict[str, object]]]:
-        return check_items(ids, codes, payloads, bits=self.bits, modalities=self.modalities)
+        weights: Weights | Mapping[str, Weights] | None,
+        *,
+        new: bool,
+    ) -> None:
+        items = check_items(ids, codes, payloads, bits=self.bits, modalities=self.modalities)
+        if weights is None:
+            self._put(*items, new=new)
+            return
+        if self.vectors is None:
+            self._refuse_vectors()
+        checked = check_item_weights(weights, items[1], bits=self.bits)
+        self._put_weighted(*items, checked, new=new)
+
+    def _refuse_vectors(self) -> NoReturn:
+        raise UsageError(
+            f"this {self.kind} index keeps no vectors; in an index folder, `proxyhash index "
+            "vectors INDEX int8` adds them. Without, a second look is by asymmetric distance"
+        )
 
     def _checked_search(
         self, codes: Codes, *, k: int | None, modality: str | None, radius: int | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 
 from proxyhash.codes import Codes, check_codes
+from proxyhash.codes.asymmetric import Weights, check_weights
 from proxyhash.errors import DataError, UsageError, check_option
 from proxyhash.index.filters import Filter, check_fields
 from proxyhash.payload import check_id, check_string, copy_json
@@ -21,6 +22,7 @@ __all__ = [
     "check_batch",
     "check_codes_of",
     "check_filter",
+    "check_item_weights",
     "check_items",
     "check_limits",
     "check_modalities",
@@ -157,6 +159,32 @@ def check_items(
                 "an item has one of each"
             )
     return ids, dict(codes), [_checked_payload(*pair) for pair in zip(ids, payloads, strict=True)]
+
+
+def check_item_weights(
+    weights: Weights | Mapping[str, Weights], codes: Mapping[str, Codes], *, bits: int
+) -> dict[str, Weights]:
+    """Return how sure items to store are of each bit, uint16 (n, bits), by modality.
+
+    Args:
+        weights: by modality, or plain where there is one; some may be missing.
+        codes: their codes, checked.
+        bits: the code length.
+
+    Raises:
+        DataError: weights of the wrong type or number, or of a modality without codes.
+    """
+    if not isinstance(weights, Mapping):
+        if len(codes) > 1:
+            raise DataError(
+                f"codes are given of {' and '.join(codes)}; give a mapping from modality to weights"
+            )
+        weights = dict.fromkeys(codes, weights)
+    for name, rows in weights.items():
+        if name not in codes:
+            raise DataError(f"weights are given of {name!r}, but no codes")
+        check_weights(rows, queries=len(codes[name]), bits=bits)
+    return dict(weights)
 
 
 def check_search(

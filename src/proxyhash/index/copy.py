@@ -12,6 +12,7 @@ import numpy as np
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json, write_json
+from proxyhash.index.hit import stacked_weights
 from proxyhash.index.open import create_index, index_exists, open_index, option_names
 from proxyhash.progress import Track, silent
 
@@ -52,13 +53,18 @@ class CopyReport:
     sha256: str
 
 
-def checksum(index: Index, *, track: Track = silent, batch: int = 10_000) -> Checksum:
-    """Read an index from end to end and return its checksum."""
+def checksum(
+    index: Index, *, track: Track = silent, batch: int = 10_000, vectors: bool = False
+) -> Checksum:
+    """Read an index from end to end and return its checksum; with `vectors`, over those as well."""
     digest = hashlib.sha256()
     count = 0
     for item in _tracked(index, index.items(batch=batch), track, "checking"):
         codes = {name: np.asarray(code).tobytes().hex() for name, code in item.codes.items()}
-        text = json.dumps([item.id, codes, item.payload], sort_keys=True)
+        content = [item.id, codes, item.payload]
+        if vectors:
+            content.append({name: each.tobytes().hex() for name, each in item.weights.items()})
+        text = json.dumps(content, sort_keys=True)
         digest.update(text.encode() + b"\n")
         count += 1
     return Checksum(count, digest.hexdigest())
@@ -106,8 +112,9 @@ def copy_index(
             _upsert(target, group)
         written += len(items)
         progress.save(items[-1].id)
-    found = checksum(target, track=track)
-    wanted = checksum(source, track=track)
+    vectors = source.vectors is not None and source.vectors == target.vectors
+    found = checksum(target, track=track, vectors=vectors)
+    wanted = checksum(source, track=track, vectors=vectors)
     progress.remove()
     if found != wanted:
         raise DataError(
@@ -157,7 +164,11 @@ def copy_between(
             writing = open_index(target, write=True, **opened)
         else:
             description: Any = {"bits": reading.bits, "model": reading.model}
-            writing = create_index(target, modalities=reading.modalities, **description, **given)
+            if reading.vectors and "keep_vectors" in option_names(target, "create"):
+                description["keep_vectors"] = reading.vectors
+            writing = create_index(
+                target, modalities=reading.modalities, **{**description, **given}
+            )
         try:
             return copy_index(reading, writing, batch=batch, track=track, record=record)
         finally:
@@ -241,6 +252,7 @@ def _upsert(target: Index, items: Sequence[IndexItem]) -> None:
         [item.id for item in items],
         {name: np.stack([item.codes[name] for item in items]) for name in items[0].codes},
         payloads=[item.payload for item in items],
+        weights=stacked_weights(items) if target.vectors else None,
     )
 
 

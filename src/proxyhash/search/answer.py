@@ -24,7 +24,7 @@ class Answer:
     Attributes:
         query: what was searched for, and its code.
         target: modality whose codes were searched.
-        hits: ordered by (distance, id), or by (asymmetric distance, id) with `rerank`; their
+        hits: ordered by (distance, id), or with `rerank` by (that distance, id); their
             payload has `text`, `image` (a path) and `labels`, unless other programs stored it.
         codes: the hits' packed codes, uint8 (len(hits), ceil(bits/8)).
         searched: number of items compared, those that the filter passes, without the item that
@@ -37,7 +37,7 @@ class Answer:
         within: number of the items compared that are at most as far as the last hit, see
             `Searcher.count_ties`; None where they were not counted.
         model: fingerprint of the model that made the codes; "" where it is not known.
-        rerank: "asymmetric" where hits are ordered by asymmetric distance.
+        rerank: "asymmetric" or "vectors", where hits are ordered by that distance.
     """
 
     query: EncodedQuery
@@ -102,4 +102,6 @@ def _flat(hit: Hit) -> dict[str, Any]:
     own: dict[str, Any] = {"id": hit.id, "distance": hit.distance}
     if hit.asymmetric is not None:
         own["asymmetric"] = hit.asymmetric
+    if hit.vector_distance is not None:
+        own["vector_distance"] = hit.vector_distance
     return {**own, **hit.payload, **own}  # first in order, and never a payload's value

@@ -13,7 +13,7 @@ from proxyhash.codes import check_codes, code_bytes
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.checks import check_filter, check_limits, check_shortlist
-from proxyhash.index.second_look import SHORTLIST
+from proxyhash.index.second_look import RERANKINGS, SHORTLIST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -300,7 +300,8 @@ class SearchOptions:
         radius: no hit is farther than this, in bits.
         filter: only items whose payload matches.
         rerank: "asymmetric" orders hits by asymmetric distance: bits of which the query is less
-            sure count less. None for the Hamming distance.
+            sure count less. "vectors" orders them by the distance to the vectors that an index
+            keeps: how sure the items are of their bits counts, too. None for the Hamming distance.
         shortlist: how many of the nearest by Hamming distance are ordered so, at least k; None for
             all items.
 
@@ -319,7 +320,7 @@ class SearchOptions:
         check_limits(k=self.k, radius=self.radius)
         check_filter(self.filter)
         if self.rerank is not None:
-            check_option("rerank", self.rerank, ("asymmetric",))
+            check_option("rerank", self.rerank, RERANKINGS)
         check_shortlist(self.shortlist)
 
 

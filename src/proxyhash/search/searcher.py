@@ -294,7 +294,7 @@ class Searcher:
                 the index has one.
             radius: no hit is farther than this, in bits.
             filter: only items whose payload matches.
-            rerank: "asymmetric" orders hits by asymmetric distance, as `SearchOptions` has it.
+            rerank: "asymmetric" or "vectors" orders hits by that distance; see `SearchOptions`.
             shortlist: how many of the nearest are ordered so; None for all.
 
         Raises:

@@ -142,7 +142,8 @@ class Search:
         """Return the modality whose codes are searched.
 
         Raises:
-            UsageError: the query means nothing, the index has no such target, or k is above `most`.
+            UsageError: the query means nothing, the index has no such target or keeps no vectors to
+                rank by, or k is above `most`.
         """
         self.query.check_known()
         k, target = self.options.k, self.options.target
@@ -152,6 +153,11 @@ class Search:
         check_option("target", target, index.modalities)
         if self.most is not None and k is not None and k > self.most:
             raise UsageError(f"k is {k}; {self.most} is the most that this service returns")
+        if self.options.rerank == "vectors" and index.vectors is None:
+            raise UsageError(
+                "the index keeps no vectors to rank by; `proxyhash index vectors "
+                "INDEX int8` adds them to an index folder, and rerank asymmetric needs none"
+            )
         return target
 
 
@@ -217,10 +223,13 @@ def _second_look(source: Searcher, searches: Sequence[Search]) -> SecondLook | N
     for row, search in enumerate(searches):
         if search.query.features is not None and search.query.modality is not None:
             rows.setdefault(search.query.modality, []).append(row)
+        elif options.rerank == "vectors" and search.query.item is not None:
+            own = search.query.item.weights.get(search.query.modality or "")
+            weights[row] = weights[row] if own is None else own
     for modality, some in rows.items():
         features = np.stack([np.asarray(searches[row].query.features) for row in some])
         weights[some] = source.model.query_weights(features, modality=modality)
-    return SecondLook(weights, options.shortlist)
+    return SecondLook(weights, options.shortlist, options.rerank)
 
 
 @dataclass(frozen=True, eq=False)

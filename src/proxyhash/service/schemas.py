@@ -11,7 +11,7 @@ from proxyhash.codes import code_bytes
 from proxyhash.codes.bits import MAX_BITS
 from proxyhash.data import Modality
 from proxyhash.index import parse_filter
-from proxyhash.index.second_look import SHORTLIST
+from proxyhash.index.second_look import RERANKINGS, SHORTLIST
 from proxyhash.search import Query, SearchOptions
 
 __all__ = [
@@ -91,8 +91,11 @@ class SearchParameters(_Request):
     )
     rerank: str | None = Field(
         None,
-        json_schema_extra={"anyOf": [{"type": "string", "enum": ["asymmetric"]}, {"type": "null"}]},
-        description="asymmetric: order hits by asymmetric distance; null: by Hamming distance.",
+        json_schema_extra={
+            "anyOf": [{"type": "string", "enum": [*RERANKINGS]}, {"type": "null"}],
+        },
+        description="asymmetric: order hits by asymmetric distance; vectors: by the distance to "
+        "stored vectors, where the index keeps any; null: by Hamming distance.",
     )
     shortlist: int | None = Field(
         SHORTLIST,
@@ -229,6 +232,9 @@ class HitAnswer(BaseModel):
     asymmetric: float | None = Field(
         description="Asymmetric distance, in bits, where hits are ordered by it."
     )
+    vector_distance: float | None = Field(
+        description="Distance to the stored vector, in bits, where hits are ordered by it."
+    )
     code: str
     payload: JsonObject
     thumbnail: str | None
@@ -273,7 +279,7 @@ class NoteAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The items nearest to a query, ordered by distance (asymmetric with rerank), then id."""
+    """The items nearest to a query, ordered by distance (that of rerank, if any), then id."""
 
     query: QueryAnswer
     bits: int
@@ -376,6 +382,9 @@ class Info(BaseModel):
     writable: bool
     proxies: bool
     engine: str
+    vectors: str | None = Field(
+        description="How the index keeps vectors, int8 or float, for `rerank`; null: it does not."
+    )
 
 
 class ErrorDetail(BaseModel):

@@ -24,7 +24,7 @@ class Limits:
 
     Attributes:
         k: hits of one search.
-        shortlist: items of one search that are ordered by asymmetric distance, unless all are.
+        shortlist: items of one search that `rerank` orders, unless all are.
         text: characters of a text to search for or encode.
         batch: queries, texts or items of one request.
         json_bytes: size of a JSON body.

@@ -16,6 +16,7 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.codes import code_bytes, distances, pack
 from proxyhash.errors import MigratedError, ProxyhashError
 from proxyhash.index.filters import Contains
+from proxyhash.index.second_look import RERANKINGS
 from proxyhash.search import Answer, EncodedQuery, Query, Searcher, SearchOptions
 from proxyhash.search.steps import Search, encode, find
 from proxyhash.service.labels import Labels
@@ -155,8 +156,9 @@ class Snapshot:
             chosen = Contains("labels", label) if filtered and label else None
             options = SearchOptions(target=modality, k=_HITS, filter=chosen)
             if not filtered:  # kernels are compiled at their first call
-                second = replace(options, rerank="asymmetric", shortlist=_HITS)
-                find(self.source, [Search(query, second)])
+                for rerank in RERANKINGS if self.index.vectors else RERANKINGS[:1]:
+                    second = replace(options, rerank=rerank, shortlist=_HITS)
+                    find(self.source, [Search(query, second)])
             for answer in find(self.source, [Search(query, options)]):
                 if isinstance(answer, Answer):
                     label = label or _first_label(answer)
@@ -170,7 +172,7 @@ class Snapshot:
         """
         code = answer.query.code
         histogram = self.source.count_distances(answer, filter=options.filter)
-        # By asymmetric distance the last hit is not the farthest, so nothing is cut off there.
+        # By another distance the last hit is not the farthest, so nothing is cut off there.
         cut = answer.hits[-1].distance if answer.hits and not answer.rerank else None
         return {
             "histogram": histogram,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
 from proxyhash.data import MODALITIES
+from proxyhash.errors import ModelError
 from proxyhash.evaluation.caveats import caveat_lines
 from proxyhash.evaluation.report import (
     direction_words,
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from proxyhash.methods import Objective
     from proxyhash.training.config import TrainConfig
 
-__all__ = ["model_card"]
+__all__ = ["front_matter", "model_card", "plain_card", "published_card"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(?:\.[\w-]+)*/[A-Za-z0-9][\w-]*(?:\.[\w-]+)*", re.ASCII)
 
 _LIMITS = {
     "labels": """\
@@ -67,7 +72,8 @@ def model_card(
     asked = 'text "words of your own"' if texts else f"{config.modalities[0]} YOUR_FILE"
     call = 'encode_texts(["words of your own"])' if texts else 'encode_images(["YOUR_FILE"])'
     more = f" and {len(collection.classes) - 40} more" if len(collection.classes) > 40 else ""
-    return f"""# {markdown_text(name)}: {config.bits}-bit codes for {plurals}, by {config.method}
+    return f"""{front_matter(name, config.to_dict(), metrics)}
+# {markdown_text(name)}: {config.bits}-bit codes for {plurals}, by {config.method}
 
 Trained with proxyhash {__version__}. {plurals[0].upper()}{plurals[1:]} become binary codes of \
 {config.bits} bits
@@ -125,6 +131,142 @@ def _kind(method: type[Objective]) -> str:
     if method.needs_labels:
         return "labels"
     return "pairs" if method.needs_pairs and not method.closed_form else "features"
+
+
+def front_matter(name: str, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Return the YAML block that the Hugging Face hub reads, from `---` to `---`.
+
+    It has the library, tags, task, base models with an id on the hub, and the figures in the hub's
+    evaluation form (`model-index`). License, language and data sets are known to the author alone;
+    `published_card` takes them.
+
+    Args:
+        name: of the model.
+        config: a run's configuration as JSON values.
+        metrics: content of a run's `metrics.json`.
+    """
+    from huggingface_hub import ModelCardData
+
+    modalities = sorted(config["encoders"])
+    both = {"image", "text"} <= set(modalities)
+    specs = (str(config["encoders"][modality]).partition("@")[0] for modality in modalities)
+    bases = [spec for spec in specs if _HUB_ID.fullmatch(spec) and not Path(spec).exists()]
+    data = plain_text(Path(config["data"]).name)
+    results = _eval_results(metrics, data or "data")
+    card = ModelCardData(
+        library_name="proxyhash",
+        tags=[
+            "proxyhash",
+            "hashing",
+            "binary-codes",
+            *(["cross-modal-retrieval"] if both else []),
+            plain_text(config["method"]),
+        ],
+        pipeline_tag="image-feature-extraction"
+        if modalities == ["image"]
+        else "feature-extraction",
+        base_model=list(dict.fromkeys(bases)) or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    return f"---\n{card.to_yaml()}\n---\n"
+
+
+def plain_card(name: str, header: Mapping[str, Any]) -> str:
+    """Return the card of a model folder whose run is not at hand.
+
+    Args:
+        name: of the folder.
+        header: content of its `model.json`.
+    """
+    modalities = sorted(header["networks"])
+    kinds = dict.fromkeys(modalities, header["method"])
+    front = front_matter(
+        name, {"encoders": kinds, "data": "", "method": header["method"]}, metrics={}
+    )
+    plurals = _and([MODALITIES[m].plural if m in MODALITIES else f"{m}s" for m in modalities])
+    classes = ", ".join(map(markdown_text, header["classes"][:40])) or "none"
+    more = f" and {len(header['classes']) - 40} more" if len(header["classes"]) > 40 else ""
+    return f"""{front}
+# {markdown_text(plain_text(name))}: {header["bits"]}-bit codes for {plurals}, by {header["method"]}
+
+A model of proxyhash {__version__}. {plurals[0].upper()}{plurals[1:]} become binary codes of \
+{header["bits"]} bits. It was published without its run, so there are no figures.
+
+| | |
+|---|---|
+| method | `{header["method"]}` |
+| model fingerprint | `{header["fingerprint"]}` |
+
+Classes: {classes}{more}.
+"""
+
+
+def published_card(
+    card: str,
+    *,
+    license: str | None = None,  # noqa: A002 - the hub's own word
+    language: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+) -> str:
+    """Return a card with what its author alone knows in the front matter; the rest stays.
+
+    Args:
+        card: Markdown, with front matter or without.
+        license: identifier of a license, such as "apache-2.0".
+        language: codes of languages, such as "en".
+        datasets: names of data sets on the hub.
+
+    Raises:
+        ModelError: the front matter is not YAML with keys.
+    """
+    from huggingface_hub import ModelCard
+
+    try:
+        parsed = ModelCard(card, ignore_metadata_errors=True)
+    except Exception as error:  # YAML's errors, and whatever its values make of it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the front matter of README.md cannot be read ({reason}); mend it"
+        ) from error
+    for key, value in (("license", license), ("language", list(language)),
+                       ("datasets", list(datasets))):  # fmt: skip
+        if value:
+            parsed.data[key] = value
+    return str(parsed)
+
+
+def _eval_results(metrics: Mapping[str, Any], data: str) -> list[Any]:
+    """Return the mAP of each direction and gallery, and recalls, as the hub's `EvalResult`."""
+    from huggingface_hub import EvalResult
+
+    def result(kind: str, value: Any, name: str) -> list[Any]:
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return []
+        return [
+            EvalResult(
+                task_type="retrieval",
+                task_name="cross-modal retrieval by binary codes",
+                dataset_type="custom",
+                dataset_name=data,
+                metric_type=kind,
+                metric_name=name,
+                metric_value=round(float(value), 5),
+            )
+        ]
+
+    found = []
+    strict = (metrics.get("strict") or {}).get("map", {})
+    for gallery, values in (("literature", metrics.get("map") or {}), ("strict", strict)):
+        for direction, value in values.items():
+            words = direction_words(direction).replace("→", "to")
+            found += result("map", value, f"mAP, {words}, {gallery} gallery")
+    pairs = (metrics.get("pairs") or {}).get("directions", {})
+    for direction, each in pairs.items():
+        words = direction_words(direction).replace("→", "to")
+        for at, value in each["recall_at"].items():
+            found += result(f"recall_at_{at}", value, f"recall@{at} of the other half, {words}")
+    return found
 
 
 def results_table(metrics: Mapping[str, Any]) -> str:

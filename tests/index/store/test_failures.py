@@ -129,7 +129,7 @@ def test_a_damaged_header_is_refused_and_the_rest_is_salvaged(folder, content, m
     [
         ({"bits": 128}, "its checksum is"),
         ({"crc32": "00000000"}, "its checksum is"),
-        ({"version": 2}, "has format version 2; .* upgrade"),
+        ({"version": 3}, "has format version 3; .* upgrade"),
     ],
 )
 def test_an_altered_header_is_refused(folder, changes, message) -> None:

@@ -59,6 +59,7 @@ def info() -> dict[str, Any]:
         "writable": False,
         "proxies": True,
         "engine": "scan",
+        "vectors": None,
     }
 
 
@@ -92,11 +93,13 @@ def answer_to(body: dict[str, Any], *, kind: str | None = None, hits: int | None
         (random_code(f"{asked}{n}") for n in range(hits or body.get("k", 12))),
         key=lambda each: distance(each, code),
     )
+    order = body.get("rerank")
     found = [
         {
             "id": f"item/{rank}",
             "distance": distance(each, code),
-            "asymmetric": distance(each, code) / 2 if body.get("rerank") else None,
+            "asymmetric": distance(each, code) / 2 if order == "asymmetric" else None,
+            "vector_distance": distance(each, code) / 3 if order == "vectors" else None,
             "code": each,
             "payload": {"text": f"Hit {rank} for {asked}", "labels": ["dog", "snow"], "year": 1999},
             "thumbnail": f"/v1/thumbnails/item/{rank}",

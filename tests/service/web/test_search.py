@@ -62,6 +62,29 @@ def test_sure_bits_can_count_more(site: Site) -> None:
     expect(page.get_by_role("button", name="Count sure bits more")).to_have_count(0)
 
 
+def test_kept_vectors_can_be_compared(site: Site) -> None:
+    site.info["vectors"] = "int8"
+    page = site.open()
+    site.find("a dog")
+    page.locator(".how").click()
+    page.get_by_role("button", name="Count sure bits more").click()
+    site.settle()
+    page.get_by_role("button", name="Compare vectors").click()
+    site.settle()
+    assert site.bodies[-1]["rerank"] == "vectors"
+    assert site.address.endswith("&order=vectors")
+    expect(page.locator(".footnote")).to_contain_text("the query or the result is less sure of")
+    page.get_by_role("button", name="More images like “Hit 0 for a dog”").click()
+    site.settle()
+    expect(page.get_by_role("button", name="Count sure bits more")).to_have_count(0)
+    page.get_by_role("button", name="Count all bits alike").click()
+    site.settle()
+    assert "rerank" not in site.bodies[-1]
+    page.get_by_role("button", name="Compare vectors").click()  # an item has a vector of its own
+    site.settle()
+    assert site.bodies[-1]["rerank"] == "vectors"
+
+
 def test_grids_show_the_codes_and_mark_exactly_the_bits_that_differ(site: Site) -> None:
     page = site.open("?q=codes&for=image&k=3")
     answer = answer_to(site.bodies[0])

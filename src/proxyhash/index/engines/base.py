@@ -48,18 +48,23 @@ class Matches:
         rows: int64 (m,).
         distances: uint16 (m,), in bits.
         asymmetric: float64 (m,), asymmetric distances in bits, where rows are ordered by those.
+        vector_distances: float64 (m,), in bits, where rows are ordered by those.
     """
 
     offsets: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     distances: npt.NDArray[np.uint16]
     asymmetric: npt.NDArray[np.float64] | None = None
+    vector_distances: npt.NDArray[np.float64] | None = None
 
     @property
-    def pairs(self) -> Iterable[tuple[int, float | None]]:
-        """The distance and the asymmetric distance of each row found."""
-        more = repeat(None) if self.asymmetric is None else self.asymmetric.tolist()
-        return zip(self.distances.tolist(), more, strict=False)
+    def triples(self) -> Iterable[tuple[int, float | None, float | None]]:
+        """The distance, asymmetric distance and vector distance of each row found."""
+        more = (
+            repeat(None) if each is None else each.tolist()
+            for each in (self.asymmetric, self.vector_distances)
+        )
+        return zip(self.distances.tolist(), *more, strict=False)
 
 
 def join_queries(parts: Sequence[tuple[npt.NDArray[np.int64], Matches]]) -> Matches:

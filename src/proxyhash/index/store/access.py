@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from proxyhash.errors import DataError, MigratedError, ProxyhashError, UsageError
 from proxyhash.index.engines import ENGINES
@@ -154,13 +154,17 @@ class Access:
                 raise DataError(f"{generation.path} is gone; nothing can be stored in it any more")
             yield generation
 
-    def compact(self) -> None:
-        """Rewrite the generation without dead rows and open that."""
+    def compact(self, **vectors: Any) -> None:
+        """Rewrite the generation without dead rows and open that.
+
+        Args:
+            vectors: how vectors are kept in it, as of `switch_generation`; default as before.
+        """
         with self._lock:
             self._check_writer()
             try:
                 with self.reading() as generation:
-                    switch_generation(self.folder, generation)
+                    switch_generation(self.folder, generation, **vectors)
             finally:
                 self._catch_up()  # also after a failure: what is written must go where it counts
             sweep(self.folder)

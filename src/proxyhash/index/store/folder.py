@@ -5,6 +5,7 @@ lock                     held by the process that writes
 generation-000001/
     items.sqlite         what is committed; ids and payloads
     image.codes          one code per row, and so on for every modality
+    image.vectors        where vectors are kept, one per row, likewise
     order.rows           one rank per row; ranks compare as ids do
     engines/             search engines, rebuilt where they are missing
 """
@@ -25,14 +26,19 @@ from proxyhash.index.store.disk import WriterLock, disk_errors, sync
 from proxyhash.index.store.generation import Generation, database_path
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.id_order import spread
+from proxyhash.index.store.vectors import copied_vectors
 from proxyhash.index.store.verify import find_problems, hide_damage
 from proxyhash.index.store.writing import append_rows, item_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import EllipsisType
 
     import numpy.typing as npt
+
+    from proxyhash.codes.vectors import VectorKind
+    from proxyhash.index.store.vectors import Weigh
 
 __all__ = [
     "header_stamp",
@@ -150,13 +156,28 @@ def _take_in(generation: Generation, *, write: bool, salvage: bool) -> None:
         generation.roll_back()
 
 
-def switch_generation(folder: Path, old: Generation) -> Header:
-    """Write a compacted copy of the open generation and make that the current one."""
+def switch_generation(
+    folder: Path,
+    old: Generation,
+    *,
+    vectors: VectorKind | EllipsisType | None = ...,
+    weigh: Weigh | None = None,
+) -> Header:
+    """Write a compacted copy of the open generation and make that the current one.
+
+    Args:
+        folder: the index folder.
+        old: the open generation.
+        vectors: how they are kept from now on; default as before.
+        weigh: how sure the codes of stored items are of each bit, where that changes.
+    """
     header = old.header.with_(generation=old.header.generation + 1)
+    if vectors is not ...:
+        header = header.with_(vectors=vectors)
     with disk_errors(folder):
         target = header.generation_folder(folder)
         try:
-            _fill(target, header, old)
+            _fill(target, header, old, weigh)
             header.save(folder)
         except BaseException:
             if Header.load(folder).generation != header.generation:
@@ -183,14 +204,16 @@ def header_stamp(folder: Path) -> tuple[int, int] | None:
     return stat.st_mtime_ns, stat.st_ino
 
 
-def _fill(target: Path, header: Header, source: Generation | None) -> None:
+def _fill(
+    target: Path, header: Header, source: Generation | None, weigh: Weigh | None = None
+) -> None:
     if source is None:
         Generation.create(target, header)
     else:
-        _copy_generation(source, target, header)
+        _copy_generation(source, target, header, weigh)
 
 
-def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
+def _copy_generation(source: Generation, folder: Path, header: Header, weigh: Weigh | None) -> None:
     """Write a generation of the items of another, without dead rows and with engines saved.
 
     Rows are in the order of (modalities, id), so that a few runs describe who has which.
@@ -199,6 +222,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
         source: within a transaction, and up to date; where it was salvaged, what is readable.
         folder: the new generation's.
         header: what it is.
+        weigh: where vectors come from that the source does not have in this form.
 
     Raises:
         DataError: the source is damaged; nothing is copied.
@@ -214,7 +238,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
         target.database.execute("PRAGMA journal_mode = OFF")
         target.database.execute("PRAGMA synchronous = OFF")
         with target.transaction(write=True), content_errors(source.path):
-            _copy_rows(source, target)
+            _copy_rows(source, target, weigh)
         target.database.execute("PRAGMA synchronous = FULL")
         target.database.execute("PRAGMA journal_mode = WAL")
         with target.transaction():
@@ -229,7 +253,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header) -> None:
     sync(folder)
 
 
-def _copy_rows(source: Generation, target: Generation) -> None:
+def _copy_rows(source: Generation, target: Generation, weigh: Weigh | None) -> None:
     rows = source.rows
     flags = np.zeros(rows.count, np.uint8)
     for place, name in enumerate(rows.modalities):
@@ -246,6 +270,8 @@ def _copy_rows(source: Generation, target: Generation) -> None:
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)
+            for name, vectors in copied_vectors(source, target, batch, weigh):
+                append_rows(target, target.vectors[name], vectors, at=at)
             append_rows(target, target.order, ranks[taken, None], at=at)
             target.database.executemany(
                 "INSERT INTO items VALUES (?, ?, ?, ?)",

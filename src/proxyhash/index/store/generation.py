@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.codes import Codes, code_bytes, distances
+from proxyhash.codes.vectors import vector_dtype, weights_of_vectors
 from proxyhash.index.hit import Hit, IndexItem
 from proxyhash.index.second_look import look_again
 from proxyhash.index.store import database
@@ -63,6 +64,7 @@ class Generation:
         self.path = database_path(folder)
         self.salvaged = False
         self.codes: dict[str, RowLog] = {}
+        self.vectors: dict[str, RowLog] = {}
         with ExitStack() as files:
             self.database = database.connect(self.path, write=write)
             files.callback(self.database.close)
@@ -73,6 +75,13 @@ class Generation:
                 path = folder / f"{name}.codes"
                 self.codes[name] = RowLog(path, dtype=np.uint8, width=width, write=write)
                 files.callback(self.codes[name].close)
+            if header.vectors is not None:
+                dtype = vector_dtype(header.vectors)
+                for name in header.modalities:
+                    path = folder / f"{name}.vectors"
+                    log = RowLog(path, dtype=dtype, width=header.bits, write=write)
+                    self.vectors[name] = log
+                    files.callback(log.close)
             if write:
                 self.database.execute(
                     "CREATE TEMP TABLE batch (place INTEGER PRIMARY KEY, id TEXT)"
@@ -100,8 +109,8 @@ class Generation:
 
     @property
     def logs(self) -> list[RowLog]:
-        """The row logs: one of codes for every modality, and the ranks'."""
-        return [*self.codes.values(), self.order]
+        """The row logs: of codes and kept vectors for every modality, and the ranks'."""
+        return [*self.codes.values(), *self.vectors.values(), self.order]
 
     def close(self) -> None:
         """Close the files."""
@@ -143,6 +152,12 @@ class Generation:
             "items": rows.items,
             "modalities": {name: rows.have(name) for name in rows.modalities},
             "deleted_rows": rows.count - rows.items,
+            "vectors": self.header.vectors,
+            "bytes_per_item": {
+                "codes": code_bytes(self.header.bits),
+                "vectors": sum(log.row_bytes for log in self.vectors.values())
+                // len(rows.modalities),
+            },
             "engines": {name: engine.info() for name, engine in self.engines.items()},
             "bytes": sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
             "generation": self.header.generation,
@@ -174,12 +189,17 @@ class Generation:
     def _as_items(self, found: Sequence[tuple[int, str, str]]) -> list[IndexItem]:
         rows = np.array([row for row, _, _ in found], np.int64)
         codes = {name: self.gather(name, rows) for name in self.codes}
+        weights = {
+            name: weights_of_vectors(log.map(self.rows.count)[rows])
+            for name, log in self.vectors.items()
+        }
         has = {name: self.rows.visible(name)[rows].tolist() for name in self.codes}
         return [
             IndexItem(
                 as_id(id_),
                 {name: codes[name][place] for name in codes if has[name][place]},
                 as_payload(payload),
+                {name: weights[name][place] for name in weights if has[name][place]},
             )
             for place, (_, id_, payload) in enumerate(found)
         ]
@@ -216,7 +236,7 @@ class Generation:
         radius: int | None,
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
-        """Return the nearest items of each query by asymmetric distance."""
+        """Return the nearest items of each query by asymmetric or vector distance."""
         rows = self.rows
         mask = self._mask(modality, filter)
         if not rows.have(modality):
@@ -231,6 +251,7 @@ class Generation:
             radius=radius,
             mask=mask,
             order=rows.order,
+            vectors=self.vectors[modality].map(rows.count) if look.by == "vectors" else None,
         )
         return self._hits(found)
 
@@ -291,11 +312,11 @@ class Generation:
         }
         hits = []
         with content_errors(self.path):
-            for row, (distance, asymmetric) in zip(rows, found.pairs, strict=True):
+            for row, (distance, *more) in zip(rows, found.triples, strict=True):
                 id_, text = items[row]
                 payload = json.loads(text)
                 if type(id_) is not str or type(payload) is not dict:
                     raise ValueError(f"row {row} holds {id_!r:.60} and {text!r:.60}")
-                hits.append(Hit(id_, distance, payload, asymmetric))
+                hits.append(Hit(id_, distance, payload, *more))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.codes import check_bits
+from proxyhash.codes.vectors import VectorKind, check_kind
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json, write_json
 from proxyhash.index.checks import check_codes_of, check_modalities
@@ -20,6 +21,8 @@ __all__ = ["FORMAT_VERSION", "Header"]
 
 FORMAT = "proxyhash index"
 FORMAT_VERSION = 1
+VECTORS_VERSION = 2
+"""Format of an index that keeps vectors, of which earlier versions know nothing."""
 
 _FIELDS = {
     "format": str,
@@ -46,6 +49,7 @@ class Header:
         created: when the index was made, ISO 8601 in UTC.
         generation: which `generation-*` folder is current.
         counts: how many items and rows there were when a writer last closed; for people to read.
+        vectors: how the vectors beside the codes are stored; None where none are kept.
     """
 
     bits: int
@@ -54,6 +58,7 @@ class Header:
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     generation: int = 1
     counts: dict[str, int] = field(default_factory=dict)
+    vectors: VectorKind | None = None
 
     def with_(self, **changes: Any) -> Header:
         """Return the header with other values."""
@@ -71,12 +76,14 @@ class Header:
         """Return the content of `header.json`, its checksum included."""
         content = {
             "format": FORMAT,
-            "version": FORMAT_VERSION,
+            "version": FORMAT_VERSION if self.vectors is None else VECTORS_VERSION,
             "bit_order": "big",
             "metric": "hamming",
             **asdict(self),
             "modalities": list(self.modalities),
         }
+        if self.vectors is None:  # as ever, so that earlier versions read it
+            del content["vectors"]
         return {**content, "crc32": _checksum(content)}
 
     @classmethod
@@ -109,10 +116,11 @@ class Header:
         """Return the header that decoded JSON holds; `path` is named in errors."""
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise _damaged(path, "it is not a header of an index")
-        if content.get("version") != FORMAT_VERSION:
+        version = content.get("version")
+        if version not in (FORMAT_VERSION, VECTORS_VERSION):
             raise DataError(
-                f"{path} has format version {content.get('version')!r}; this proxyhash reads "
-                f"version {FORMAT_VERSION}: upgrade it"
+                f"{path} has format version {version!r}; this proxyhash reads "
+                f"versions {FORMAT_VERSION} and {VECTORS_VERSION}: upgrade it"
             )
         stated = content.pop("crc32", None)
         if stated != _checksum(content):
@@ -128,6 +136,7 @@ class Header:
                 created=content["created"],
                 generation=content["generation"],
                 counts=content["counts"],
+                vectors=check_kind(content.get("vectors")) if version == VECTORS_VERSION else None,
             )
         except UsageError as error:
             raise _damaged(path, str(error)) from error

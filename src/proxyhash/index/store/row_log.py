@@ -37,6 +37,9 @@ class RowLog:
         dtype: the kind of number.
         width: numbers in a row.
         write: whether rows will be appended.
+
+    Attributes:
+        row_bytes: bytes of a row.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class RowLog:
         self.name = path.name
         self._dtype = np.dtype(dtype).newbyteorder("<")
         self._width = width
-        self._row_bytes = self._dtype.itemsize * width
+        self.row_bytes = self._dtype.itemsize * width
         flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
         try:
             self._file = regular_handle(path, flags)
@@ -64,7 +67,7 @@ class RowLog:
 
     def whole_rows(self) -> int:
         """Return how many rows the file has room for."""
-        return os.fstat(self._file).st_size // self._row_bytes
+        return os.fstat(self._file).st_size // self.row_bytes
 
     def check(self, rows: int) -> None:
         """Refuse a file that is too short for its rows.
@@ -79,7 +82,7 @@ class RowLog:
     def append(self, rows: npt.NDArray[Any], *, at: int) -> None:
         """Write rows behind the first `at` ones and flush them to the disk."""
         content = _bytes(np.ascontiguousarray(rows, self._dtype))
-        place = at * self._row_bytes
+        place = at * self.row_bytes
         with disk_errors(self.path):
             while content:
                 written = os.pwrite(self._file, content, place)
@@ -88,8 +91,8 @@ class RowLog:
 
     def cut(self, rows: int) -> None:
         """Drop what lies behind the first `rows` rows."""
-        if os.fstat(self._file).st_size > rows * self._row_bytes:
-            os.ftruncate(self._file, rows * self._row_bytes)
+        if os.fstat(self._file).st_size > rows * self.row_bytes:
+            os.ftruncate(self._file, rows * self.row_bytes)
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows in memory, shape (stop - start, width).
@@ -100,7 +103,7 @@ class RowLog:
         if self._salvaged is not None:
             return self._salvaged[start:stop]
         result = np.empty((stop - start, self._width), self._dtype)
-        rest, place = _bytes(result), start * self._row_bytes
+        rest, place = _bytes(result), start * self.row_bytes
         while rest:
             got = os.preadv(self._file, [rest], place)
             if not got:
@@ -114,7 +117,7 @@ class RowLog:
             return self._salvaged[:rows]
         self.check(rows)  # touching a page behind the end of a file would end the process
         if rows > len(self._mapped):
-            mapped = mmap(self._file, rows * self._row_bytes, access=ACCESS_READ)
+            mapped = mmap(self._file, rows * self.row_bytes, access=ACCESS_READ)
             self._mapped = np.frombuffer(mapped, self._dtype).reshape(rows, self._width)
         return self._mapped[:rows]
 
@@ -129,6 +132,11 @@ class RowLog:
         there = min(rows, self.whole_rows())
         content[:there] = self.read(0, there)
         self._salvaged = content
+
+    def replace_salvaged(self, start: int, rows: npt.NDArray[Any]) -> None:
+        """Put other rows in the place of some of those that were read into memory."""
+        assert self._salvaged is not None
+        self._salvaged[start : start + len(rows)] = rows
 
     def blocks(self, rows: int) -> Iterator[tuple[int, int]]:
         """Return the number and the checksum of every block as it is on the disk.

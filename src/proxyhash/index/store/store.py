@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyhash.codes import check_bits
+from proxyhash.codes.vectors import check_kind
 from proxyhash.errors import UsageError
 from proxyhash.index.base import CAPABILITIES, Index
 from proxyhash.index.checks import check_modalities
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from proxyhash.codes import Codes
+    from proxyhash.codes import Codes, Weights
+    from proxyhash.codes.vectors import VectorKind
     from proxyhash.index.fields import Fields
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
     from proxyhash.index.second_look import SecondLook
+    from proxyhash.index.store.vectors import Weigh
 
 __all__ = ["Store"]
 
@@ -78,6 +81,7 @@ class Store(Index):
         model: str = "",
         modalities: Sequence[str] = ("image", "text"),
         engine: str = "auto",
+        keep_vectors: VectorKind | None = None,
     ) -> Self:
         """Create an empty index, and open it for writing.
 
@@ -87,6 +91,8 @@ class Store(Index):
             model: fingerprint of the model that makes the codes, "" when unknown.
             modalities: what an item may have a code of, at most eight.
             engine: name of the engine that searches; "auto" measures which is fastest.
+            keep_vectors: store the sizes of outputs beside the codes, for a second look: "int8" in
+                a byte per bit, "float" in four.
 
         Raises:
             UsageError: there is something in the folder already, or more than eight modalities.
@@ -95,7 +101,12 @@ class Store(Index):
         folder, mode = _path(folder), Mode(engine=engine)
         if len(modalities) > MAX_MODALITIES:
             raise UsageError(f"there are {len(modalities)} modalities; a store has at most eight")
-        header = Header(bits=check_bits(bits), modalities=check_modalities(modalities), model=model)
+        header = Header(
+            bits=check_bits(bits),
+            modalities=check_modalities(modalities),
+            model=model,
+            vectors=None if keep_vectors is None else check_kind(keep_vectors),
+        )
         writer = make_folder(folder, header)
         return cls(Access(folder, mode, writer=writer))
 
@@ -173,6 +184,13 @@ class Store(Index):
             return generation.header.generation, generation.rows.change
 
     @property
+    @whole
+    def vectors(self) -> VectorKind | None:
+        """The form of the vectors beside the codes, "int8" or "float"; None where none are kept."""
+        with self._access.reading() as generation:
+            return generation.header.vectors
+
+    @property
     def superseded(self) -> bool:
         """Whether the folder holds codes of another model by now: open it again, with its model."""
         return self._access.superseded
@@ -210,6 +228,27 @@ class Store(Index):
             DataError: something is damaged; nothing is changed.
         """
         self._access.compact()
+
+    def keep_vectors(self, kind: VectorKind | None, weigh: Weigh | None = None) -> None:
+        """Keep vectors from now on, in another form, or none; rewrites the index as `compact` does.
+
+        A process that is killed meanwhile leaves the index as it was.
+
+        Args:
+            kind: "int8", "float", or None to drop them.
+            weigh: how sure the codes of stored items are of each bit; needed where none are kept
+                so far, or as int8.
+
+        Raises:
+            UsageError: `weigh` is needed.
+            DataError: something is damaged; nothing is changed.
+        """
+        kind = None if kind is None else check_kind(kind)
+        if kind == self.vectors:
+            return
+        if weigh is None and kind is not None and self.vectors != "float":
+            raise UsageError("vectors of stored items are not known; give `weigh`")
+        self._access.compact(vectors=kind, weigh=weigh)
 
     def adopt(self, folder: str | os.PathLike[str]) -> None:
         """Replace everything, bits and model included, by what another index holds, in one step.
@@ -276,6 +315,18 @@ class Store(Index):
         with self._access.writing() as generation:
             put_items(generation, ids, codes, payloads, new=new)
 
+    def _put_weighted(
+        self,
+        ids: list[str],
+        codes: dict[str, Codes],
+        payloads: list[dict[str, object]],
+        weights: dict[str, Weights],
+        *,
+        new: bool,
+    ) -> None:
+        with self._access.writing() as generation:
+            put_items(generation, ids, codes, payloads, new=new, weights=weights)
+
     def _delete(self, ids: list[str]) -> int:
         with self._access.writing() as generation:
             return delete_items(generation, ids)
@@ -320,6 +371,8 @@ class Store(Index):
         filter: Filter | None,  # noqa: A002
     ) -> list[list[Hit]]:
         with reading_filtered(self._access, filter) as generation:
+            if look.by == "vectors" and generation.header.vectors is None:
+                self._refuse_vectors()  # another process dropped them a moment ago
             return generation.look_again(
                 codes, look, k=k, modality=modality, radius=radius, filter=filter
             )

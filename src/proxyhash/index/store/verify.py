@@ -13,6 +13,7 @@ from proxyhash.index.store.content import content_errors, read_state
 from proxyhash.index.store.database import rows_by_id
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.row_log import BLOCK_ROWS, NEXT_STEP
+from proxyhash.index.store.vectors import find_vector_problems, vector_rows
 from proxyhash.index.store.writing import item_checksum
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def find_problems(
             problems += _database_problems(generation)
             problems += _log_problems(generation)
             problems += _item_problems(generation)
+        if not problems:
+            problems += find_vector_problems(generation)
         if not problems:  # a saved engine is compared with sound codes
             for name, engine in generation.engines.items():
                 problems += engine.find_problems(
@@ -124,7 +127,8 @@ def _row_problems(generation: Generation, rows: npt.NDArray[np.int64]) -> Iterat
 def hide_damage(generation: Generation) -> None:
     """Load what was committed, without the codes that are damaged; in a transaction.
 
-    Ranks are rebuilt from the ids. An item that loses its codes in all modalities is gone.
+    Ranks are rebuilt from the ids. An item that loses its codes in all modalities is gone, one that
+    loses its vector counts as sure of each bit.
     """
     with content_errors(generation.path):
         _hide_damage(generation)
@@ -143,8 +147,17 @@ def _hide_damage(generation: Generation) -> None:
     damage = {
         name: list(_damaged_blocks(generation, log)) for name, log in generation.codes.items()
     }
+    lost = {
+        name: list(_damaged_blocks(generation, log)) for name, log in generation.vectors.items()
+    }
     for log in generation.logs:
         log.salvage(count)
+    for name, blocks in lost.items():
+        for block in blocks:  # what is left is the code
+            at = block * BLOCK_ROWS
+            codes = generation.codes[name].read(at, min(at + BLOCK_ROWS, count))
+            rows = vector_rows(generation.header, codes, None, count=len(codes))
+            generation.vectors[name].replace_salvaged(at, rows)
     generation.refresh()
     for name, blocks in damage.items():
         for block in blocks:

@@ -19,11 +19,12 @@ from proxyhash.index.store.content import content_errors
 from proxyhash.index.store.id_order import Ranks
 from proxyhash.index.store.row_log import BLOCK_ROWS, checksums
 from proxyhash.index.store.row_table import flags_of
+from proxyhash.index.store.vectors import vector_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from proxyhash.codes import Codes
+    from proxyhash.codes import Codes, Weights
     from proxyhash.index.store.generation import Generation
     from proxyhash.index.store.row_log import RowLog
 
@@ -44,8 +45,12 @@ def put_items(
     payloads: Sequence[Mapping[str, object]],
     *,
     new: bool,
+    weights: Mapping[str, Weights] | None = None,
 ) -> None:
     """Store checked items, in place of what is stored under their ids unless they must be new.
+
+    Where vectors are kept, items without weights keep the vector of the same code, if that is
+    stored under their ids, and else count as sure of each bit.
 
     Raises:
         DataError: "id 'x' is already in the index; ids must be unique".
@@ -79,6 +84,7 @@ def put_items(
             )
             ranks.new[place] = ranks.of(old)
         _append(generation, codes, ranks)
+        _append_vectors(generation, codes, weights or {}, replaced)
         _commit(
             generation,
             rows=rows.count + len(ids),
@@ -156,6 +162,31 @@ def _append(generation: Generation, codes: Mapping[str, Codes], ranks: Ranks) ->
     last = database.execute("SELECT modalities FROM runs ORDER BY first DESC LIMIT 1").fetchone()
     if last is None or last[0] != flags:
         database.execute("INSERT INTO runs VALUES (?, ?)", (at, flags))
+
+
+def _append_vectors(
+    generation: Generation,
+    codes: Mapping[str, Codes],
+    weights: Mapping[str, Weights],
+    replaced: Mapping[int, int],
+) -> None:
+    """Append vectors to their logs; zeros where items lack the modality.
+
+    Args:
+        generation: where to.
+        codes: of the items.
+        weights: how sure of each bit they are, where that is known.
+        replaced: the rows of items that are stored already, by their place.
+    """
+    places, old = np.array(list(replaced.items()), np.int64).reshape(-1, 2).T
+    count = len(next(iter(codes.values())))
+    for name, log in generation.vectors.items():
+        rows = vector_rows(generation.header, codes.get(name), weights.get(name), count=count)
+        if name in codes and name not in weights and len(old):
+            same = (generation.gather(name, old) == codes[name][places]).all(axis=1)
+            same &= generation.rows.visible(name)[old]
+            rows[places[same]] = log.map(generation.rows.count)[old[same]]
+        append_rows(generation, log, rows, at=generation.rows.count)
 
 
 def append_rows(generation: Generation, log: RowLog, rows: npt.NDArray[Any], *, at: int) -> None:

@@ -50,6 +50,7 @@ async def info(request: Request) -> FastJson:
                 "writable": service.settings.write,
                 "proxies": snapshot.proxies is not None,
                 "engine": _engine(index),
+                "vectors": snapshot.index.vectors,
             }
         )
 

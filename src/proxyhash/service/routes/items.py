@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import Path
 from starlette.requests import Request
 
-from proxyhash.codes import Codes
+from proxyhash.codes import Codes, Weights
 from proxyhash.errors import UsageError
 from proxyhash.index.checks import check_items
 from proxyhash.search import Query
+from proxyhash.search.query import EncodedQuery
 from proxyhash.service.errors import ApiError, FastJson, busy, refusing, storing
 from proxyhash.service.routes import errors, gather, id_of, make_router, service_of, visible
 from proxyhash.service.schemas import Deleted, Ids, Item, ItemsRequest, NewItem, Upserted
@@ -102,8 +104,21 @@ async def _change(
     return done
 
 
-Group = tuple[list[str], "dict[str, Codes]", list[dict[str, object]]]
-"""Ids, codes by modality and payloads of items that have the same modalities."""
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Items to store that have the same modalities and come encoded, or are encoded here.
+
+    Attributes:
+        ids: of n items.
+        codes: theirs, by modality.
+        payloads: theirs.
+        weights: how sure of each bit texts are that were encoded here; None without.
+    """
+
+    ids: list[str]
+    codes: dict[str, Codes]
+    payloads: list[dict[str, object]]
+    weights: dict[str, Weights] | None
 
 
 async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Group]:
@@ -116,13 +131,13 @@ async def prepare_items(snapshot: Snapshot, items: Sequence[NewItem]) -> list[Gr
     twice = next((id_ for id_ in ids if ids.count(id_) > 1), None) if ids else None
     if twice is not None:
         raise ApiError(422, "invalid_request", f"id {twice!r:.80} is given twice")
-    codes = await _codes(snapshot, items)
-    groups: dict[tuple[str, ...], list[int]] = {}
+    codes, encoded = await _codes(snapshot, items)
+    groups: dict[tuple[object, ...], list[int]] = {}
     for row, each in enumerate(codes):
-        groups.setdefault(tuple(sorted(each)), []).append(row)
+        groups.setdefault((row in encoded, *sorted(each)), []).append(row)
     with refusing():
         return await snapshot.queues.run(
-            lambda: [_group(snapshot, items, codes, rows) for rows in groups.values()]
+            lambda: [_group(snapshot, items, codes, encoded, rows) for rows in groups.values()]
         )
 
 
@@ -132,9 +147,11 @@ def store_items(snapshot: Snapshot, groups: Sequence[Group]) -> None:
     Thumbnails stay only where the image's code does: another image has another thumbnail.
     """
     with storing():
-        stale = [id_ for ids, codes, _ in groups for id_ in _new_images(snapshot, ids, codes)]
-        for ids, codes, payloads in groups:
-            snapshot.index.upsert(ids, codes, payloads=payloads)
+        stale = [id_ for each in groups for id_ in _new_images(snapshot, each.ids, each.codes)]
+        for each in groups:
+            snapshot.index.upsert(
+                each.ids, each.codes, payloads=each.payloads, weights=each.weights
+            )
         if snapshot.thumbnails is not None and stale:
             snapshot.thumbnails.delete(stale)
 
@@ -148,8 +165,10 @@ def delete_items(snapshot: Snapshot, ids: Sequence[str]) -> int:
     return count
 
 
-async def _codes(snapshot: Snapshot, items: Sequence[NewItem]) -> list[dict[str, Codes]]:
-    """Return the codes of each item, texts encoded where they come without."""
+async def _codes(
+    snapshot: Snapshot, items: Sequence[NewItem]
+) -> tuple[list[dict[str, Codes]], dict[int, EncodedQuery]]:
+    """Return the codes of each item, and by row the texts that came without and were encoded."""
     bits, modalities = snapshot.index.bits, snapshot.index.modalities
     codes: list[dict[str, Codes]] = []
     for item in items:
@@ -177,13 +196,14 @@ async def _codes(snapshot: Snapshot, items: Sequence[NewItem]) -> list[dict[str,
         for row, query in zip(rows, encoded, strict=True):
             query.check_known()
             codes[row]["text"] = query.code
-    return codes
+    return codes, dict(zip(rows, encoded, strict=True))
 
 
 def _group(
     snapshot: Snapshot,
     items: Sequence[NewItem],
     codes: Sequence[dict[str, Codes]],
+    encoded: Mapping[int, EncodedQuery],
     rows: Sequence[int],
 ) -> Group:
     payloads = []
@@ -196,13 +216,18 @@ def _group(
     names = list(codes[rows[0]])
     if not names:
         raise UsageError(f"item {items[rows[0]].id!r:.80} has neither codes nor a text to encode")
-    return check_items(
+    checked = check_items(
         [items[row].id for row in rows],
         {name: np.stack([codes[row][name] for row in rows]) for name in names},
         payloads,
         bits=snapshot.index.bits,
         modalities=snapshot.index.modalities,
     )
+    weights = None
+    if rows[0] in encoded and snapshot.index.vectors and snapshot.model is not None:
+        features = np.stack([np.asarray(encoded[row].features) for row in rows])
+        weights = {"text": snapshot.model.query_weights(features, modality="text")}
+    return Group(*checked, weights)
 
 
 def _new_images(snapshot: Snapshot, ids: Sequence[str], codes: dict[str, Codes]) -> list[str]:

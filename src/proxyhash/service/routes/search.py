@@ -201,6 +201,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "id": hit.id,
                     "distance": hit.distance,
                     "asymmetric": hit.asymmetric,
+                    "vector_distance": hit.vector_distance,
                     "code": code.tobytes().hex(),
                     "payload": visible(hit.payload, hidden),
                     "thumbnail": thumbnail_address(hit.id)

@@ -1,7 +1,7 @@
 /**
  * A search as a link, and back.
  *
- * A search is {query, target, k, labels, match, weighted}; its query is null, {text}, {id, modality} or
+ * A search is {query, target, k, labels, match, order}; its query is null, {text}, {id, modality} or
  * {code}. Images that were uploaded are in no link: their code is.
  */
 
@@ -19,15 +19,18 @@ export function readAddress(parameters, info) {
     k: Number.isInteger(k) && k >= 1 ? Math.min(k, info.limits.k) : DEFAULT_K,
     labels: [...new Set(parameters.getAll("labels"))],
     match: get("match") === "all" ? "all" : "any",
-    weighted: get("order") === "asymmetric",
+    order: ordersOf(info).find((order) => order === get("order")),
   };
 }
+
+/** Return what results can be ordered by, besides the Hamming distance. */
+export const ordersOf = ({ vectors }) => (vectors ? ["asymmetric", "vectors"] : ["asymmetric"]);
 
 /** Return the number of results that comes after k; k itself where the service gives no more. */
 export const moreThan = (k, { limits }) => Math.min(2 * k, Math.max(k, limits.k));
 
 /** Return the link of a search, "?..." or "." for the start page. */
-export function writeAddress({ query, target, k, labels, match, weighted }) {
+export function writeAddress({ query, target, k, labels, match, order }) {
   const parameters = new URLSearchParams();
   if (query?.text !== undefined) parameters.set("q", query.text);
   if (query?.id !== undefined) parameters.set("id", query.id);
@@ -37,15 +40,15 @@ export function writeAddress({ query, target, k, labels, match, weighted }) {
   if (k !== DEFAULT_K) parameters.set("k", k);
   for (const label of labels) parameters.append("labels", label);
   if (match === "all") parameters.set("match", "all");
-  if (weighted) parameters.set("order", "asymmetric");
+  if (order) parameters.set("order", order);
   return parameters.size ? `?${parameters}` : ".";
 }
 
 /** Return the body of a search as the service takes it; the query's part is {} for an image. */
-export function toRequest({ query, target, k, labels, match, weighted }) {
+export function toRequest({ query, target, k, labels, match, order }) {
   const conditions = labels.map((label) => ({ field: "labels", contains: label }));
   const filter = conditions.length ? { [match === "all" ? "and" : "or"]: conditions } : undefined;
-  return { ...query, target, k, filter, rerank: weighted ? "asymmetric" : undefined, explain: true };
+  return { ...query, target, k, filter, rerank: order, explain: true };
 }
 
 function readQuery(get) {

@@ -1,6 +1,6 @@
 /** The page: reads the address, asks the service, shows the answer. */
 
-import { moreThan, readAddress, toRequest, writeAddress } from "./address.js";
+import { moreThan, ordersOf, readAddress, toRequest, writeAddress } from "./address.js";
 import { fetchInfo, search as ask, ServiceError } from "./api.js";
 import { offerChoices, showGiven } from "./box.js";
 import { openDetail } from "./detail.js";
@@ -97,11 +97,17 @@ async function find(wanted, file, signal) {
 
 const change = (part) => run({ ...current, ...part });
 
-/** Order results by how sure the query is of each bit, or by plain distance. */
-function weigh(weighted) {
+/** Order results by another distance, such as "asymmetric"; undefined for the Hamming distance. */
+function orderBy(order) {
   const file = images.get(current.query?.code)?.file;
-  if (file) run({ ...current, weighted, query: null }, { file });
-  else change({ weighted });
+  if (file) run({ ...current, order, query: null }, { file });
+  else change({ order });
+}
+
+/** Return what the results of a query can be ordered by: codes alone have no real-valued outputs. */
+function ordersFor(query, shown) {
+  if (query.text || shown?.file) return ordersOf(info);
+  return query.id ? ordersOf(info).filter((order) => order === "vectors") : [];
 }
 
 /** Search for more of the same, and add them below; what is there stays where it is. */
@@ -112,7 +118,7 @@ async function showMore() {
   $("more").setAttribute("aria-busy", "true");
   try {
     // An image is asked with again: its code alone is as sure of one bit as of any other.
-    const file = (wanted.weighted && images.get(wanted.query.code)?.file) || null;
+    const file = (wanted.order && images.get(wanted.query.code)?.file) || null;
     const found = await find(wanted, file, own.signal);
     if (own.signal.aborted) return;
     const before = [...document.querySelectorAll("#hits .hit")].length;
@@ -204,7 +210,7 @@ function showAnswer({ answer, roundTrip }, { below = false } = {}) {
   const first = list ? appendHits(list, answer, actions) : null;
   const copied = () => { $("status").textContent = "Link copied."; };
   show({
-    panel: queryPanel(answer, { shown, roundTrip, copied, weigh: query.text || shown?.file ? weigh : null }),
+    panel: queryPanel(answer, { shown, roundTrip, copied, orderBy, orders: ordersFor(query, shown) }),
     status: hits.length ? found(answer, among(chosen)) : `Nothing found among ${compared(answer)}${among(chosen)}`,
     notes: noteList(answer.notes, answer.words, instead),
     content: list ?? (hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] }))),

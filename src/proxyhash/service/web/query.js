@@ -9,14 +9,14 @@ import { nameOf } from "./words.js";
 let explained = false; // whether the explanation stays open from one search to the next
 
 /** Return the panel's content; `shown` is the image that was uploaded for this code, if any. */
-export function queryPanel(answer, { shown, roundTrip, copied, weigh }) {
+export function queryPanel(answer, { shown, roundTrip, copied, orderBy, orders }) {
   const { query } = answer;
   const more = h(
     "div",
     { class: "insights", id: "insights", hidden: !explained },
     h("div", { class: "own" }, codeFigure(answer), navigator.clipboard ? copyButton(answer, copied) : null),
     insights(answer, roundTrip),
-    h("p", { class: "footnote" }, orderOf(answer), " ", weigh ? weighButton(answer, weigh) : null),
+    h("p", { class: "footnote" }, orderOf(answer), orderButtons(answer, { orderBy, orders })),
   );
   const toggle = h(
     "button",
@@ -34,17 +34,26 @@ export function queryPanel(answer, { shown, roundTrip, copied, weigh }) {
 
 /** Return how results are ordered, in a sentence. */
 const orderOf = ({ rerank }) =>
-  rerank
-    ? "Nearest first, where bits that the query is less sure of count less."
-    : "Nearest first; results that are equally near are in the order of their ids.";
+  ({
+    asymmetric: "Nearest first, where bits that the query is less sure of count less.",
+    vectors: "Nearest first, by vectors: bits that the query or the result is less sure of count less.",
+  })[rerank] ?? "Nearest first; results that are equally near are in the order of their ids.";
 
-// A code has no real-valued outputs, so that it is as sure of one bit as of any other.
-function weighButton({ rerank }, weigh) {
-  return h(
-    "button",
-    { class: "quiet", type: "button", "aria-pressed": String(Boolean(rerank)), onclick: () => weigh(!rerank) },
-    rerank ? "Count all bits alike" : "Count sure bits more",
-  );
+const ORDERS = { asymmetric: "Count sure bits more", vectors: "Compare vectors" };
+
+/** Return a button for each order that is not the present one. */
+function orderButtons({ rerank }, { orderBy, orders }) {
+  if (!orders.length) return []; // a code has no real-valued outputs: it is as sure of each bit
+  const others = orders.filter((order) => order !== rerank);
+  if (rerank) others.unshift(undefined);
+  return others.flatMap((order) => [
+    " ",
+    h(
+      "button",
+      { class: "quiet", type: "button", onclick: () => orderBy(order) },
+      ORDERS[order] ?? "Count all bits alike",
+    ),
+  ]);
 }
 
 /** Return what was asked, with its image, to be shown also before the answer is there. */

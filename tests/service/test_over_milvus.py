@@ -191,7 +191,11 @@ def test_probes_info_and_metrics_answer(pair: Pair) -> None:
     assert over_milvus["engine"] == "BIN_FLAT"
     assert over_milvus["items"] == 200
     differing = {name for name in over_milvus if over_milvus[name] != over_store[name]}
-    assert differing == {"engine"}
+    assert differing == {"engine", "vectors"}
+    assert over_milvus["vectors"] is None
+    refused = pair.milvus.post("/v1/search", json={"id": "000003", "rerank": "vectors"})
+    assert refused.status_code == 422
+    assert "the index keeps no vectors" in refused.json()["error"]["message"]
     assert "codes.db" not in json.dumps(over_milvus)
     metrics = pair.milvus.get("/metrics")
     assert metrics.status_code == 200

@@ -51,7 +51,8 @@ __all__ = [
 
 _ATTEMPTS = 10
 _FIRST_GENERATION = "generation-000001"
-_BATCH = 65_536
+_BATCH, _BATCH_BITS = 65_536, 2**24
+"""Items that are copied at a time, and their bits."""
 
 
 def _holds_nothing(folder: Path) -> bool:
@@ -265,8 +266,11 @@ def _copy_rows(source: Generation, target: Generation, weigh: Weigh | None) -> N
     ranks[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
     at = 0
     for kind in np.unique(flags[by_id]).tolist():
-        target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+        begun = False
         for batch in _items_of(source, flags, kind):
+            if not begun:  # of a salvaged index, there may be no batch
+                target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+                begun = True
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)
@@ -286,7 +290,8 @@ def _items_of(
 ) -> Iterator[list[tuple[int, str, str, int]]]:
     """Return the items with just these modalities, in the order of their ids, in batches."""
     found = source.database.execute("SELECT row, id, payload, crc32 FROM items ORDER BY id")
-    while batch := found.fetchmany(_BATCH):
+    most = max(1, min(_BATCH, _BATCH_BITS // source.header.bits))
+    while batch := found.fetchmany(most):
         batch = [fields for fields in batch if flags[fields[0]] == kind]
         if source.salvaged:
             batch = [fields for fields in batch if item_checksum(*fields[1:3]) == fields[3]]

@@ -7,6 +7,7 @@ generation-000001/
     image.codes          one code per row, and so on for every modality
     image.vectors        where vectors are kept, one per row, likewise
     order.rows           one rank per row; ranks compare as ids do
+    words-000001.sqlite  optional: the word index, see `word_index`
     engines/             search engines, rebuilt where they are missing
 """
 
@@ -28,6 +29,7 @@ from proxyhash.index.store.header import Header
 from proxyhash.index.store.id_order import spread
 from proxyhash.index.store.vectors import copied_vectors
 from proxyhash.index.store.verify import find_problems, hide_damage
+from proxyhash.index.store.word_index import copy_words, follow_words
 from proxyhash.index.store.writing import append_rows, item_checksum
 
 if TYPE_CHECKING:
@@ -135,6 +137,8 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
             generation = Generation(path, header, write=write, engine=engine)
             with generation.transaction():
                 _take_in(generation, write=write, salvage=salvage)
+            if write and not salvage:
+                follow_words(generation)
         except BaseException as error:
             if generation is not None:
                 generation.close()
@@ -247,6 +251,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header, weigh: We
             for name, engine in target.engines.items():
                 if target.rows.have(name):
                     engine.save(target.rows)
+        copy_words(source, target)
     finally:
         target.close()
     for path in folder.rglob("*"):

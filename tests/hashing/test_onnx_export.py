@@ -20,6 +20,7 @@ from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.hashing import HashModel, onnx_export, onnx_graph
 from proxyhash.networks import HashingNetwork
 from tests.encoders.families import FAMILIES, save_family
+from tests.encoders.siglip_models import save_naflex
 from tests.encoders.tiny_models import SENTENCES, save_bert
 from tests.hashing.tiny_encoder import TinyPixels
 from tests.shared_data import shared_path
@@ -82,6 +83,17 @@ def test_graphs_of_every_family_give_the_logits_and_packed_signs(
     wanted = model.logits(encoder.encode(inputs[:3]), modality=modality)
     np.testing.assert_allclose(logits, wanted, rtol=1e-3, atol=1e-4)
     assert np.array_equal(codes, np.packbits(logits > 0, axis=1))
+
+
+@pytest.mark.slow
+def test_images_of_any_shape_are_given_as_patches(tmp_path: Path) -> None:
+    save_naflex(tmp_path / "model")
+    model = model_of(make_encoder(str(tmp_path / "model"), modality="image"))
+    (made,) = export_onnx(model, tmp_path / "out", samples={"image": images(12)})
+    assert made.bits >= 0.999
+    told = json.loads((tmp_path / "out" / "image.json").read_text())
+    assert {each["name"] for each in told["inputs"]} == {"pixels", "mask", "shapes"}
+    assert "rows and columns of patches" in told["preprocessing"]["steps"]
 
 
 @pytest.mark.parametrize("options", [

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from proxyhash.errors import UsageError
+from proxyhash.errors import InterruptedRunError, UsageError
 from proxyhash.methods import get_method
 from proxyhash.methods.ucmfh import FusionLayer, FusionNetwork
 from proxyhash.networks import HashingNetwork
 from proxyhash.training.config import read_config
 from tests.methods.toy import batch_of, begun, make_toy, memory_of, networks, objective_of
+from tests.training.toy import assert_same, config_of, make_rows, run
 
 TAU, CODES = 0.4, 0.7
 SETTINGS = {"temperature": TAU, "codes": CODES}
@@ -127,6 +128,20 @@ def test_a_lone_item_gives_no_nan():
         total = torch.stack(list(objective.loss(batch).values())).sum()
         total.backward()
         assert total.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
+    rows = make_rows(60), make_rows(20)
+    values = {"method": "ucmfh", "settings": {"width": 32}, "dropout": 0.3, "epochs": 3}
+    whole = run(config_of(tmp_path / "whole", **values), *rows)
+    left = iter([False] * 10)  # four steps an epoch
+    config = config_of(tmp_path / "stopped", **values)
+    with pytest.raises(InterruptedRunError):
+        run(config, *rows, stop=lambda: next(left, True))
+    again = run(config, *rows, resume=True)
+    assert_same(whole, again)
+    networks = again.networks.by_modality
+    assert networks["image"].fusion is networks["text"].fusion
 
 
 def test_other_networks_are_refused():

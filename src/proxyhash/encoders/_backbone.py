@@ -120,9 +120,8 @@ def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> tor
         return hidden[:, 0]
     mask = tokens["attention_mask"] if mask is None else mask
     if backbone.pooling == "last":
-        places = torch.arange(hidden.shape[1], device=hidden.device)
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return hidden[rows, (mask * places).argmax(dim=1)]
+        last = (mask.cumsum(dim=1) * mask).argmax(dim=1)
+        return hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
     hidden = hidden.float()  # half precision would round the sum
     mask = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)

@@ -152,6 +152,17 @@ class NaflexEncoder(TransformersImageEncoder):
                 ) from error
         return image_features(self._backbone, inputs["pixels"], patches=inputs).float()
 
+    @property
+    def preparation(self) -> str:
+        """The way of an RGB image to the network, in words."""
+        side, most = self._processor.side, self._processor.most
+        return (
+            "resized as the files say (transformers' image processor, on Pillow) to at most "
+            f"{most} patches of {side} x {side}, keeping its aspect; pixels are the patches row by "
+            f"row, each of {side} x {side} x 3 values, and zero behind the last one; mask is 1 "
+            "where there is a patch; shapes are the rows and columns of patches"
+        )
+
     def freeze(self) -> None:
         """End learning; see `TrainableEncoder.freeze`."""
         TrainableEncoder.freeze(self)

@@ -298,6 +298,15 @@ class TransformersImageEncoder(PretrainedEncoder):
         """Height and width of the images that the network gets."""
         return self._size
 
+    @property
+    def preparation(self) -> str:
+        """The way of an RGB image to the network, in words."""
+        height, width = self.image_size
+        return (
+            "resized and cropped as the files say (transformers' image processor, on Pillow) to "
+            f"{height} x {width}, channels first"
+        )
+
     def example(self) -> Any:
         """Return a black image."""
         from PIL import Image

@@ -295,11 +295,9 @@ def _preprocessing(graph: Graph, files: list[str], *, patches: bool) -> dict[str
             "value": _affine(encoder),
         }
     if isinstance(encoder, TransformersImageEncoder):
-        height, width = encoder.image_size
         return {
             "files": files,
-            "steps": "turned upright by EXIF, converted to RGB, resized and cropped as the files "
-            f"say (transformers' image processor, on Pillow) to {height} x {width}, channels first",
+            "steps": f"turned upright by EXIF, converted to RGB, {encoder.preparation}",
             "value": _affine(encoder),
         }
     if isinstance(encoder, TransformersTextEncoder):
@@ -312,6 +310,7 @@ def _preprocessing(graph: Graph, files: list[str], *, patches: bool) -> dict[str
             "max_tokens": encoder.max_tokens,
             "prompts": {role: recipe[role] for role in ("query", "document")},
             "lower": recipe["lower"],
+            "add_end_token": recipe["end"],
         }
     if isinstance(encoder, BagOfWords):
         return {

@@ -35,7 +35,8 @@ class UcchSettings(Settings):
     """Weight of the contrast; 1 - alpha is that of the ranking. 0.7 in the release's command for
     MIRFlickr, 0.9 where it is not given."""
     temperature: float = Field(default=0.9, gt=0)
-    """Temperature T of the cosines with codes."""
+    """Temperature T of the cosines with codes. With 0.2 an item finds its other half far more often
+    and mAP is .01 lower, see docs/lab-notes.md."""
     momentum: float = Field(default=0.4, ge=0, le=1)
     """Share of a pair's stored vector that stays when the pair has been seen."""
     negatives: int = Field(default=4096, ge=0)

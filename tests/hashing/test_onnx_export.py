@@ -21,11 +21,7 @@ from proxyhash.hashing import HashModel, onnx_export, onnx_graph
 from proxyhash.networks import HashingNetwork
 from tests.encoders.families import FAMILIES, save_family
 from tests.encoders.siglip_models import save_naflex
-<<<<<<< HEAD
-from tests.encoders.tiny_models import SENTENCES, save_bert
-=======
 from tests.encoders.tiny_models import SENTENCES, save_bert, save_decoder, save_steps
->>>>>>> main
 from tests.hashing.tiny_encoder import TinyPixels
 from tests.shared_data import shared_path
 
@@ -90,16 +86,6 @@ def test_graphs_of_every_family_give_the_logits_and_packed_signs(
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
-def test_images_of_any_shape_are_given_as_patches(tmp_path: Path) -> None:
-    save_naflex(tmp_path / "model")
-    model = model_of(make_encoder(str(tmp_path / "model"), modality="image"))
-    (made,) = export_onnx(model, tmp_path / "out", samples={"image": images(12)})
-    assert made.bits >= 0.999
-    told = json.loads((tmp_path / "out" / "image.json").read_text())
-    assert {each["name"] for each in told["inputs"]} == {"pixels", "mask", "shapes"}
-    assert "rows and columns of patches" in told["preprocessing"]["steps"]
-=======
 def test_the_last_token_of_a_decoder_is_found_in_the_graph(tmp_path: Path) -> None:
     files = {"config_sentence_transformers.json": {"prompts": {"query": "a dog "}}}
     save_steps(save_decoder(tmp_path / "model"), "Normalize", pooling="lasttoken", files=files)
@@ -118,7 +104,6 @@ def test_patches_of_images_of_any_shape_are_told(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "out" / "image.json").read_text())
     assert [each["name"] for each in told["inputs"]] == ["pixels", "mask", "shapes"]
     assert "at most 20 patches of 8 x 8" in told["preprocessing"]["steps"]
->>>>>>> main
 
 
 @pytest.mark.parametrize("options", [

@@ -237,7 +237,6 @@ def _description(
     session = open_session(folder / checked[0].file)
     encoder: Any = graph.encoder
     files = _write_files(encoder, folder / graph.modality)
-    inputs = [{"name": e.name, "type": e.type, "shape": e.shape} for e in session.get_inputs()]
     return {
         "format": FORMAT,
         "made_by": f"proxyhash {__version__}",
@@ -256,7 +255,10 @@ def _description(
             }
             for each in checked
         },
-        "inputs": inputs,
+        "inputs": [
+            {"name": each.name, "type": each.type, "shape": each.shape}
+            for each in session.get_inputs()
+        ],
         "outputs": {
             "codes": "uint8 (items, bytes): packed bits",
             "logits": "float32 (items, bits): their signs are the bits",
@@ -265,7 +267,7 @@ def _description(
         "bytes": code_bytes(model.bits),
         "packing": "bit 0 is the highest bit of byte 0, as numpy.packbits has it; a bit is 1 where "
         "its logit is above 0; bits after the last one are 0",
-        "preprocessing": _preprocessing(graph, files, patches=len(inputs) > 1),
+        "preprocessing": _preprocessing(graph, files),
     }
 
 
@@ -282,18 +284,8 @@ def _write_files(encoder: Any, folder: Path) -> list[str]:
     )
 
 
-def _preprocessing(graph: Graph, files: list[str], *, patches: bool) -> dict[str, Any]:
-    """Return how inputs are made; `patches` says whether images are given as those."""
+def _preprocessing(graph: Graph, files: list[str]) -> dict[str, Any]:
     encoder: Any = graph.encoder
-    if isinstance(encoder, TransformersImageEncoder) and patches:
-        return {
-            "files": files,
-            "steps": "turned upright by EXIF, converted to RGB, resized to as many patches as the "
-            "files allow without changing the shape, and cut into them (transformers' image "
-            "processor, on Pillow): pixels of each patch, zero behind the last one; mask is 1 "
-            "where there is a patch; shapes are rows and columns of patches",
-            "value": _affine(encoder),
-        }
     if isinstance(encoder, TransformersImageEncoder):
         return {
             "files": files,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxyhash import __version__
-from proxyhash.demo import DEMO_TEXT, DemoFolder, run_demo
+from proxyhash.demo import DEMO_TEXT, DemoFolder, index_demo, run_demo
 from proxyhash.errors import UsageError
 from proxyhash.files import read_json, write_json, write_text
+from proxyhash.search import open_searcher
 from tests.encoders import tiny_models
 
 if TYPE_CHECKING:
@@ -74,6 +75,25 @@ def test_a_damaged_marker_draws_the_images_anew(tmp_path: Path) -> None:
     demo = DemoFolder(tmp_path)
     write_text(demo.marker, "{")
     assert not demo.holds(RECIPE)
+
+
+@pytest.mark.slow
+def test_the_job_without_labels(tmp_path: Path) -> None:
+    told: list[str] = []
+    done = run_demo(tmp_path / "demo", items=200, labels="none", note=told.append)
+    assert any("200 pairs of image and text, no labels" in each for each in told)
+    assert not done.collection.classes
+    assert done.collection.path == done.folder.captions
+    assert all(value is None for value in done.run.metrics["map"].values())
+    for each in done.run.metrics["pairs"]["directions"].values():
+        assert each["median_rank"] < 7  # chance: 10.5 of 20
+    assert "own text among the first 10" in done.folder.page.read_text(encoding="utf-8")
+    index = index_demo(done.folder)
+    with open_searcher(index) as searcher:
+        hits = searcher.search_text(DEMO_TEXT, k=3).hits
+    assert len(hits) == 3
+    with pytest.raises(UsageError, match="leave out --tune, or --labels none"):
+        run_demo(tmp_path / "demo", items=200, labels="none", tune="image")
 
 
 @pytest.mark.slow

@@ -85,6 +85,7 @@ ALLOWED = {
     "src/proxyhash/data/readers/imagefolder.py": [r"categor"],
     # A function of the standard library.
     "src/proxyhash/encoders/words.py": [r"unicodedata\.category"],
+    "src/proxyhash/index/words.py": [r"unicodedata\.category"],
     # The old name of a version of COCO.
     "src/proxyhash/datasets/convert.py": [r"labelled"],
     "tests/datasets/converters/test_coco.py": [r"labelled"],

@@ -19,6 +19,7 @@ from proxyhash.errors import ImageError, ProxyhashError, UsageError, require_ext
 from proxyhash.index.checks import as_ids, can_be_id, check_items, check_search
 from proxyhash.index.filters import filter_to_json
 from proxyhash.index.hit import Hit, IndexItem
+from proxyhash.index.words import WEIGHT
 from proxyhash.search import Answer, EncodedQuery, Note, Query, SearchOptions
 from proxyhash.search.query import (
     NoEncoderError,
@@ -267,6 +268,7 @@ class Client:
             words=None if found.get("words") is None else tuple(found["words"]),
             notes=tuple(map(Note.from_dict, found.get("notes", ()))),
             rerank=found.get("rerank"),
+            mode=found.get("mode", "codes"),
         )
 
     def _codes(self, texts: Iterable[str], *, bits: int | None = None) -> Codes:
@@ -283,7 +285,10 @@ def _body(options: SearchOptions) -> dict[str, Any]:
         "target": options.target,
         "radius": options.radius,
         "filter": None if options.filter is None else filter_to_json(options.filter),
-    } | ({"rerank": options.rerank, "shortlist": options.shortlist} if options.rerank else {})
+        **({"rerank": options.rerank, "shortlist": options.shortlist} if options.rerank else {}),
+        **({} if options.mode is None else {"mode": options.mode}),
+        **({} if options.words_weight == WEIGHT else {"words_weight": options.words_weight}),
+    }
 
 
 def _question(query: Query) -> dict[str, Any]:
@@ -311,6 +316,8 @@ def _hits(answer: Mapping[str, Any]) -> list[Hit]:
             hit["payload"],
             hit.get("asymmetric"),
             hit.get("vector_distance"),
+            hit.get("fused"),
+            tuple(hit.get("matched", ())),
         )
         for hit in answer["hits"]
     ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from io import StringIO
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from proxyhash import __version__
 from proxyhash.errors import DataError, UsageError, check_option
-from proxyhash.files import read_json, write_json
+from proxyhash.files import read_json, write_json, write_text
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxyhash.data import Collection
     from proxyhash.search import Answer, RunSearcher
@@ -83,6 +85,11 @@ class DemoFolder:
     def images(self) -> Path:
         """The generated collection."""
         return self.path / "images"
+
+    @property
+    def captions(self) -> Path:
+        """The same images with their captions alone, as a CSV file without labels."""
+        return self.path / "captions.csv"
 
     @property
     def run(self) -> Path:
@@ -158,6 +165,7 @@ def run_demo(
     items: int = 3000,
     seed: int = 0,
     tune: str = "none",
+    labels: str = "given",
     note: Callable[[str], None] = lambda _text: None,
     report: Callable[[EpochRecord], None] = lambda _record: None,
     track: Track = silent,
@@ -171,6 +179,7 @@ def run_demo(
         seed: of the images, the split and the training.
         tune: "image" trains on a known pretrained model twice, frozen and learning; "none" on
             features that need no weights.
+        labels: "given" trains on classes; "none" on images and captions alone, from a CSV file.
         note: called with a sentence about each step.
         report: called with every epoch's record.
         track: progress callback.
@@ -181,6 +190,8 @@ def run_demo(
     """
     if items < LEAST_ITEMS:
         raise UsageError(f"items is {items}; the demo needs at least {LEAST_ITEMS}")
+    if check_option("labels", labels, ("given", "none")) == "none" and tune != "none":
+        raise UsageError("the demo tunes with labels; leave out --tune, or --labels none")
     encoder = _encoder(check_option("tune", tune, ("none", "image")))
     start = time.perf_counter()
     demo = DemoFolder(Path(folder))
@@ -188,7 +199,11 @@ def run_demo(
     collection, reused = _images(demo, items=items, seed=seed, note=note, track=track)
     train = partial(_train, demo, seed=seed, encoder=encoder, report=report, track=track)
     frozen = None
-    if tune == "none":
+    if labels == "none":
+        result, collection = _train_on_pairs(
+            demo, collection, seed=seed, note=note, report=report, track=track
+        )
+    elif tune == "none":
         note(f"training dchml, {_BITS} bits, and measuring it")
         result = train(demo.run)
     else:
@@ -225,7 +240,8 @@ def index_demo(
     note("building an index with thumbnails")
     if demo.index.is_dir():  # an earlier demo's; its model may have been another
         shutil.rmtree(demo.index)
-    build_index(demo.run, demo.images, demo.index, thumbnails=True, track=track)
+    data = read_json(demo.run / "config.json")["data"]
+    build_index(demo.run, data, demo.index, thumbnails=True, track=track)
     return demo.index
 
 
@@ -303,6 +319,43 @@ def _train(
     return train(config, overwrite=True, report=report, track=track)
 
 
+def _train_on_pairs(
+    demo: DemoFolder,
+    collection: Collection,
+    *,
+    seed: int,
+    note: Callable[[str], None],
+    report: Callable[[EpochRecord], None],
+    track: Track,
+) -> tuple[RunResult, Collection]:
+    """Write images and captions without labels, and train on them with what `choose` finds."""
+    from proxyhash.training.choose import choose
+    from proxyhash.training.config import read_config
+    from proxyhash.training.run import train
+
+    text = StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["image", "caption"])
+    for item in collection.items:
+        source = PurePath(demo.images.name, str(item.sources["image"]))
+        rows.writerow([source.as_posix(), item.sources["text"]])
+    write_text(demo.captions, text.getvalue())
+    chosen = choose(
+        {
+            "data": str(demo.captions),
+            "out": str(demo.run),
+            "bits": _BITS,
+            "seed": seed,
+            "encoders": {"image": "patches", "text": "bow"},
+        }
+    )
+    for sentence in chosen.notes:
+        note(sentence)
+    config = read_config(chosen.values)
+    result = train(config, overwrite=True, report=report, track=track, collection=chosen.collection)
+    return result, chosen.collection
+
+
 def _query_image(searcher: RunSearcher) -> Path:
     """The image of the first query item that shows several things."""
     items = searcher.run.collection.items
@@ -316,14 +369,12 @@ def _query_image(searcher: RunSearcher) -> Path:
 def _write_page(done: DemoResult) -> None:
     from proxyhash.search.page import write_page
 
-    figures = done.run.metrics["map"]
     write_page(
         done.folder.page,
         done.answers,
         title="Demo: generated images, found by their codes",
         figures={
-            "mAP image → text": f"{figures['image_to_text']:.3f}",
-            "mAP text → image": f"{figures['text_to_image']:.3f}",
+            **_figures(done.run.metrics),
             "bits per item": str(_BITS),
             "images": f"{len(done.collection):,}",
             "training": f"{done.run.seconds:.0f} s",
@@ -331,3 +382,18 @@ def _write_page(done: DemoResult) -> None:
         footer=f"Written by the demo of proxyhash {__version__}. Everything here was made on the "
         "machine that it ran on.",
     )
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the mAP of both directions, or without labels how many find their other halves."""
+    found = metrics["map"]
+    if found["image_to_text"] is not None:
+        return {
+            "mAP image → text": f"{found['image_to_text']:.3f}",
+            "mAP text → image": f"{found['text_to_image']:.3f}",
+        }
+    pairs = metrics["pairs"]["directions"]
+    return {
+        "own text among the first 10": f"{pairs['image_to_text']['recall_at']['10']:.0%}",
+        "own image among the first 10": f"{pairs['text_to_image']['recall_at']['10']:.0%}",
+    }

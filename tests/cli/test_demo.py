@@ -65,7 +65,14 @@ def test_ends_with_table_page_and_next_steps(
     assert f"    {again} " in last
     assert str(tmp_path / "my demo" / "results.html") in last
     commands = [line.split() for line in last.splitlines() if line.startswith("    proxyhash ")]
-    assert [command[1] for command in commands] == ["search", "demo", "evaluate", tuning, "up"]
+    assert [command[1] for command in commands] == [
+        "search",
+        "demo",
+        "evaluate",
+        "demo",
+        tuning,
+        "up",
+    ]
     assert f"'{tmp_path / 'my demo' / 'run'}'" in last  # quoted for the shell
 
 

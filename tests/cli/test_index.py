@@ -122,7 +122,7 @@ def test_the_gallery_s_index_answers_as_the_run_does(
         ["--id", "000003"],
     ):
         for options in (["-k", 20], ["--for", "texts"], ["--radius", 5, "--where", "text != x"]):
-            arguments = [*query, *options, "--json"]
+            arguments = [*query, *options, "--mode", "codes", "--json"]
             if query[0] == "--id" and read_json(small_run / "split.json")["query"].count("000003"):
                 continue
             from_index = proxyhash_command("search", out, *arguments)
@@ -523,3 +523,48 @@ def test_upkeep_of_a_folder_that_is_not_there_says_so(tmp_path) -> None:
             upkeep(str(tmp_path / "none"))
         with pytest.raises(UsageError, match="is not an index folder"):
             upkeep(str(tmp_path))
+
+
+def test_words_are_indexed_by_a_command_and_searched(proxyhash_command, index: Path) -> None:
+    for path in index.glob("generation-*/words-*"):
+        path.unlink()
+    assert proxyhash_command("search", index, "--text", "a duck", "--json").json["mode"] == "codes"
+    refused = proxyhash_command("search", index, "--text", "a duck", "--mode", "words")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"`proxyhash index words {index}` makes one" in refused.err
+    done = proxyhash_command("index", "words", index, "--field", "text", "--field", "labels")
+    assert (done.code, done.out) == (0, f"{index}: the words of 200 items are indexed\n")
+    assert proxyhash_command("index", "words", index, "--json").json == {
+        "index": str(index),
+        "items": 200,
+        "fields": None,
+    }
+    text = Store.open(index).get("000003").payload["text"]
+    found = proxyhash_command("search", index, "--text", text, "--mode", "words", "-k", 1)
+    assert found.code == 0, found.err
+    assert "1 with these words among 200 images for the text" in found.out
+    assert "words found" in found.out
+    both = proxyhash_command("search", index, "--text", f'"{text}" zz*', "--json").json
+    assert (both["mode"], both["hits"][0]["matched"] != []) == ("both", True)
+    info = proxyhash_command("index", "info", index, "--json").json
+    assert info["words"] is True
+    wrong = proxyhash_command("search", index, "--text", "x", "--words-weight", "2")
+    assert (wrong.code, "words_weight is 2.0; it must be from 0 to 1" in wrong.err) == (2, True)
+    (path,) = index.glob("generation-*/words-*.sqlite")
+    path.write_bytes(b"x" * 9999)
+    broken = proxyhash_command("index", "verify", index)
+    assert broken.code == 3
+    assert "index words" in broken.out
+    answer = proxyhash_command("search", index, "--text", "a duck", "--json")
+    assert answer.json["mode"] == "codes"
+    assert "the word index cannot be read" in answer.err
+    assert proxyhash_command("search", index, "--text", "a", "--mode", "both").code == 3
+
+
+def test_build_can_leave_words_out(
+    proxyhash_command, small_run: Path, scenes, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.index"
+    options = ("--out", out, "--no-words", "--no-thumbnails")
+    assert proxyhash_command("index", "build", small_run, scenes.root, *options).code == 0
+    assert not list(out.glob("generation-*/words-*"))

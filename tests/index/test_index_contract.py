@@ -14,6 +14,7 @@ from proxyhash.index import FieldKind
 from proxyhash.index.base import CAPABILITIES
 from proxyhash.index.filters import And, Contains, Equals, Filter, Not, Or, Range, matches
 from proxyhash.index.second_look import SecondLook
+from proxyhash.index.words import WordQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -343,6 +344,7 @@ def test_what_an_index_supports_works_and_the_rest_is_refused(
             "compact": index.compact,
             "snapshot": lambda: index.snapshot(tmp_path / "copy"),
             "drop": index.drop,
+            "search_words": lambda: index.search_words(codes_of(0), [WordQuery.of("x")], k=1),
         }
         assert {"write", *calls} == set(CAPABILITIES) >= index.capabilities
         for name, call in calls.items():

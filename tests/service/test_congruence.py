@@ -70,7 +70,10 @@ class Asker:
 
     def question(self) -> Question:
         deleted = [self.one(self.ids) for _ in range(60)] if self.rng.random() < 0.15 else []
-        return Question(self.query(), self.options(), deleted)
+        query, options = self.query(), self.options()
+        if options["mode"] == "words" and "text" not in query and self.rng.random() < 0.8:
+            options["mode"] = "both"
+        return Question(query, options, deleted)
 
     def query(self) -> dict[str, Any]:
         draw = self.rng.random()
@@ -113,15 +116,17 @@ class Asker:
         radius = self.one([None, None, None, 0, 3, 6, 16, 99, -1])
         return {
             "target": self.one([None, None, "image", "text"]),
-            "k": self.one([1, 3, 12, 40, 300, 0] + [None] * 2 * (radius is not None)),
+            "k": self.one([1, 3, 12, 12, 40, 300, 300, 0] + [None] * 2 * (radius is not None)),
             "radius": radius,
             "filter": condition,
             "rerank": self.one([None] * 9 + ["asymmetric"] * 3 + ["vectors"] * 4 + ["cosine"]),
             "shortlist": self.one([1000] * 6 + [5, 40, None] * 3 + [0]),
+            "mode": self.one([None] * 12 + ["codes", "both", "both", "words"]),
+            "words_weight": self.one([0.55] * 6 + [0.2, 1.0]),
         }
 
 
-_OWN = ("id", "distance", "asymmetric", "vector_distance", "image")
+_OWN = ("id", "distance", "asymmetric", "vector_distance", "fused", "matched", "image")
 
 Outcome = dict[str, Any]
 """What can be compared: the answer, or {"error": sentence}."""
@@ -140,11 +145,14 @@ def outcome_of(answer: Answer) -> Outcome:
                 hit.distance,
                 hit.asymmetric,
                 hit.vector_distance,
+                hit.fused,
+                list(hit.matched),
                 {k: v for k, v in hit.payload.items() if k != "image"},
             )
             for hit in answer.hits
         ],
         "codes": [code.tobytes().hex() for code in answer.codes],
+        "mode": answer.mode,
         "words": None if answer.words is None else list(answer.words),
         "notes": [note.to_dict() for note in answer.notes],
     }
@@ -242,7 +250,10 @@ class Ways:
             assert answer.status_code in (404, 422)
             return {"error": body["error"]["message"]}
         return {
-            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
+            **{
+                name: body[name]
+                for name in ("target", "searched", "bits", "mode", "words", "notes")
+            },
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [
                 (
@@ -250,6 +261,8 @@ class Ways:
                     hit["distance"],
                     hit["asymmetric"],
                     hit["vector_distance"],
+                    hit["fused"],
+                    hit["matched"],
                     hit["payload"],
                 )
                 for hit in body["hits"]
@@ -273,6 +286,8 @@ class Ways:
         arguments += ["--rerank", options["rerank"]] if options.get("rerank") else []
         shortlist = options.get("shortlist", 1000)
         arguments += ["--shortlist", "all" if shortlist is None else shortlist]
+        arguments += ["--mode", options["mode"]] if options.get("mode") else []
+        arguments += ["--words-weight", options.get("words_weight", 0.55)]
         done = self.command("search", self.index, *arguments, "--json")
         if done.code:
             assert done.code in (2, 3)
@@ -280,7 +295,10 @@ class Ways:
             return {"error": done.err.removeprefix("proxyhash: ").removesuffix("\n")}
         body = done.json
         return {
-            **{name: body[name] for name in ("target", "searched", "bits", "words", "notes")},
+            **{
+                name: body[name]
+                for name in ("target", "searched", "bits", "mode", "words", "notes")
+            },
             **{name: body["query"][name] for name in ("code", "modality")},
             "hits": [
                 (
@@ -288,6 +306,8 @@ class Ways:
                     hit["distance"],
                     hit.get("asymmetric"),
                     hit.get("vector_distance"),
+                    hit.get("fused"),
+                    hit.get("matched", []),
                     {k: v for k, v in hit.items() if k not in _OWN},
                 )
                 for hit in body["hits"]
@@ -312,22 +332,25 @@ def ways(
     monkeypatch.setattr(HashModel, "load", cache(HashModel.load))
     with open_client(built, index=str(index_copy)) as service:
         ways = Ways(index_copy, service, proxyhash_command, tmp_path)
-        search = Store.search
 
-        def and_delete(self: Store, *arguments: Any, **options: Any) -> Any:
-            found = search(self, *arguments, **options)
-            if ways.doomed:
-                ways.writer.delete(ways.doomed)
-            return found
+        def deleting(search: Callable[..., Any]) -> Callable[..., Any]:
+            def and_delete(self: Store, *arguments: Any, **options: Any) -> Any:
+                found = search(self, *arguments, **options)
+                if ways.doomed:
+                    ways.writer.delete(ways.doomed)
+                return found
 
-        monkeypatch.setattr(Store, "search", and_delete)
+            return and_delete
+
+        monkeypatch.setattr(Store, "search", deleting(Store.search))
+        monkeypatch.setattr(Store, "search_words", deleting(Store.search_words))
         yield ways
         ways.close()
 
 
 def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> None:
     asker = Asker(built, tmp_path, seed=11)
-    refused = dropped = filtered = own = reranked = 0
+    refused = dropped = filtered = own = reranked = worded = 0
     for number in range(QUESTIONS):
         question = asker.question()
         found = {name: ways.ask(way, question) for name, way in ways.all().items()}
@@ -344,14 +367,17 @@ def test_four_ways_answer_alike(ways: Ways, built: Built, tmp_path: Path) -> Non
             assert question.query.get("item") not in kept or answer["modality"] != answer["target"]
             by = {None: 1, "asymmetric": 2, "vectors": 3}[question.options["rerank"]]
             order = [(hit[by], hit[0]) for hit in answer["hits"]]
+            if answer["mode"] != "codes":
+                order = [(-hit[4], hit[1], hit[0]) for hit in answer["hits"]]
+                worded += any(hit[5] for hit in answer["hits"])
             assert order == sorted(order)
             reranked += bool(order) and by > 1
             dropped += bool(question.deleted)
             filtered += question.options["filter"] is not None
             own += answer["modality"] == answer["target"] and "item" in question.query
     # The questions are about what they are meant for.
-    assert min(dropped, filtered, own, reranked) >= 5
-    assert QUESTIONS / 5 < refused < QUESTIONS / 2
+    assert min(dropped, filtered, own, reranked, worded) >= 5
+    assert QUESTIONS / 5 < refused < QUESTIONS * 3 / 5
 
 
 def test_counts_are_those_that_the_filter_passes_without_the_asker(

@@ -185,3 +185,40 @@ def test_no_id_reaches_a_file(client: TestClient, id_: str) -> None:
         assert answer.headers["content-type"] == "application/json"
     assert client.get("/web/" + id_).status_code == 404
     assert client.get("/v1/thumbnails/000001").status_code == 200
+
+
+def test_a_new_item_is_found_by_its_words_at_once(writer: TestClient) -> None:
+    assert writer.get("/v1/info").json()["words"] is True
+    item = {"id": "k", "codes": {"image": "ffff"}, "payload": {"sku": "XJ-900", "image": "zq.jpg"}}
+    assert put(writer, item).status_code == 200
+    for body in ({"text": "xj-900"}, {"text": "a duck xj-900"}, {"text": "xj*", "mode": "words"}):
+        answer = writer.post("/v1/search", json=body | {"k": 3}).json()
+        assert answer["hits"][0]["id"] == "k", body
+        assert answer["hits"][0]["matched"]
+        assert answer["mode"] == body.get("mode", "both")
+    assert writer.post("/v1/search", json={"text": "zq", "mode": "words"}).json()["hits"] == []
+    writer.delete("/v1/items/k")
+    answer = writer.post("/v1/search", json={"text": "xj-900", "mode": "words"}).json()
+    assert (answer["hits"], answer["mode"]) == ([], "words")
+
+
+def test_an_index_gets_words_while_it_is_served_for_writing(
+    built: Built, index_copy: Path, keys: Keys
+) -> None:
+    from proxyhash.catalog.manage import index_words
+
+    for path in index_copy.glob("generation-*/words-*"):
+        path.unlink()
+    with open_client(built, index=str(index_copy), keys=keys.path, write=True) as client:
+        client.headers.update(bearer(keys.write))
+        ask = {"text": "a duck", "k": 3}
+        assert client.get("/v1/info").json()["words"] is False
+        assert client.post("/v1/search", json=ask).json()["mode"] == "codes"
+        answer = client.post("/v1/search", json=ask | {"mode": "words"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+        assert "has no word index" in answer.json()["error"]["message"]
+        index_words(str(index_copy))
+        assert client.post("/v1/search", json=ask).json()["mode"] == "both"
+        put(client, {"id": "k", "codes": {"image": "ffff"}, "payload": {"name": "quokka"}})
+        answer = client.post("/v1/search", json={"text": "quokka"}).json()
+        assert [hit["id"] for hit in answer["hits"]] == ["k"]

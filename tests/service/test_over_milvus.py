@@ -68,8 +68,8 @@ def without_place(found: dict[str, Any]) -> dict[str, Any]:
 
 
 QUERIES = [
-    {"text": "a duck and a boat", "k": 7},
-    {"text": "a duck", "target": "text", "k": 200},
+    {"text": "a duck and a boat", "k": 7, "mode": "codes"},
+    {"text": "a duck", "target": "text", "k": 200, "mode": "codes"},
     {"id": "000007", "k": 4},
     {"id": "000007", "k": 4, "target": "image"},
     {"id": "000007", "modality": "text", "k": 12},
@@ -191,11 +191,25 @@ def test_probes_info_and_metrics_answer(pair: Pair) -> None:
     assert over_milvus["engine"] == "BIN_FLAT"
     assert over_milvus["items"] == 200
     differing = {name for name in over_milvus if over_milvus[name] != over_store[name]}
-    assert differing == {"engine"}
+    assert differing == {"engine", "vectors", "words"}
+    assert over_milvus["vectors"] is None
+    refused = pair.milvus.post("/v1/search", json={"id": "000003", "rerank": "vectors"})
+    assert refused.status_code == 422
+    assert "the index keeps no vectors" in refused.json()["error"]["message"]
     assert "codes.db" not in json.dumps(over_milvus)
     metrics = pair.milvus.get("/metrics")
     assert metrics.status_code == 200
     assert "proxyhash_index_items 200.0" in metrics.text
+
+
+def test_words_are_refused_with_what_to_do(pair: Pair) -> None:
+    assert pair.milvus.post("/v1/search", json={"text": "a duck"}).json()["mode"] == "codes"
+    for mode in ("words", "both"):
+        answer = pair.milvus.post("/v1/search", json={"text": "a duck", "mode": mode})
+        assert answer.status_code == 422
+        message = answer.json()["error"]["message"]
+        assert f"mode is {mode}, but a milvus index has no word index; a folder has" in message
+        assert "`proxyhash index words FOLDER`" in message
 
 
 def test_a_reload_goes_on_with_the_index(pair: Pair) -> None:

@@ -176,7 +176,7 @@ def test_few_texts_leave_the_images(scenes, tmp_path):
 def test_a_method_that_reads_labels_says_which_read_none(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", without("labels"))
     chosen = chosen_of(data, method="psldh", out=str(tmp_path / "run"))
-    with pytest.raises(UsageError, match=r"0 items with labels.*read no labels: cca-itq, itq, r"):
+    with pytest.raises(UsageError, match=r"0 items with labels.*labels: cca-itq, itq, pairs"):
         train(read_config(chosen.values), collection=chosen.collection)
     assert not (tmp_path / "run").exists()
 

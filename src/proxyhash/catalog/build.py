@@ -52,6 +52,7 @@ def build_index(
     on_bad_item: str = "fail",
     max_megapixels: float | None = None,
     label_separator: str | None = None,
+    words: bool = True,
     track: Track = silent,
 ) -> IndexReport:
     """Write a new index folder with the codes of a manifest's items.
@@ -71,6 +72,7 @@ def build_index(
         max_megapixels: of an image; the index remembers it, and its service takes as much. Default
             250 for JPEG, which is decoded at a smaller size above 64, and 64 for other formats.
         label_separator: as of `read_collection`; by default that of the run.
+        words: also make a word index of the payloads, so that texts find items by their words.
         track: progress callback.
 
     Raises:
@@ -101,6 +103,8 @@ def build_index(
         keep_vectors=keep_vectors,
     ) as store:
         extras = Catalog(folder)
+        if words:
+            store.fill_words()  # it takes in what is stored
         if copy_model:
             extras.put_model(source)
         remember_manifest(folder, collection)

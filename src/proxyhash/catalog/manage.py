@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SnapshotReport",
+    "carry_words",
     "compact_index",
     "copy_index",
     "count_items",
@@ -43,6 +44,7 @@ __all__ = [
     "delete_items",
     "delete_where",
     "describe_index",
+    "index_words",
     "snapshot_index",
     "verify_index",
 ]
@@ -111,6 +113,8 @@ def describe_index(uri: str) -> dict[str, object]:
     """Return what an index is and contains: JSON values."""
     with closing(open_index(uri)) as index:
         info = index.info()
+        if isinstance(index, Store):
+            info |= _describe_words(index)
     folder = Catalog.at(uri)
     if folder is not None:
         stored = folder.thumbnails
@@ -124,6 +128,60 @@ def describe_index(uri: str) -> dict[str, object]:
         if problem := folder.thumbnails_problem:
             info["thumbnails_problem"] = problem
     return info
+
+
+def _describe_words(index: Store) -> dict[str, object]:
+    try:
+        state = index.words_state()
+    except DataError as error:
+        return {"words_problem": str(error)}
+    if state is None:
+        return {"words": False}
+    if state.fields is None:
+        return {"words": True}
+    return {"words": True, "word_fields": ", ".join(state.fields)}
+
+
+def index_words(uri: str, *, fields: Sequence[str] = (), track: Track = silent) -> int:
+    """Make the word index of an index folder, also in place of one, and count its items.
+
+    Others may search and change the index meanwhile.
+
+    Args:
+        uri: the index folder.
+        fields: keys of the payloads whose words are indexed; default all but `image`.
+        track: progress callback.
+
+    Raises:
+        UsageError: not an index folder, or no item has one of the fields.
+        InterruptedRunError: Ctrl-C; what was there before stays.
+    """
+    folder = _folder(uri, "words")
+    with Store.open(folder.path) as store:
+        known = store.fields() if fields else None
+        for name in fields if known is not None and known.complete else ():
+            if known is not None and name not in known:
+                raise UsageError(
+                    f"no item of {uri} has a field {name!r:.60}; give one that some has"
+                )
+        try:
+            store.fill_words(fields=list(fields) or None, track=track)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped by Ctrl-C; {uri} is as it was: run the same command again"
+            ) from None
+        return len(store)
+
+
+def carry_words(source: Store, target: Store, *, track: Track = silent) -> None:
+    """Give an index a word index where another one, whose items it has or will have, has one."""
+    try:
+        state = source.words_state()
+    except DataError as error:
+        logger.warning("the word index is left out: %s", error)
+        return
+    if state is not None and not target.has_words:
+        target.fill_words(fields=state.fields, track=track)
 
 
 def verify_index(uri: str, *, report: Callable[[str], None] | None = None) -> list[str]:
@@ -238,6 +296,8 @@ def copy_index(source: str, target: str, *, track: Track) -> CopyReport:
         copy_manifests(here.path, there.path)
         if problem := here.copy_thumbnails(there.path):
             logger.warning("the thumbnails are not copied: %s", problem)
+        with Store.open(here.path) as source_store, Store.open(there.path) as target_store:
+            carry_words(source_store, target_store, track=track)
     return report
 
 

@@ -14,6 +14,7 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.catch_up import AT_ONCE, CatchUp
 from proxyhash.catalog.images import images_taken
 from proxyhash.catalog.item_keys import ItemKeys
+from proxyhash.catalog.manage import carry_words
 from proxyhash.catalog.manifests import manifests_of, remember_manifests
 from proxyhash.catalog.migration import MigrationFolder
 from proxyhash.catalog.reencode import Reencoder
@@ -231,6 +232,7 @@ class _Migration:
     def encode_all(self) -> None:
         """Encode what is not encoded yet, until the index holds hardly anything new."""
         with Store.open(self.folder.path) as old, self.place.open(write=True) as new:
+            carry_words(old, new)
             if self.on_bad_item == "fail" and self.work.seen is None:
                 self.work.find_lacking(old)
                 self._refuse(old)

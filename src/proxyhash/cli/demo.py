@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
+from proxyhash.cli.evaluate import print_pairs
 from proxyhash.cli.search import show_answer
 from proxyhash.cli.shared import JsonOption, examples
 
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "proxyhash demo",
             "proxyhash demo --serve",
+            "proxyhash demo --labels none --serve",
             "proxyhash demo --tune none",
             "proxyhash demo --tune image",
             "proxyhash demo --out /tmp/demo --items 1000 --seed 7",
@@ -49,6 +51,14 @@ def demo(
             metavar="none|image",
         ),
     ] = "none",
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Whether training gets the classes of the images, or, as most collections have "
+            "none, a CSV file of images and captions alone.",
+            metavar="given|none",
+        ),
+    ] = "given",
     serve: Annotated[
         bool,
         typer.Option(
@@ -65,7 +75,13 @@ def demo(
     from proxyhash.demo import run_demo
 
     result = run_demo(
-        out, items=items, seed=seed, tune=tune, note=console.note, track=console.track
+        out,
+        items=items,
+        seed=seed,
+        tune=tune,
+        labels=labels,
+        note=console.note,
+        track=console.track,
     )
     if as_json:
         console.emit_json(_to_dict(result))
@@ -75,6 +91,7 @@ def demo(
             "--items": (items, _ITEMS),
             "--seed": (seed, 0),
             "--tune": (tune, "none"),
+            "--labels": (labels, "given"),
         }
         changed = [
             f" {name} {shlex.quote(str(value))}"
@@ -111,18 +128,28 @@ def _show(result: "DemoResult", *, again: str) -> None:
             "strict: frozen": before["strict"] or {},
             "strict: tuned": metrics["strict"] or {},
         }
-    console.table(
-        ["mAP@all", *galleries],
-        [
-            [
-                direction_words(name),
-                *(figure(each.get("map", {}).get(name)) for each in galleries.values()),
-            ]
-            for name in metrics["map"]
-        ],
-        title=f"dchml, {metrics['bits']} bits, {len(result.collection):,} generated images",
-        right=list(galleries),
+    title = (
+        f"{metrics['training']['method']}, {metrics['bits']} bits, "
+        f"{len(result.collection):,} generated images"
     )
+    if all(value is None for value in metrics["map"].values()):
+        console.out(title)
+        pairs = result.run.evaluations.pairs
+        assert pairs is not None  # every generated image has a caption
+        print_pairs(pairs)
+    else:
+        console.table(
+            ["mAP@all", *galleries],
+            [
+                [
+                    direction_words(name),
+                    *(figure(each.get("map", {}).get(name)) for each in galleries.values()),
+                ]
+                for name in metrics["map"]
+            ],
+            title=title,
+            right=list(galleries),
+        )
     run = shlex.quote(str(result.folder.run))
     console.out(
         f"\nThe whole demo took {result.seconds:.0f} s. Look at the results in a browser:\n\n"
@@ -131,8 +158,23 @@ def _show(result: "DemoResult", *, again: str) -> None:
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
         f"    {again} --serve    # the search page, with these images\n"
         f"    proxyhash evaluate {run} --plots\n"
+        f"{_without_labels(result)}"
         f"{_tuning(result)}"
         "    proxyhash up YOUR_FOLDER    # the same with images of your own\n"
+    )
+
+
+def _without_labels(result: "DemoResult") -> str:
+    """Return the line of the demo without labels; after it, the commands that it did."""
+    folder = result.folder
+    if result.collection.classes:
+        return "    proxyhash demo --labels none    # codes from images and captions alone\n"
+    data, index = shlex.quote(str(folder.captions)), shlex.quote(str(folder.index))
+    run = shlex.quote(str(folder.run))
+    return (
+        f"    proxyhash train {data} --out runs/pairs    # three commands to a page,\n"
+        f"    proxyhash index build {run} {data} --out {index}    # without labels\n"
+        f"    proxyhash serve {index} --open\n"
     )
 
 

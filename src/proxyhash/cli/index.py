@@ -90,6 +90,14 @@ def build(
             "work without the run.",
         ),
     ] = True,
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words/--no-words",
+            help="Index the words of texts, labels and other keys, so that a text also finds items "
+            "by its words, such as a model number or a name.",
+        ),
+    ] = True,
     keep_vectors: KeepVectorsOption = "none",
     on_bad_item: BadItemOption = "fail",
     max_megapixels: MegapixelsOption = None,
@@ -118,6 +126,7 @@ def build(
         on_bad_item=on_bad_item,
         max_megapixels=max_megapixels,
         label_separator=label_separator,
+        words=words,
         track=console.track,
     )
     _show(str(out), manifest, report, seconds=time.perf_counter() - start, as_json=as_json)

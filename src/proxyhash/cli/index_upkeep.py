@@ -1,5 +1,6 @@
-"""`proxyhash index delete|compact|info|verify|snapshot|copy`: what an index is kept in order by."""
+"""`proxyhash index delete|compact|words|info|verify|snapshot|copy`: how an index is maintained."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -116,6 +117,35 @@ def compact(index: IndexArgument, as_json: JsonOption = False) -> None:
     console.out(f"{index}: {before / 1e6:,.1f} MB before, {after / 1e6:,.1f} MB now")
 
 
+def words(
+    index: IndexArgument,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Index the words of this key of the payload only; may be given several times. "
+            "Default: every key but image.",
+            metavar="KEY",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index the words of an index folder's items, so that texts find them by their words, too.
+
+    `index build` does that by itself; this is for an index that was built without, for other
+    fields, and for a word index that is damaged. Others may search and change the index meanwhile;
+    what they add is indexed, too.
+    """
+    from proxyhash.catalog.manage import index_words
+
+    count = index_words(index, fields=field or [], track=console.track)
+    if as_json:
+        console.emit_json({"index": index, "items": count, "fields": field or None})
+        return
+    console.out(f"{index}: the words of {count:,} items are indexed")
+    console.next_steps(f'proxyhash search {shlex.quote(index)} --text "..." --mode words')
+
+
 def info(index: IndexArgument, as_json: JsonOption = False) -> None:
     """Print the items, bits, model, size and search engine of an index."""
     from proxyhash.catalog.manage import describe_index
@@ -229,6 +259,10 @@ _VERBS: dict[Callable[..., None], tuple[str, ...]] = {
         "jq -r .id gone.jsonl | proxyhash index delete photos.index --ids-from -",
     ),
     compact: ("proxyhash index compact photos.index",),
+    words: (
+        "proxyhash index words photos.index",
+        "proxyhash index words products.index --field text --field sku",
+    ),
     info: ("proxyhash index info photos.index", "proxyhash index info photos.db --json"),
     verify: ("proxyhash index verify photos.index",),
     snapshot: (

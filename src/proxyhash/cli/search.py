@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["register", "show_answer"]
 
 DEFAULT_K = 12
-SHORTLIST = 1000  # of `proxyhash.search.SearchOptions`
+SHORTLIST, WORDS_WEIGHT = 1000, 0.55  # of `proxyhash.search.SearchOptions`
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
             "proxyhash search photos.index --text beach --where 'labels contains dog and not "
             "price >= 9'",
             'proxyhash search photos.index --text "a red car" --rerank asymmetric',
+            "proxyhash search shop.index --text 'blue \"XJ-900\" kayak*' --mode words",
             "proxyhash search http://localhost:19530 --model runs/f64 --image dog.jpg --radius 8",
         )
     )(search)
@@ -134,6 +135,22 @@ def search(
             help="Of the nearest how many --rerank orders: a number or all.", metavar="COUNT|all"
         ),
     ] = str(SHORTLIST),
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="Find items for a text by code, by its words, or by both. Default: both where the "
+            "index has words (`proxyhash index words` adds them), else codes.",
+            metavar="codes|words|both",
+            show_default=False,
+        ),
+    ] = None,
+    words_weight: Annotated[
+        float,
+        typer.Option(
+            help="Share of the words in the order that --mode both gives, from 0 to 1.",
+            metavar="SHARE",
+        ),
+    ] = WORDS_WEIGHT,
     html: Annotated[
         Path | None,
         typer.Option(help="Also write the answer as one page with thumbnails.", metavar="FILE"),
@@ -149,6 +166,9 @@ def search(
     Give exactly one of --text, --image, --id, --code, --vector and --input. Distances are Hamming
     distances in bits; equal ones are ordered by id, and how many more are as near as the last is
     said.
+
+    In the text of --text, "words in quotes" are a phrase that a match by words must have, and
+    word* is the beginning of one; everything else is taken as it is.
     """
     from proxyhash.catalog.images import images_taken
     from proxyhash.data.images import image_limits
@@ -174,6 +194,8 @@ def search(
         filter=_filter(condition),
         rerank=rerank,
         shortlist=_shortlist(shortlist),
+        mode=mode,
+        words_weight=words_weight,
     )
     with (
         image_limits(images_taken(where).limits),  # what the index took can be a query
@@ -197,13 +219,15 @@ def show_answer(answer: "Answer") -> None:
     """Print the hits as a table."""
     second = [answer.rerank] if answer.rerank else []
     name = "vector_distance" if answer.rerank == "vectors" else "asymmetric"
+    third = [] if answer.mode == "codes" else ["words found"]
     console.table(
-        ["id", "distance", *second, "text", "labels"],
+        ["id", "distance", *second, *third, "text", "labels"],
         [
             [
                 hit.id,
                 hit.distance,
-                *(f"{getattr(hit, name):.2f}" for _ in second),
+                *(_of_two(getattr(hit, name)) for _ in second),
+                *(", ".join(hit.matched) for _ in third),
                 hit.payload.get("text") or "",
                 _listed(hit.payload.get("labels")),
             ]
@@ -228,6 +252,10 @@ def write_html(path: Path, answer: "Answer", searcher: "Searcher") -> None:
         footer=f"{name}, {answer.bits} bits, model {model}.",
         stored=searcher.stored_images,
     )
+
+
+def _of_two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _shortlist(text: str) -> int | None:

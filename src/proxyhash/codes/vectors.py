@@ -44,6 +44,13 @@ Vectors = npt.NDArray[Any]
 
 STEPS = 127
 """The steps of an output that is stored as int8: its size is one of 0 to 127 of them."""
+
+# By weight the steps and the float32 that are stored, and by steps the weight: with tables no array
+# is made beside the result.
+_STEPS_OF = np.rint(np.arange(ONE + 1) * (STEPS / ONE)).astype(np.int8)
+_FLOATS_OF = (np.arange(ONE + 1) / ONE).astype(np.float32)
+_WEIGHTS_OF = np.rint(np.arange(STEPS + 1) / STEPS * ONE).astype(np.uint16)
+
 _BLOCK = 2**18  # rows whose distances are in memory at once
 
 
@@ -72,15 +79,16 @@ def stored_vectors(codes: Codes, weights: Weights, *, bits: int, kind: VectorKin
     """
     check_weights(weights, queries=len(codes), bits=bits)
     if kind == "int8":
-        steps: Vectors = np.rint(weights * (STEPS / ONE)).astype(np.int8)
-        return signs(codes, bits=bits) * steps
-    return np.asarray(signs(codes, bits=bits) * (weights / ONE), np.float32)
+        steps: Vectors = signs(codes, bits=bits) * _STEPS_OF[weights]
+        return steps
+    vectors: Vectors = signs(codes, bits=bits) * _FLOATS_OF[weights]
+    return vectors
 
 
 def weights_of_vectors(vectors: Vectors) -> Weights:
     """Return the sizes of stored outputs, uint16 (n, K); `stored_vectors` undoes it exactly."""
     if vectors.dtype == np.int8:
-        weights: Weights = np.rint(np.abs(vectors / STEPS) * ONE).astype(np.uint16)
+        weights: Weights = _WEIGHTS_OF[np.abs(vectors)]
         return weights
     return weights_of(vectors)
 

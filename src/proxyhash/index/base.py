@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from proxyhash.index.filters import Filter
     from proxyhash.index.hit import Hit, IndexItem
     from proxyhash.index.second_look import SecondLook
+    from proxyhash.index.words import WordQuery
 
 __all__ = ["CAPABILITIES", "Index"]
 
@@ -53,6 +54,7 @@ CAPABILITIES = (
     "compact",
     "snapshot",
     "drop",
+    "search_words",
 )
 """Names that `Index.supports` takes: "write" is `add`, `upsert` and `delete`, the others are the
 methods of these names."""
@@ -200,6 +202,52 @@ class Index(ABC):
         if look.by == "vectors" and self.vectors is None:
             self._refuse_vectors()
         return self._look_again(codes, look, k=k, modality=modality, radius=radius, filter=filter)
+
+    def search_words(
+        self,
+        codes: Codes,
+        words: Sequence[WordQuery],
+        *,
+        k: int | None = None,
+        modality: str | None = None,
+        radius: int | None = None,
+        filter: Filter | None = None,  # noqa: A002
+        look: SecondLook | None = None,
+    ) -> list[list[Hit]]:
+        """Return the items of each query by code and words, ordered by (fused score, distance, id).
+
+        The score is the sum of weight / (60 + rank) over the list of the nearest codes and that of
+        the items whose words match. A query of weight 1 finds items whose words match alone.
+
+        Args:
+            codes: packed queries, uint8 (q, ceil(bits/8)).
+            words: what each asks for.
+            k: at most this many hits per query, at least 1; None for all within the radius.
+            modality: whose codes are searched; only items that have one are found by words.
+            radius: no hit is farther than this many bits, whatever its words.
+            filter: only items whose payload matches.
+            look: as in `search`, for the list of the nearest codes.
+
+        Raises:
+            UsageError: as `search`; or there is no word index.
+            DataError: as `search`; or the word index is damaged.
+        """
+        check_filter(filter)
+        modality = self._checked_search(codes, k=k, modality=modality, radius=radius)
+        if look is not None:
+            check_weights(look.weights, queries=len(codes), bits=self.bits)
+            if look.by == "vectors" and self.vectors is None:
+                self._refuse_vectors()
+        if len(words) != len(codes):
+            raise UsageError(f"{len(words)} texts are given for {len(codes)} codes")
+        return self._search_words(
+            codes, words, k=k, modality=modality, radius=radius, filter=filter, look=look
+        )
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the index can be searched by words now."""
+        return False
 
     def count_distances(
         self,
@@ -384,6 +432,21 @@ class Index(ABC):
             rank_hits(codes[row : row + 1], look.weights[row : row + 1], hits, items, modality)[:k]
             for row, hits in enumerate(found)
         ]
+
+    def _search_words(
+        self,
+        codes: Codes,
+        words: Sequence[WordQuery],
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+        look: SecondLook | None,
+    ) -> list[list[Hit]]:
+        """Return the items of each query by code and words."""
+        del codes, words, k, modality, radius, filter, look
+        self._refuse("search_words")
 
     def _count_distances(
         self,

@@ -25,6 +25,8 @@ class Hit:
         payload: what was stored beside the code, such as the item's text and labels.
         asymmetric: its asymmetric distance, in bits, where hits are ordered by that.
         vector_distance: that of its stored vector, in bits, where hits are ordered by that.
+        fused: the score of its ranks by code and by words, where hits are ordered by that.
+        matched: the words, phrases and prefixes of the question that it was found by.
     """
 
     id: str
@@ -32,6 +34,8 @@ class Hit:
     payload: Mapping[str, object] = field(default_factory=dict, hash=False)
     asymmetric: float | None = None
     vector_distance: float | None = None
+    fused: float | None = None
+    matched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

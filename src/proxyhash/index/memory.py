@@ -256,7 +256,7 @@ class MemoryIndex(Index):
 def _hits(state: State, column: Column, found: Matches) -> list[list[Hit]]:
     rows = column.rows[found.rows].tolist()
     hits = [
-        Hit(state.ids[row], distance, state.payload(row), *more)
-        for row, (distance, *more) in zip(rows, found.triples, strict=True)
+        Hit(state.ids[row], distance, state.payload(row), other[0], other[1])
+        for row, (distance, *other) in zip(rows, found.triples, strict=True)
     ]
     return [hits[start:end] for start, end in pairwise(found.offsets.tolist())]

@@ -38,6 +38,8 @@ class Answer:
             `Searcher.count_ties`; None where they were not counted.
         model: fingerprint of the model that made the codes; "" where it is not known.
         rerank: "asymmetric" or "vectors", where hits are ordered by that distance.
+        mode: "codes", "words" or "both": what the hits were found by. But for codes, they are
+            ordered by (fused score, distance, id).
     """
 
     query: EncodedQuery
@@ -52,6 +54,7 @@ class Answer:
     within: int | None = None
     model: str = ""
     rerank: str | None = None
+    mode: str = "codes"
 
     @property
     def ties(self) -> str:
@@ -76,11 +79,16 @@ class Answer:
     @property
     def amount(self) -> str:
         """The number of hits and of what was compared: "12 nearest of 6,957 images"."""
-        return f"{len(self.hits)} nearest of {plural(self.searched, self.target)}"
+        among = plural(self.searched, self.target)
+        if self.mode == "words":
+            return f"{len(self.hits)} with these words among {among}"
+        return f"{len(self.hits)} nearest of {among}"
 
     def __str__(self) -> str:
         """Return one line: '12 nearest of 6,957 images to the text "a dog" (64 bits)'."""
-        return f"{self.amount} to {self.query} ({self.bits} bits)"
+        said = "for" if self.mode == "words" else "to"
+        by = ", by code and words" if self.mode == "both" else ""
+        return f"{self.amount} {said} {self.query} ({self.bits} bits{by})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return query, notes, hits and their codes in hex as JSON values, payloads merged in."""
@@ -91,6 +99,7 @@ class Answer:
             "within": self.within,
             "bits": self.bits,
             "rerank": self.rerank,
+            "mode": self.mode,
             "hits": [_flat(hit) for hit in self.hits],
             "words": None if self.words is None else list(self.words),
             "notes": [note.to_dict() for note in self.notes],
@@ -104,4 +113,6 @@ def _flat(hit: Hit) -> dict[str, Any]:
         own["asymmetric"] = hit.asymmetric
     if hit.vector_distance is not None:
         own["vector_distance"] = hit.vector_distance
+    if hit.fused is not None:
+        own |= {"fused": hit.fused, "matched": list(hit.matched)}
     return {**own, **hit.payload, **own}  # first in order, and never a payload's value

@@ -38,7 +38,7 @@ class Note:
     """One thing about a question that its answer cannot show.
 
     Attributes:
-        kind: "unknown_word", "unknown_field", "other_type" or "unknown_label".
+        kind: "unknown_word", "unknown_field", "other_type", "unknown_label" or "no_words".
         message: a sentence for the person who asks.
         subject: the word, field or label it is about.
         suggestions: what may have been meant, most likely first.

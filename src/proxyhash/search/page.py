@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,7 @@ from proxyhash.catalog.thumbnails import Thumbnails
 from proxyhash.codes import unpack
 from proxyhash.data import MODALITIES
 from proxyhash.files import write_output
+from proxyhash.index.words import split_words
 
 if TYPE_CHECKING:
     import os
@@ -176,12 +178,27 @@ def _hit(hit: Hit, code: Codes, answer: Answer, thumbnails: Thumbnails) -> str:
     shown = text or ("" if image or names else f"Item {hit.id}")
     return (
         f'<li class="hit{"" if image else " wordy"}">{image}<div class="about">'
-        + (f'<p class="text" {_ANY}>{escape(shown)}</p>' if shown else "")
+        + (f'<p class="text" {_ANY}>{_marked(shown, hit.matched)}</p>' if shown else "")
         + (f'<ul class="labels" aria-label="Labels">{names}</ul>' if names else "")
         + _WHY.format(question="Why this result?", answer=why)
         + "</div></li>\n"
     )
 
+
+def _marked(text: str, matched: Sequence[str]) -> str:
+    """Return a text, escaped, with those of its words marked that a hit was found by."""
+    terms = [(term.rstrip("*").split(), term.endswith("*")) for term in matched]
+    whole = {word for words, prefix in terms for word in (words[:-1] if prefix else words)}
+    starts = tuple(words[-1] for words, prefix in terms if prefix)
+    parts, at = [], 0
+    for found in _WORD.finditer(text) if terms else ():
+        if any(word in whole or word.startswith(starts) for word in split_words(found[0])):
+            parts += [escape(text[at : found.start()]), f"<mark>{escape(found[0])}</mark>"]
+            at = found.end()
+    return "".join([*parts, escape(text[at:])])
+
+
+_WORD = re.compile(r"(?:[^\W_]|[\u0300-\u036f])+")
 
 _ANY = 'dir="auto"'
 """Set on texts from outside: their marks of direction then end with the element."""

@@ -14,6 +14,7 @@ from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError, check_option
 from proxyhash.index.checks import check_filter, check_limits, check_shortlist
 from proxyhash.index.second_look import RERANKINGS, SHORTLIST
+from proxyhash.index.words import WEIGHT, check_weight
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ __all__ = [
 ]
 
 DEFAULT_K = 12
+MODES = ("codes", "words", "both")
 
 
 class RefusedError(UsageError):
@@ -304,9 +306,14 @@ class SearchOptions:
             keeps: how sure the items are of their bits counts, too. None for the Hamming distance.
         shortlist: how many of the nearest by Hamming distance are ordered so, at least k; None for
             all items.
+        mode: "codes", "words" or "both" for what a text finds items by; "both" orders them by the
+            fused score of their ranks. None for both where the index has a word index, else codes.
+            Only texts have words; other queries are by code.
+        words_weight: share of the words in the fused score, from 0 to 1.
 
     Raises:
-        UsageError: neither k nor a radius is given, or one is out of range; an unknown rerank.
+        UsageError: neither k nor a radius is given, or one is out of range; an unknown rerank or
+            mode.
     """
 
     target: Modality | None = None
@@ -315,6 +322,8 @@ class SearchOptions:
     filter: Filter | None = field(default=None, hash=False)
     rerank: str | None = None
     shortlist: int | None = SHORTLIST
+    mode: str | None = None
+    words_weight: float = WEIGHT
 
     def __post_init__(self) -> None:
         check_limits(k=self.k, radius=self.radius)
@@ -322,6 +331,9 @@ class SearchOptions:
         if self.rerank is not None:
             check_option("rerank", self.rerank, RERANKINGS)
         check_shortlist(self.shortlist)
+        if self.mode is not None:
+            check_option("mode", self.mode, MODES)
+        check_weight(self.words_weight)
 
 
 def options_of_each(

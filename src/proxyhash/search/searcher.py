@@ -20,6 +20,7 @@ from proxyhash.hashing import model_folder
 from proxyhash.index.filters import matches
 from proxyhash.index.open import open_index
 from proxyhash.index.second_look import SHORTLIST
+from proxyhash.index.words import WEIGHT
 from proxyhash.search.notes import FilterReader
 from proxyhash.search.query import (
     NoEncoderError,
@@ -266,7 +267,7 @@ class Searcher:
             answer: found with `filter`.
             filter: as in `search`.
         """
-        if answer.rerank is not None:  # the last hit is not the farthest
+        if answer.rerank is not None or answer.mode != "codes":  # the last is not the farthest
             return answer
         counts = self.count_distances(answer, filter=filter) if answer.hits else []
         within = sum(counts[: answer.hits[-1].distance + 1]) if counts else None
@@ -282,6 +283,8 @@ class Searcher:
         filter: Filter | None = None,  # noqa: A002
         rerank: str | None = None,
         shortlist: int | None = SHORTLIST,
+        mode: str | None = None,
+        words_weight: float = WEIGHT,
     ) -> Answer:
         """Return the items nearest to a query; a string is a text.
 
@@ -296,13 +299,17 @@ class Searcher:
             filter: only items whose payload matches.
             rerank: "asymmetric" or "vectors" orders hits by that distance; see `SearchOptions`.
             shortlist: how many of the nearest are ordered so; None for all.
+            mode: "codes", "words" or "both", as `SearchOptions` has it.
+            words_weight: share of the words in the order, from 0 to 1.
 
         Raises:
             UsageError: the query or an option cannot be used; the message says why.
             DataError: an image cannot be read.
         """
         query = Query(text=query) if isinstance(query, str) else query
-        options = SearchOptions(target, k, radius, filter, rerank, shortlist)
+        options = SearchOptions(
+            target, k, radius, filter, rerank, shortlist, mode=mode, words_weight=words_weight
+        )
         return search_many(self, [query], options)[0]
 
     def search_text(self, text: str, **options: Any) -> Answer:

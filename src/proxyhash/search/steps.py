@@ -7,20 +7,23 @@ that ask alike (same target, k, radius and filter) are one search of the index.
 
 from __future__ import annotations
 
+import logging
+import shlex
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from proxyhash.codes.asymmetric import ONE
 from proxyhash.data import MODALITIES
 from proxyhash.encoders.base import in_role
-from proxyhash.errors import UsageError, check_option
+from proxyhash.errors import DataError, MigratedError, UsageError, check_option
 from proxyhash.index.filters import matches
 from proxyhash.index.second_look import SecondLook
+from proxyhash.index.words import WordQuery, split_words
 from proxyhash.search.answer import Answer
-from proxyhash.search.notes import read_words
+from proxyhash.search.notes import Note, read_words
 from proxyhash.search.query import EncodedQuery, RefusedError, TooManyHitsError
 
 if TYPE_CHECKING:
@@ -29,11 +32,19 @@ if TYPE_CHECKING:
     from proxyhash.codes import Codes
     from proxyhash.data import Modality
     from proxyhash.index import Hit, Index, IndexItem
-    from proxyhash.search.notes import Note, WordsOfText
+    from proxyhash.search.notes import WordsOfText
     from proxyhash.search.query import Query, SearchOptions
     from proxyhash.search.searcher import Searcher
 
 __all__ = ["Search", "encode", "encode_item", "find"]
+
+logger = logging.getLogger(__name__)
+
+_WITHOUT_WORDS = Note(
+    "no_words",
+    "found by codes alone, for the word index cannot be read; `proxyhash index words` makes it "
+    "again",
+)
 
 _MAX_K = 2**31 - 2
 """More hits than any index holds; larger numbers overflow in compiled code."""
@@ -136,16 +147,18 @@ class Search:
             repr(self.options.filter),
             self.options.rerank,
             self.options.rerank and self.options.shortlist,
+            self.query.query.text is not None,
+            self.options.mode,
+            self.options.words_weight,
         )
 
     def target(self, index: Index) -> Modality:
         """Return the modality whose codes are searched.
 
         Raises:
-            UsageError: the query means nothing, the index has no such target or keeps no vectors to
-                rank by, or k is above `most`.
+            UsageError: the index has no such target or keeps no vectors to rank by, or k is above
+                `most`.
         """
-        self.query.check_known()
         k, target = self.options.k, self.options.target
         if target is None:
             others = [name for name in index.modalities if name != self.query.modality]
@@ -160,6 +173,36 @@ class Search:
             )
         return target
 
+    def words(self, mode: str) -> WordQuery:
+        """Return the words of a text; where its code means nothing, they alone count."""
+        alone = mode == "words" or not self.query.known
+        weight = 1.0 if alone else self.options.words_weight
+        notes = () if self.query.words is None else self.query.words.notes
+        unknown = [note.subject for note in notes]
+        return WordQuery.of(self.query.query.text or "", weight=weight, unknown=unknown)
+
+    def mode(self, source: Searcher) -> str:
+        """Return what items are found by: "codes", "words" or "both".
+
+        Raises:
+            UsageError: it cannot be searched so, or its code means nothing.
+        """
+        mode, index = self.options.mode, source.index
+        if self.query.query.text is None:
+            if mode == "words":
+                raise UsageError(
+                    f"mode is words, but the query is by {self.query.query.kind}, and only a text "
+                    "has words to search by; leave mode out"
+                )
+            mode = "codes"
+        elif mode is None:
+            mode = "both" if index.has_words else "codes"
+        elif mode != "codes" and not index.has_words:
+            raise UsageError(f"mode is {mode}, but {_why_no_words(source)}")
+        if mode == "codes":
+            self.query.check_known()
+        return mode
+
 
 def find(source: Searcher, searches: Sequence[Search]) -> list[Answer | UsageError]:
     """Return the answers to searches of one kind; an error in place of what cannot be searched.
@@ -168,36 +211,53 @@ def find(source: Searcher, searches: Sequence[Search]) -> list[Answer | UsageErr
         ProxyhashError: the index cannot be read.
     """
     done: dict[int, Answer | UsageError] = {}
-    ready: dict[Modality, list[int]] = {}
+    ready: dict[tuple[Modality, str], list[int]] = {}
     for row, search in enumerate(searches):
         try:
-            ready.setdefault(search.target(source.index), []).append(row)
+            how = search.target(source.index), search.mode(source)
+            ready.setdefault(how, []).append(row)
         except UsageError as error:
             done[row] = RefusedError.of(error)
-    for target, rows in ready.items():
-        found = _find(source, [searches[row] for row in rows], target)
+    for (target, mode), rows in ready.items():
+        found = _find(source, [searches[row] for row in rows], target, mode)
         done.update(zip(rows, found, strict=True))
     return [done[row] for row in range(len(searches))]
 
 
 def _find(
-    source: Searcher, searches: Sequence[Search], target: Modality
+    source: Searcher, searches: Sequence[Search], target: Modality, mode: str
 ) -> list[Answer | UsageError]:
-    """Return the answers to searches of one kind and target, by one search of the index."""
+    """Return the answers to searches of one kind, target and mode, by one search of the index."""
     index, one = source.index, searches[0]
     k, radius, filter_ = one.options.k, one.options.radius, one.options.filter
     limit = k if k is not None or one.most is None else one.most + 1
     asks_itself = one.query.stored and one.query.modality == target
-    found = index.search(
-        np.stack([search.query.code for search in searches]),
-        k=None if limit is None else min(limit, _MAX_K) + asks_itself,
-        modality=target,
-        radius=None if radius is None else min(radius, index.bits),
-        filter=filter_,
-        look=_second_look(source, searches),
+    codes = np.stack([search.query.code for search in searches])
+    options: dict[str, Any] = {
+        "k": None if limit is None else min(limit, _MAX_K) + asks_itself,
+        "modality": target,
+        "radius": None if radius is None else min(radius, index.bits),
+        "filter": filter_,
+        "look": _second_look(source, searches),
+    }
+    notes: tuple[Note, ...] = ()
+    if mode == "codes":
+        found = index.search(codes, **options)
+    else:
+        words = [search.words(mode) for search in searches]
+        try:
+            found = index.search_words(codes, words, **options)
+        except DataError as error:
+            if one.options.mode is not None or isinstance(error, MigratedError):
+                raise
+            logger.warning("texts are searched by codes alone: %s", error)
+            mode, notes = "codes", (_WITHOUT_WORDS,)
+            found = index.search(codes, **options)
+    compared, notes = (
+        index.count(target, filter=filter_),
+        (notes + source.filter_reader.read(filter_)),
     )
-    compared, notes = index.count(target, filter=filter_), source.filter_reader.read(filter_)
-    shared = _Shared(target, index.bits, index.model, compared, notes)
+    shared = _Shared(target, index.bits, index.model, compared, notes, mode)
     if asks_itself:  # an item is never a hit of its own code
         found = [
             [hit for hit in hits if hit.id != search.query.id][: search.options.k]
@@ -241,7 +301,8 @@ class _Shared:
         bits: the code length.
         model: fingerprint of the model that made the codes.
         compared: number of items that the filter passes, None where it is unknown.
-        notes: on the filter.
+        notes: on the filter, and on the index.
+        mode: what the hits were found by.
         codes: of all hits, by id; what was deleted meanwhile has none.
         with_thumbnail: ids of hits with a thumbnail.
     """
@@ -251,6 +312,7 @@ class _Shared:
     model: str
     compared: int | None
     notes: tuple[Note, ...] = ()
+    mode: str = "codes"
     codes: dict[str, Codes] = field(default_factory=dict)
     with_thumbnail: set[str] = field(default_factory=set)
 
@@ -262,6 +324,11 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
             "smaller radius"
         )
     query, filter_, compared = search.query, search.options.filter, shared.compared
+    if (not hits and shared.mode != "words") or shared.mode == "codes":
+        try:
+            query.check_known()
+        except UsageError as error:
+            return RefusedError.of(error)
     if compared and query.item and query.stored and query.modality == shared.target:
         compared -= filter_ is None or matches(filter_, query.item.payload)
     kept = tuple(hit for hit in hits if hit.id in shared.codes)  # not what was deleted meanwhile
@@ -274,8 +341,38 @@ def _answer(search: Search, hits: list[Hit], shared: _Shared) -> Answer | UsageE
         searched=compared,
         bits=shared.bits,
         with_thumbnail=frozenset(shared.with_thumbnail),
-        words=None if query.words is None else query.words.known,
-        notes=(() if query.words is None else query.words.notes) + shared.notes,
+        words=None if query.words is None or shared.mode == "words" else query.words.known,
+        notes=(*_notes_on_words(search, kept), *shared.notes),
         model=shared.model,
         rerank=search.options.rerank,
+        mode=shared.mode,
+    )
+
+
+def _notes_on_words(search: Search, hits: Sequence[Hit]) -> list[Note]:
+    """Return the notes on words that the model does not know and that no hit was found by."""
+    if search.options.mode == "words":
+        return []
+    query = search.query
+    found = {word for hit in hits for term in hit.matched for word in split_words(term)}
+    return [
+        note
+        for note in (() if query.words is None else query.words.notes)
+        if not found or not found.issuperset(split_words(note.subject))
+    ]
+
+
+def _why_no_words(source: Searcher) -> str:
+    """Return why an index has no words to search by, and what to do; a clause."""
+    index, name = source.index, shlex.quote(source.name)
+    if index.supports("search_words"):
+        return f"{source.name} has no word index; `proxyhash index words {name}` makes one"
+    if index.kind == "memory":
+        return (
+            f"{source.name} is searched by codes alone; `proxyhash index build` and `proxyhash "
+            "index words` make an index that has words"
+        )
+    return (
+        f"a {index.kind} index has no word index; a folder has: `proxyhash index copy {name} "
+        "FOLDER`, then `proxyhash index words FOLDER`"
     )

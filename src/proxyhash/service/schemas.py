@@ -12,6 +12,7 @@ from proxyhash.codes.bits import MAX_BITS
 from proxyhash.data import Modality
 from proxyhash.index import parse_filter
 from proxyhash.index.second_look import RERANKINGS, SHORTLIST
+from proxyhash.index.words import WEIGHT
 from proxyhash.search import Query, SearchOptions
 
 __all__ = [
@@ -102,6 +103,18 @@ class SearchParameters(_Request):
         json_schema_extra=_AT_LEAST_1,
         description="How many of the nearest `rerank` orders; null for all items.",
     )
+    mode: str | None = Field(
+        None,
+        json_schema_extra={
+            "anyOf": [{"type": "string", "enum": ["codes", "words", "both"]}, {"type": "null"}]
+        },
+        description="What a text finds items by; null: both where the index has words, else codes.",
+    )
+    words_weight: float = Field(
+        WEIGHT,
+        json_schema_extra={"minimum": 0, "maximum": 1},
+        description="Share of the words in the order of mode both.",
+    )
     explain: bool = Field(
         False, description="Also count the codes at each distance and name the nearest proxies."
     )
@@ -119,6 +132,8 @@ class SearchParameters(_Request):
             filter=None if self.filter is None else parse_filter(self.filter),
             rerank=self.rerank,
             shortlist=self.shortlist,
+            mode=self.mode,
+            words_weight=self.words_weight,
         )
 
 
@@ -235,6 +250,10 @@ class HitAnswer(BaseModel):
     vector_distance: float | None = Field(
         description="Distance to the stored vector, in bits, where hits are ordered by it."
     )
+    fused: float | None = Field(
+        description="Score of the ranks by code and words, where hits are ordered by it."
+    )
+    matched: list[str] = Field(description="Words and phrases of the text that it was found by.")
     code: str
     payload: JsonObject
     thumbnail: str | None
@@ -272,20 +291,23 @@ class Explanation(BaseModel):
 class NoteAnswer(BaseModel):
     """Something about a question that its answer cannot show."""
 
-    kind: str = Field(description="unknown_word, unknown_field, other_type or unknown_label")
+    kind: str = Field(
+        description="unknown_word, unknown_field, other_type, unknown_label or no_words"
+    )
     message: str = Field(description="A sentence for the person who asks.")
     subject: str = Field(description="The word, field or label it is about.")
     suggestions: list[str] = Field(description="What may have been meant, most likely first.")
 
 
 class SearchAnswer(BaseModel):
-    """The items nearest to a query, ordered by distance (that of rerank, if any), then id."""
+    """The items found, by distance (that of rerank, if any) or fused score, then by id."""
 
     query: QueryAnswer
     bits: int
     target: Modality
     searched: int | None
     rerank: str | None
+    mode: str = Field(description="codes, words or both: what the hits were found by")
     words: list[str] | None = Field(
         description="Words of the text that the model knows; null if it does not read words."
     )
@@ -381,6 +403,7 @@ class Info(BaseModel):
     originals: bool = Field(description="Whether /v1/originals has the items' original images.")
     writable: bool
     proxies: bool
+    words: bool = Field(description="Whether texts find items by their words, too.")
     engine: str
     vectors: str | None = Field(
         description="How the index keeps vectors, int8 or float, for `rerank`; null: it does not."

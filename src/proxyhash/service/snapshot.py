@@ -172,8 +172,9 @@ class Snapshot:
         """
         code = answer.query.code
         histogram = self.source.count_distances(answer, filter=options.filter)
-        # By another distance the last hit is not the farthest, so nothing is cut off there.
-        cut = answer.hits[-1].distance if answer.hits and not answer.rerank else None
+        # By another distance or by words the last hit is not the farthest: nothing is cut off.
+        by_distance = not answer.rerank and answer.mode == "codes"
+        cut = answer.hits[-1].distance if answer.hits and by_distance else None
         return {
             "histogram": histogram,
             "cut": cut,

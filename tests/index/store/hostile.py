@@ -23,6 +23,7 @@ import numpy as np
 
 from proxyhash.errors import ProxyhashError
 from proxyhash.index.filters import Contains, Equals, Range
+from proxyhash.index.second_look import SecondLook
 from proxyhash.index.store import Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ITEMS = 400
 SECONDS = 10
+WEIGHTS = np.random.default_rng(6).integers(0, 65_536, (ITEMS + 3, 16)).astype(np.uint16)
 CODES = np.random.default_rng(5).integers(0, 256, (2, ITEMS + 40, 2), np.uint8)
 VALUES = """
 NULL
@@ -90,11 +92,13 @@ SCHEMAS = (
 
 def make(folder: Path) -> Path:
     """Return the generation of an index that has been changed, compacted, and changed again."""
-    with Store.create(folder, bits=16, modalities=("image", "text")) as store:
+    options: Any = {"bits": 16, "modalities": ("image", "text"), "keep_vectors": "int8"}
+    with Store.create(folder, **options) as store:
         ids = [f"i{number:03d}" for number in range(ITEMS)]
         both = {"image": CODES[0, :ITEMS], "text": CODES[1, :ITEMS]}
         payloads = [{"n": number, "labels": [f"l{number % 5}"]} for number in range(ITEMS)]
-        store.add(ids, both, payloads=payloads)
+        weights = dict.fromkeys(both, WEIGHTS[:ITEMS])
+        store.add(ids, both, payloads=payloads, weights=weights)
         store.compact()
         store.delete(ids[::7])
         store.upsert(ids[3:20], {"text": CODES[1, 3:20]}, payloads=payloads[3:20])
@@ -159,7 +163,11 @@ def questions(store: Store) -> list[object]:
     """Return the answers that are compared where `verify` finds no problem."""
     found: list[object] = [len(store), store.info()["items"], dict(store.fields())]
     for modality in ("image", "text"):
-        found.append(store.search(CODES[0, ITEMS : ITEMS + 3], k=30, modality=modality))
+        query = CODES[0, ITEMS : ITEMS + 3]
+        found.append(store.search(query, k=30, modality=modality))
+        for shortlist in (40, None):
+            look = SecondLook(WEIGHTS[ITEMS:], shortlist, "vectors")
+            found.append(store.search(query, k=20, modality=modality, look=look))
         found += [
             store.search(CODES[1, :1], k=9, modality=modality, filter=one)
             for one in (

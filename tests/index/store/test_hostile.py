@@ -82,6 +82,20 @@ def test_items_of_other_types_are_named_and_left_out_of_what_is_salvaged(folder,
         assert [hit.id for hit in saved.search(np.zeros((1, 1), np.uint8), k=5)[0]] == ["b"]
 
 
+def test_all_items_of_one_kind_may_be_lost(tmp_path) -> None:
+    with Store.create(tmp_path / "index", bits=8) as store:
+        store.add(["a", "b"], {"image": np.zeros((2, 1), np.uint8)})
+        store.add(["c"], {"text": np.ones((1, 1), np.uint8)})
+    with closing(sqlite3.connect(tmp_path / "index/generation-000001/items.sqlite")) as database:
+        database.execute("UPDATE items SET crc32 = 7 WHERE id < 'c'")
+        database.commit()
+    with Store.open(tmp_path / "index", salvage=True) as store:
+        store.snapshot(tmp_path / "copy")
+    with Store.open(tmp_path / "copy") as copy:
+        assert copy.verify() == []
+        assert [item.id for some in copy.items() for item in some] == ["c"]
+
+
 def test_what_analyze_adds_is_taken(folder) -> None:
     path = folder / "generation-000001" / "items.sqlite"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

@@ -109,7 +109,7 @@ def test_what_was_read_while_the_file_changed_is_read_again(
     reader = Store.open(folder)
     monkeypatch.undo()
     answers: list[int] = []
-    original = type(reader._access._generation)._hits  # type: ignore[union-attr]
+    original = type(reader._access._generation).hits  # type: ignore[union-attr]
 
     def hits(self: object, found: object) -> object:
         answers.append(1)
@@ -118,7 +118,7 @@ def test_what_was_read_while_the_file_changed_is_read_again(
                 change(store, 1, told)
         return original(self, found)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(reader._access._generation), "_hits", hits)
+    monkeypatch.setattr(type(reader._access._generation), "hits", hits)
     found = reader.search(CODES[:1], k=99, filter=Equals("kind", "x"))[0]
     assert {hit.payload["change"] for hit in found} == {1}
     assert len(answers) == 2

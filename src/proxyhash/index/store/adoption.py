@@ -13,6 +13,7 @@ from proxyhash.index.store import database
 from proxyhash.index.store.disk import disk_errors, sync
 from proxyhash.index.store.generation import database_path
 from proxyhash.index.store.header import Header
+from proxyhash.index.store.word_index import connect_words, words_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,8 @@ def adopt_generation(folder: Path, old: Header, other: Path) -> Header:
         try:
             shutil.rmtree(target, ignore_errors=True)  # of an adoption that did not end
             _put_header(database_path(data), header)
+            if (words := words_path(data)) is not None:
+                _settle_words(words)
             _link_files(data, target)
             header.save(folder)
         except BaseException:
@@ -61,10 +64,23 @@ def _put_header(path: Path, header: Header) -> None:
     try:
         with database.transaction(connection, path, write=True):
             connection.execute("UPDATE header SET json = ?", (json.dumps(header.as_json()),))
-        with database.database_errors(path):
-            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        _settle(connection, path)
     finally:
         connection.close()
+
+
+def _settle_words(path: Path) -> None:
+    """Put all content of a word index into the one file."""
+    connection = connect_words(path, write=True)
+    try:
+        _settle(connection, path)
+    finally:
+        connection.close()
+
+
+def _settle(connection: database.Connection, path: Path) -> None:
+    with database.database_errors(path):
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise ProxyhashError(f"{path} is open in another process; end that, and try again")
 

@@ -17,10 +17,12 @@ from proxyhash.index.store.content import check_schema, content_errors, read_sta
 from proxyhash.stopping import check_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
+
+    Check = Callable[[sqlite3.Connection, Path], object]
 
 __all__ = [
     "Connection",
@@ -177,7 +179,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def create(path: Path) -> None:
+def create(path: Path, *, schema: str = SCHEMA) -> None:
     """Create an empty database.
 
     Raises:
@@ -189,16 +191,24 @@ def create(path: Path) -> None:
         try:
             connection.execute("PRAGMA page_size = 8192")
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(SCHEMA)
+            connection.executescript(schema)
         finally:
             connection.close()
 
 
-def connect(path: Path, *, write: bool) -> Connection:
+def connect(
+    path: Path, *, write: bool, schema: str = SCHEMA, check: Check = read_state
+) -> Connection:
     """Open a database; transactions are begun and ended by hand.
 
     A reader takes part in SQLite's locks. Where it may not write and no writer was there yet, it
     does without, until it is `moved`: the files that locks need are not there.
+
+    Args:
+        path: of the database.
+        write: whether it will be changed.
+        schema: statements that make its tables; it must have exactly these.
+        check: refuses what it counts, if that cannot be.
 
     Raises:
         DataError: the file is missing, or is not a database.
@@ -235,8 +245,8 @@ def connect(path: Path, *, write: bool) -> Connection:
                     connection.execute(setting)
                 if not write:
                     connection.execute("PRAGMA query_only = 1")
-                check_schema(connection, path, SCHEMA)
-                read_state(connection, path)
+                check_schema(connection, path, schema)
+                check(connection, path)
             connection.ours = True
         except BaseException:
             connection.close()

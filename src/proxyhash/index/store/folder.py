@@ -7,6 +7,7 @@ generation-000001/
     image.codes          one code per row, and so on for every modality
     image.vectors        where vectors are kept, one per row, likewise
     order.rows           one rank per row; ranks compare as ids do
+    words-000001.sqlite  optional: the word index, see `word_index`
     engines/             search engines, rebuilt where they are missing
 """
 
@@ -28,6 +29,7 @@ from proxyhash.index.store.header import Header
 from proxyhash.index.store.id_order import spread
 from proxyhash.index.store.vectors import copied_vectors
 from proxyhash.index.store.verify import find_problems, hide_damage
+from proxyhash.index.store.word_index import copy_words, follow_words
 from proxyhash.index.store.writing import append_rows, item_checksum
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ __all__ = [
 
 _ATTEMPTS = 10
 _FIRST_GENERATION = "generation-000001"
-_BATCH = 65_536
+_BATCH, _BATCH_BITS = 65_536, 2**24
+"""Items that are copied at a time, and their bits."""
 
 
 def _holds_nothing(folder: Path) -> bool:
@@ -134,6 +137,8 @@ def open_generation(folder: Path, *, write: bool, salvage: bool, engine: str) ->
             generation = Generation(path, header, write=write, engine=engine)
             with generation.transaction():
                 _take_in(generation, write=write, salvage=salvage)
+            if write and not salvage:
+                follow_words(generation)
         except BaseException as error:
             if generation is not None:
                 generation.close()
@@ -246,6 +251,7 @@ def _copy_generation(source: Generation, folder: Path, header: Header, weigh: We
             for name, engine in target.engines.items():
                 if target.rows.have(name):
                     engine.save(target.rows)
+        copy_words(source, target)
     finally:
         target.close()
     for path in folder.rglob("*"):
@@ -265,8 +271,11 @@ def _copy_rows(source: Generation, target: Generation, weigh: Weigh | None) -> N
     ranks[by_id] = np.uint64(first) + np.uint64(step) * np.arange(len(by_id), dtype=np.uint64)
     at = 0
     for kind in np.unique(flags[by_id]).tolist():
-        target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+        begun = False
         for batch in _items_of(source, flags, kind):
+            if not begun:  # of a salvaged index, there may be no batch
+                target.database.execute("INSERT INTO runs VALUES (?, ?)", (at, kind))
+                begun = True
             taken = np.array([row for row, *_ in batch], np.int64)
             for name, log in target.codes.items():
                 append_rows(target, log, _codes_of(source, name, taken, kind), at=at)
@@ -286,7 +295,8 @@ def _items_of(
 ) -> Iterator[list[tuple[int, str, str, int]]]:
     """Return the items with just these modalities, in the order of their ids, in batches."""
     found = source.database.execute("SELECT row, id, payload, crc32 FROM items ORDER BY id")
-    while batch := found.fetchmany(_BATCH):
+    most = max(1, min(_BATCH, _BATCH_BITS // source.header.bits))
+    while batch := found.fetchmany(most):
         batch = [fields for fields in batch if flags[fields[0]] == kind]
         if source.salvaged:
             batch = [fields for fields in batch if item_checksum(*fields[1:3]) == fields[3]]

@@ -20,6 +20,7 @@ from proxyhash.index.store.content import as_id, as_payload, content_errors, rea
 from proxyhash.index.store.modality_engine import ModalityEngine
 from proxyhash.index.store.row_log import RowLog
 from proxyhash.index.store.row_table import RowTable
+from proxyhash.index.store.word_index import WordIndex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,8 @@ class Generation:
                 self.database.execute(
                     "CREATE TEMP TABLE batch (place INTEGER PRIMARY KEY, id TEXT)"
                 )
+            self.words = WordIndex(folder, write=write)
+            files.callback(self.words.close)
             self._files = files.pop_all()
         self.rows = RowTable(header.modalities, self.order)
         self.columns = Columns()
@@ -220,11 +223,11 @@ class Generation:
     ) -> list[list[Hit]]:
         """Return the nearest items of each query."""
         rows = self.rows
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
         found = self.engines[modality].search(query, rows, k=k, radius=radius, mask=mask)
-        return self._hits(found)
+        return self.hits(found)
 
     def look_again(
         self,
@@ -238,7 +241,7 @@ class Generation:
     ) -> list[list[Hit]]:
         """Return the nearest items of each query by asymmetric or vector distance."""
         rows = self.rows
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         if not rows.have(modality):
             return [[] for _ in query]
         self.codes[modality].check(rows.count)
@@ -253,11 +256,11 @@ class Generation:
             order=rows.order,
             vectors=self.vectors[modality].map(rows.count) if look.by == "vectors" else None,
         )
-        return self._hits(found)
+        return self.hits(found)
 
     def count(self, modality: str, filter: Filter | None) -> int:  # noqa: A002
         """Return how many items a search of a modality compares."""
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         return self.rows.count if mask is None else int(mask.sum())
 
     def count_values(self, field: str) -> list[tuple[object, int]]:
@@ -283,11 +286,11 @@ class Generation:
         """Return how many items lie at distance 0, 1, ..., bits from one code (1, B)."""
         codes = self.codes[modality].map(self.rows.count)
         found = distances(query, codes)[0]
-        mask = self._mask(modality, filter)
+        mask = self.mask(modality, filter)
         seen = found if mask is None else found[mask]
         return np.bincount(seen, minlength=self.header.bits + 1)
 
-    def _mask(
+    def mask(
         self,
         modality: str,
         filter: Filter | None,  # noqa: A002
@@ -300,7 +303,8 @@ class Generation:
             mask = matching if mask is None else matching & mask
         return mask
 
-    def _hits(self, found: Matches) -> list[list[Hit]]:
+    def hits(self, found: Matches) -> list[list[Hit]]:
+        """Return the items in the rows found for each query."""
         rows = found.rows.tolist()
         wanted = json.dumps(sorted(set(rows)))
         items = {
@@ -312,11 +316,11 @@ class Generation:
         }
         hits = []
         with content_errors(self.path):
-            for row, (distance, *more) in zip(rows, found.triples, strict=True):
+            for row, (distance, *other) in zip(rows, found.triples, strict=True):
                 id_, text = items[row]
                 payload = json.loads(text)
                 if type(id_) is not str or type(payload) is not dict:
                     raise ValueError(f"row {row} holds {id_!r:.60} and {text!r:.60}")
-                hits.append(Hit(id_, distance, payload, *more))
+                hits.append(Hit(id_, distance, payload, other[0], other[1]))
         ends = found.offsets.tolist()
         return [hits[start:end] for start, end in pairwise(ends)]

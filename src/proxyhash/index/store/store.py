@@ -21,7 +21,10 @@ from proxyhash.index.store.disk import WriterLock, disk_errors
 from proxyhash.index.store.folder import make_folder, read_header
 from proxyhash.index.store.header import Header
 from proxyhash.index.store.verify import find_header_problems, find_problems
+from proxyhash.index.store.word_index import fill_current, follow_words
+from proxyhash.index.store.word_search import search_words
 from proxyhash.index.store.writing import delete_items, put_items
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from proxyhash.index.hit import Hit, IndexItem
     from proxyhash.index.second_look import SecondLook
     from proxyhash.index.store.vectors import Weigh
+    from proxyhash.index.store.word_index import WordState
+    from proxyhash.index.words import WordQuery
 
 __all__ = ["Store"]
 
@@ -216,7 +221,8 @@ class Store(Index):
         """
         with self._access.reading() as generation:
             problems = find_header_problems(self.folder)
-            return [*problems, *find_problems(generation, report=report)]
+            problems += find_problems(generation, report=report)
+            return problems or generation.words.find_problems(generation)
 
     def compact(self) -> None:
         """Rewrite the index without deleted items, which reclaims disk space, and save its engines.
@@ -314,6 +320,7 @@ class Store(Index):
     ) -> None:
         with self._access.writing() as generation:
             put_items(generation, ids, codes, payloads, new=new)
+            follow_words(generation)
 
     def _put_weighted(
         self,
@@ -326,6 +333,7 @@ class Store(Index):
     ) -> None:
         with self._access.writing() as generation:
             put_items(generation, ids, codes, payloads, new=new, weights=weights)
+            follow_words(generation)
 
     def _delete(self, ids: list[str]) -> int:
         with self._access.writing() as generation:
@@ -358,6 +366,70 @@ class Store(Index):
     ) -> list[list[Hit]]:
         with reading_filtered(self._access, filter) as generation:
             return generation.search(codes, k=k, modality=modality, radius=radius, filter=filter)
+
+    @property
+    @whole
+    def has_words(self) -> bool:
+        """Whether there is a word index; `fill_words` makes one."""
+        with self._access.reading() as generation:
+            return generation.words.exists and not generation.salvaged
+
+    def words_state(self) -> WordState | None:
+        """Return how far the word index is, None if there is none.
+
+        Raises:
+            DataError: it is damaged; says which command makes it again.
+        """
+        return whole(self._words_state)()
+
+    def fill_words(self, *, fields: Sequence[str] | None = None, track: Track = silent) -> int:
+        """Make the word index, in place of one that is there, and return how many rows it has.
+
+        Others may read and write the index meanwhile; what they write later is taken in by them.
+
+        Args:
+            fields: keys of payloads whose words are indexed; None for all but `image`.
+            track: told of the progress.
+        """
+        reader = Access(self.folder, self._access.mode, writer=None)
+        try:
+            return whole(fill_current)(reader, fields=fields, track=track)
+        finally:
+            reader.close()
+
+    @whole
+    def _words_state(self) -> WordState | None:
+        with self._access.reading() as generation:
+            return generation.words.state()
+
+    @whole
+    def _search_words(
+        self,
+        codes: Codes,
+        words: Sequence[WordQuery],
+        *,
+        k: int | None,
+        modality: str,
+        radius: int | None,
+        filter: Filter | None,  # noqa: A002
+        look: SecondLook | None,
+    ) -> list[list[Hit]]:
+        with reading_filtered(self._access, filter) as generation:
+            found = search_words(
+                generation,
+                codes,
+                words,
+                k=k,
+                modality=modality,
+                radius=radius,
+                filter=filter,
+                look=look,
+            )
+        if found is None:
+            raise UsageError(
+                f"{self.folder} has no word index; `proxyhash index words {self.folder}` makes one"
+            )
+        return found
 
     @whole
     def _look_again(

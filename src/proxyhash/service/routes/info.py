@@ -49,6 +49,7 @@ async def info(request: Request) -> FastJson:
                 "originals": service.originals is not None,
                 "writable": service.settings.write,
                 "proxies": snapshot.proxies is not None,
+                "words": await snapshot.queues.run(getattr, snapshot.index, "has_words"),
                 "engine": _engine(index),
                 "vectors": snapshot.index.vectors,
             }

@@ -194,6 +194,7 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
             "target": answer.target,
             "searched": answer.searched,
             "rerank": answer.rerank,
+            "mode": answer.mode,
             "words": answer.words,
             "notes": [note.to_dict() for note in answer.notes],
             "hits": [
@@ -202,6 +203,8 @@ def _rendered(answer: Answer, rest: Mapping[str, Any], *, hidden: Sequence[str])
                     "distance": hit.distance,
                     "asymmetric": hit.asymmetric,
                     "vector_distance": hit.vector_distance,
+                    "fused": hit.fused,
+                    "matched": hit.matched,
                     "code": code.tobytes().hex(),
                     "payload": visible(hit.payload, hidden),
                     "thumbnail": thumbnail_address(hit.id)

@@ -1,11 +1,12 @@
 /**
  * A search as a link, and back.
  *
- * A search is {query, target, k, labels, match, order}; its query is null, {text}, {id, modality} or
+ * A search is {query, target, k, labels, match, order, by}; its query is null, {text}, {id, modality} or
  * {code}. Images that were uploaded are in no link: their code is.
  */
 
 const DEFAULT_K = 12;
+const WAYS = ["codes", "words"]; // but for both together, which is the default
 const CODE = /^[0-9a-f]+$/i;
 
 /** Return the search that a link's parameters stand for; what they lack or get wrong is default. */
@@ -20,6 +21,7 @@ export function readAddress(parameters, info) {
     labels: [...new Set(parameters.getAll("labels"))],
     match: get("match") === "all" ? "all" : "any",
     order: ordersOf(info).find((order) => order === get("order")),
+    by: info.words && WAYS.includes(get("by")) ? get("by") : null,
   };
 }
 
@@ -30,7 +32,7 @@ export const ordersOf = ({ vectors }) => (vectors ? ["asymmetric", "vectors"] : 
 export const moreThan = (k, { limits }) => Math.min(2 * k, Math.max(k, limits.k));
 
 /** Return the link of a search, "?..." or "." for the start page. */
-export function writeAddress({ query, target, k, labels, match, order }) {
+export function writeAddress({ query, target, k, labels, match, order, by }) {
   const parameters = new URLSearchParams();
   if (query?.text !== undefined) parameters.set("q", query.text);
   if (query?.id !== undefined) parameters.set("id", query.id);
@@ -41,14 +43,16 @@ export function writeAddress({ query, target, k, labels, match, order }) {
   for (const label of labels) parameters.append("labels", label);
   if (match === "all") parameters.set("match", "all");
   if (order) parameters.set("order", order);
+  if (by && query?.text !== undefined) parameters.set("by", by);
   return parameters.size ? `?${parameters}` : ".";
 }
 
 /** Return the body of a search as the service takes it; the query's part is {} for an image. */
-export function toRequest({ query, target, k, labels, match, order }) {
+export function toRequest({ query, target, k, labels, match, order, by }) {
   const conditions = labels.map((label) => ({ field: "labels", contains: label }));
   const filter = conditions.length ? { [match === "all" ? "and" : "or"]: conditions } : undefined;
-  return { ...query, target, k, filter, rerank: order, explain: true };
+  const mode = by && query?.text !== undefined ? by : undefined;
+  return { ...query, target, k, filter, rerank: order, mode, explain: true };
 }
 
 function readQuery(get) {

@@ -20,6 +20,7 @@ const REMEMBERED = 20;
 let info = null;
 let current = null;
 let running = null;
+let latest = []; // the hits that are shown
 const early = []; // what was asked before the service had said what it offers
 const images = new Map(); // what was uploaded, by its code
 const payloads = new Map(); // of items that asked, so that they have a name
@@ -110,6 +111,12 @@ function ordersFor(query, shown) {
   return query.id ? ordersOf(info).filter((order) => order === "vectors") : [];
 }
 
+/** Find results by codes, by words or by both; the choice keeps the focus. */
+async function findBy(way) {
+  await change({ by: way === "both" ? null : way });
+  document.querySelector(".by :checked")?.focus();
+}
+
 /** Search for more of the same, and add them below; what is there stays where it is. */
 async function showMore() {
   running?.abort();
@@ -122,7 +129,9 @@ async function showMore() {
     const found = await find(wanted, file, own.signal);
     if (own.signal.aborted) return;
     const before = [...document.querySelectorAll("#hits .hit")].length;
-    const same = found.answer.hits.length > before;
+    const { hits } = found.answer;
+    // Where words have a say in the order, a longer list may begin in another way.
+    const same = hits.length > before && latest.every(({ id }, place) => hits[place].id === id);
     current = wanted;
     history.replaceState(null, "", writeAddress(current));
     keepAnswer(found);
@@ -194,6 +203,7 @@ function showWelcome() {
 
 function showAnswer({ answer, roundTrip }, { below = false } = {}) {
   const { hits, target, query } = answer;
+  latest = hits;
   const shown = query.text || query.id ? undefined : images.get(query.code);
   const chosen = current.labels;
   const actions = {
@@ -210,7 +220,8 @@ function showAnswer({ answer, roundTrip }, { below = false } = {}) {
   const first = list ? appendHits(list, answer, actions) : null;
   const copied = () => { $("status").textContent = "Link copied."; };
   show({
-    panel: queryPanel(answer, { shown, roundTrip, copied, orderBy, orders: ordersFor(query, shown) }),
+    panel: queryPanel(answer, { shown, roundTrip, copied, orderBy, orders: ordersFor(query, shown),
+      findBy: info.words && query.text ? findBy : null }),
     status: hits.length ? found(answer, among(chosen)) : `Nothing found among ${compared(answer)}${among(chosen)}`,
     notes: noteList(answer.notes, answer.words, instead),
     content: list ?? (hits.length ? hitList(answer, actions) : nothing(chosen, () => change({ labels: [] }))),
@@ -221,11 +232,12 @@ function showAnswer({ answer, roundTrip }, { below = false } = {}) {
 
 /** How many of how many, and whether others are just as near: "24 equally near, showing 12". */
 function found(answer, which) {
-  const { hits } = answer;
+  const { hits, mode } = answer;
   const tied = tiesOf(answer);
   const level = hits[0].distance === hits.at(-1).distance;
   const all = `${compared(answer)}${which}`;
   if (tied && level) return [h("b", {}, `${number(hits.length + tied)} equally near`), `, showing ${number(hits.length)} of ${all}`];
+  if (mode === "words") return [h("b", {}, `${number(hits.length)} with these words`), ` among ${all}`];
   const more = tied ? `; ${number(tied)} more ${tied === 1 ? "is" : "are"} as near as the last` : "";
   return [h("b", {}, `${number(hits.length)} nearest`), ` of ${all}${more}`];
 }

@@ -3,7 +3,7 @@
 import { originalOf, showImage } from "./api.js";
 import { bitGrid, MOST_BITS } from "./bits.js";
 import { $, h, icon } from "./dom.js";
-import { labelList } from "./hits.js";
+import { labelList, marked } from "./hits.js";
 import { apart, captionOf, count, nameOf, number, plain, textOf } from "./words.js";
 
 const SHOWN_ELSEWHERE = new Set(["text", "labels", "image"]);
@@ -57,7 +57,8 @@ function content(answer, at, { chosen, search, modalities, originals, show, clos
       : null;
   const steps = answer.hits.length > 1
     ? [step(at - 1, "back", "Previous result"), step(at + 1, "next", "Next result")] : [];
-  const name = h("h2", { id: "detail-title", dir: "auto" }, captionOf(hit) || plain(nameOf(hit)));
+  const caption = captionOf(hit);
+  const name = h("h2", { id: "detail-title", dir: "auto" }, caption ? marked(caption, hit) : plain(nameOf(hit)));
   return [
     h("div", { class: "stage" }, largeImage(hit, originals), steps),
     h(
@@ -108,6 +109,7 @@ function explanation(hit, answer) {
       { class: "comparison" },
       h("p", { class: "near" }, h("b", {}, apart(hit.distance)), ": ", h("b", {}, number(bits - hit.distance)),
         ` of ${count(bits, "bit")} agree with the query's code; ${bits / 2} would agree by chance.`),
+      hit.matched?.length ? h("p", {}, "Found by its words: ", h("b", { dir: "auto" }, hit.matched.join(", "))) : null,
       drawn ? code("the query", bitGrid(query.code, bits, { other: hit.code })) : null,
       drawn ? code("this item", bitGrid(hit.code, bits, { other: query.code })) : null,
       h("p", { class: "id" }, "Id ", h("code", { dir: "auto" }, hit.id)),

@@ -49,6 +49,26 @@ export function imageOf(hit, { alt = nameOf(hit), lost = () => {} } = {}) {
   return frame;
 }
 
+const WORD = /\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|[\p{L}\p{N}\p{M}]+/gu;
+
+const fold = (word) => word.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+
+/** Return a text as strings and elements: words that its hit was found by are marked. */
+export function marked(text, { matched }) {
+  const terms = (matched ?? []).map((term) => fold(term).replace("*", " *").split(" "));
+  const starts = terms.filter((words) => words.at(-1) === "*").map((words) => words.at(-2));
+  const whole = new Set(terms.flatMap((words) => (words.at(-1) === "*" ? words.slice(0, -2) : words)));
+  const parts = [];
+  let at = 0;
+  for (const { 0: word, index } of terms.length ? text.matchAll(WORD) : []) {
+    const folded = fold(word);
+    if (!whole.has(folded) && !starts.some((start) => folded.startsWith(start))) continue;
+    parts.push(text.slice(at, index), h("mark", {}, word));
+    at = index + word.length;
+  }
+  return [...parts, text.slice(at)];
+}
+
 /** Return the labels of a hit as a list, those that are filtered by marked; null without any. */
 export function labelList(hit, chosen) {
   const labels = labelsOf(hit.payload);
@@ -88,7 +108,7 @@ function card(hit, answer, { chosen, open, alike }) {
   const button = h(
     "button",
     { class: silent ? "open unseen" : "open", type: "button", dir: "auto", onclick: () => open(hit) },
-    caption || name,
+    caption ? marked(caption, hit) : name,
   );
   const why = h(
     "button",

@@ -9,7 +9,7 @@ import { nameOf } from "./words.js";
 let explained = false; // whether the explanation stays open from one search to the next
 
 /** Return the panel's content; `shown` is the image that was uploaded for this code, if any. */
-export function queryPanel(answer, { shown, roundTrip, copied, orderBy, orders }) {
+export function queryPanel(answer, { shown, roundTrip, copied, orderBy, orders, findBy }) {
   const { query } = answer;
   const more = h(
     "div",
@@ -29,11 +29,15 @@ export function queryPanel(answer, { shown, roundTrip, copied, orderBy, orders }
     "How this was found",
     icon("down"),
   );
-  return [asked(query, shown), toggle, more];
+  return [asked(query, shown), ...(findBy ? [bySwitch(answer, findBy)] : []), toggle, more];
 }
 
 /** Return how results are ordered, in a sentence. */
-const orderOf = ({ rerank }) =>
+const orderOf = ({ rerank, mode }) =>
+  ({
+    words: "Results have the words of the search; those with rarer ones come first.",
+    both: "Results are near by meaning, have words of the search, or both; rare words come first.",
+  })[mode] ??
   ({
     asymmetric: "Nearest first, where bits that the query is less sure of count less.",
     vectors: "Nearest first, by vectors: bits that the query or the result is less sure of count less.",
@@ -54,6 +58,21 @@ function orderButtons({ rerank }, { orderBy, orders }) {
       ORDERS[order] ?? "Count all bits alike",
     ),
   ]);
+}
+
+const WAYS = { both: "Meaning and words", codes: "Meaning", words: "Words" };
+
+/** Return the choice of what a text finds results by; `findBy` is told the one chosen. */
+function bySwitch({ mode }, findBy) {
+  const ways = Object.entries(WAYS).map(([way, name]) =>
+    h(
+      "label",
+      {},
+      h("input", { type: "radio", name: "by", value: way, checked: way === mode, onchange: () => findBy(way) }),
+      h("span", {}, name),
+    ),
+  );
+  return h("fieldset", { class: "switch small by" }, h("legend", { class: "hidden" }, "Find by"), ways);
 }
 
 /** Return what was asked, with its image, to be shown also before the answer is there. */

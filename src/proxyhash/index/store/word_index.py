@@ -1,0 +1,560 @@
+"""The word index of a generation: a full-text table (SQLite FTS5) over the payloads of its rows.
+
+It lies beside the items, in `words-000001.sqlite`, and is derived from them. Row r of the items is
+row r of the words. A row's payload never changes, and dead rows are not shown, so entries are only
+ever appended: `state.rows` says how many rows are in. It is written once the items are committed,
+by whoever writes them; a process that dies in between leaves rows that the next writer takes in. A
+word index that is made again gets the next number, and counts once it has its name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxyhash.errors import DataError, ProxyhashError
+from proxyhash.files import hold_lock
+from proxyhash.index.store import database
+from proxyhash.index.store.content import as_payload, content_errors
+from proxyhash.index.store.database import MovedError
+from proxyhash.index.store.disk import disk_errors, sync
+from proxyhash.index.words import BOUNDARY, Term, inverse_frequency, rarity_of, words_of_payload
+from proxyhash.progress import Track, silent
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from proxyhash.index.store.access import Access
+    from proxyhash.index.store.database import Connection
+    from proxyhash.index.store.generation import Generation
+    from proxyhash.index.store.row_table import RowTable
+    from proxyhash.index.words import WordQuery
+
+__all__ = [
+    "Matching",
+    "WordIndex",
+    "WordState",
+    "connect_words",
+    "copy_words",
+    "fill_current",
+    "follow_words",
+    "words_path",
+]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = """
+CREATE TABLE state (version INTEGER NOT NULL, rows INTEGER NOT NULL, fields TEXT NOT NULL);
+CREATE TABLE terms (term TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5(text, content='', columnsize=0, tokenize='ascii');
+"""
+"""`terms`: how many rows have a word. Words come split, so the tokenizer has nothing to decide."""
+
+VERSION = 1
+
+_NAME = re.compile(r"words-(\d{6})\.sqlite")
+_BATCH = 10_000
+_FEW, _MANY = 4_096, 50_000
+"""Rows that the terms of one question may have together: beside codes, and for words alone. The
+rarest terms come first; what is left of frequent ones says little."""
+
+_MOST = 1_000_000
+"""Rows that the rarest word of a phrase in quotes may have; one of more frequent words matches
+nothing."""
+
+_EXPANSIONS = 1_000
+"""Words that a prefix may stand for."""
+
+_ENOUGH = 0.5
+"""Share of the best match's score that others need."""
+
+
+@dataclass(frozen=True)
+class WordState:
+    """Extent of a word index.
+
+    Attributes:
+        rows: how many rows it has taken in.
+        fields: keys of payloads whose words it has; None for all but `image`.
+    """
+
+    rows: int
+    fields: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """The rows that match a question.
+
+    Attributes:
+        rows: int64 (m,), ascending.
+        scores: float64 (m,), the sum of what the terms found say.
+        rarity: float64 (m,), of the rarest of these terms, from 0 to 1; 1 for what no code knows.
+        terms: the terms that were looked up, with the rows that have them.
+    """
+
+    rows: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    rarity: npt.NDArray[np.float64]
+    terms: tuple[tuple[Term, npt.NDArray[np.int64]], ...] = ()
+
+    def terms_of(self, row: int) -> tuple[str, ...]:
+        """Return the terms that a matching row has; of others, none."""
+        if row not in self.rows:
+            return ()
+        return tuple(str(term) for term, rows in self.terms if row in rows)
+
+
+_NONE = Matching(np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
+def words_path(folder: Path) -> Path | None:
+    """Return the current word index of a generation's folder; None if there is none."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if _NAME.fullmatch(name))  # noqa: PTH208
+    except OSError:
+        return None
+    return folder / names[-1] if names else None
+
+
+class WordIndex:
+    """The word index of one generation, opened with it; what is open outlives its file's name.
+
+    Args:
+        folder: the generation's.
+        write: whether rows are taken in here.
+    """
+
+    def __init__(self, folder: Path, *, write: bool) -> None:
+        self._folder = folder
+        self._write = write
+        self._path: Path | None = None
+        self._database: Connection | None = None
+        with suppress(ProxyhashError):  # said when it is asked
+            self._open(words_path(folder))
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return self._database is not None or words_path(self._folder) is not None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._database is not None:
+            self._database.close()
+        self._database = self._path = None
+
+    def state(self) -> WordState | None:
+        """Return how far it is; None if there is none."""
+        with self._errors(), self._transaction() as connection:
+            return None if connection is None else _read_state(connection)
+
+    def problem(self) -> str | None:
+        """Return why it cannot be read, a sentence, or None."""
+        try:
+            self.state()
+        except ProxyhashError as error:
+            return str(error)
+        return None
+
+    def find(
+        self, query: WordQuery, *, rows: RowTable, mask: npt.NDArray[np.bool_] | None
+    ) -> Matching | None:
+        """Return the rows that match; None if there is no word index.
+
+        Args:
+            query: its terms are looked up.
+            rows: those there are for the one who asks; what is rare among them counts most.
+            mask: bool (n,); where it is False, a row is left out.
+        """
+        with self._errors(), self._transaction() as connection:
+            if connection is None:
+                return None
+            return _find(connection, query, rows=rows, mask=mask)
+
+    def follow(self, generation: Generation) -> None:
+        """Take in what was committed; what is impossible now is left to the next writer."""
+        try:
+            with self._errors(), self._transaction(write=True) as connection:
+                if connection is not None:
+                    _take_in(connection, generation)
+        except MovedError:
+            raise
+        except ProxyhashError as error:
+            logger.warning("the word index does not have the latest items: %s", error)
+
+    def find_problems(self, generation: Generation) -> list[str]:
+        """Return the problems found by comparing it with the payloads, one sentence each."""
+        try:
+            with self._errors(), self._transaction() as connection:
+                return [] if connection is None else self._compare(connection, generation)
+        except DataError as error:
+            return [str(error)]
+
+    def _compare(self, connection: Connection, generation: Generation) -> list[str]:
+        state, rows = _read_state(connection), generation.rows.count
+        if state.rows < rows:
+            return [f"{self._path} has {state.rows:,} of {rows:,} rows; {self._advice}"]
+        found = np.zeros(rows, np.uint64)
+        with _vocabulary(connection, "row", write=self._write) as table:
+            pairs = f"SELECT term, doc FROM {table} WHERE term <> ?"  # noqa: S608
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM (SELECT * FROM ({pairs} EXCEPT SELECT * FROM terms)"  # noqa: S608
+                f" UNION ALL SELECT * FROM (SELECT * FROM terms EXCEPT {pairs}))",
+                (BOUNDARY, BOUNDARY),
+            ).fetchone()
+            if count:
+                return [f"{self._path} counts {count:,} words wrongly; {self._advice}"]
+        with _vocabulary(connection, "instance", write=self._write) as table:
+            for word, row, place in connection.execute(
+                f'SELECT term, doc, "offset" FROM {table}'  # noqa: S608
+            ):
+                if row < rows:  # else of a later change
+                    found[row] += np.uint64(hash((word, place)) & 0xFFFFFFFF)
+        wrong = 0
+        for row, payload in generation.database.execute("SELECT row, payload FROM items"):
+            words = words_of_payload(as_payload(payload), state.fields)
+            own = sum(hash((word, place)) & 0xFFFFFFFF for place, word in enumerate(words))
+            wrong += own != int(found[row])
+        if not wrong:
+            return []
+        what = "1 item has other words" if wrong == 1 else f"{wrong:,} items have other words"
+        return [f"{self._path}: {what} than its payload; {self._advice}"]
+
+    @property
+    def _advice(self) -> str:
+        return f"`proxyhash index words {self._folder.parent}` makes it again"
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False) -> Iterator[Connection | None]:
+        self._open(words_path(self._folder))
+        if self._database is None or self._path is None:
+            yield None
+            return
+        with (
+            database.transaction(self._database, self._path, write=write),
+            content_errors(self._path),
+        ):
+            yield self._database
+
+    def _open(self, path: Path | None) -> None:
+        """Open the current file; where none has the name any more, keep what is open."""
+        opened = self._database
+        if path is None:
+            return
+        if opened is not None and (path != self._path or opened.moved):
+            self.close()
+        if self._database is None:
+            self._database = connect_words(path, write=self._write)
+            self._path = path
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            self.close()
+            reason = str(error).removesuffix("; restore a snapshot")
+            if self._advice in reason:
+                raise
+            raise DataError(f"{reason}; {self._advice}") from error
+
+
+@contextmanager
+def _vocabulary(connection: Connection, kind: str, *, write: bool) -> Iterator[str]:
+    """Give a table of what the full-text table has, which is not in the file."""
+    connection.allow(bounded=False)
+    connection.execute("PRAGMA query_only = 0")
+    connection.execute(f"CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, words, {kind})")
+    try:
+        yield "temp.vocabulary"
+    finally:
+        connection.execute("DROP TABLE temp.vocabulary")
+        if not write:
+            connection.execute("PRAGMA query_only = 1")
+
+
+def _check_state(connection: sqlite3.Connection, path: Path) -> None:
+    with content_errors(path):
+        _read_state(connection)
+
+
+def _read_state(connection: sqlite3.Connection) -> WordState:
+    found = connection.execute("SELECT version, rows, fields FROM state LIMIT 2").fetchall()
+    match found:
+        case [(int(version), int(rows), str(text))] if version == VERSION and rows >= 0:
+            fields = json.loads(text)
+            if fields is None:
+                return WordState(rows, None)
+            if isinstance(fields, list) and all(isinstance(name, str) for name in fields):
+                return WordState(rows, tuple(fields))
+    raise ValueError(f"its state is {found!r:.100}")
+
+
+def connect_words(path: Path, *, write: bool) -> Connection:
+    """Open a word index; see `database.connect`."""
+    return database.connect(path, write=write, schema=SCHEMA, check=_check_state)
+
+
+def follow_words(generation: Generation) -> None:
+    """Take what was committed into a generation's word index, if it has one."""
+    if generation.words.exists:
+        with generation.transaction():
+            generation.refresh()
+            generation.words.follow(generation)
+
+
+def copy_words(source: Generation, target: Generation) -> None:
+    """Make the word index of a compacted generation, if the one it was made from has one."""
+    if source.salvaged or not source.words.exists:
+        return
+    try:
+        state = source.words.state()
+    except DataError as error:
+        logger.warning("the word index is left out: %s", error)
+        return
+    if state is not None:
+        _write(lambda: _refreshed(target), target.folder, fields=state.fields)
+
+
+def fill_current(access: Access, *, fields: Sequence[str] | None, track: Track = silent) -> int:
+    """Make the word index of the current generation, and return how many rows it has.
+
+    Raises:
+        MovedError: the index was compacted meanwhile.
+        ProxyhashError: it cannot be written, or another process makes one.
+    """
+    with disk_errors(access.folder), hold_lock(access.folder / "words.lock", "the word index"):
+        with access.reading() as generation:
+            folder = generation.folder
+        try:
+            _write(access.reading, folder, fields=fields, track=track)
+        except ProxyhashError as error:
+            if folder.exists():
+                raise
+            raise MovedError(str(error)) from error
+        words = WordIndex(folder, write=True)
+        try:
+            with access.reading() as generation:
+                if generation.folder != folder:
+                    raise MovedError(f"{access.folder} was compacted meanwhile; try again")
+                words.follow(generation)
+            state = words.state()
+        finally:
+            words.close()
+    return 0 if state is None else state.rows
+
+
+@contextmanager
+def _refreshed(generation: Generation) -> Iterator[Generation]:
+    with generation.transaction():
+        generation.refresh()
+        yield generation
+
+
+def _write(
+    reading: Callable[[], AbstractContextManager[Generation]],
+    folder: Path,
+    *,
+    fields: Sequence[str] | None,
+    track: Track = silent,
+) -> None:
+    """Write a word index, which counts once it is whole.
+
+    Args:
+        reading: gives the generation, for a block that reads it.
+        folder: the generation's.
+        fields: keys of payloads whose words it gets; None for all but `image`.
+        track: told of the progress, row by row.
+    """
+    last = words_path(folder)
+    number = 1 + (0 if last is None else int(last.stem.partition("-")[2]))
+    new = folder / f".words-{os.getpid()}.sqlite"
+    with disk_errors(folder):
+        for left in folder.glob(".words-*"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+        try:
+            database.create(new, schema=SCHEMA)
+            connection = database.connect(new, write=True, schema=SCHEMA, check=lambda *_: None)
+            try:
+                # Nobody reads it before it is complete: it needs no journal.
+                connection.execute("PRAGMA journal_mode = OFF")
+                connection.execute("PRAGMA synchronous = OFF")
+                names = json.dumps(None if fields is None else list(fields))
+                connection.execute("INSERT INTO state VALUES (?, 0, ?)", (VERSION, names))
+                with reading() as generation:
+                    count = generation.rows.count
+                steps = _steps(connection, new, reading, folder)
+                deque(track(steps, "indexing words", count), maxlen=0)
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA journal_mode = WAL")
+            finally:
+                connection.close()
+            sync(new)
+            new.rename(folder / f"words-{number:06}.sqlite")
+        finally:
+            _remove(new)
+        sync(folder)
+    if last is not None:
+        _remove(last)
+
+
+def _steps(
+    connection: Connection,
+    path: Path,
+    reading: Callable[[], AbstractContextManager[Generation]],
+    folder: Path,
+) -> Iterator[int]:
+    """Take in all rows, batch by batch, and yield a number for each."""
+    done = 1
+    while done:
+        with (
+            reading() as generation,
+            database.transaction(connection, path, write=True),
+            content_errors(generation.path),
+        ):
+            if generation.folder != folder:
+                raise MovedError(f"{folder} was compacted meanwhile; try again")
+            done = _take_in(connection, generation, most=_BATCH)
+        yield from range(done)
+
+
+def _remove(path: Path) -> None:
+    for ending in ("", "-wal", "-shm", "-journal"):
+        with suppress(OSError):
+            path.with_name(path.name + ending).unlink()
+
+
+def _take_in(connection: Connection, generation: Generation, *, most: int | None = None) -> int:
+    """Append the rows that are committed and not in yet; return how many rows were looked at."""
+    state, count = _read_state(connection), generation.rows.count
+    taken = 0
+    while state.rows + taken < count and (most is None or taken < most):
+        first = state.rows + taken
+        last = min(first + _BATCH, count)
+        frequency: Counter[str] = Counter()
+        entries = []
+        for row, payload in generation.database.execute(
+            "SELECT row, payload FROM items WHERE row >= ? AND row < ? ORDER BY row", (first, last)
+        ):
+            words = words_of_payload(as_payload(payload), state.fields)
+            frequency.update(set(words))
+            entries.append((row, " ".join(words)))
+        connection.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", entries)
+        del frequency[BOUNDARY]
+        connection.executemany(
+            "INSERT INTO terms VALUES (?, ?) ON CONFLICT DO UPDATE SET rows = rows + excluded.rows",
+            sorted(frequency.items()),
+        )
+        taken = last - state.rows
+    if taken:
+        connection.execute("UPDATE state SET rows = ?", (state.rows + taken,))
+    return taken
+
+
+def _find(
+    connection: Connection,
+    query: WordQuery,
+    *,
+    rows: RowTable,
+    mask: npt.NDArray[np.bool_] | None,
+) -> Matching:
+    items = rows.items
+    counted = [(_most_rows(connection, term), term) for term in query.terms]
+    chosen = _choose(counted, alone=query.weight == 1)
+    found: list[tuple[Term, npt.NDArray[np.int64]]] = []
+    values: list[float] = []
+    rarities: list[float] = []
+    for term in chosen:
+        having = _rows_of(connection, term, rows=rows)
+        count = min(len(having), items)
+        values.append(inverse_frequency(items, count))
+        known = query.unknown.isdisjoint(term.words)
+        rarities.append(rarity_of(items, count) if known else 1.0)
+        found.append((term, having if mask is None else having[mask[having]]))
+    if any(term.required and most > _MOST for most, term in counted) or not found:
+        return _NONE
+    every = np.concatenate([having for _, having in found])
+    matching, places = np.unique(every, return_inverse=True)
+    sizes = [len(having) for _, having in found]
+    scores = np.bincount(places, np.repeat(values, sizes), len(matching)).astype(np.float64)
+    rarity = np.zeros(len(matching))
+    np.maximum.at(rarity, places, np.repeat(rarities, sizes))
+    kept = np.ones(len(matching), np.bool_)
+    for term, having in found:
+        if term.required:
+            kept &= np.isin(matching, having)
+    # A term without a row must stay required: then nothing matches.
+    kept &= scores >= _ENOUGH * scores[kept].max(initial=0.0)
+    found.sort(key=lambda pair: query.terms.index(pair[0]))  # as asked, for people to read
+    return Matching(matching[kept], scores[kept], rarity[kept], tuple(found))
+
+
+def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
+    """Return the terms to look up, the rarest first, as far as the rows they may have go."""
+    left = _MANY if alone else _FEW
+    chosen = [term for most, term in counted if term.required and most <= _MOST]
+    others = sorted(
+        (pair for pair in counted if not pair[1].required), key=lambda pair: (pair[0], str(pair[1]))
+    )
+    for most, term in others:
+        if not most:
+            continue
+        first = alone and not chosen
+        if most > left and not first:
+            break
+        chosen.append(term)
+        left -= most
+    return chosen
+
+
+def _most_rows(connection: Connection, term: Term) -> int:
+    """Return how many rows may have a term: as many as the rarest of its words."""
+    *words, last = term.words
+    counts = [_count(connection, word) for word in words]
+    if term.prefix:
+        number, total = connection.execute(
+            "SELECT count(*), coalesce(sum(rows), 0) FROM"
+            " (SELECT rows FROM terms WHERE term >= ? AND term < ? LIMIT ?)",
+            (last, last + chr(0x10FFFF), _EXPANSIONS + 1),
+        ).fetchone()
+        counts.append(int(total) if number <= _EXPANSIONS else _MOST + 1)
+    else:
+        counts.append(_count(connection, last))
+    return min(counts)
+
+
+def _count(connection: Connection, word: str) -> int:
+    found = connection.execute("SELECT rows FROM terms WHERE term = ?", (word,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArray[np.int64]:
+    """Return the rows of items that have a term, ascending, at most `_MANY`."""
+    # One string is read several times faster than as many Python objects.
+    (text,) = connection.execute(
+        "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)",
+        (term.match, _MANY),
+    ).fetchone()
+    if not text:
+        return np.empty(0, np.int64)
+    having = np.array(text.split(","), np.int64)
+    having = having[having < rows.count]  # others are of a later change
+    alive = np.zeros(len(having), np.bool_)
+    for name in rows.modalities:
+        alive |= rows.visible(name)[having]
+    there: npt.NDArray[np.int64] = having[alive]
+    return there

@@ -30,12 +30,12 @@ _WORDS, _MERGES = 12, 20
 
 ADVICE = {
     "texts": "Found classes are guesses. On two collections with 5,000 pairs to learn from, codes "
-    "learned from classes of texts found items of the same topic better than codes learned from "
-    "the pairs alone (train on the collection itself), and an item's own other half much less "
-    "often (docs/found-classes.md).",
+    "learned from classes of texts found items of the same topic as well as codes learned from the "
+    "pairs alone (train on the collection itself), or better, and an item's own other half much "
+    "less often (docs/found-classes.md).",
     "images": "Found classes are guesses, and clusters of images the weakest: on two collections, "
-    "codes learned from the pairs alone (train on the collection itself) were better in every "
-    "figure. Use them where items have no texts (docs/found-classes.md).",
+    "codes learned from the pairs alone (train on the collection itself) were better in nearly "
+    "every figure. Use them where items have no texts (docs/found-classes.md).",
     "names": "Probabilities are guesses. The classes you name decide what counts as alike; for an "
     "item's own other half, learn from the pairs alone (docs/found-classes.md).",
 }

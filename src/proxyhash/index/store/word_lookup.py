@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from proxyhash.index.words import Term, inverse_frequency, rarity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Matching", "find_matching"]
 
-_FEW, _MANY = 4_096, 50_000
+_FEW, _MANY = 2_048, 50_000
 """Rows that the terms of one question may have together: beside codes, and for words alone. The
 rarest terms come first; what is left of frequent ones says little."""
 
@@ -77,7 +78,8 @@ def find_matching(
         mask: bool (n,); where it is False, a row is left out.
     """
     items = rows.items
-    counted = [(_most_rows(connection, term), term) for term in query.terms]
+    counts = _counts(connection, {word for term in query.terms for word in term.words})
+    counted = [(_most_rows(connection, term, counts), term) for term in query.terms]
     chosen = _choose(counted, alone=query.weight == 1)
     found: list[tuple[Term, npt.NDArray[np.int64]]] = []
     values: list[float] = []
@@ -125,25 +127,29 @@ def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
     return chosen
 
 
-def _most_rows(connection: Connection, term: Term) -> int:
+def _most_rows(connection: Connection, term: Term, counts: Mapping[str, int]) -> int:
     """Return how many rows may have a term: as many as the rarest of its words."""
     *words, last = term.words
-    counts = [_count(connection, word) for word in words]
+    having = [counts.get(word, 0) for word in words]
     if term.prefix:
         number, total = connection.execute(
             "SELECT count(*), coalesce(sum(rows), 0) FROM"
             " (SELECT rows FROM terms WHERE term >= ? AND term < ? LIMIT ?)",
             (last, last + chr(0x10FFFF), _EXPANSIONS + 1),
         ).fetchone()
-        counts.append(int(total) if number <= _EXPANSIONS else _MOST + 1)
+        having.append(int(total) if number <= _EXPANSIONS else _MOST + 1)
     else:
-        counts.append(_count(connection, last))
-    return min(counts)
+        having.append(counts.get(last, 0))
+    return min(having)
 
 
-def _count(connection: Connection, word: str) -> int:
-    found = connection.execute("SELECT rows FROM terms WHERE term = ?", (word,)).fetchone()
-    return 0 if found is None else int(found[0])
+def _counts(connection: Connection, words: Collection[str]) -> dict[str, int]:
+    """Return how many rows have each of the words that there are."""
+    found = connection.execute(
+        "SELECT term, rows FROM terms WHERE term IN (SELECT value FROM json_each(?))",
+        (json.dumps(sorted(words)),),
+    )
+    return {word: int(rows) for word, rows in found}
 
 
 def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArray[np.int64]:
@@ -155,7 +161,7 @@ def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArr
     ).fetchone()
     if not text:
         return np.empty(0, np.int64)
-    having = np.array(text.split(","), np.int64)
+    having = np.fromstring(text, np.int64, sep=",")
     having = having[having < rows.count]  # others are of a later change
     alive = np.zeros(len(having), np.bool_)
     for name in rows.modalities:

@@ -5,7 +5,8 @@
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`. NAME is "field-64-bits" (the one in the
 README), "field-strict-flickr8k", "field-table-flickr8k", "field-against-flickr8k", or the name of
 another suite. "tuned-half" and "tuned-section" are the README's second half and the section of
-docs/results.md about encoders that learn, from the last suite given whose encoders do. Tables of
+docs/results.md about encoders that learn, from the last suite given whose encoders do.
+"yardsticks-bytes-flickr8k" is a table at equal bytes, of suites with yardsticks. Tables of
 suites that are not given stay as they are. Nothing is measured here.
 """
 
@@ -99,7 +100,8 @@ def against(report: Path, method: str) -> str:
             lines.append([
                 row["bits"], row["gallery"], DIRECTIONS[row["direction"]], f"`{row['baseline']}`",
                 f"{difference:+.3f} ± {float(row['difference_deviation']):.3f}",
-                f"{float(row['p_seeds']):.3f}", f"{float(row['p_queries']):.4f}",
+                f"{float(row['p_seeds']):.3f}" if row["p_seeds"] else "-",
+                f"{float(row['p_queries']):.4f}",
             ])  # fmt: skip
     right = ["difference", "p by seed", "p by query"]
     columns = ["bits", "gallery", "direction", "best other", *right]
@@ -119,6 +121,45 @@ def side_suite(cells: Cells) -> str:
         lines.append([*line, len(rows)])
     figures = ["literature I→T", "T→I", "strict I→T", "strict T→I", "seeds"]
     return markdown_table(["data", "method", "bits", *figures], lines, right=["bits", *figures])
+
+
+def at_equal_bytes(report: Path, figure: str) -> str:
+    """Return a figure of every code and yardstick, one column per size of a code.
+
+    The last column has the largest of other sizes, with its bytes.
+
+    Args:
+        report: folder of a data set's report.
+        figure: "strict", "literature", "r_at_10" or another one of its equal-bytes.csv.
+    """
+    found: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    for row in read_csv(report / "equal-bytes.csv"):
+        values = [row[f"{direction}_{figure}_mean"] for direction in DIRECTIONS]
+        if all(values):
+            found[row["method"]][int(row["bytes"])] = [float(value) for value in values]
+    codes = [name for name in found if "," not in name and " of " not in name]
+    sizes = sorted({size for name in codes for size in found[name]})
+    best = {
+        size: [max(each[size][way] for each in found.values() if size in each) for way in (0, 1)]
+        for size in sizes
+    }
+    lines = []
+    for name, by_size in sorted(found.items(), key=lambda each: " of " in each[0]):
+        line = [f"`{name}`" if name in codes else name]
+        for size in sizes:
+            figures = by_size.get(size, [])
+            line.append(
+                " / ".join(
+                    f"**{short(value)}**" if value == top else short(value)
+                    for value, top in zip(figures, best[size], strict=False)
+                )
+                or "-"
+            )
+        more = max(by_size)
+        line.append("-" if more in sizes else f"{more}: {' / '.join(map(short, by_size[more]))}")
+        lines.append(line)
+    columns = [f"{size} bytes" for size in sizes]
+    return markdown_table(["", *columns, "more bytes"], lines, right=[*columns, "more bytes"])
 
 
 def encoders_words(report: Path) -> str:
@@ -164,6 +205,11 @@ def tables(suite: Path) -> dict[str, str]:
     for data in data_sets:
         report = suite / "report" / data
         made[f"{suite.name}-table-{data}"] = (report / "table.md").read_text("utf-8").strip()
+        if (report / "equal-bytes.csv").is_file():
+            made[f"{suite.name}-bytes-{data}"] = (
+                f"mAP@all, strict gallery:\n\n{at_equal_bytes(report, 'strict')}\n\n"
+                f"Recall@10 of the other half:\n\n{at_equal_bytes(report, 'r_at_10')}"
+            )
         made[f"{suite.name}-against-{data}"] = against(report, next(iter(cells))[1])
         for gallery in galleries:
             columns = {f"{bits} bits": Column(data, bits, gallery) for bits in lengths}

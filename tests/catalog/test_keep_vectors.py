@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from proxyhash.catalog import migrate
 from proxyhash.catalog.build import add_to_index, build_index
 from proxyhash.catalog.keep_vectors import keep_vectors
 from proxyhash.catalog.manage import copy_index, describe_index, snapshot_index, verify_index
 from proxyhash.catalog.migrate import migrate_index
 from proxyhash.catalog.sync import sync_index
 from proxyhash.data import read_collection
-from proxyhash.errors import DataError, InterruptedRunError, ModelError, UsageError
+from proxyhash.errors import (
+    DataError,
+    InterruptedRunError,
+    ModelError,
+    ProxyhashError,
+    UsageError,
+)
 from proxyhash.hashing import HashModel
 from proxyhash.index import open_index
 from proxyhash.index.store import Store
@@ -195,6 +202,27 @@ def test_migrated_and_copied_indexes_keep_them(
     copy_index(str(index), str(tmp_path / "copy"), track=silent)
     check(tmp_path / "copy", kit.models["short"], kit.data / "items.jsonl")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_migration_keeps_vectors_as_the_index_does_at_its_end(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "x.index"
+    build_index(kit.models["old"], kit.data / "items.jsonl", index, thumbnails=False)
+    encode_all = migrate._Migration.encode_all
+
+    def and_change(self: Any) -> None:
+        encode_all(self)
+        keep_vectors(str(index), "int8")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate._Migration, "encode_all", and_change)
+        with pytest.raises(ProxyhashError, match="keeps its vectors otherwise since this migra"):
+            migrate_index(str(index), kit.models["short"])
+    check(index, kit.models["old"], kit.data / "items.jsonl")
+    report = migrate_index(str(index), kit.models["short"])
+    assert (report.encoded, report.resumed) == (60, 0)
+    check(index, kit.models["short"], kit.data / "items.jsonl")
 
 
 def test_a_build_that_was_stopped_goes_on_with_vectors(kit: Kit, tmp_path: Path) -> None:

@@ -53,6 +53,29 @@ def test_means_with_the_best_of_each_column_in_bold(suite: Path):
     assert "0.550 ± 0.071" in made["mine"]
 
 
+def test_codes_and_yardsticks_stand_at_equal_bytes(suite: Path):
+    script = load_script("generate_results")
+    assert "mine-bytes-photos" not in script.tables(suite)
+    head = "bytes,method,image_to_text_strict_mean,text_to_image_strict_mean"
+    (suite / "report" / "photos" / "equal-bytes.csv").write_text(
+        f"{head},image_to_text_r_at_10_mean,text_to_image_r_at_10_mean\n"
+        "2,ours,0.5,0.4,0.1,0.1\n4,ours,0.6,0.5,0.2,0.2\n"
+        "2,PQ of embedding,0.55,0.3,0.3,0.3\n16,int8 of embedding,0.7,0.6,0.4,0.4\n"
+        '2,"ours, asymmetric",0.52,0.41,,\n'
+    )
+    made = script.tables(suite)["mine-bytes-photos"].splitlines()
+    assert made[2:8] == [
+        "|  | 2 bytes | 4 bytes | more bytes |",
+        "| --- | --: | --: | --: |",
+        "| `ours` | .500 / .400 | **.600** / **.500** | - |",
+        "| ours, asymmetric | .520 / **.410** | - | - |",
+        "| PQ of embedding | **.550** / .300 | - | - |",
+        "| int8 of embedding | - | - | 16: .700 / .600 |",
+    ]
+    assert made[13] == "| `ours` | .100 / .100 | **.200** / **.200** | - |"
+    assert len(made) == 16
+
+
 def test_a_suite_whose_encoders_learn_makes_the_second_half(suite: Path):
     script = load_script("generate_results")
     assert not {"tuned-half", "tuned-section"} & set(script.tables(suite))

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from proxyhash.codes import pack
 from proxyhash.evaluation import MAP, Protocol, Ranking, mean_average_precision
 from proxyhash.evaluation.average_precision import average_precision, weighted_average_precision
+from proxyhash.evaluation.counting import expected_precisions
 from tests.evaluation.reference import Case, ap, expected, stable_order, weighted_ap
 
 cases = st.integers(0, 2**32 - 1).map(Case.draw)
@@ -256,3 +257,22 @@ def test_random_codes_give_the_share_of_relevant_items() -> None:
     codes = rng.integers(0, 2, (3000, 32))
     case = Case(codes[:200], codes[200:], np.ones((200, 1), bool), labels[200:])
     assert measure(case).value == pytest.approx(labels[200:].mean(), abs=0.01)
+
+
+@given(case=cases, seed=st.integers(0, 2**32 - 1))
+def test_sorted_distances_have_the_same_expected_ap(case: Case, seed: int) -> None:
+    # The loop over sorted items against the closed form over groups, for a part of the gallery.
+    ranking = case.ranking
+    kept = np.random.default_rng(seed).random(len(ranking.gallery)) < 0.7
+    distances = np.stack([case.distances(query) for query in range(len(ranking.query))]) / 7
+    relevant = np.stack([case.shared(query) > 0 for query in range(len(ranking.query))])
+    result = np.empty(len(distances))
+    expected_precisions(np.argsort(distances, axis=1), distances, relevant, kept, result)
+    part = Ranking(
+        ranking.query,
+        ranking.gallery[kept],
+        ranking.query_labels,
+        ranking.gallery_labels[kept],
+        ranking.bits,
+    )
+    np.testing.assert_allclose(result, average_precision(part.tally()), rtol=1e-12)

@@ -7,9 +7,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxyhash.encoders.words import words_of
-from proxyhash.labeling.terms import find_terms, holds, stop_words
+from proxyhash.labeling.terms import find_phrases, find_terms, stop_words
 
 TEXTS = [
     *["a hot dog on the table"] * 6,
@@ -56,14 +58,39 @@ def test_only_the_given_items_decide() -> None:
     assert terms.held.shape[0] == len(TEXTS)
 
 
+PHRASES = ["dog", "ice cream", "box", "bus stop", "glass", "o"]
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("two dogs run", True), ("doghouse", False), ("a DOG.", True), ("", False)],
-)  # fmt: skip
-def test_a_name_is_found_in_its_plural(text: str, found: bool) -> None:
-    assert holds(text, [["dog"]]) is found
+    [
+        ("two dogs run", ["dog"]),
+        ("a doghouse", []),
+        ("A DOG.", ["dog"]),
+        ("the ice creams van", ["ice cream"]),
+        ("cream on ice", []),
+        ("boxes, glasses", ["box", "glass"]),
+        ("bus stops", ["bus stop"]),
+        ("bus", []),
+        (None, []),
+    ],
+)
+def test_phrases_are_found_in_order_and_in_their_plural(text: str | None, found: list[str]) -> None:
+    held = find_phrases(["nothing", text], PHRASES)
+    assert [phrase for phrase, has in zip(PHRASES, held[1], strict=True) if has] == found
+    assert not held[0].any()
 
 
-def test_phrases_are_found_in_order() -> None:
-    assert holds("the ice cream van", [["ice", "cream"]])
-    assert not holds("cream on ice", [["ice", "cream"]])
+@given(st.lists(st.lists(st.sampled_from(["ab", "abs", "cd", "cdes", "ef"]), max_size=6)))
+def test_phrases_are_those_of_a_slow_search(rows: list[list[str]]) -> None:
+    phrases = ["ab", "cd ab", "ef ef", "abs"]
+
+    def has(words: list[str], phrase: str) -> bool:
+        wanted = phrase.split()
+        return any(
+            all(have in (w, f"{w}s", f"{w}es") for have, w in zip(words[s:], wanted, strict=False))
+            for s in range(len(words) - len(wanted) + 1)
+        )
+
+    found = find_phrases([" ".join(words) for words in rows], phrases)
+    assert found.tolist() == [[has(words, phrase) for phrase in phrases] for words in rows]

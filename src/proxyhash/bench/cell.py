@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.suite import Variant, slug
+from proxyhash.bench.suite import CANONICAL, EMBEDDING, Variant, slug
 from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, UsageError
 from proxyhash.files import read_json
@@ -25,12 +25,42 @@ if TYPE_CHECKING:
     from proxyhash.bench.suite import DataSet, Suite
     from proxyhash.data import Modality
 
-__all__ = ["Cell", "cells_of", "collection_path", "encoder_cells"]
+__all__ = ["Cell", "Measuring", "cells_of", "collection_path", "encoder_cells", "yardstick_cells"]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Job of a cell that measures yardsticks and trains nothing.
+
+    Attributes:
+        space: "embedding", "canonical", or the method whose outputs are quantized.
+        bits: code lengths that yardsticks equal in bytes.
+        power: of the canonical correlations that scale directions.
+        shared_space: whether the encoders share one space; None: the towers of one model do.
+        source: the run folder whose model has the outputs; None where there are none.
+    """
+
+    space: str
+    bits: tuple[int, ...]
+    power: float
+    shared_space: bool | None
+    source: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what decides the figures, as JSON values."""
+        decisive: dict[str, Any] = {"space": self.space, "bits": list(self.bits)}
+        if self.space == CANONICAL:
+            decisive["power"] = self.power
+        if self.space == EMBEDDING:
+            decisive["shared_space"] = self.shared_space
+        if self.source is not None and (metrics := self.source / "metrics.json").is_file():
+            decisive["model"] = read_json(metrics)["fingerprint"]["model"]
+        return decisive
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run of a suite.
+    """One training run of a suite, or one measuring of yardsticks.
 
     Attributes:
         data: name of the data set.
@@ -39,6 +69,8 @@ class Cell:
         seed: of split, weights and order.
         config: the run's configuration, with every setting of its method.
         shared: the modalities whose encoder was tuned in another cell, see `encoder_cells`.
+        keeps_model: whether the model stays, as yardsticks need its outputs.
+        yardsticks: what is measured, where nothing is trained.
     """
 
     data: str
@@ -47,10 +79,14 @@ class Cell:
     seed: int
     config: TrainConfig
     shared: tuple[Modality, ...] = ()
+    keeps_model: bool = False
+    yardsticks: Measuring | None = None
 
     @property
     def name(self) -> str:
         """Name in messages: "flickr8k, dchml, 64 bits, seed 0"."""
+        if self.yardsticks is not None:
+            return f"{self.data}, {self.method}, seed {self.seed}"
         return f"{self.data}, {self.method}, {self.bits} bits, seed {self.seed}"
 
     @property
@@ -71,7 +107,13 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Whether the cell is filled."""
-        return self.record.is_file()
+        has_model = not self.keeps_model or RunFolder(self.folder).model.is_dir()
+        return self.record.is_file() and has_model
+
+    @property
+    def figures(self) -> Path:
+        """The figures of yardsticks."""
+        return self.folder / "yardsticks.json"
 
     @property
     def shared_fingerprints(self) -> dict[str, str]:
@@ -90,8 +132,10 @@ class Cell:
             return ()
         try:
             stored = _resolved(read_json(self.folder / "config.json")).to_dict()
-            used = read_json(self.record).get("shared_encoders", {})
+            record = read_json(self.record)
+            used = record.get("shared_encoders", {})
             current = self.shared_fingerprints
+            measuring = self.yardsticks.to_dict() if self.yardsticks else {}
         except (DataError, UsageError) as error:
             return (f"its files cannot be used ({error})",)
         wanted = self.config.to_dict()
@@ -104,7 +148,8 @@ class Cell:
             for modality, fingerprint in current.items()
             if used.get(modality) != fingerprint
         ]
-        return (*_differences(stored, wanted), *again)
+        measured = _differences(record.get("yardsticks", {}), measuring)
+        return (*_differences(stored, wanted), *again, *measured)
 
     @property
     def state(self) -> str:
@@ -154,6 +199,50 @@ def cells_of(suite: Suite, out: Path) -> list[Cell]:
     ]  # fmt: skip
 
 
+def yardstick_cells(suite: Suite, out: Path) -> list[Cell]:
+    """Return the cells that measure yardsticks, one per data set, seed and space, or none.
+
+    The split and the encoders are those of the first method.
+
+    Raises:
+        UsageError: an option or setting cannot be used; names the data set and method.
+    """
+    if suite.yardsticks is None:
+        return []
+    yardsticks, longest = suite.yardsticks, max(suite.yardsticks.bits)
+    variants = {each.name: each for each in suite.variants}
+    tuned = {(cell.data, cell.seed): cell for cell in encoder_cells(suite, out)}
+    cells = []
+    for data in suite.data:
+        for seed in suite.seeds:
+            for space in (EMBEDDING, CANONICAL, *yardsticks.outputs):
+                variant = variants.get(space, yardsticks.variant)
+                cell = _cell(
+                    suite, out, data=data, variant=variant, bits=longest, seed=seed,
+                    tuned=tuned.get((data.name, seed)),
+                )  # fmt: skip
+                if space == CANONICAL and len(cell.config.modalities) != 2:
+                    continue
+                folder = out / "yardsticks" / slug(data.name) / slug(space) / f"s{seed}"
+                job = Measuring(
+                    space=space,
+                    bits=yardsticks.bits,
+                    power=yardsticks.power,
+                    shared_space=yardsticks.shared_space,
+                    source=cell.folder if space in yardsticks.outputs else None,
+                )
+                cells.append(
+                    replace(
+                        cell,
+                        method=f"yardsticks, {space}",
+                        config=cell.config.model_copy(update={"out": str(folder)}),
+                        keeps_model=False,
+                        yardsticks=job,
+                    )
+                )
+    return cells
+
+
 def encoder_cells(suite: Suite, out: Path) -> list[Cell]:
     """Return the cells that tune the encoders of the others: one per data set and seed, or none.
 
@@ -200,14 +289,18 @@ def _cell(
     configured = partial(
         _configured, suite, out, data=data, variant=variant, bits=bits, seed=seed, folder=folder
     )
+    kept = suite.yardsticks is not None and (
+        variant.name in suite.yardsticks.outputs and bits == max(suite.yardsticks.bits)
+    )
     if tuned is None:
-        return configured()
+        return replace(configured(), keeps_model=kept)
     model = RunFolder(tuned.folder).model.absolute()
     encoders = {modality: str(model / f"{modality}_encoder") for modality in tuned.config.tune}
     frozen = dict.fromkeys(TuneOptions.model_fields)  # these are for the training of the encoders
     if not merge_values(suite.options, data.options, variant.options).get("views"):
         frozen |= dict.fromkeys(ViewOptions.model_fields)
-    return replace(configured(more={"encoders": encoders, **frozen}), shared=tuple(encoders))
+    cell = configured(more={"encoders": encoders, **frozen})
+    return replace(cell, shared=tuple(encoders), keeps_model=kept)
 
 
 def _configured(

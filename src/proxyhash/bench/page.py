@@ -175,18 +175,18 @@ def _figures_table(results: Results, name: str) -> str:
 
 
 def _side_table(results: Results, table: SideTable) -> str:
-    lines, bits = [], None
+    lines, size = [], None
     for row in table.rows:
-        cells = [_number(row.bits), f'<td class="name">{escape(row.method)}</td>']
+        cells = [_number(row.size), f'<td class="name">{escape(row.method)}</td>']
         for place, (column, found) in enumerate(zip(table.columns, row.figures, strict=True)):
             digits = 1 if column.smaller else 3
             text = "-" if found is None else f"{found.mean:.{digits}f}"
             cells.append(_number(f"<b>{text}</b>" if table.is_best(row, place) else text))
-        kinds = ["rule"] * (row.bits != bits)
+        kinds = ["rule"] * (row.size != size)
         kinds += ["ours"] * (row.method in results.suite.ours)
-        bits = row.bits
+        size = row.size
         lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
-    columns = ["bits", "method", *(each.heading for each in table.columns)]
+    columns = [table.unit, "method", *(each.heading for each in table.columns)]
     return (
         f'<h3>{escape(table.title)}</h3><p class="muted">{escape(table.words)} Means over the '
         "seeds.</p>" + _table(columns, lines, left={"method"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,19 @@ from proxyhash.errors import require_extra
 from proxyhash.evaluation.report import direction_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from proxyhash.bench.results import Results
     from proxyhash.evaluation.report import Spread
 
-__all__ = ["bits_figure", "curve_figure", "figure_svg", "pairs_figure", "png_bytes"]
+__all__ = [
+    "bits_figure",
+    "curve_figure",
+    "figure_svg",
+    "pairs_figure",
+    "plotting",
+    "png_bytes",
+]
 
 INK, FAINT = "#1F2933", "#D9DEE4"
 
@@ -249,6 +257,18 @@ def _has(results: Results, data: str, gallery: str, direction: str) -> bool:
 
 def _words(data: str, direction: str) -> str:
     return f"{data}, {direction_words(direction)}"
+
+
+@contextmanager
+def plotting() -> Iterator[Any]:
+    """Lend matplotlib's module of figures, in the style of all plots.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    matplotlib, figures = _matplotlib()
+    with matplotlib.rc_context(_STYLE):
+        yield figures
 
 
 def _matplotlib() -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from proxyhash.bench.machine import GIB, describe_machine, peak_memory
 from proxyhash.data import Split
 from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
 from proxyhash.files import write_atomic, write_json
+from proxyhash.progress import silent
 from proxyhash.training import train
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.prepare import Prepared, prepare, preparing_key
@@ -238,14 +239,11 @@ class Filler:
             config = cell.config.model_copy(update={"threads": self._threads})
             prepared = self._shared(config)
             check_split(cell, prepared)
-            result = train(config, prepared=prepared, checkpoints=False, held=True)
-            if not self._keep_models:
-                shutil.rmtree(RunFolder(cell.folder).model)
-            _write_average_precision(cell, result, prepared)
+            own = _measure(cell, prepared) if cell.yardsticks else self._train(cell, prepared)
             record = {
                 "method": cell.method,
                 "seconds": round(time.perf_counter() - started, 3),
-                "training_seconds": round(result.seconds, 3),
+                **own,
                 "threads": self._threads,
                 "peak_memory": peak_memory(),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -254,6 +252,14 @@ class Filler:
             }
             write_json(cell.record, record)
 
+    def _train(self, cell: Cell, prepared: Prepared) -> dict[str, Any]:
+        config = cell.config.model_copy(update={"threads": self._threads})
+        result = train(config, prepared=prepared, checkpoints=False, held=True)
+        if not self._keep_models and not cell.keeps_model:
+            shutil.rmtree(RunFolder(cell.folder).model)
+        _write_average_precision(cell, result, prepared)
+        return {"training_seconds": round(result.seconds, 3)}
+
     def _shared(self, config: TrainConfig) -> Prepared:
         key = preparing_key(config)
         if self._prepared is None or key != self._key:
@@ -261,6 +267,17 @@ class Filler:
             self._prepared = prepare(config, cache=_cache())
             self._key = key
         return self._prepared
+
+
+def _measure(cell: Cell, prepared: Prepared) -> dict[str, Any]:
+    """Write the figures of yardsticks, and return what their record says of them."""
+    from proxyhash.bench.yardsticks import measure
+
+    assert cell.yardsticks is not None
+    write_json(RunFolder(cell.folder).config, cell.config.to_dict())
+    queries = prepared.query_features(cache=_cache(), track=silent)
+    write_json(cell.figures, list(measure(cell, prepared, queries)))
+    return {"yardsticks": cell.yardsticks.to_dict()}
 
 
 def _cache() -> Any:

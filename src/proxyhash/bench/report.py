@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxyhash.bench.equal_bytes import bytes_figure
 from proxyhash.bench.page import render_report
 from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, pairs_figure, png_bytes
 from proxyhash.bench.side_tables import side_tables
@@ -43,7 +44,8 @@ def write_report(
 
     `report.html` is everything in one file, `cells.csv` has one line per cell; each data set has a
     folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots, and
-    `pairs.md` and `second-look.md` with their CSV where there is something to show.
+    `pairs.md`, `second-look.md` and `equal-bytes.md` with their CSV where there is something to
+    show.
 
     Args:
         results: the finished cells, at least one.
@@ -88,6 +90,12 @@ def _draw(
 ) -> list[tuple[str, str]]:
     """Write the plots of a data set as PNG; return them as SVG with their captions."""
     drawn = []
+    for stem, between in (("bytes", True), ("bytes-within", False)):
+        canvas = bytes_figure(results, name, between=between)
+        if canvas is not None:
+            write(folder / f"{stem}.png", png_bytes(canvas))
+            caption = "Quality over the bytes of an item: codes, and quantizers of vectors."
+            drawn.append((figure_svg(canvas, label=f"{name}: {caption}"), caption))
     for direction in results.directions(name):
         for stem, draw, caption in (
             ("bits", bits_figure, "mAP@all by code length; bars: one deviation over the seeds."),

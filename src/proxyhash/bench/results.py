@@ -26,6 +26,7 @@ __all__ = [
     "MEDIAN_RANK",
     "PAIR_FIGURES",
     "Measured",
+    "MeasuredYardsticks",
     "Results",
     "read_results",
     "spread_of",
@@ -107,6 +108,24 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class MeasuredYardsticks:
+    """A finished cell of yardsticks.
+
+    Attributes:
+        cell: which.
+        figures: of each yardstick, as `bench.yardsticks.measure` yields them.
+    """
+
+    cell: Cell
+    figures: tuple[dict[str, Any], ...]
+
+    @property
+    def space(self) -> str:
+        """The space: "embedding", "canonical" or the method whose outputs it has."""
+        return self.cell.yardsticks.space if self.cell.yardsticks else ""
+
+
+@dataclass(frozen=True)
 class Results:
     """The finished cells of a suite, and how many there should be.
 
@@ -115,12 +134,14 @@ class Results:
         measured: its finished cells.
         expected: the number of its cells.
         encoders: the finished cells that tuned encoders for the others.
+        yardsticks: the finished cells that measured yardsticks.
     """
 
     suite: Suite
     measured: tuple[Measured, ...]
     expected: int
     encoders: tuple[Measured, ...] = ()
+    yardsticks: tuple[MeasuredYardsticks, ...] = ()
 
     def directions(self, data: str) -> list[str]:
         """Return the directions that the tables show: between modalities, if there are several."""
@@ -192,13 +213,34 @@ def spread_of(values: Iterable[float | None]) -> Spread | None:
     return spread(figures) if figures else None
 
 
-def read_results(suite: Suite, cells: Sequence[Cell], encoders: Sequence[Cell] = ()) -> Results:
-    """Return what the finished ones among `cells` measured, and those that tuned encoders for them.
+def read_results(
+    suite: Suite,
+    cells: Sequence[Cell],
+    encoders: Sequence[Cell] = (),
+    yardsticks: Sequence[Cell] = (),
+) -> Results:
+    """Return what the finished ones among `cells` measured.
+
+    Args:
+        suite: theirs.
+        cells: of all methods.
+        encoders: those that tuned encoders for them.
+        yardsticks: those that measured yardsticks.
 
     Raises:
         DataError: a file of a finished cell is missing or damaged; names it.
     """
-    return Results(suite, tuple(_measured(cells)), len(cells), tuple(_measured(encoders)))
+    return Results(
+        suite,
+        tuple(_measured(cells)),
+        len(cells),
+        tuple(_measured(encoders)),
+        tuple(
+            MeasuredYardsticks(cell, tuple(read_json(cell.figures)))
+            for cell in yardsticks
+            if cell.finished
+        ),
+    )
 
 
 def _measured(cells: Iterable[Cell]) -> Iterator[Measured]:

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.bench.cell import cells_of, collection_path, encoder_cells
+from proxyhash.bench.cell import cells_of, collection_path, encoder_cells, yardstick_cells
 from proxyhash.bench.machine import peak_memory, share_machine
 from proxyhash.bench.pool import Outcome, fill_cells
 from proxyhash.errors import DataError, InterruptedRunError, UsageError
@@ -74,18 +74,24 @@ def fill_suite(
         InterruptedRunError: Ctrl-C or SIGTERM; finished cells are kept.
     """
     cells, tuners = cells_of(suite, out), encoder_cells(suite, out)
-    changed = [cell for cell in (*tuners, *cells) if cell.state == "changed"]
+    yardsticks = yardstick_cells(suite, out)
+    if yardsticks:
+        from proxyhash.bench.quantizers import load_faiss
+
+        load_faiss()
+    changed = [cell for cell in (*tuners, *cells, *yardsticks) if cell.state == "changed"]
     if changed and not rerun_changed:
         raise UsageError(_changed_words(changed))
     todo = [cell for cell in cells if cell.state != "done"]
-    wanted = {(cell.data, cell.seed) for cell in todo}
+    open_yardsticks = [cell for cell in yardsticks if cell.state != "done"]
+    wanted = {(cell.data, cell.seed) for cell in (*todo, *open_yardsticks)}
     tuning = [
         cell
         for cell in tuners
         if cell.state == "changed" or (cell.state != "done" and (cell.data, cell.seed) in wanted)
     ]
     for data in suite.data:
-        if any(cell.data == data.name for cell in (*tuning, *todo)):
+        if any(cell.data == data.name for cell in (*tuning, *todo, *open_yardsticks)):
             check_data(data, out)
     fill = partial(_fill, suite, out, processes=processes, memory=memory, note=note, track=track)
     failed = fill(tuning, tuners, "encoders", keep_models=True)
@@ -99,7 +105,20 @@ def fill_suite(
             if (cell.data, cell.seed) in lacking
         ]
     last = fill(todo, cells, "cells", keep_models=keep_models)
-    return Filled(tuple(cells), len(todo) - len(last), (*failed, *last))
+    lost = {each.cell.folder for each in last}
+    again = [cell for cell in yardstick_cells(suite, out) if cell.state != "done"]
+    measured = [cell for cell in again if not _lacks_source(cell, lost)]
+    none = fill(measured, yardsticks, "yardsticks", keep_models=False)
+    none += [
+        Outcome(cell, "the training of its outputs failed")
+        for cell in again
+        if _lacks_source(cell, lost)
+    ]
+    return Filled(tuple(cells), len(todo) - len(last), (*failed, *last, *none))
+
+
+def _lacks_source(cell: Cell, lost: set[Path]) -> bool:
+    return cell.yardsticks is not None and cell.yardsticks.source in lost
 
 
 def _fill(

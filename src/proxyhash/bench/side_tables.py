@@ -1,4 +1,4 @@
-"""Tables beside the main one of a data set: pairs, and rankings that take a second look.
+"""Tables beside the main one of a data set: pairs, second looks, and yardsticks at equal bytes.
 
 They are kept apart, as their figures are not to be compared with those of plain Hamming distances.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from proxyhash.bench.equal_bytes import across, points, within
 from proxyhash.bench.results import GALLERIES, MEDIAN_RANK, PAIR_FIGURES, spread_of
 from proxyhash.bench.tables import SHORT, csv_text, heading
 from proxyhash.data import MODALITIES
@@ -30,13 +31,13 @@ class Column:
     Attributes:
         heading: for people.
         name: for programs.
-        read: returns the figure of a cell, or None.
+        read: returns the figure of a cell, or None; unused where rows come from elsewhere.
         smaller: whether less is better.
     """
 
     heading: str
     name: str
-    read: Callable[[Measured], float | None]
+    read: Callable[[Measured], float | None] = lambda _measured: None
     smaller: bool = False
 
     def shown(self, found: Spread | None) -> str:
@@ -48,9 +49,9 @@ class Column:
 
 @dataclass(frozen=True)
 class SideRow:
-    """Figures of one method at one code length, in the order of the columns."""
+    """Figures of one method at one size, in the order of the columns."""
 
-    bits: int
+    size: int
     method: str
     seeds: int
     figures: tuple[Spread | None, ...]
@@ -66,6 +67,7 @@ class SideTable:
         words: what was measured, in a few sentences.
         columns: its figures.
         rows: those that have any figure.
+        unit: of the rows' size, "bits" of a code or "bytes" of an item.
     """
 
     slug: str
@@ -73,25 +75,26 @@ class SideTable:
     words: str
     columns: tuple[Column, ...]
     rows: tuple[SideRow, ...]
+    unit: str = "bits"
 
     def is_best(self, row: SideRow, place: int) -> bool:
-        """Whether a row has the best mean of its code length in a column."""
-        rivals = [each.figures[place] for each in self.rows if each.bits == row.bits]
+        """Whether a row has the best mean of its size in a column."""
+        rivals = [each.figures[place] for each in self.rows if each.size == row.size]
         own = row.figures[place]
         means = [each.mean for each in rivals if each]
         best = min if self.columns[place].smaller else max
         return own is not None and own.mean == best(means)
 
     def markdown(self) -> str:
-        """Return the sentences and the table; the best figure of each code length is bold."""
+        """Return the sentences and the table; the best figure of each size is bold."""
         lines = []
         for row in self.rows:
             cells = [
                 f"**{column.shown(found)}**" if self.is_best(row, place) else column.shown(found)
                 for place, (column, found) in enumerate(zip(self.columns, row.figures, strict=True))
             ]
-            lines.append([row.bits, row.method, *cells, row.seeds])
-        names = ["bits", "method", *(each.heading for each in self.columns), "seeds"]
+            lines.append([row.size, row.method, *cells, row.seeds])
+        names = [self.unit, "method", *(each.heading for each in self.columns), "seeds"]
         right = [each for each in names if each != "method"]
         return f"{self.words}\n\n{markdown_table(names, lines, right=right)}\n"
 
@@ -99,7 +102,7 @@ class SideTable:
         """Return the same for programs: mean and standard deviation in columns of their own."""
         lines = []
         for row in self.rows:
-            line: dict[str, Any] = {"bits": row.bits, "method": row.method, "seeds": row.seeds}
+            line: dict[str, Any] = {self.unit: row.size, "method": row.method, "seeds": row.seeds}
             for column, found in zip(self.columns, row.figures, strict=True):
                 line[f"{column.name}_mean"] = found and found.mean
                 line[f"{column.name}_deviation"] = found and found.deviation
@@ -126,6 +129,8 @@ def side_tables(results: Results, data: str) -> list[SideTable]:
             words_of=_look_words,
             columns=_look_columns(results, data),
         ),
+        _bytes_table(results, data, between=True),
+        _bytes_table(results, data, between=False),
     ]
     return [each for each in made if each.rows]
 
@@ -219,3 +224,42 @@ def _look_words(measured: Sequence[Measured]) -> str:
         "mAP@all where queries keep their real-valued outputs, and the gallery its bits "
         f"(asymmetric) or outputs of one byte beside them (int8). {told}."
     )
+
+
+def _bytes_table(results: Results, data: str, *, between: bool) -> SideTable:
+    ways = across(results, data) if between else within(results, data)
+    found = points(results, data, ways)
+    names = dict.fromkeys(name for point in found for name in point.figures)
+    order = {name: place for place, name in enumerate((*reversed(GALLERIES), *PAIR_FIGURES))}
+    wanted = sorted(names, key=lambda each: (order[each[1]], ways.index(each[0])))
+    columns = [
+        Column(
+            heading(name, way) if name in GALLERIES else f"{name} {SHORT.get(way) or way}",
+            f"{way}_{name.lower().replace('@', '_at_')}",
+        )
+        for way, name in wanted
+    ]
+    rows = [
+        SideRow(
+            point.size, point.label, point.seeds, tuple(point.figures.get(each) for each in wanted)
+        )
+        for point in found
+    ]
+    return SideTable(
+        "equal-bytes" if between else "equal-bytes-within",
+        "At equal bytes" if between else "At equal bytes, within one modality",
+        _BYTES_WORDS,
+        tuple(columns),
+        tuple(rows),
+        unit="bytes",
+    )
+
+
+_BYTES_WORDS = (
+    "Bytes of one item in one modality; what is stored once per index is not counted (d being the "
+    "width of the vectors: clusters of PQ and OPQ 1,024 d bytes, rotations of OPQ, RaBitQ and ITQ "
+    "4 d d, ranges of int8 8 d). *embedding*: features of the encoders less their mean; *canonical "
+    "directions*: of the training pairs, without labels; *outputs*: those of a method at its "
+    "longest codes, in real numbers. Everything learns from the training items alone. Queries stay "
+    "real-valued but for codes, sign and ITQ, which are compared by Hamming distance."
+)

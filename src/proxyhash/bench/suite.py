@@ -20,7 +20,19 @@ from proxyhash.training.tuning import TuneOptions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["DataSet", "SharedEncoders", "Suite", "Variant", "read_suite"]
+__all__ = [
+    "CANONICAL",
+    "EMBEDDING",
+    "DataSet",
+    "SharedEncoders",
+    "Suite",
+    "Variant",
+    "Yardsticks",
+    "read_suite",
+]
+
+EMBEDDING, CANONICAL = "embedding", "canonical"
+"""The spaces of yardsticks that need no training: the encoders' own, and canonical directions."""
 
 FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard")
 """Keys of a run's configuration that the suite itself decides, so that no option names them."""
@@ -57,6 +69,25 @@ class SharedEncoders:
 
 
 @dataclass(frozen=True)
+class Yardsticks:
+    """Quantizers of the same encoders that codes are measured against, at equal bytes.
+
+    Attributes:
+        bits: code lengths that yardsticks equal in bytes, all of the suite.
+        variant: the first method, whose split and encoders count.
+        outputs: methods whose real-valued outputs, of the longest codes, are quantized, too.
+        power: of the canonical correlations that scale directions.
+        shared_space: whether the encoders share one space; None: the towers of one model do.
+    """
+
+    bits: tuple[int, ...]
+    variant: Variant
+    outputs: tuple[str, ...]
+    power: float
+    shared_space: bool | None
+
+
+@dataclass(frozen=True)
 class DataSet:
     """One data set.
 
@@ -88,6 +119,7 @@ class Suite:
         options: keys of the training configuration for all runs.
         ours: names of the variants that are tested against the best of the others.
         shared: the training that tunes encoders for all cells; None: each cell has its own.
+        yardsticks: what else is measured at equal bytes; None: nothing.
     """
 
     name: str
@@ -98,6 +130,7 @@ class Suite:
     options: Mapping[str, Any]
     ours: tuple[str, ...]
     shared: SharedEncoders | None = None
+    yardsticks: Yardsticks | None = None
 
     def narrowed(
         self,
@@ -112,7 +145,13 @@ class Suite:
         Raises:
             UsageError: a name is not in the suite.
         """
+        methods, bits = tuple(methods), tuple(bits)
         chosen = set(methods) or {each.name for each in self.variants}
+        yardsticks = self.yardsticks
+        if yardsticks is not None:  # those of outputs need the longest codes
+            whole = not bits or max(self.bits) in bits
+            outputs = [name for name in yardsticks.outputs if whole and name in chosen]
+            yardsticks = replace(yardsticks, outputs=tuple(outputs))
         return replace(
             self,
             variants=_chosen("method", self.variants, methods),
@@ -120,6 +159,7 @@ class Suite:
             seeds=_numbers("seeds", self.seeds, seeds),
             data=_chosen("data set", self.data, data),
             ours=tuple(name for name in self.ours if name in chosen),
+            yardsticks=yardsticks,
         )
 
 
@@ -140,6 +180,12 @@ class _SharedTable(Settings):
     bits: Annotated[int, Field(ge=1, le=4096)] = 64
 
 
+class _YardsticksTable(Settings):
+    outputs: list[str] = Field(default_factory=list)
+    power: Annotated[float, Field(ge=0)] = 2.0
+    shared_space: bool | None = None
+
+
 class _SuiteFile(Settings):
     name: str = ""
     bits: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
@@ -148,6 +194,7 @@ class _SuiteFile(Settings):
     ours: list[str] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
     shared_encoders: dict[str, Any] = Field(default_factory=dict)
+    yardsticks: dict[str, Any] | None = None
     data: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
@@ -182,6 +229,7 @@ def read_suite(path: str | Path) -> Suite:
         options=_located(_checked(file.options, "[options]"), folder),
         ours=tuple(file.ours),
         shared=_shared(file, variants, folder) if file.shared_encoders else None,
+        yardsticks=_yardsticks(file, variants) if file.yardsticks is not None else None,
     )
 
 
@@ -211,6 +259,25 @@ def _shared(file: _SuiteFile, variants: Sequence[Variant], folder: Path) -> Shar
             )
     return SharedEncoders(
         read.method, read.bits, _located(_checked(options, "[shared_encoders]"), folder)
+    )
+
+
+def _yardsticks(file: _SuiteFile, variants: Sequence[Variant]) -> Yardsticks:
+    read = read_settings(_YardsticksTable, file.yardsticks or {}, owner="[yardsticks]")
+    for name in read.outputs:
+        check_option("outputs of [yardsticks]", name, [each.name for each in variants])
+        if slug(name) in {EMBEDDING, CANONICAL}:
+            raise UsageError(
+                f"[yardsticks] names the outputs of {name!r}, which is the name of a space of its "
+                "own; give the method another name"
+            )
+    _check_unique("output of [yardsticks]", read.outputs)
+    return Yardsticks(
+        bits=tuple(file.bits),
+        variant=variants[0],
+        outputs=tuple(read.outputs),
+        power=read.power,
+        shared_space=read.shared_space,
     )
 
 

@@ -251,6 +251,7 @@ class _Migration:
         """
         for turn in range(_ROUNDS):
             with self._writing(wait) as old:
+                self._check_form(old)
                 last = turn == _ROUNDS - 1
                 if last or self.work.count_changed(old, most=_FEW) < _FEW:
                     if old.changes != self.work.seen:
@@ -285,6 +286,15 @@ class _Migration:
             bytes_needed=self.needed,
             named=tuple(self.work.named()),
         )
+
+    def _check_form(self, old: Store) -> None:
+        """Refuse to swap in vectors that are kept otherwise than the index keeps them by now."""
+        with self.place.open() as new:
+            if new.vectors != old.vectors:
+                raise ProxyhashError(
+                    f"{self.folder.path} keeps its vectors otherwise since this migration began; "
+                    "run the same command again, which encodes the items once more"
+                )
 
     def _refuse(self, old: Store) -> None:
         if self.on_bad_item == "fail":

@@ -86,9 +86,10 @@ def bench(
 
     Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
     stopped continues where it was. Cells that fail are listed at the end. Where the suite has
-    [shared_encoders], they are tuned first, in run folders below OUT/encoders.
+    [shared_encoders], they are tuned first, in run folders below OUT/encoders; where it has
+    [yardsticks], quantizers of the same encoders are measured last, below OUT/yardsticks.
     """
-    from proxyhash.bench import cells_of, encoder_cells, read_suite
+    from proxyhash.bench import cells_of, encoder_cells, read_suite, yardstick_cells
     from proxyhash.bench.report import write_report
     from proxyhash.bench.results import read_results
 
@@ -100,7 +101,10 @@ def bench(
         seeds=_numbers(seeds, "--seeds"),
     )
     if list_cells:
-        _list([*encoder_cells(part, out), *cells_of(part, out)], as_json=as_json)
+        _list(
+            [*encoder_cells(part, out), *cells_of(part, out), *yardstick_cells(part, out)],
+            as_json=as_json,
+        )
         return
     failed: list[str] = []
     if not report_only:
@@ -116,7 +120,8 @@ def bench(
     changed = sum(cell.state == "changed" for cell in cells)
     if changed:
         console.note(f"{changed} cells in the report have other settings than the suite")
-    results = read_results(whole, cells, encoder_cells(whole, out))
+    yardsticks = yardstick_cells(whole, out)
+    results = read_results(whole, cells, encoder_cells(whole, out), yardsticks)
     if not results.measured:
         raise UsageError(f"{out} has no finished cell of {suite} to report on")
     written = write_report(results, out, note=console.note, track=console.track)

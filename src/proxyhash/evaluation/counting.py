@@ -14,7 +14,7 @@ import numpy.typing as npt
 from proxyhash.codes.hamming import row_distances
 from proxyhash.codes.kernels import kernel, popcount
 
-__all__ = ["count_pairs", "sum_stable_precisions"]
+__all__ = ["count_pairs", "expected_precisions", "sum_stable_precisions"]
 
 _TILE = 8192  # gallery items; their codes and labels fit the cache of a core
 
@@ -87,3 +87,44 @@ def sum_stable_precisions(  # noqa: PLR0917 (compiled functions take no keywords
                     if places[row, distance] <= cutoff:
                         sums[row, 0] += hits[row, distance] / places[row, distance]
                         sums[row, 1] += 1
+
+
+@kernel
+def expected_precisions(
+    order: npt.NDArray[np.int64],
+    distances: npt.NDArray[Any],
+    relevant: npt.NDArray[np.bool_],
+    kept: npt.NDArray[np.bool_],
+    result: npt.NDArray[np.float64],
+) -> None:
+    """Write the average precision of each query, expected over ties; NaN with nothing relevant.
+
+    Items that are not kept are left out. A group of n items at equal distance, r of them relevant,
+    behind c items with R relevant ones, adds the sum over j = 1..n of
+    r/n (R + 1 + (j-1) (r-1)/(n-1)) / (c + j); see `average_precision`.
+
+    Args:
+        order: the items of each query by distance, in any order within ties, (q, n).
+        distances: of the items, (q, n).
+        relevant: whether an item is, bool (q, n).
+        kept: whether an item is ranked, bool (n,).
+        result: float64 (q,).
+    """
+    for row in range(order.shape[0]):
+        total, before, hits, place = 0.0, 0, 0, 0
+        while place < order.shape[1]:
+            distance = distances[row, order[row, place]]
+            items, good = 0, 0
+            while place < order.shape[1] and distances[row, order[row, place]] == distance:
+                item = order[row, place]
+                place += 1
+                if kept[item]:
+                    items += 1
+                    good += relevant[row, item]
+            if good:
+                step = (good - 1) / (items - 1) if items > 1 else 0.0
+                for each in range(items):
+                    total += good / items * (hits + 1 + each * step) / (before + each + 1)
+            before += items
+            hits += good
+        result[row] = total / hits if hits else np.nan

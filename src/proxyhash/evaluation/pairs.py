@@ -18,7 +18,7 @@ from proxyhash.data.modalities import MODALITIES
 from proxyhash.evaluation.direction import directions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from proxyhash.codes import CodeFile, Codes
     from proxyhash.data import Collection, Modality
@@ -30,6 +30,7 @@ __all__ = [
     "PairRanks",
     "evaluate_pairs",
     "pair_ranks",
+    "ranks_among",
 ]
 
 PAIR_AT = (1, 5, 10)
@@ -72,10 +73,20 @@ def pair_ranks(query: Codes, candidates: Codes) -> PairRanks:
         query: packed codes, uint8 (q, B), at least one.
         candidates: packed codes, uint8 (q, B); row i is the other half of query i.
     """
-    nearer, tied = (np.empty(len(query), np.int64) for _ in range(2))
-    for start in range(0, len(query), _BLOCK):
+    return ranks_among(lambda rows: distances(query[rows], candidates), len(query))
+
+
+def ranks_among(distances_of: Callable[[slice], npt.NDArray[Any]], count: int) -> PairRanks:
+    """Return where candidate i stands when query i ranks all candidates by any distance.
+
+    Args:
+        distances_of: returns the distances of some queries to all candidates, (b, q).
+        count: number of queries, and of candidates.
+    """
+    nearer, tied = (np.empty(count, np.int64) for _ in range(2))
+    for start in range(0, count, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        found = distances(query[rows], candidates)
+        found = distances_of(rows)
         own = found[np.arange(len(found)), start + np.arange(len(found))][:, None]
         nearer[rows] = (found < own).sum(axis=1)
         tied[rows] = (found == own).sum(axis=1)

@@ -12,7 +12,7 @@ from proxyhash.encoders.words import words_of
 from proxyhash.errors import DataError, UsageError
 from proxyhash.labeling.found import FoundClass, FoundClasses
 from proxyhash.labeling.neighbors import centered, neighbor_shares, weighed
-from proxyhash.labeling.terms import holds
+from proxyhash.labeling.terms import find_phrases
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -128,14 +128,14 @@ def classes_of_names(
                 f"the template {template!r} needs {{}} once, where the name goes, such as "
                 "'a photo of {}.'"
             )
-    phrases = [[words_of(each) for each in name.words] for name in names]
-    own = np.zeros((len(inputs.texts), len(names)), np.float32)
-    for row, text in enumerate(track(inputs.texts, "read words", len(inputs.texts))):
-        for column, terms in enumerate(phrases):
-            own[row, column] = holds(text, terms)
+    words = [word for name in names for word in name.words]
+    held = find_phrases(inputs.texts, words, track=track)
+    ends = np.cumsum([len(name.words) for name in names])[:-1]
+    parts = [part.any(axis=1) for part in np.split(held, ends, axis=1)]
+    own = np.stack(parts, axis=1).astype(np.float32)
+    counted = iter(held.sum(axis=0).tolist())
     classes = tuple(
-        FoundClass(each.name, tuple((word, _count(inputs.texts, word)) for word in each.words))
-        for each in names
+        FoundClass(name.name, tuple((word, next(counted)) for word in name.words)) for name in names
     )
     if inputs.space is not None:
         likely = _zero_shot(inputs, inputs.space, names, templates)
@@ -173,11 +173,6 @@ def _notes(
     )
     listed = ", ".join(seldom[:5]) + (", ..." if len(seldom) > 5 else "")
     return (f"fewer than {_FEW} texts have the words of {listed}: {how}",)
-
-
-def _count(texts: Sequence[str | None], word: str) -> int:
-    terms = [words_of(word)]
-    return sum(holds(text, terms) for text in texts)
 
 
 def _prompts(

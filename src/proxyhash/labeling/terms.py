@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["MAX_TERMS", "Terms", "find_terms", "holds", "stop_words"]
+__all__ = ["MAX_TERMS", "Terms", "find_phrases", "find_terms", "stop_words"]
 
 MAX_TERMS = 2000
 """Terms at most; the most frequent ones are kept."""
@@ -114,21 +114,39 @@ def find_terms(
     return Terms(tuple(names), held, np.array([found[term] for term in names], np.int64))
 
 
-def holds(text: str | None, terms: Sequence[Sequence[str]]) -> bool:
-    """Return whether a text has one of the terms, each given as its words in order.
+def find_phrases(
+    texts: Sequence[str | None], phrases: Sequence[str], *, track: Track = silent
+) -> NDArray[np.bool_]:
+    """Return which texts have each phrase, bool (n, m): its words in this order.
 
     A word is also found with an "s" or "es" behind it.
+
+    Args:
+        texts: n texts; None where an item has none.
+        phrases: m words or phrases.
+        track: reports progress per text.
     """
-    if not text:
-        return False
-    words = words_of(text)
-    return any(_has(words, term) for term in terms)
+    split = [words_of(phrase) for phrase in phrases]
+    starting: dict[str, list[int]] = {}
+    for column, words in enumerate(split):
+        if words:
+            starting.setdefault(words[0], []).append(column)
+    found = np.zeros((len(texts), len(phrases)), np.bool_)
+    for row, text in enumerate(track(texts, "read words", len(texts))):
+        words = words_of(text) if text else []
+        for place, word in enumerate(words):
+            for form in _forms(word):
+                for column in starting.get(form, ()):
+                    wanted = split[column]
+                    own = words[place : place + len(wanted)]
+                    found[row, column] |= len(own) == len(wanted) and all(
+                        each in _forms(have) for have, each in zip(own, wanted, strict=True)
+                    )
+    return found
 
 
-def _has(words: Sequence[str], term: Sequence[str]) -> bool:
-    size = len(term)
-    return bool(size) and any(
-        all(word in (wanted, f"{wanted}s", f"{wanted}es")
-            for word, wanted in zip(words[start : start + size], term, strict=True))
-        for start in range(len(words) - size + 1)
-    )  # fmt: skip
+def _forms(word: str) -> tuple[str, ...]:
+    """Return a word, and what it may be the plural of."""
+    if word.endswith("es"):
+        return word, word[:-1], word[:-2]
+    return (word, word[:-1]) if word.endswith("s") else (word,)

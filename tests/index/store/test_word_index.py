@@ -233,9 +233,9 @@ def test_without_one_the_error_says_which_command_makes_it(tmp_path: Path) -> No
 
 
 def test_frequent_words_are_left_to_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxyhash.index.store.word_index._FEW", 5)
-    monkeypatch.setattr("proxyhash.index.store.word_index._MANY", 8)
-    monkeypatch.setattr("proxyhash.index.store.word_index._MOST", 10)
+    monkeypatch.setattr("proxyhash.index.store.word_lookup._FEW", 5)
+    monkeypatch.setattr("proxyhash.index.store.word_lookup._MANY", 8)
+    monkeypatch.setattr("proxyhash.index.store.word_lookup._MOST", 10)
     texts = {f"i{n:02}": "often" + " seldom" * (n < 4) + " once" * (n == 0) for n in range(20)}
     with make(tmp_path / "i", texts) as store:
         both = store.search_words(codes(1, 9), [WordQuery.of("often")], k=20)[0]

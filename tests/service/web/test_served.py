@@ -73,6 +73,12 @@ def click_through(page: Page, address: str, words: str, label: str, image: Path)
     texts = [hit["payload"]["text"] for hit in hits["hits"]]
     assert page.locator(".hit .open").all_inner_texts() == texts
     expect(page.locator(".hit.wordy")).to_have_count(0)
+    expect(page.get_by_role("status")).to_contain_text("12 nearest of")
+    page.get_by_role("radio", name="Meaning", exact=True).check(force=True)
+    settle(page)
+    hits = ask(page, {"text": words, "target": "image", "explain": True, "mode": "codes"})
+    texts = [hit["payload"]["text"] for hit in hits["hits"]]
+    assert page.locator(".hit .open").all_inner_texts() == texts
     within = hits["explain"]["within"] - 12
     expect(page.get_by_role("status")).to_contain_text(
         re.compile(f"; {within} more (is|are) as near|{within + 12} equally near")

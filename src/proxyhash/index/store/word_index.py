@@ -26,7 +26,8 @@ from proxyhash.index.store import database
 from proxyhash.index.store.content import as_payload, content_errors
 from proxyhash.index.store.database import MovedError
 from proxyhash.index.store.disk import disk_errors, sync
-from proxyhash.index.words import BOUNDARY, Term, inverse_frequency, rarity_of, words_of_payload
+from proxyhash.index.store.word_lookup import find_matching
+from proxyhash.index.words import BOUNDARY, words_of_payload
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from proxyhash.index.store.database import Connection
     from proxyhash.index.store.generation import Generation
     from proxyhash.index.store.row_table import RowTable
+    from proxyhash.index.store.word_lookup import Matching
     from proxyhash.index.words import WordQuery
 
 __all__ = [
-    "Matching",
     "WordIndex",
     "WordState",
     "connect_words",
@@ -67,19 +68,6 @@ VERSION = 1
 
 _NAME = re.compile(r"words-(\d{6})\.sqlite")
 _BATCH = 10_000
-_FEW, _MANY = 4_096, 50_000
-"""Rows that the terms of one question may have together: beside codes, and for words alone. The
-rarest terms come first; what is left of frequent ones says little."""
-
-_MOST = 1_000_000
-"""Rows that the rarest word of a phrase in quotes may have; one of more frequent words matches
-nothing."""
-
-_EXPANSIONS = 1_000
-"""Words that a prefix may stand for."""
-
-_ENOUGH = 0.5
-"""Share of the best match's score that others need."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +81,6 @@ class WordState:
 
     rows: int
     fields: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Matching:
-    """The rows that match a question.
-
-    Attributes:
-        rows: int64 (m,), ascending.
-        scores: float64 (m,), the sum of what the terms found say.
-        rarity: float64 (m,), of the rarest of these terms, from 0 to 1; 1 for what no code knows.
-        terms: the terms that were looked up, with the rows that have them.
-    """
-
-    rows: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    rarity: npt.NDArray[np.float64]
-    terms: tuple[tuple[Term, npt.NDArray[np.int64]], ...] = ()
-
-    def terms_of(self, row: int) -> tuple[str, ...]:
-        """Return the terms that a matching row has; of others, none."""
-        if row not in self.rows:
-            return ()
-        return tuple(str(term) for term, rows in self.terms if row in rows)
-
-
-_NONE = Matching(np.empty(0, np.int64), np.empty(0), np.empty(0))
 
 
 def words_path(folder: Path) -> Path | None:
@@ -183,7 +145,7 @@ class WordIndex:
         with self._errors(), self._transaction() as connection:
             if connection is None:
                 return None
-            return _find(connection, query, rows=rows, mask=mask)
+            return find_matching(connection, query, rows=rows, mask=mask)
 
     def follow(self, generation: Generation) -> None:
         """Take in what was committed; what is impossible now is left to the next writer."""
@@ -463,98 +425,3 @@ def _take_in(connection: Connection, generation: Generation, *, most: int | None
     if taken:
         connection.execute("UPDATE state SET rows = ?", (state.rows + taken,))
     return taken
-
-
-def _find(
-    connection: Connection,
-    query: WordQuery,
-    *,
-    rows: RowTable,
-    mask: npt.NDArray[np.bool_] | None,
-) -> Matching:
-    items = rows.items
-    counted = [(_most_rows(connection, term), term) for term in query.terms]
-    chosen = _choose(counted, alone=query.weight == 1)
-    found: list[tuple[Term, npt.NDArray[np.int64]]] = []
-    values: list[float] = []
-    rarities: list[float] = []
-    for term in chosen:
-        having = _rows_of(connection, term, rows=rows)
-        count = min(len(having), items)
-        values.append(inverse_frequency(items, count))
-        known = query.unknown.isdisjoint(term.words)
-        rarities.append(rarity_of(items, count) if known else 1.0)
-        found.append((term, having if mask is None else having[mask[having]]))
-    if any(term.required and most > _MOST for most, term in counted) or not found:
-        return _NONE
-    every = np.concatenate([having for _, having in found])
-    matching, places = np.unique(every, return_inverse=True)
-    sizes = [len(having) for _, having in found]
-    scores = np.bincount(places, np.repeat(values, sizes), len(matching)).astype(np.float64)
-    rarity = np.zeros(len(matching))
-    np.maximum.at(rarity, places, np.repeat(rarities, sizes))
-    kept = np.ones(len(matching), np.bool_)
-    for term, having in found:
-        if term.required:
-            kept &= np.isin(matching, having)
-    # A term without a row must stay required: then nothing matches.
-    kept &= scores >= _ENOUGH * scores[kept].max(initial=0.0)
-    found.sort(key=lambda pair: query.terms.index(pair[0]))  # as asked, for people to read
-    return Matching(matching[kept], scores[kept], rarity[kept], tuple(found))
-
-
-def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
-    """Return the terms to look up, the rarest first, as far as the rows they may have go."""
-    left = _MANY if alone else _FEW
-    chosen = [term for most, term in counted if term.required and most <= _MOST]
-    others = sorted(
-        (pair for pair in counted if not pair[1].required), key=lambda pair: (pair[0], str(pair[1]))
-    )
-    for most, term in others:
-        if not most:
-            continue
-        first = alone and not chosen
-        if most > left and not first:
-            break
-        chosen.append(term)
-        left -= most
-    return chosen
-
-
-def _most_rows(connection: Connection, term: Term) -> int:
-    """Return how many rows may have a term: as many as the rarest of its words."""
-    *words, last = term.words
-    counts = [_count(connection, word) for word in words]
-    if term.prefix:
-        number, total = connection.execute(
-            "SELECT count(*), coalesce(sum(rows), 0) FROM"
-            " (SELECT rows FROM terms WHERE term >= ? AND term < ? LIMIT ?)",
-            (last, last + chr(0x10FFFF), _EXPANSIONS + 1),
-        ).fetchone()
-        counts.append(int(total) if number <= _EXPANSIONS else _MOST + 1)
-    else:
-        counts.append(_count(connection, last))
-    return min(counts)
-
-
-def _count(connection: Connection, word: str) -> int:
-    found = connection.execute("SELECT rows FROM terms WHERE term = ?", (word,)).fetchone()
-    return 0 if found is None else int(found[0])
-
-
-def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArray[np.int64]:
-    """Return the rows of items that have a term, ascending, at most `_MANY`."""
-    # One string is read several times faster than as many Python objects.
-    (text,) = connection.execute(
-        "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)",
-        (term.match, _MANY),
-    ).fetchone()
-    if not text:
-        return np.empty(0, np.int64)
-    having = np.array(text.split(","), np.int64)
-    having = having[having < rows.count]  # others are of a later change
-    alive = np.zeros(len(having), np.bool_)
-    for name in rows.modalities:
-        alive |= rows.visible(name)[having]
-    there: npt.NDArray[np.int64] = having[alive]
-    return there

@@ -83,12 +83,17 @@ def test_an_existing_member_is_in_every_place_of_its_row(kind: str):
         ), place
 
 
+SEVERAL = {"hub": ("push", "pull")}
+"""Files of verbs that add several of other names."""
+
+
 def test_a_member_of_the_table_is_in_the_page_of_every_verb_and_engine():
     from proxyhash.cli.app import VERBS
     from proxyhash.index.engines import ENGINES
 
     help_text = (DOCS / "cli.md").read_text(encoding="utf-8")
-    assert [verb for verb in VERBS if f"\n## proxyhash {verb}" not in help_text] == []
+    verbs = {each for verb in VERBS for each in SEVERAL.get(verb, (verb,))}
+    assert [verb for verb in verbs if f"\n## proxyhash {verb}" not in help_text] == []
     engines = (DOCS / "performance.md").read_text(encoding="utf-8")
     assert [name for name in ENGINES if f"`{name}`" not in engines and "faiss" not in name] == []
 

@@ -55,7 +55,7 @@ def test_without_thumbnails_the_sample_is_of_texts_and_an_empty_index_has_none(
 
 
 def test_an_explanation_counts_ties_and_leaves_out_the_item_that_asks(client: TestClient) -> None:
-    asked = {"target": "image", "explain": True}
+    asked = {"target": "image", "explain": True, "mode": "codes"}
     everything = client.post("/v1/search", json=asked | {"text": "a boat", "k": 200}).json()
     distances = np.array([hit["distance"] for hit in everything["hits"]])
     for k in (1, 3, 12):

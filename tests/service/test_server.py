@@ -241,6 +241,11 @@ def test_a_full_disk_refuses_writes_and_goes_on_reading(index_copy: Path, keys: 
         assert httpx.get(server.url + f"/v1/items/{stored[-1]}").status_code == 200
     with Store.open(index_copy) as store:
         assert [name for name in stored if name not in store] == []
+        # Words are written after their items, and the next writer takes in what is missing.
+        assert all("words-000001.sqlite has " in problem for problem in store.verify())
+    with running(index_copy, "--keys", keys.path, "--write") as server:
+        assert put(server, keys.write, "after", payload={"a": "b"}).status_code == 200
+    with Store.open(index_copy) as store:
         assert store.verify() == []
 
 

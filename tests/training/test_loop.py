@@ -178,7 +178,7 @@ def test_the_best_epoch_is_kept(tmp_path, rows, validation, monkeypatch):
     scores = iter([0.5, 0.7, 0.7, 0.6])
     weights = []
 
-    def score(networks, *_):
+    def score(networks, *_, **_by):
         weights.append({key: value.clone() for key, value in networks.state_dict().items()})
         return {"image_to_text": 0.0, "text_to_image": 0.0, "mean": next(scores)}
 
@@ -192,7 +192,7 @@ def test_the_best_epoch_is_kept(tmp_path, rows, validation, monkeypatch):
 
 def test_patience_ends_the_run_and_a_resume_adds_nothing(tmp_path, rows, validation, monkeypatch):
     scores = iter([0.5, 0.4, 0.3, 0.9])
-    monkeypatch.setattr(loop, "validation_scores", lambda *_: {"mean": next(scores)})
+    monkeypatch.setattr(loop, "validation_scores", lambda *_, **_by: {"mean": next(scores)})
     config = config_of(tmp_path, patience=2)
     state = run(config, rows, validation)
     assert (state.epoch, state.best.epoch) == (3, 1)
@@ -270,7 +270,7 @@ def test_weights_that_explode_in_the_last_step_are_not_saved(
 
 
 def test_networks_that_give_no_codes_are_not_saved(tmp_path, rows, validation, monkeypatch):
-    def no_codes(networks, *_):
+    def no_codes(networks, *_, **_by):
         networks["image"].layers[-1].bias.data[:] = math.inf
         networks["image"].layers[-1].weight.data[:] = -math.inf
         return validation_scores(networks, validation, rows)

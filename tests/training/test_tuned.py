@@ -341,7 +341,7 @@ def test_lower_precision_computes_features_alone(tmp_path, tiny_text, precision)
 def test_patience_is_judged_at_validations(tuned_config, monkeypatch, patience, last):
     scores = iter([0.5, 0.4, 0.3, 0.2, 0.1])
     monkeypatch.setattr(
-        "proxyhash.training.loop.validation_scores", lambda *_: {"mean": next(scores)}
+        "proxyhash.training.loop.validation_scores", lambda *_, **_by: {"mean": next(scores)}
     )
     values = {"tune": "text", "epochs": 9, "patience": patience, "validate_every": 2}
     result = train(tuned_config(**values))

@@ -218,7 +218,7 @@ def test_views_stay_with_their_items_where_some_are_left_out(scenes):
     prepared = prepare(config, collection=scenes)
     labels = scenes.labels.copy()
     labels[prepared.split.train[1]] = False
-    some = SimpleNamespace(labels=labels)
+    some = SimpleNamespace(labels=labels, targets=labels.astype(np.float32))
     rows = replace(prepared, collection=some).rows(
         prepared.split.train, device="cpu", learning=True
     )

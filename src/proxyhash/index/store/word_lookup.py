@@ -80,7 +80,9 @@ def find_matching(
     items = rows.items
     counts = _counts(connection, {word for term in query.terms for word in term.words})
     counted = [(_most_rows(connection, term, counts), term) for term in query.terms]
-    chosen = _choose(counted, alone=query.weight == 1)
+    # Dead rows are counted until the index is compacted, and must not crowd out words.
+    share = max(rows.count / max(items, 1), 1.0)
+    chosen = _choose(counted, left=(_MANY if query.weight == 1 else _FEW) * share, query=query)
     found: list[tuple[Term, npt.NDArray[np.int64]]] = []
     values: list[float] = []
     rarities: list[float] = []
@@ -109,9 +111,8 @@ def find_matching(
     return Matching(matching[kept], scores[kept], rarity[kept], tuple(found))
 
 
-def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
+def _choose(counted: Sequence[tuple[int, Term]], *, left: float, query: WordQuery) -> list[Term]:
     """Return the terms to look up, the rarest first, as far as the rows they may have go."""
-    left = _MANY if alone else _FEW
     chosen = [term for most, term in counted if term.required and most <= _MOST]
     others = sorted(
         (pair for pair in counted if not pair[1].required), key=lambda pair: (pair[0], str(pair[1]))
@@ -119,7 +120,7 @@ def _choose(counted: Sequence[tuple[int, Term]], *, alone: bool) -> list[Term]:
     for most, term in others:
         if not most:
             continue
-        first = alone and not chosen
+        first = query.weight == 1 and not chosen
         if most > left and not first:
             break
         chosen.append(term)

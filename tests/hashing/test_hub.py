@@ -17,6 +17,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, constants
 
+import proxyhash as ph
 from proxyhash.errors import ModelError, ProxyhashError, UsageError
 from proxyhash.hashing import HashModel
 from proxyhash.hashing.hub import fetch_model, publish_model, pull_model
@@ -262,6 +263,29 @@ def test_a_folder_of_something_else_is_left_alone(
         pull_model(NAME, tmp_path / "thesis")
     assert content(tmp_path / "thesis") == {"chapter.tex": b"years"}
     assert hub.requests == []
+
+
+def test_where_features_lie_is_not_published(logged_in: Hub, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(40, 4))
+    images, texts = (shared @ rng.normal(size=(4, width)) for width in (8, 6))
+    model = ph.train(images=images, texts=texts, bits=8)
+    model.encoder("image").path = tmp_path / "images.npy"  # as `--image-encoder features:` has it
+    folder = tmp_path / "model"
+    model.save(folder)
+    before = content(folder)
+    assert any(str(tmp_path).encode() in each for each in before.values())  # what this is about
+    publish_model(folder, NAME, card="# A model")
+    stored = logged_in.files(NAME)
+    assert not any(str(tmp_path).encode() in each for each in stored.values())
+    assert content(folder) == before
+    pulled = pull_model(NAME, tmp_path / "pulled")
+    assert HashModel.load(tmp_path / "pulled").fingerprint == model.fingerprint, pulled
+    ours, theirs = (
+        each.encode_features(images.astype(np.float32), modality="image")
+        for each in (model, HashModel.load(tmp_path / "pulled"))
+    )
+    assert np.array_equal(ours, theirs)
 
 
 def test_a_damaged_or_strange_folder_is_not_pushed(

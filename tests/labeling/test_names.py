@@ -154,5 +154,5 @@ def test_the_towers_of_one_model_share_a_space(scenes: Collection, tmp_path: Pat
 
 def test_too_few_items_are_refused(tmp_path: Path) -> None:
     few = Collection.of(tmp_path / "items.jsonl", [Item("a", {"text": "a"}, ())])
-    with pytest.raises(DataError, match="has 1 items to learn from; at least 10 are needed"):
+    with pytest.raises(DataError, match="has 1 item to learn from; at least 10 are needed"):
         read_inputs(few, encoders={})

@@ -10,7 +10,13 @@ import typer
 
 from proxyhash.cli import console
 from proxyhash.cli.index_upkeep import DryRunOption
-from proxyhash.cli.shared import DeviceOption, IndexArgument, JsonOption, examples
+from proxyhash.cli.shared import (
+    DeviceOption,
+    IndexArgument,
+    JsonOption,
+    ManifestsOption,
+    examples,
+)
 
 if TYPE_CHECKING:
     from proxyhash.catalog.migrate import MigrateReport
@@ -37,15 +43,7 @@ def migrate(
             help="Run or model folder of the new model, of any code length.", show_default=False
         ),
     ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Manifest or folder of images where the image files are now. Default: those that "
-            "the index was built from. Can be given several times.",
-            metavar="MANIFEST",
-            show_default=False,
-        ),
-    ] = None,
+    data: ManifestsOption = None,
     on_bad_item: Annotated[
         str,
         typer.Option(

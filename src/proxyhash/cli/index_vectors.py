@@ -2,13 +2,19 @@
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import DeviceOption, IndexArgument, JsonOption, ModelOption, examples
+from proxyhash.cli.shared import (
+    DeviceOption,
+    IndexArgument,
+    JsonOption,
+    ManifestsOption,
+    ModelOption,
+    examples,
+)
 from proxyhash.errors import check_option
 
 if TYPE_CHECKING:
@@ -60,15 +66,7 @@ def vectors(
         ),
     ],
     model: ModelOption = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Manifest or folder of images where the image files are now. Default: those that "
-            "the index was built from. Can be given several times.",
-            metavar="MANIFEST",
-            show_default=False,
-        ),
-    ] = None,
+    data: ManifestsOption = None,
     on_bad_item: Annotated[
         str,
         typer.Option(

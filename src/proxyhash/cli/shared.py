@@ -14,6 +14,7 @@ __all__ = [
     "IndexArgument",
     "JsonOption",
     "LabelSeparatorOption",
+    "ManifestsOption",
     "MegapixelsOption",
     "ModelOption",
     "OverwriteOption",
@@ -45,6 +46,16 @@ ModelOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(help="Where the run's collection is now, if it was moved.", metavar="PATH"),
+]
+
+ManifestsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Manifest or folder of images where the image files are now. Default: those that "
+        "the index was built from. Can be given several times.",
+        metavar="MANIFEST",
+        show_default=False,
+    ),
 ]
 
 BadItemOption = Annotated[

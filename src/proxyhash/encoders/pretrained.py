@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -202,8 +203,9 @@ class PretrainedEncoder(TrainableEncoder):
         """Return what `load` needs beside the files, which is what earlier versions needed."""
         return {"pooling": self._backbone.pooling, "dropped": list(self._backbone.dropped)}
 
+    @abstractmethod
     def _open_preprocessing(self, folder: Path) -> None:
-        raise NotImplementedError
+        """Read what `prepare` needs from the model's folder."""
 
 
 @register_encoder

@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import DataError, ModelError, ProxyhashError, UsageError
 from proxyhash.files import check_folder, holds, replace_folder
 from proxyhash.hashing.checksums import MAX_JSON, find_damage
@@ -170,7 +172,7 @@ def publish_model(
     """Write a model folder and its card to the hub in one commit, and return its address.
 
     The repository is made where it is missing. Files of an earlier model are removed in the same
-    commit; other files stay.
+    commit; other files stay. Of files with features only the name is published, not where they lie.
 
     Args:
         folder: a model folder, such as the `model` folder of a run.
@@ -194,9 +196,18 @@ def publish_model(
         check_folder(folder)  # a link could lead anywhere
     except DataError as error:
         raise ModelError(str(error)) from error
-    HashModel.load(folder)
+    model = HashModel.load(folder)
     if damage := find_damage(folder):
         raise ModelError(damage[0])
+    if places := _local_places(model):
+        with tempfile.TemporaryDirectory(prefix="proxyhash-") as made:
+            for encoder in places:
+                encoder.path = Path(encoder.path.name)
+            model.save(Path(made) / "model")
+            return publish_model(
+                Path(made) / "model", repository, card=card, private=private, revision=revision,
+                message=message, token=token,
+            )  # fmt: skip
     names = {path.relative_to(folder).as_posix(): path for path in _files(folder)} | {CARD: None}
     odd = sorted(name for name in names if not _KNOWN.fullmatch(name))
     if odd:
@@ -223,6 +234,16 @@ def publish_model(
             repository, operations=operations, commit_message=message, revision=revision
         )
         return f"{api.endpoint}/{repository}"
+
+
+def _local_places(model: HashModel) -> list[PrecomputedFeatures]:
+    """Return the encoders that say in which folder of this machine their features are."""
+    encoders = [model.encoder(modality) for modality in model.modalities]
+    return [
+        each
+        for each in encoders
+        if isinstance(each, PrecomputedFeatures) and each.path != Path(each.path.name)
+    ]
 
 
 def _check_name(repository: str) -> None:
@@ -345,7 +366,9 @@ def _translated(
         return ModelError(f"{repository} is not on {constants.ENDPOINT}, or is private: {step}")
     if isinstance(error, hub.LocalEntryNotFoundError) or _is_connection(error):
         offline = constants.HF_HUB_OFFLINE
-        unreached = f"{constants.ENDPOINT} cannot be reached ({reason:.200})"
+        # The other error says what the cache lacks, at length and not why.
+        why = f" ({reason:.200})" if _is_connection(error) else ""
+        unreached = f"{constants.ENDPOINT} cannot be reached{why}"
         why = "HF_HUB_OFFLINE is set" if offline else unreached
         step = "unset it" if offline else "check the connection"
         cached = "" if writing else f", and the cache does not have all of {repository}"

@@ -376,7 +376,8 @@ class Index(ABC):
         new: bool,
     ) -> None:
         """Store checked items and their vectors, where the index keeps any."""
-        raise NotImplementedError
+        del ids, codes, payloads, weights, new
+        self._refuse_vectors()
 
     @abstractmethod
     def _delete(self, ids: list[str]) -> int:

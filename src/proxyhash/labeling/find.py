@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.data.draw import counted
 from proxyhash.encoders import TrainableEncoder, encode_collection, make_encoder
 from proxyhash.encoders.known import find_known_model
 from proxyhash.errors import DataError, UsageError, check_option
@@ -113,8 +114,8 @@ def read_inputs(
     ).astype(np.int64)
     if len(positions) < MIN_ITEMS:
         raise DataError(
-            f"{collection.path} has {len(positions)} items to learn from; at least {MIN_ITEMS} are "
-            "needed to find classes"
+            f"{collection.path} has {counted(len(positions))} to learn from; at least {MIN_ITEMS} "
+            "are needed to find classes"
         )
     if len(positions) > MAX_LOOKED_AT:
         drawn = np.random.default_rng(seed).choice(positions, MAX_LOOKED_AT, replace=False)

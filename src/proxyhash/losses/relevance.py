@@ -40,7 +40,7 @@ class _NoneShared(torch.autograd.Function):
     """Product over classes of 1 - p_ic q_jc, whose derivative by a factor is that of the others.
 
     Both passes go over the classes with two matrices in turn and keep none per class. The others
-    are the product divided by the factor; where one factor is 0, they are multiplied anew.
+    are the product divided by the factor; where one factor is 0, they are multiplied again.
     """
 
     @staticmethod

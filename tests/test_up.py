@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from proxyhash.errors import UsageError
+from proxyhash.index.store import Store
 from proxyhash.up import Workplace, free_port
 
 
@@ -55,6 +56,18 @@ def test_what_is_done_is_not_done_again(work: Workplace) -> None:
     assert commands(work, serve=False) == [
         f"proxyhash index sync {work.index} '{work.data}' --on-bad-item skip"
     ]
+
+
+@pytest.mark.parametrize("text_encoder", [None, "none", "bow"])
+def test_words_are_told_of_where_texts_are_encoded_and_indexed(
+    work: Workplace, text_encoder: str | None
+) -> None:
+    work.run.mkdir()
+    (work.run / "config.json").write_text(json.dumps({"encoders": {"text": text_encoder}}))
+    with Store.create(work.index, bits=16) as index:
+        assert not work.finds_by_words()
+        index.fill_words()
+    assert work.finds_by_words() is (text_encoder == "bow")
 
 
 def test_vectors_are_kept_in_an_index_that_is_new_or_there(work: Workplace) -> None:

@@ -147,10 +147,23 @@ class Workplace:
         arguments = ("serve", str(self.index), *self._originals(), *options)
         return Step(arguments, "search in a browser")
 
-    def _originals(self) -> tuple[str, ...]:
+    def finds_by_words(self) -> bool:
+        """Return whether a text finds items by its words, too: texts are encoded and indexed."""
+        from proxyhash.index.store import Store
+
+        if not self._encodes("text"):
+            return False
+        with Store.open(self.index) as index:
+            return index.has_words
+
+    def _encodes(self, modality: str) -> bool:
         stored = self.run / "config.json"
         config = read_json(stored) if stored.is_file() else None
-        if not isinstance(config, dict) or _stored(config, "image_encoder") in (None, "none"):
+        found = _stored(config, f"{modality}_encoder") if isinstance(config, dict) else None
+        return found not in (None, "none")
+
+    def _originals(self) -> tuple[str, ...]:
+        if not self._encodes("image"):
             return ()
         manifest = find_manifest(self.data)[0]
         return ("--originals", str(manifest if manifest.is_dir() else manifest.parent))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+import proxyhash as ph
 from proxyhash.encoders import load_encoder
 from proxyhash.hashing import HashModel
 
@@ -49,6 +50,35 @@ def test_one_half_of_a_model_folder_as_json(
     ]  # fmt: skip
     told = json.loads((out / "text.json").read_text())
     assert told["graphs"]["int8"]["share_of_bits"] >= 0.99
+
+
+@pytest.mark.slow
+def test_what_the_items_of_a_run_lack_is_generated(
+    proxyhash_command: Command, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    images = random.normal(size=(80, 6)).astype(np.float32)
+    texts = [["red house", "green tree", "blue sea", "gray road"][row % 4] for row in range(80)]
+    labels = [row % 4 for row in range(80)]
+    model = ph.train(
+        images=images, texts=texts, labels=labels, bits=16, epochs=1, out=tmp_path / "run"
+    )
+    done = proxyhash_command("export", "onnx", tmp_path / "run", tmp_path / "out", "--samples", 20)
+    assert done.code == 0, done.err
+    assert "items.jsonl has too few images; checking with generated ones" in done.err
+    session = ort.InferenceSession(tmp_path / "out" / "image.onnx")
+    (codes,) = session.run(["codes"], {"features": images})
+    assert np.array_equal(codes, model.encode_features(images, modality="image"))
+    told = json.loads((tmp_path / "out" / "text.json").read_text())
+    assert told["graphs"]["float32"]["checked_with"] == 20
+    rows = [json.dumps({"id": str(row), "text": text}) for row, text in enumerate(texts)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(rows))
+    given = proxyhash_command(
+        "export", "onnx", tmp_path / "run", tmp_path / "x", "--data", tmp_path / "texts.jsonl"
+    )
+    assert given.code == 3
+    assert "texts.jsonl has 0 images, and 8 are needed" in given.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_refusals(

@@ -82,6 +82,7 @@ def test_from_a_folder_to_a_page(photos: Path, tmp_path: Path, proxyhash_process
     assert read_json(work / "run" / "config.json")["method"] == "cca-itq"
     for words in ("proxyhash train --resume", "proxyhash index build", "ready after"):
         assert words in told
+    assert "its meaning and its words together" in told
     assert "next:" not in told
 
     # What changed since is taken over, without training again; the photos are as they were.
@@ -99,6 +100,7 @@ def test_from_a_folder_to_a_page(photos: Path, tmp_path: Path, proxyhash_process
     assert "2 removed" in done.out
     page = f"serve proxyhash-my-photos/index --originals '{photos}' --open"
     assert f"next: proxyhash {page}" in done.err
+    assert "`proxyhash search --mode codes|words`" in done.err
     assert (work / "run" / "metrics.json").stat().st_mtime_ns == trained
     done = proxyhash_process("up", photos, "--no-serve", "--bits", 32, cwd=tmp_path)
     assert done.code == 2

@@ -25,6 +25,43 @@ def test_relevance_is_that_of_the_loop() -> None:
             assert value == pytest.approx(1 - none, rel=1e-12)
 
 
+def _loop(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    none = p.new_ones(len(p), len(q))
+    for own, other in zip(p.T, q.T, strict=True):
+        none = none * (1 - own[:, None] * other[None, :])
+    return 1 - none
+
+
+@pytest.mark.parametrize("certain", [(), (0,), (0, 2)])
+@pytest.mark.parametrize("same", [True, False])
+def test_the_gradient_of_relevance_is_that_of_the_loop(
+    certain: tuple[int, ...], same: bool
+) -> None:
+    """Also where one factor is 0 or several are, so that the product cannot be divided by it."""
+    p, q = torch.sigmoid(_random(6, 4)), torch.sigmoid(_random(5, 4, seed=1))
+    for column in certain:
+        p[:3, column] = q[1:4, column] = 1
+    p[5] = 0
+    weights = _random(6, 6 if same else 5, seed=2)
+    found = []
+    for function in (relevance, _loop):
+        own, other = p.clone().requires_grad_(), q.clone().requires_grad_()
+        (function(own, own if same else other) * weights).sum().backward()
+        assert own.grad is not None
+        found.append(own.grad if same else torch.cat([own.grad, other.grad]))
+    assert found[0].isfinite().all()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("classes", [1, 82, 500])
+def test_relevance_in_float32_is_the_loop_in_float64(classes: int) -> None:
+    p = torch.sigmoid(3 * _random(40, classes) - 4).float()
+    q = torch.sigmoid(3 * _random(30, classes, seed=1) - 4).float()
+    torch.testing.assert_close(
+        relevance(p, q), _loop(p.double(), q.double()).float(), rtol=0, atol=classes * 6e-8
+    )
+
+
 def test_relevance_of_certain_labels_says_whether_one_is_shared() -> None:
     labels = torch.tensor([[1.0, 0, 1], [0, 1, 0], [0, 0, 1], [0, 0, 0]])
     assert (relevance(labels, labels) == (labels @ labels.T > 0)).all()

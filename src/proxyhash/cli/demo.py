@@ -156,7 +156,7 @@ def _show(result: "DemoResult", *, again: str) -> None:
         f"    {result.folder.page.resolve()}\n\n"
         "Try next:\n\n"
         f'    proxyhash search {run} --text "a cat under a lamp" --html found.html\n'
-        f"    {again} --serve    # the search page, with these images\n"
+        f"    {again} --serve    # the search page: texts find by meaning and by words\n"
         f"    proxyhash evaluate {run} --plots\n"
         f"{_without_labels(result)}"
         f"{_tuning(result)}"

@@ -1,6 +1,6 @@
 """`proxyhash export`: a trained model for other programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from proxyhash.data import Collection
 
 __all__ = ["register"]
+
+_LEAST = 8
+"""Inputs that a graph is checked with at least."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,14 +54,14 @@ def onnx(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Manifest or folder of items to check the graphs with. Default: those of the run; "
-            "without them, generated ones.",
+            help="Manifest or folder of items to check the graphs with. Default: those of the run, "
+            "and generated ones for what it lacks.",
             show_default=False,
             metavar="PATH",
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(help="Number of images and texts to check with.", min=8, metavar="N")
+        int, typer.Option(help="Number of images and texts to check with.", min=_LEAST, metavar="N")
     ] = 256,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,8 +89,7 @@ def onnx(
     if modality is not None:
         check_option("--modality", modality, hash_model.modalities)
     names = hash_model.modalities if modality is None else (modality,)
-    with _collection(model, data) as collection:
-        inputs = {name: _sources(collection, name, samples) for name in names}
+    with _inputs(model, data, names, samples) as inputs:
         graphs = export_onnx(hash_model, out, samples=inputs, int8=int8, track=console.track)
     if as_json:
         console.emit_json({"out": str(out), "graphs": [asdict(graph) for graph in graphs]})
@@ -120,48 +122,63 @@ def onnx(
 
 
 @contextmanager
-def _collection(model: Path, data: Path | None) -> "Iterator[Collection]":
-    """Yield the items to check with: those of --data or of the run, else generated ones."""
+def _inputs(
+    model: Path, data: Path | None, names: Sequence[str], count: int
+) -> "Iterator[dict[str, list[Any]]]":
+    """Yield what to check with, by modality: of --data, or of the run, else generated."""
     from tempfile import TemporaryDirectory
 
-    from proxyhash.data import read_collection
-    from proxyhash.data.run_data import read_run_collection
+    from proxyhash.data import MODALITIES, read_collection
     from proxyhash.datasets.scenes import generate_scenes
+
+    collection = _of_run(model) if data is None else read_collection(data)
+    found = {} if collection is None else _sources(collection, names, count)
+    few = [name for name in names if len(found.get(name, ())) < _LEAST]
+    if not few:
+        yield found
+        return
+    if data is not None:
+        has, plural = len(found[few[0]]), MODALITIES[few[0]].plural
+        raise DataError(
+            f"{data} has {has} {plural}, and {_LEAST} are needed to check a graph; give other "
+            "items with --data"
+        )
+    if collection is not None:
+        what = " and ".join(MODALITIES[name].plural for name in few)
+        console.note(f"{collection.path} has too few {what}; checking with generated ones")
+    with TemporaryDirectory() as folder:
+        scenes = generate_scenes(Path(folder) / "scenes", items=200, seed=0)
+        made = _sources(scenes, few, count)
+        if none := [name for name in few if not made[name]]:
+            raise UsageError(
+                f"no {MODALITIES[none[0]].plural} can be generated to check the graph with; give "
+                "items that have some with --data, or export the others with --modality"
+            )
+        yield found | made
+
+
+def _of_run(model: Path) -> "Collection | None":
+    """Return the items of a run; None, and a note that says why, where there are none."""
+    from proxyhash.data.run_data import read_run_collection
     from proxyhash.errors import ProxyhashError
 
-    if data is not None:
-        yield read_collection(data)
-        return
-    if (model / "config.json").is_file() and (model / "model").is_dir():
-        try:
-            collection = read_run_collection(model)
-        except ProxyhashError as error:
-            console.note(f"{error}; checking with generated images and texts")
-        else:
-            yield collection
-            return
-    else:
+    if not (model / "config.json").is_file() or not (model / "model").is_dir():
         console.note("checking with generated images and texts; --data takes some of your own")
-    with TemporaryDirectory() as folder:
-        yield generate_scenes(Path(folder) / "scenes", items=200, seed=0)
+        return None
+    try:
+        return read_run_collection(model)
+    except ProxyhashError as error:
+        console.note(f"{error}; checking with generated images and texts")
+        return None
 
 
-def _sources(collection: "Collection", modality: str, count: int) -> list[Any]:
-    """Return sources of up to `count` items that have the modality, from all over them."""
+def _sources(collection: "Collection", names: Sequence[str], count: int) -> dict[str, list[Any]]:
+    """Return, by modality, sources of up to `count` items that have it, from all over them."""
     import numpy as np
 
-    from proxyhash.data import MODALITIES
-
-    there = [each for each in collection.sources(modality) if each is not None]
-    if not there:
-        plural = MODALITIES[modality].plural
-        raise DataError(
-            f"{collection.path} has no {plural} to check the graph with; give some with --data"
-        )
-    if len(there) < 8:
-        raise UsageError(
-            f"{collection.path} has {len(there)} items with {modality}, and eight are needed to "
-            "check a graph; give others with --data"
-        )
-    rows = np.linspace(0, len(there) - 1, min(count, len(there))).astype(int)
-    return [there[row] for row in rows]
+    found = {}
+    for name in names:
+        there = [each for each in collection.sources(name) if each is not None]
+        rows = np.linspace(0, max(len(there) - 1, 0), min(count, len(there))).astype(int)
+        found[name] = [there[row] for row in rows]
+    return found

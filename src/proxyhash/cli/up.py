@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_BY_WORDS = (
+    "a text finds items by its meaning and its words together, so names and numbers are found, too"
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
@@ -112,6 +116,9 @@ def up(
     Every step is printed as the command that does it, so that each can be done again by hand, with
     other options. Nothing in FOLDER is changed. A stopped `up` goes on where it was; a second one
     takes over new, changed and removed images without training again.
+
+    Where the collection has texts, a search finds items by codes and words together, so that names
+    and numbers are found, too; --mode of `proxyhash search` and a switch on the page choose one.
     """
     from proxyhash.up import Workplace
 
@@ -132,10 +139,14 @@ def up(
             seconds = time.monotonic() - start
             took = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.0f} s"
             console.note(f"\nready after {took}; Ctrl-C ends the page")
+            if work.finds_by_words():
+                console.note(f"{_BY_WORDS}; the page lets you choose one of the two")
         console.note(f"\n{number}. {step.purpose}:\n   {step}")
         with console.guided():
             _do(step)
     if not serve:
+        if work.finds_by_words():
+            console.note(f"{_BY_WORDS}; `proxyhash search --mode codes|words` takes one of the two")
         console.next_steps(str(work.page("--open")))
 
 

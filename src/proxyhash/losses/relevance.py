@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from proxyhash.losses.supervision import Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["relevance", "relevance_likelihood", "share_a_label"]
 
@@ -26,10 +32,55 @@ def relevance(
         posteriors: p, probabilities of the classes of n items.
         others: q, those of m items.
     """
-    none = posteriors.new_ones(len(posteriors), len(others))
-    for own, other in zip(posteriors.T, others.T, strict=True):
-        none = none * (1 - own[:, None] * other[None, :])
+    none: Tensor = _NoneShared.apply(posteriors.T.contiguous(), others.T.contiguous())  # type: ignore[no-untyped-call]
     return 1 - none
+
+
+class _NoneShared(torch.autograd.Function):
+    """Product over classes of 1 - p_ic q_jc, whose derivative by a factor is that of the others.
+
+    Both passes go over the classes with two matrices in turn and keep none per class. The others
+    are the product divided by the factor; where one factor is 0, they are multiplied again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, other: Tensor) -> Tensor:
+        """Return the products (n, m) for probabilities (c, n) and (c, m)."""
+        product = own.new_ones(own.shape[1], other.shape[1])
+        for factor in _factors(own, other):
+            product *= factor
+        ctx.save_for_backward(own, other, product)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        own, other, product = ctx.saved_tensors
+        zeros = (own == 1).to(own.dtype).T @ (other == 1).to(own.dtype)  # factors that are 0
+        certain = bool(zeros.any())
+        if certain:
+            product = torch.ones_like(product)
+            for factor in _factors(own, other):
+                product *= factor.masked_fill_(factor == 0, 1)
+        product = grad * product
+        whole, single = (product * (zeros == count) for count in (0, 1))
+        by_own, by_other = torch.empty_like(own), torch.empty_like(other)
+        for row, factor in enumerate(_factors(own, other)):
+            if certain:
+                rest = torch.where(factor == 0, single, whole / factor)
+            else:
+                rest = torch.div(whole, factor, out=factor)
+            torch.mv(rest, other[row], out=by_own[row])
+            torch.mv(rest.T, own[row], out=by_other[row])
+        return -by_own, -by_other
+
+
+def _factors(own: Tensor, other: Tensor) -> Iterator[Tensor]:
+    """Yield 1 - p_i q_j, (n, m), of one class after the other, in a matrix that is overwritten."""
+    ones = other.new_ones(other.shape[1])
+    factor = own.new_empty(own.shape[1], other.shape[1])
+    for p, q in zip(own, other, strict=True):
+        yield torch.addcmul(ones, p[:, None], q, value=-1, out=factor)
 
 
 def share_a_label(

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from proxyhash.codes.bits import Codes, check_codes
-from proxyhash.codes.kernels import default_threads, kernel, run_blocks
+from proxyhash.codes.kernels import default_threads, kernel, prefetch, run_blocks
 from proxyhash.errors import DataError, UsageError
 
 __all__ = [
@@ -39,6 +39,7 @@ ONE = 65_535
 """The weight of a bit whose output is -1 or 1. The sum over the longest code fits into uint32."""
 
 _SPLIT = 2**18  # rows of few queries are spread over threads from here on
+_AHEAD = 16  # listed codes that are called for before the one that is weighed
 _SORTED_PART = 8  # from this part of the gallery on, sorting takes less than a heap
 
 
@@ -282,9 +283,14 @@ def _listed_distances(
     rows: npt.NDArray[np.int64],
     result: npt.NDArray[np.uint32],
 ) -> None:
+    flat, width = gallery.reshape(gallery.size), gallery.shape[1]
+    for item in range(min(_AHEAD, rows.size)):
+        prefetch(flat, rows[item] * width)
     for item in range(rows.size):
+        if item + _AHEAD < rows.size:
+            prefetch(flat, rows[item + _AHEAD] * width)
         row, total = rows[item], np.uint32(0)
-        for place in range(gallery.shape[1]):
+        for place in range(width):
             total += table[place, gallery[row, place]]
         result[item] = total
 

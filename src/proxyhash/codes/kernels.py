@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numba
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba.core import types
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = [
     "lean_kernel",
     "limit_threads",
     "popcount",
+    "prefetch",
     "run_blocks",
 ]
 
@@ -76,6 +79,27 @@ def popcount(_: Any, word: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return word(word), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(_: Any, array: Any, _place: Any) -> Any:
+    """Ask the processor to read a place of a flat array into its cache, without waiting for it.
+
+    A processor does so by itself where a loop reads on and on, but less far ahead where it branches
+    often.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.gep(data, [arguments[1]])
+        number = ir.IntType(32)
+        declared = ir.FunctionType(ir.VoidType(), [pointer.type, *[number] * 3])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], declared)
+        read, keep, data_cache = number(0), number(3), number(1)
+        builder.call(function, [pointer, read, keep, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 def as_words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:

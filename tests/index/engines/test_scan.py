@@ -73,6 +73,26 @@ def test_many_neighbors_are_exact_whatever_a_sample_of_the_rows_says(
             np.testing.assert_array_equal(found.distances[start:stop], far[row, expected])
 
 
+@pytest.mark.parametrize("width", [8, 16, 6, 3])
+@pytest.mark.parametrize("queries", [1, 5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_many_neighbors_of_codes_of_any_width(width: int, queries: int, masked: bool) -> None:
+    rng = np.random.default_rng(5)
+    codes = rng.integers(0, 256, (30_011, width), dtype=np.uint8)
+    query = rng.integers(0, 256, (queries, width), dtype=np.uint8)
+    order = rng.permutation(len(codes)).astype(np.uint64)
+    mask = rng.random(len(codes)) < 0.7 if masked else None
+    allowed = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
+    engine = ScanEngine.build(codes, bits=8 * width, order=order)
+    for threads in (1, 2):
+        found = engine.search(query, k=400, mask=mask, threads=threads)
+        for row, (start, stop) in enumerate(pairwise(found.offsets)):
+            far = np.unpackbits(query[row] ^ codes[allowed], axis=1).sum(axis=1)
+            expected = np.lexsort((order[allowed], far))[:400]
+            np.testing.assert_array_equal(found.rows[start:stop], allowed[expected])
+            np.testing.assert_array_equal(found.distances[start:stop], far[expected])
+
+
 def test_it_takes_no_memory_beside_the_codes() -> None:
     codes = np.zeros((1000, 8), np.uint8)
     engine = ScanEngine.build(codes, bits=64)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from proxyhash.codes.kernels import kernel
+from proxyhash.codes.kernels import kernel, prefetch
 from proxyhash.index.engines.base import Matches
 
 if TYPE_CHECKING:
@@ -144,13 +144,38 @@ def sort_queries(entries: Entries, offsets: npt.NDArray[np.int64], order: Order)
 
 def nearest_entries(entries: Entries, order: Order, k: int) -> Entries:
     """Return the first k of entries (m,) that lie in any order, m at least k, ascending."""
-    if not order.size:
-        return np.sort(entries)[:k]
-    distances = (entries >> ROW_BITS).astype(np.uint16)
-    near = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
-    entries, distances = entries[near], distances[near]
-    by_order = np.argsort(order[(entries & ROW_MASK).astype(np.int64)])
-    return entries[by_order[np.argsort(distances[by_order], kind="stable")[:k]]]
+    return _first_by_order(entries, order, k) if order.size else np.sort(entries)[:k]
+
+
+@kernel
+def _first_by_order(entries: Entries, order: Order, k: int) -> Entries:
+    """Return the first k of entries (m,), with the order of no more rows read than it takes."""
+    farthest = np.int64(0)
+    for entry in entries:
+        farthest = max(farthest, np.int64(entry >> ROW_BITS))
+    starts = np.zeros(farthest + 2, np.int64)  # where the entries of a distance begin
+    for entry in entries:
+        starts[np.int64(entry >> ROW_BITS) + 1] += 1
+    reached = 0  # the number of distances that hold the first k
+    while starts[reached] < k:
+        reached += 1
+        starts[reached] += starts[reached - 1]
+    near, size = np.empty(starts[reached], np.uint64), 0
+    for entry in entries:
+        if np.int64(entry >> ROW_BITS) < reached:
+            near[size] = entry
+            size += 1
+            prefetch(order, np.int64(entry & ROW_MASK))
+    ranks = np.empty(size, np.uint64)
+    for place in range(size):
+        ranks[place] = order[np.int64(near[place] & ROW_MASK)]
+    first = np.empty(k, np.uint64)
+    for place in np.argsort(ranks):
+        distance = np.int64(near[place] >> ROW_BITS)
+        if starts[distance] < k:
+            first[starts[distance]] = near[place]
+        starts[distance] += 1
+    return first
 
 
 def as_matches(entries: Entries, sizes: npt.NDArray[np.int64]) -> Matches:

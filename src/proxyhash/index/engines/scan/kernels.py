@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxyhash.codes.kernels import kernel, popcount
+from proxyhash.codes.kernels import kernel, popcount, prefetch
 from proxyhash.index.engines.bounded_heap import ROW_BITS, entry_of, push, reach
 
 if TYPE_CHECKING:
@@ -35,8 +35,11 @@ __all__ = [
 ]
 
 TILE_WORDS = 2048  # what several queries read in turn: half of a first-level cache at 64 bits
-BLOCK_WORDS = 256  # what is dismissed at once
+BLOCK_WORDS = 256  # of a tile with near rows, what is dismissed at once
 PART_WORDS = 64  # of a block with near rows, what is dismissed at once
+LONE_BLOCK_WORDS = 128  # the same where it is called for ahead
+AHEAD_WORDS = 1024  # how far ahead words are called for
+LINE_BYTES = 64  # what a processor reads from memory at once
 FAR = np.uint64(1 << 32)
 
 
@@ -147,6 +150,47 @@ def sample_nearest(
 
 
 @kernel
+def _call_for(codes: Words, first: int, last: int, end: int) -> None:
+    """Have words read that follow those from `first` to `last` by `AHEAD_WORDS`, before `end`."""
+    stop = min(last + AHEAD_WORDS, end)
+    for place in range(first + AHEAD_WORDS, stop, LINE_BYTES // codes.itemsize):
+        prefetch(codes, place)
+
+
+@kernel
+def _collect_block(
+    query: Words, codes: Words, first: int, last: int, limit: int, mask: Mask, found: Entries
+) -> int:
+    """Write the rows from `first` to `last` within the limit as far as there is room.
+
+    Returns:
+        how many there are.
+    """
+    size, room = 0, found.size
+    if query.size == 1:
+        word, bound, block = query[0], np.uint64(limit), codes[first:last]
+        for place in range(block.size):
+            far = np.uint64(popcount(block[place] ^ word))
+            if far <= bound and (not mask.size or mask[first + place]):
+                if size < room:
+                    found[size] = entry_of(np.int64(far), first + place)
+                size += 1
+        return size
+    part = max(1, PART_WORDS // query.size)
+    for near in range(first, last, part):
+        end = min(near + part, last)
+        if all_beyond(query, codes, near, end, limit):
+            continue
+        for row in range(near, end):
+            distance = distance_between(query, codes, row)
+            if distance <= limit and (not mask.size or mask[row]):
+                if size < room:
+                    found[size] = entry_of(distance, row)
+                size += 1
+    return size
+
+
+@kernel
 def collect_some(
     query: Words,
     codes: Words,
@@ -161,11 +205,11 @@ def collect_some(
 
     Entries are (q, room), and `sizes` (q,) says how many of them there are: more than the room
     where it was not enough. Most tiles hold a near row, so that they are not dismissed as a whole.
+    Without calling for words ahead, a single query would wait for memory at each near row.
     """
-    width = query.shape[1]
+    width, alone = query.shape[1], query.shape[0] == 1
     tile = max(1, TILE_WORDS // width)
-    step = max(1, BLOCK_WORDS // width)
-    part = max(1, PART_WORDS // width)
+    step = max(1, (LONE_BLOCK_WORDS if alone else BLOCK_WORDS) // width)
     room = entries.shape[1]
     sizes[:] = 0
     for start in range(first, last, tile):
@@ -174,18 +218,10 @@ def collect_some(
             code, found, size, limit = query[place], entries[place], sizes[place], radii[place]
             for left in range(start, stop, step):
                 right = min(left + step, stop)
-                if size > room or all_beyond(code, codes, left, right, limit):
-                    continue
-                for near in range(left, right, part):
-                    end = min(near + part, right)
-                    if all_beyond(code, codes, near, end, limit):
-                        continue
-                    for row in range(near, end):
-                        distance = distance_between(code, codes, row)
-                        if distance <= limit and (not mask.size or mask[row]):
-                            if size < room:
-                                found[size] = entry_of(distance, row)
-                            size += 1
+                if alone:
+                    _call_for(codes, left * width, right * width, last * width)
+                if size <= room and not all_beyond(code, codes, left, right, limit):
+                    size += _collect_block(code, codes, left, right, limit, mask, found[size:])
             sizes[place] = size
 
 

@@ -26,6 +26,7 @@ from tests.methods.toy import (
 
 WITHOUT_CHANCE: dict[str, dict[str, object]] = {
     "dchml-plus": {"text_mix": 0.0, "noise": 0.0, "refit": 100},
+    "dchml-pairs": {"noise": 0.0, "refit": 100},
     "ucch": {"warmup_epochs": 1000},
     "ucmfh": SMALL["ucmfh"],
 }
@@ -161,7 +162,7 @@ def test_a_batch_of_unlabeled_items_alone_is_harmless(setting):
 
 def test_methods_without_labels_do_not_see_them(variant):
     name, settings = variant
-    if get_method(name).needs_labels:
+    if get_method(name).reads_labels:
         return
     toy, blank = make_toy(), make_toy()
     blank.labels[:] = 0

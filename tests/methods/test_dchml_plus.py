@@ -84,7 +84,7 @@ def test_the_refit_lowers_the_loss_and_names_a_proxy_for_each_class():
         logits = {m: nets[m].eval().class_logits(getattr(toy, m)).detach() for m in nets}
         both = torch.cat(list(logits.values()))
         outputs = torch.tanh(nets["image"].phnet(both))
-        terms = objective._code_terms(outputs, both, scale=objective.scale, bias=objective.bias)
+        terms = objective.code_terms(outputs, both, scale=objective.scale, bias=objective.bias)
         return terms["relevance"].item()
 
     before = loss()

@@ -103,6 +103,7 @@ def batch_of(
     """Return a step's batch; methods with a forward pass of their own need the objective."""
     has = {"image": toy.has_image[index], "text": toy.has_text[index]}
     features = {"image": toy.image, "text": toy.text}
+    labels = toy.labels[index] if objective is None else objective.labels_of(toy.rows(), index)
     outputs = {}
     for name in learning:
         rows, inputs = has[name], features[name][index]
@@ -110,11 +111,9 @@ def batch_of(
             outputs[name] = nets[name](inputs) * rows[:, None]
             continue
         values = torch.zeros(len(index), BITS)
-        values[rows] = objective.run_network(
-            name, nets[name], inputs[rows], toy.labels[index][rows]
-        )
+        values[rows] = objective.run_network(name, nets[name], inputs[rows], labels[rows])
         outputs[name] = values
-    return Batch(index=index, labels=toy.labels[index], outputs=outputs, present=has, memory=memory)
+    return Batch(index=index, labels=labels, outputs=outputs, present=has, memory=memory)
 
 
 def train_toy(name: str, toy: Toy, *, seed: int = 0, rounds: int = 20, **settings: object):

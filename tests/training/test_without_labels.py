@@ -156,10 +156,49 @@ def test_few_labels_are_said(scenes, tmp_path):
     few = chosen_of(rewrite(scenes, tmp_path / "few", first(15)), image_encoder="patches")
     assert few.values["method"] == "dchml"
     assert "15 with labels: dchml learns from the labeled items alone" in few.warnings[0]
-    assert "--method cca-itq learns from all items" in few.warnings[0]
+    assert "--method cca-itq learns from all items without labels" in few.warnings[0]
     fewer = chosen_of(rewrite(scenes, tmp_path / "fewer", first(4)), image_encoder="patches")
     assert fewer.values["method"] == "cca-itq"
     assert "4 with labels (at least 10 are needed" in fewer.notes[0]
+
+
+def test_few_labels_beside_enough_pairs_are_learned_with_them(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("proxyhash.training.choose.ENOUGH_PAIRS", 200)
+
+    def few(position, item):
+        if position % 10:
+            item["labels"] = []
+
+    data = rewrite(scenes, tmp_path / "data", few)
+    chosen = chosen_of(data, out=str(tmp_path / "run"), bits=16, epochs=4, hidden=(32,),
+                       settings={"refit": 20})  # fmt: skip
+    assert "20 with labels: learning from labels and pairs, with method" in chosen.notes[0]
+    config = read_config(chosen.values)
+    assert config.method == "dchml-pairs"
+
+    def interrupt(record):
+        if record.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(InterruptedRunError, match="2 of 4 epochs are saved"):
+        train(config, report=interrupt)
+    result = train(config, resume=True)
+    split = read_json(tmp_path / "run" / "split.json")
+    labels = {item.id: item.labels for item in chosen.collection.items}
+    assert any(not labels[each] for each in split["train"])
+    assert result.metrics["training"]["items"] == len(split["train"])
+    assert result.metrics["training"]["validation_recall"] is not None
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "the classes of the others were predicted" in card
+    model = HashModel.load(tmp_path / "run" / "model")
+    whole = train(config.model_copy(update={"out": str(tmp_path / "whole")}))
+    assert HashModel.load(whole.folder / "model").fingerprint == model.fingerprint
+    named = chosen_of(data, method="dchml").warnings[0]
+    assert "--method dchml-pairs learns from all items with the labels that there are" in named
+    bare = rewrite(scenes, tmp_path / "bare", without("labels"))
+    with pytest.raises(UsageError, match="needs at least 10 for method dchml-pairs") as caught:
+        train(config.model_copy(update={"data": str(bare), "out": str(tmp_path / "no")}))
+    assert "pairs" in str(caught.value).partition("read no labels: ")[2]
 
 
 def test_few_texts_leave_the_images(scenes, tmp_path):

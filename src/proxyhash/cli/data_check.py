@@ -102,7 +102,7 @@ def _training(report: "CheckReport") -> tuple[list[str], str]:
     from proxyhash.methods import METHODS
 
     every = list(METHODS)
-    free = [name for name in every if not METHODS[name].needs_labels]
+    free = [name for name in every if not METHODS[name].reads_labels]
     if report.complete == 0 and len([each for each in report.having.values() if each]) == 1:
         free = [name for name in free if not METHODS[name].needs_pairs]
     skip = ", with --on-bad-item skip," if report.errors else ""

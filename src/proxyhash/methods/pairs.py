@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -28,16 +29,18 @@ if TYPE_CHECKING:
     from proxyhash.methods.shared.objective import Context
     from proxyhash.networks import Network
 
-__all__ = ["Pairs", "PairsSettings", "Topics"]
+__all__ = ["PairingSettings", "Pairs", "PairsSettings", "Topics", "pairing_terms"]
 
+Compare = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From positions of b items to q, (b, b) float32, and which have the same content, (b, b) bool."""
 _MOST_PAIRS = 20_000
 """Pairs that the canonical directions are computed from."""
 _BLOCK = 4096
 """Items that are compared at once."""
 
 
-class PairsSettings(Settings):
-    """Settings of `pairs`."""
+class PairingSettings(Settings):
+    """Settings of the methods that learn from which items belong together."""
 
     topics: float = Field(default=0.25, ge=0, le=1)
     """Share of an item's target that goes to items of its topics; the rest is its own other
@@ -52,6 +55,10 @@ class PairsSettings(Settings):
     """Canonical directions that topics are compared in, at most."""
     power: float = Field(default=4.0, ge=0)
     """Power of the canonical correlation that scales a direction, as in `cca-itq`."""
+
+
+class PairsSettings(PairingSettings):
+    """Settings of `pairs`."""
 
 
 @register_method("pairs")
@@ -120,31 +127,55 @@ class Pairs(Objective):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "pairs" and "topics"."""
-        outputs = {name: _through_sign(values) for name, values in batch.outputs.items()}
-        terms = {"pairs": self._across(batch, outputs)}
-        if self.settings.within:
-            within = [self._within(batch, name, values) for name, values in outputs.items()]
-            terms["topics"] = self.settings.within * torch.stack(within).sum()
-        return terms
+        temperature = self.settings.topic_temperature
+        return pairing_terms(
+            batch.index,
+            batch.outputs,
+            batch.present,
+            lambda index: self.topics.compare(index, temperature),
+            self.settings,
+        )
 
-    def _across(self, batch: Batch, outputs: Mapping[Modality, Tensor]) -> Tensor:
-        one, two = batch.learning
-        rows = batch.present[one] & batch.present[two]
-        first, second = outputs[one][rows], outputs[two][rows]
-        alike, same = self.topics.compare(batch.index[rows], self.settings.topic_temperature)
-        own = torch.eye(len(alike), device=alike.device)
-        share = self.settings.topics * alike.sum(dim=1, keepdim=True)  # 0 where nothing is alike
-        targets = (1 - share) * own + self.settings.topics * alike
-        scale = self.settings.scale
-        across = soft_contrastive(first, second, targets, scale=scale, ignored=same)
-        return across + soft_contrastive(second, first, targets, scale=scale, ignored=same)
 
-    def _within(self, batch: Batch, modality: Modality, outputs: Tensor) -> Tensor:
-        rows = batch.present[modality]
-        alike, same = self.topics.compare(batch.index[rows], self.settings.topic_temperature)
-        ignored = same | torch.eye(len(alike), dtype=torch.bool, device=alike.device)
-        values = outputs[rows]
-        return soft_contrastive(values, values, alike, scale=self.settings.scale, ignored=ignored)
+def pairing_terms(
+    index: Tensor,
+    outputs: Mapping[Modality, Tensor],
+    present: Mapping[Modality, Tensor],
+    compare: Compare,
+    settings: PairingSettings,
+) -> dict[str, Tensor]:
+    """Return the terms "pairs" and, if topics count within a modality, "topics"; see `Pairs`.
+
+    Args:
+        index: (b,) int64 positions of the items among the training items.
+        outputs: h, (b, K), of the two modalities.
+        present: per modality, (b,) bool: which of the items have it.
+        compare: From positions to q of these items among themselves, and which of them have the
+            same content, as `Topics.compare`.
+        settings: Weights and scales.
+    """
+    codes = {name: _through_sign(values) for name, values in outputs.items()}
+    one, two = codes
+    rows = present[one] & present[two]
+    first, second = codes[one][rows], codes[two][rows]
+    alike, same = compare(index[rows])
+    own = torch.eye(len(alike), device=alike.device)
+    share = settings.topics * alike.sum(dim=1, keepdim=True)  # 0 where nothing is alike
+    targets = (1 - share) * own + settings.topics * alike
+    options: dict[str, Any] = {"scale": settings.scale, "ignored": same}
+    there = soft_contrastive(first, second, targets, **options)
+    back = soft_contrastive(second, first, targets, **options)
+    terms = {"pairs": there + back}
+    if settings.within:
+        within = []
+        for name, values in codes.items():
+            has = present[name]
+            alike, same = compare(index[has])
+            ignored = same | torch.eye(len(alike), dtype=torch.bool, device=alike.device)
+            options = {"scale": settings.scale, "ignored": ignored}
+            within.append(soft_contrastive(values[has], values[has], alike, **options))
+        terms["topics"] = settings.within * torch.stack(within).sum()
+    return terms
 
 
 class Topics(torch.nn.Module):
@@ -213,18 +244,52 @@ class Topics(torch.nn.Module):
         self.vectors[:, : len(strength)] = functional.normalize(total, dim=1)
 
     def compare(
-        self, index: Tensor, temperature: float
+        self, index: Tensor, temperature: float, *, also: Float[Tensor, "b b"] | None = None
     ) -> tuple[Float[Tensor, "b b"], Bool[Tensor, "b b"]]:
         """Return q of the items at `index`, and which others have the same image or text.
 
         Rows of q sum to 1, or to 0 where an item has no others; the same ones have no share.
+
+        Args:
+            index: (b,) int64 positions among the training items.
+            temperature: of the similarity.
+            also: a second similarity of the items, which is added to that of their topics.
         """
         own = torch.eye(len(index), dtype=torch.bool, device=index.device)
         contents = self.contents[index]
         same = (contents[:, None] == contents[None]).any(dim=2) & ~own
         vectors = self.vectors[index]
-        logits = (vectors @ vectors.T / temperature).masked_fill(own | same, -torch.inf)
+        similarity = vectors @ vectors.T if also is None else vectors @ vectors.T + also
+        logits = (similarity / temperature).masked_fill(own | same, -torch.inf)
         return logits.softmax(dim=1).nan_to_num(0.0), same
+
+    @torch.enable_grad()
+    def predict_labels(
+        self, labels: Float[Tensor, "n c"], given: Bool[Tensor, " n"], *, decay: float = 3e-4
+    ) -> Float[Tensor, "n c"]:
+        """Return the probabilities of labels by a logistic regression from the topics.
+
+        Args:
+            labels: of all training items, in [0, 1].
+            given: the items to learn from; the labels of the others are not looked at.
+            decay: weight of the squares of the coefficients, the intercepts aside.
+        """
+        inputs = torch.cat([self.vectors, self.vectors.new_ones(len(labels), 1)], dim=1)
+        read, targets = inputs[given], labels[given]
+        weights = torch.zeros(inputs.shape[1], labels.shape[1], device=inputs.device)
+        weights.requires_grad_()
+        optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            logits = read @ weights
+            terms = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+            loss = terms.sum(dim=1).mean() + decay * weights[:-1].square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        return torch.sigmoid(inputs @ weights).detach()
 
 
 def _seen(network: Network, features: Tensor) -> Tensor:

@@ -38,6 +38,9 @@ _LIMITS = {
     "labels": """\
 - The codes know the classes above and little else: items that no label tells apart are at about
   the same distance.""",
+    "labels and pairs": """\
+- The codes were learned from the labels of some items, and from which image and text belong
+  together: the classes of the others were predicted, and some of that is wrong.""",
     "pairs": """\
 - The codes were learned from which image and text belong together, without labels: near codes are
   of items that could be described by each other's texts, which need not share a class.""",
@@ -45,9 +48,10 @@ _LIMITS = {
 - The codes were learned without labels: near codes have similar features, which need not share a
   class.""",
 }
-"""The first limitation of methods that read labels, that learn from pairs, and of others."""
+"""The first limitation of methods that read labels, pairs as well, pairs alone, and of others."""
 _MEANINGS = {
     "labels": "the labels",
+    "labels and pairs": "the labels, and which of them belong together",
     "pairs": "which of them belong together; no label was read",
     "features": "the features; no label was read",
 }
@@ -128,8 +132,8 @@ codes = model.{call}  # uint8, (1, {-(-config.bits // 8)})
 
 
 def _kind(method: type[Objective]) -> str:
-    if method.needs_labels:
-        return "labels"
+    if method.reads_labels:
+        return "labels" if method.needs_labels else "labels and pairs"
     return "pairs" if method.needs_pairs and not method.closed_form else "features"
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Found", "choose"]
 
-FEW_LABELED = 0.1
-"""Share of labeled items below which it is said what training on them alone means."""
+FEW_LABELED = 0.2
+"""Share of labeled items below which the others are learned from, too, by their pairing."""
 ENOUGH_PAIRS = 500
 """Pairs from which `pairs` finds other halves better than `cca-itq` does."""
 
@@ -99,9 +99,10 @@ class Choice:
 def choose(values: Mapping[str, Any]) -> Choice:
     """Return the keys of a configuration with a method and encoders that fit its collection.
 
-    A method and encoders that are given stay. Without labels, `pairs` learns from pairs (`cca-itq`
-    where they are few) and `itq` from a single modality; a modality that no item has is left out;
-    and images, and texts of `pairs`, get a pretrained model that this machine has, see
+    A method and encoders that are given stay. With few labels, `dchml-pairs` learns from them and
+    from the pairs of all items. Without labels, `pairs` learns from pairs (`cca-itq` where they are
+    few) and `itq` from a single modality; a modality that no item has is left out; and images, and
+    texts of methods that learn from pairs, get a pretrained model that this machine has, see
     `find_known_model`, before `descriptor` and `bow`.
 
     Raises:
@@ -128,6 +129,12 @@ def choose(values: Mapping[str, Any]) -> Choice:
             method, alone, why = _without_labels(found)
             encoders |= {each: "none" for each in found.having if alone not in (None, each)}
             notes.append(why)
+        elif found.labeled < FEW_LABELED * found.items and _from_pairs(found) == "pairs":
+            method = "dchml-pairs"
+            notes.append(
+                f"{found}: learning from labels and pairs, with method {method}: an item finds its "
+                "own other half and what has its labels; those of unlabeled items are predicted"
+            )
     if not notes and absent and len(found.having) == 1:
         (only,) = found.having
         missing = " and no ".join(MODALITIES[each].plural for each in absent)
@@ -138,14 +145,17 @@ def choose(values: Mapping[str, Any]) -> Choice:
     few = MIN_LABELED <= found.labeled < FEW_LABELED * found.items
     if few and get_method(method).needs_labels:
         other = _from_pairs(found) if len(found.having) == 2 else "itq"
+        how = "without labels"
+        if other == "pairs":
+            other, how = "dchml-pairs", "with the labels that there are"
         warnings.append(
             f"{found}: {method} learns from the labeled items alone, and the figures hold for "
-            f"them alone; --method {other} learns from all items without labels"
+            f"them alone; --method {other} learns from all items {how}"
         )
     if "image" not in named and encoders.get("image") == config.encoders.get("image") != "none":
         encoders["image"], told = _image_encoder(encoders["image"])
         (warnings if encoders["image"] == config.encoders["image"] else notes).append(told)
-    wordy = method == "pairs" and "text" not in named
+    wordy = method in ("pairs", "dchml-pairs") and "text" not in named
     if wordy and encoders.get("text") == config.encoders.get("text") != "none":
         encoders["text"], told = _text_encoder(encoders["text"])
         notes.append(told)

@@ -214,7 +214,7 @@ def _forward(
 ) -> Batch:
     """Run the networks that learn in this step; outputs of missing modalities are zero."""
     outputs: dict[Modality, Tensor] = {}
-    labels = train.labels[step.index]
+    labels = state.objective.labels_of(train, step.index)
     for modality in step.learning:
         network, inputs = state.networks[modality], next(features[modality])
         run = state.objective.run_network

@@ -19,9 +19,9 @@ __all__ = ["choose_split", "learns_from_all"]
 def learns_from_all(method: str, collection: Collection) -> bool:
     """Return whether a method's training items need no label in this collection.
 
-    They need none where the method reads none and most items have none, or too few have one. Where
-    most have one, it learns from the labeled items like every other method, so that methods can be
-    compared.
+    They need none where the method can do without and most items have none, or too few have one.
+    Where most have one, it learns from the labeled items like every other method, so that methods
+    can be compared.
     """
     labeled = int(collection.labels.any(axis=1).sum())
     few = labeled < MIN_LABELED or 2 * labeled < len(collection)
@@ -50,8 +50,9 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
     labeled = int(collection.labels.any(axis=1).sum())
     named = any(item.split is not None for item in collection.items)
     named = named and config.query is None and config.train is None
-    if labeled < (1 if named else MIN_LABELED) and not unlabeled:
-        others = [name for name, method in METHODS.items() if not method.needs_labels]
+    reads_labels = get_method(config.method).reads_labels
+    if labeled < (1 if named else MIN_LABELED) and reads_labels:
+        others = [name for name, method in METHODS.items() if not method.reads_labels]
         raise UsageError(
             f"{collection.path} has {counted(labeled)} with labels; training needs at least "
             f"{MIN_LABELED} for method {config.method}. These methods read no labels: "

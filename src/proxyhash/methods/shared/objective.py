@@ -96,7 +96,9 @@ class Objective(nn.Module, ABC):
     """Settings that are others, unless the user gives them, where the networks learn from encoders
     that have learned from the same items before: the last stage of runs that tune encoders."""
     needs_labels: ClassVar[bool] = True
-    """Whether the method reads labels; one that does not learns from every item."""
+    """Whether items without a label are of no use to the method; else it learns from every item."""
+    reads_labels: ClassVar[bool] = True
+    """Whether labels are read at all; as `needs_labels`, unless a class says otherwise."""
     supervised: ClassVar[bool] = True
     """The earlier name of `needs_labels`; a class sets either, and has both."""
     needs_pairs: ClassVar[bool] = False
@@ -115,6 +117,7 @@ class Objective(nn.Module, ABC):
         for name in ("supervised", "needs_labels"):
             if name in cls.__dict__:
                 cls.supervised = cls.needs_labels = cls.__dict__[name]
+                cls.reads_labels = cls.__dict__.get("reads_labels", cls.needs_labels)
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__()
@@ -194,6 +197,10 @@ class Objective(nn.Module, ABC):
 
     def begin_epoch(self, memory: Memory) -> None:
         """Prepare an epoch, for example refresh a unified code."""
+
+    def labels_of(self, train: Rows, index: Tensor) -> Tensor:
+        """Return the labels of the training items at `index`, (b, C), as they are learned."""
+        return train.labels[index]
 
     def run_network(
         self,

@@ -50,7 +50,7 @@ def test_damaged_arrays_are_named(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelError, match=rf"{path} is damaged \(.*; copy .*--overwrite"):
         read_arrays(path)
-    with pytest.raises(ModelError, match="missing.safetensors is missing; copy .*--overwrite"):
+    with pytest.raises(ModelError, match=r"missing.safetensors is missing; copy .*--overwrite"):
         read_arrays(tmp_path / "missing.safetensors")
 
 

@@ -53,7 +53,7 @@ def validation_scores(
     Validation items ask with the features they would be learned from, with the prompt of documents
     where an encoder has prompts, unlike queries of the split (`Prepared.query_features`): scores
     only compare epochs, an encoder that learns would encode each item twice, and a run that is
-    resumed would compare its best epoch so far with scores of another kind.
+    resumed would compare its best epoch so far with scores that were computed otherwise.
 
     Empty when there are no validation items, or none with anything relevant.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import shutil
@@ -14,7 +15,13 @@ import pytest
 from proxyhash.catalog.build import add_to_index, build_index
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.images import images_taken
-from proxyhash.catalog.manage import delete_items, describe_index, snapshot_index, verify_index
+from proxyhash.catalog.manage import (
+    delete_items,
+    describe_index,
+    index_words,
+    snapshot_index,
+    verify_index,
+)
 from proxyhash.catalog.manifests import manifests_of
 from proxyhash.catalog.migrate import migrate_index
 from proxyhash.catalog.sync import sync_index
@@ -28,6 +35,7 @@ from proxyhash.errors import (
 )
 from proxyhash.hashing import HashModel
 from proxyhash.index.store import Store
+from proxyhash.index.store.word_index import hold_words
 from proxyhash.search import Searcher
 from tests.catalog.conftest import contents
 from tests.catalog.migration_kit import Kit, make_kit, read_manifest, write_manifest
@@ -247,6 +255,52 @@ def test_a_change_at_the_last_moment_is_taken_in_under_the_lock(
         migrate_index(str(index), kit.models["new"])
     build_index(kit.models["new"], tmp_path / "data" / "items.jsonl", tmp_path / "fresh")
     assert contents(index) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(("before", "turns"), [(None, 1), (None, 99), (["text"], 1)])
+def test_words_of_the_last_moment_are_taken_in(
+    kit: Kit,
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[str] | None,
+    turns: int,
+) -> None:
+    """Also where the index had words of other fields, or gets new ones in every round."""
+    for path in index.glob("generation-*/words-*"):
+        path.unlink()
+    if before is not None:
+        index_words(str(index), fields=before)
+    real, fields = Store.compact, itertools.cycle([["price", "text"], ["labels", "text"]])
+    last: list[str] = []
+
+    def make_words(self: Store) -> None:
+        nonlocal last, turns
+        real(self)
+        if index != self.folder and turns:  # what is encoded was compacted, and is complete
+            turns -= 1
+            last = next(fields)
+            index_words(str(index), fields=last)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "compact", make_words)
+        migrate_index(str(index), kit.models["new"])
+    assert describe_index(str(index))["word_fields"] == ", ".join(last)
+    assert verify_index(str(index)) == []
+    with Searcher.open(str(index)) as searcher:
+        assert searcher.search_text("flower", k=3, mode="words").hits
+
+
+def test_words_that_are_being_made_are_waited_for(kit: Kit, index: Path) -> None:
+    with (
+        hold_words(index),
+        pytest.raises(ProxyhashError, match=r"is writing to the word index .*same command again"),
+    ):
+        migrate_index(str(index), kit.models["new"], wait=0.2)
+    assert contents(index) == kit.contents["old"]
+    index_words(str(index), fields=["text"])
+    migrate_index(str(index), kit.models["new"])
+    assert contents(index) == kit.contents["new"]
+    assert describe_index(str(index))["word_fields"] == "text"
 
 
 def test_without_its_image_nothing_is_lost_by_default(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from proxyhash.index import Index
     from proxyhash.index.filters import Filter
     from proxyhash.index.store.header import Header
+    from proxyhash.index.store.word_index import WordState
 
 __all__ = [
     "SnapshotReport",
@@ -45,6 +46,7 @@ __all__ = [
     "delete_where",
     "describe_index",
     "index_words",
+    "missed_words",
     "snapshot_index",
     "verify_index",
 ]
@@ -175,13 +177,26 @@ def index_words(uri: str, *, fields: Sequence[str] = (), track: Track = silent) 
 
 def carry_words(source: Store, target: Store, *, track: Track = silent) -> None:
     """Give an index a word index where another one, whose items it has or will have, has one."""
-    try:
-        state = source.words_state()
-    except DataError as error:
-        logger.warning("the word index is left out: %s", error)
-        return
+    state = missed_words(source, target)
     if state is not None and not target.has_words:
         target.fill_words(fields=state.fields, track=track)
+
+
+def missed_words(source: Store, target: Store) -> WordState | None:
+    """Return what word index one index has and another lacks, or has of other fields.
+
+    None where nothing is missed. One that is damaged counts as none.
+    """
+    state, own = _words_of(source), _words_of(target)
+    return None if state is None or (own and own.fields == state.fields) else state
+
+
+def _words_of(store: Store) -> WordState | None:
+    try:
+        return store.words_state()
+    except DataError as error:
+        logger.warning("the word index is left out: %s", error)
+        return None
 
 
 def verify_index(uri: str, *, report: Callable[[str], None] | None = None) -> list[str]:

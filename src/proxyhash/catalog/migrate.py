@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.catch_up import AT_ONCE, CatchUp
 from proxyhash.catalog.images import images_taken
 from proxyhash.catalog.item_keys import ItemKeys
-from proxyhash.catalog.manage import carry_words
+from proxyhash.catalog.manage import missed_words
 from proxyhash.catalog.manifests import manifests_of, remember_manifests
 from proxyhash.catalog.migration import MigrationFolder
 from proxyhash.catalog.reencode import Reencoder
@@ -22,12 +22,19 @@ from proxyhash.codes import code_bytes
 from proxyhash.data.images import image_limits
 from proxyhash.data.manifest import ON_BAD_ITEM
 from proxyhash.encoders import FeatureCache
-from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError, check_option
+from proxyhash.errors import (
+    DataError,
+    InterruptedRunError,
+    ProxyhashError,
+    UsageError,
+    check_option,
+)
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import scheme_of
 from proxyhash.index.store import Store
 from proxyhash.index.store.disk import BusyError, disk_errors, sync
 from proxyhash.index.store.header import Header
+from proxyhash.index.store.word_index import hold_words
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -105,7 +112,7 @@ def migrate_index(
         on_bad_item: "fail": where an item cannot be encoded, change nothing and say which; "skip":
             leave out items without any code, and keep the others without what cannot be read.
         dry_run: change nothing, and return what would be done.
-        wait: seconds to wait at the end for another process that writes the index.
+        wait: seconds to wait at the end for another process that writes the index or its words.
         track: progress callback.
 
     Raises:
@@ -232,7 +239,7 @@ class _Migration:
     def encode_all(self) -> None:
         """Encode what is not encoded yet, until the index holds hardly anything new."""
         with Store.open(self.folder.path) as old, self.place.open(write=True) as new:
-            carry_words(old, new)
+            self._carry_words(old, new)
             if self.on_bad_item == "fail" and self.work.seen is None:
                 self.work.find_lacking(old)
                 self._refuse(old)
@@ -247,13 +254,15 @@ class _Migration:
         """Take in the last changes while nobody writes, and exchange codes and model.
 
         Raises:
-            ProxyhashError: another process goes on writing.
+            ProxyhashError: another process goes on writing items or words.
         """
         for turn in range(_ROUNDS):
-            with self._writing(wait) as old:
+            with self._words_held(wait), self._writing(wait) as old:
                 self._check_form(old)
                 last = turn == _ROUNDS - 1
-                if last or self.work.count_changed(old, most=_FEW) < _FEW:
+                if last or (self._has_words_of(old) and self._lacks_few(old)):
+                    with self.place.open() as new:
+                        self._carry_words(old, new)
                     if old.changes != self.work.seen:
                         with self.place.open(write=True) as new:
                             self.work.run(old, new)
@@ -296,9 +305,38 @@ class _Migration:
                     "run the same command again, which encodes the items once more"
                 )
 
+    def _carry_words(self, old: Store, new: Store) -> None:
+        if (words := missed_words(old, new)) is not None:
+            new.fill_words(fields=words.fields)
+
+    def _has_words_of(self, old: Store) -> bool:
+        with self.place.open() as new:
+            return missed_words(old, new) is None
+
+    def _lacks_few(self, old: Store) -> bool:
+        return self.work.count_changed(old, most=_FEW) < _FEW
+
     def _refuse(self, old: Store) -> None:
         if self.on_bad_item == "fail":
             self.work.refuse(old)
+
+    @contextmanager
+    def _words_held(self, wait: float) -> Iterator[None]:
+        """Let nobody make a word index of the old items, once a process that does so is done."""
+        end = time.monotonic() + wait
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(hold_words(self.folder.path))
+                    break
+                except DataError as error:
+                    if time.monotonic() > end:
+                        raise ProxyhashError(
+                            f"{error}. What is encoded is kept: once that process has ended, run "
+                            "the same command again to swap"
+                        ) from error
+                    time.sleep(_POLL)
+            yield
 
     @contextmanager
     def _writing(self, wait: float) -> Iterator[Store]:

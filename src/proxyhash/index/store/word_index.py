@@ -52,6 +52,7 @@ __all__ = [
     "copy_words",
     "fill_current",
     "follow_words",
+    "hold_words",
     "words_path",
 ]
 
@@ -292,6 +293,15 @@ def copy_words(source: Generation, target: Generation) -> None:
         _write(lambda: _refreshed(target), target.folder, fields=state.fields)
 
 
+def hold_words(folder: Path) -> AbstractContextManager[None]:
+    """Let nobody else make the word index of an index folder while a block runs.
+
+    Raises:
+        DataError: "another process (pid 123) is writing to the word index of FOLDER; ...".
+    """
+    return hold_lock(folder / "words.lock", f"the word index of {folder}")
+
+
 def fill_current(access: Access, *, fields: Sequence[str] | None, track: Track = silent) -> int:
     """Make the word index of the current generation, and return how many rows it has.
 
@@ -299,7 +309,7 @@ def fill_current(access: Access, *, fields: Sequence[str] | None, track: Track =
         MovedError: the index was compacted meanwhile.
         ProxyhashError: it cannot be written, or another process makes one.
     """
-    with disk_errors(access.folder), hold_lock(access.folder / "words.lock", "the word index"):
+    with disk_errors(access.folder), hold_words(access.folder):
         with access.reading() as generation:
             folder = generation.folder
         try:

@@ -13,6 +13,7 @@ from proxyhash.cli.shared import (
     DeviceOption,
     JsonOption,
     MegapixelsOption,
+    ModelArgument,
     OverwriteOption,
     examples,
 )
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def encode(
-    model: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
+    model: ModelArgument,
     data: Annotated[
         Path, typer.Argument(help="Manifest file or folder of the items.", show_default=False)
     ],

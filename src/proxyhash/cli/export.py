@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, ModelArgument, examples
 from proxyhash.errors import DataError, UsageError, check_option
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _keep_the_name() -> None:
 
 
 def onnx(
-    model: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
+    model: ModelArgument,
     out: Annotated[Path, typer.Argument(help="Folder to write.", show_default=False)],
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write graphs with layers in 8 bits.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from proxyhash.cli import console
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, ModelArgument, examples
 from proxyhash.errors import ModelError
 
 __all__ = ["register"]
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    model: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
+    model: ModelArgument,
     repository: RepositoryArgument,
     private: Annotated[
         bool, typer.Option("--private", help="Make the repository private, if it is new.")

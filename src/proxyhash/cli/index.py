@@ -20,6 +20,7 @@ from proxyhash.cli.shared import (
     JsonOption,
     LabelSeparatorOption,
     MegapixelsOption,
+    ModelArgument,
     ModelOption,
     examples,
 )
@@ -67,7 +68,7 @@ ThumbnailsOption = Annotated[
     )
 )
 def build(
-    run: Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)],
+    run: ModelArgument,
     manifest: ManifestArgument,
     out: Annotated[Path, typer.Option(help="Index folder to create.", metavar="INDEX")],
     gallery_only: Annotated[

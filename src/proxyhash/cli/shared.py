@@ -16,6 +16,7 @@ __all__ = [
     "LabelSeparatorOption",
     "ManifestsOption",
     "MegapixelsOption",
+    "ModelArgument",
     "ModelOption",
     "OverwriteOption",
     "RunArgument",
@@ -26,6 +27,8 @@ __all__ = [
 RunArgument = Annotated[
     Path, typer.Argument(help="Run folder written by `proxyhash train`.", show_default=False)
 ]
+
+ModelArgument = Annotated[Path, typer.Argument(help="Run or model folder.", show_default=False)]
 
 IndexArgument = Annotated[
     str,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from proxyhash.encoders.base import BatchEncoder
 
 __all__ = [
+    "COPY_AGAIN",
     "FORMAT",
     "MANIFEST_NAME",
     "fingerprint_of",
@@ -33,6 +34,11 @@ __all__ = [
     "write_settings",
 ]
 
+COPY_AGAIN = (
+    "copy the whole folder of the run or model again from the original, or train it again "
+    "(`proxyhash train --overwrite`)"
+)
+"""Next step where a file of a saved encoder cannot be read; a clause."""
 FORMAT = 1
 MANIFEST_NAME = "encoder.json"
 
@@ -81,15 +87,17 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays that `write_arrays` wrote, float16 converted back to float32.
 
     Raises:
-        ModelError: "PATH cannot be read: ...".
+        ModelError: "PATH is missing ..." or "... is damaged ..."; says what to do.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         arrays = load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is missing; {COPY_AGAIN}") from error
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}") from error
+        raise ModelError(f"{path} is damaged ({error}); {COPY_AGAIN}") from error
     return {
         name: array.astype(np.float32) if array.dtype == np.float16 else array
         for name, array in arrays.items()

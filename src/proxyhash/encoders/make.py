@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.encoders.base import ENCODERS, BatchEncoder, EncoderRequest
-from proxyhash.encoders.folder import MANIFEST_NAME, read_settings
+from proxyhash.encoders.folder import COPY_AGAIN, MANIFEST_NAME, read_settings
 from proxyhash.encoders.known import known_spec
 from proxyhash.errors import ModelError, UsageError
 
@@ -102,13 +102,15 @@ def load_encoder(folder: str | os.PathLike[str], *, device: str = "cpu") -> Batc
     try:
         encoder = ENCODERS[settings["kind"]].load(folder, device=device)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"{folder} is damaged ({type(error).__name__}: {error}); {COPY_AGAIN}"
+        ) from error
     except UsageError as error:
-        raise ModelError(f"{folder} is damaged: {error}") from error
+        raise ModelError(f"{folder} is damaged ({error}); {COPY_AGAIN}") from error
     if encoder.fingerprint != settings.get("fingerprint"):
         raise ModelError(
             f"{folder} is damaged: its content does not match the fingerprint in {MANIFEST_NAME}; "
-            "save the encoder again"
+            f"{COPY_AGAIN}"
         )
     return encoder
 

@@ -48,8 +48,14 @@ def validation_scores(
     It is mAP@all against the training items, from each modality to every other, such as
     "image_to_text", and from a single one to itself; or recall@10 of an item's other half among all
     validation items, which reads no labels, as `by` says. Ties count as in the default protocol,
-    expected over their orders. Queries of the split are never looked at. Empty when there are no
-    validation items, or none with anything relevant.
+    expected over their orders. Queries of the split are never looked at.
+
+    Validation items ask with the features they would be learned from, with the prompt of documents
+    where an encoder has prompts, unlike queries of the split (`Prepared.query_features`): scores
+    only compare epochs, an encoder that learns would encode each item twice, and a run that is
+    resumed would compare its best epoch so far with scores that were computed otherwise.
+
+    Empty when there are no validation items, or none with anything relevant.
     """
     if by == "recall@10":
         scores = _recalls(networks, validation)

@@ -198,8 +198,8 @@ class DchmlPlusSettings(PosteriorSettings):
     """The same for texts, which a network otherwise learns by heart."""
     trust: float = Field(default=1.0, ge=0, le=1)
     """Share of a given label in what is learned; the rest is what both halves of the item predict.
-    Half where many labels may be wrong: with 30 % wrong ones that takes .019 and .012 of mAP
-    instead of .031 and .030, and where all are right it changes .002 (docs/lab-notes.md)."""
+    Half where many labels may be wrong: with 30 % wrong ones they take .023 and .009 of mAP
+    then, else .031 and .030; where all are right it changes .002 (docs/lab-notes.md)."""
 
 
 class PosteriorObjective(Objective):

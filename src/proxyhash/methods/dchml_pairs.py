@@ -11,11 +11,10 @@ from torch import Tensor
 from proxyhash.errors import UsageError
 from proxyhash.losses import certain, label_posterior, relevance
 from proxyhash.methods.dchml_plus import PosteriorObjective, PosteriorSettings, predicting
-from proxyhash.methods.pairs import PairingSettings, Topics, pairing_terms
+from proxyhash.methods.pairs import PairingSettings, Pairs, Topics, pairing_terms
 from proxyhash.methods.shared.batch import row_blocks
 from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
-from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -71,17 +70,7 @@ class DchmlPairs(PosteriorObjective):
     reads_labels = True
     needs_pairs = True
     validated_by: ClassVar[Literal["mAP", "recall@10"]] = "recall@10"
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "network_kind": "posterior",
-        "epochs": 60,
-        "batch_size": 256,
-        "optimizer": "adamw",
-        "learning_rate": 3e-3,
-        "weight_decay": 1e-4,
-        "ema": 0.99,
-        "standardize": True,
-        "input_dropout": 0.5,
-    }
+    defaults: ClassVar[Mapping[str, Any]] = {**Pairs.defaults, "network_kind": "posterior"}
     card = MethodCard(
         idea=(
             "classes are predicted for every item, from few labels and the pairing; one PHNet "
@@ -106,19 +95,12 @@ class DchmlPairs(PosteriorObjective):
         self._predictions: dict[Modality, tuple[Tensor, Tensor]] = {}
 
     def make_network(
-        self,
-        modality: Modality,  # noqa: ARG002
-        kind: str,
-        dim_in: int,
-        *,
-        seed: int,
-        options: Mapping[str, Any],
+        self, modality: Modality, kind: str, dim_in: int, *, seed: int, options: Mapping[str, Any]
     ) -> Network:
         """Return an untrained network that predicts classes and latents."""
-        options = dict(options)
         if kind == "posterior":
-            options["latents"] = self.settings.latents
-        return NETWORKS[kind].make(dim_in, self.bits, classes=self.classes, seed=seed, **options)
+            options = {**options, "latents": self.settings.latents}
+        return super().make_network(modality, kind, dim_in, seed=seed, options=options)
 
     def begin_run(
         self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent

@@ -278,9 +278,9 @@ class Maker:
 
 
 def send(port: int, request: bytes) -> tuple[list[int], float]:
-    """Return the statuses of all answers, and how many seconds it took until the first came.
+    """Return the statuses of all answers, and how many seconds they took together.
 
-    Who sends an incomplete request closes after half a second.
+    Who gets nothing for half a second closes: a request may be incomplete.
     """
     start = time.monotonic()
     received = b""
@@ -313,7 +313,8 @@ def test_a_thousand_requests_do_no_harm(index_copy: Path, keys: Keys) -> None:
             done = clients.map(lambda pair: (pair[0], *send(server.port, pair[1])), requests)
             for kind, found, seconds in done:
                 statuses.update(found)
-                slow += [kind] if seconds > 10 else []
+                # A pipeline of 3000 requests takes its time; no request may hold up the others.
+                slow += [kind] if seconds > 10 + 0.1 * len(found) else []
                 failed += [kind for status in found if status in (500, 502) or status == 507]
         assert (slow, failed) == ([], [])
         assert server.process.poll() is None

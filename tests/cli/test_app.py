@@ -115,6 +115,19 @@ def test_every_verb_has_help_with_examples(proxyhash_command, verb) -> None:
     assert f"proxyhash {verb} " in result.out.partition("Examples:")[2]
 
 
+@pytest.mark.parametrize("verb", list(verbs(get_command(app))))
+def test_help_shows_every_word(proxyhash_command, verb, monkeypatch) -> None:
+    """What stands in square brackets would be taken for markup, and left out."""
+    monkeypatch.setenv("COLUMNS", "500")
+    command = get_command(app)
+    for name in verb.split():
+        command = command.commands[name]
+    shown = " ".join(proxyhash_command(*verb.split(), "--help").out.split())
+    for paragraph in [command.help, *(getattr(each, "help", None) for each in command.params)]:
+        for sentence in (paragraph or "").split("\n\n"):
+            assert " ".join(sentence.split()) in shown
+
+
 def test_each_file_of_a_verb_is_registered() -> None:
     files = Path(console.__file__).parent.glob("*.py")
     verbs = {path.stem for path in files if "\ndef register(" in path.read_text("utf-8")}

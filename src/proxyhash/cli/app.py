@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from proxyhash import __version__
 from proxyhash.cli import console
 from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
-from proxyhash.registry import PLUGIN_FILES, load_plugin_files
+from proxyhash.registry import add_plugin_files
 
 __all__ = ["DEBUG_VARIABLE", "VERBS", "app", "debugging", "main", "quieten"]
 
@@ -123,9 +123,7 @@ def _root(
 ) -> None:
     os.environ[DEBUG_VARIABLE] = "1" if debug else "0"
     if plugin:
-        named = [os.environ.get(PLUGIN_FILES, ""), *(str(path.absolute()) for path in plugin)]
-        os.environ[PLUGIN_FILES] = os.pathsep.join(filter(None, named))
-        load_plugin_files()
+        add_plugin_files(plugin)
     quieten()
     if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand not in (None, "train"):
         raise UsageError(

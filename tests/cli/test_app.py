@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -116,16 +117,13 @@ def test_every_verb_has_help_with_examples(proxyhash_command, verb) -> None:
 
 
 @pytest.mark.parametrize("verb", list(verbs(get_command(app))))
-def test_help_shows_every_word(proxyhash_command, verb, monkeypatch) -> None:
-    """What stands in square brackets would be taken for markup, and left out."""
-    monkeypatch.setenv("COLUMNS", "500")
+def test_no_help_has_words_that_look_like_markup(verb) -> None:
+    """What stands in square brackets is taken for a style, and left out."""
     command = get_command(app)
     for name in verb.split():
         command = command.commands[name]
-    shown = " ".join(proxyhash_command(*verb.split(), "--help").out.split())
-    for paragraph in [command.help, *(getattr(each, "help", None) for each in command.params)]:
-        for sentence in (paragraph or "").split("\n\n"):
-            assert " ".join(sentence.split()) in shown
+    for text in [command.help, *(getattr(each, "help", None) for each in command.params)]:
+        assert not re.search(r"\[[a-z#/@]", text or "")
 
 
 def test_each_file_of_a_verb_is_registered() -> None:

@@ -86,8 +86,8 @@ def bench(
 
     Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
     stopped continues where it was. Cells that fail are listed at the end. Where the suite has
-    [shared_encoders], they are tuned first, in run folders below OUT/encoders; where it has
-    [yardsticks], quantizers of the same encoders are measured last, below OUT/yardsticks.
+    shared_encoders, they are tuned first, in run folders below OUT/encoders; where it has
+    yardsticks, quantizers of the same encoders are measured last, below OUT/yardsticks.
     """
     from proxyhash.bench import cells_of, encoder_cells, read_suite, yardstick_cells
     from proxyhash.bench.report import write_report

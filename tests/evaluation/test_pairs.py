@@ -32,6 +32,7 @@ def test_ranks_are_means_over_every_order_of_the_ties(seed: int) -> None:
     ]
     assert ranks.expected == pytest.approx([np.mean(each) for each in places])
     assert ranks.median == pytest.approx(median(np.mean(each) for each in places))
+    assert ranks.mrr == pytest.approx(np.mean([np.mean(1 / np.array(each)) for each in places]))
     for n in (1, 2, 5, 6):
         hits = [np.mean([place <= n for place in each]) for each in places]
         assert ranks.recall_at(n) == pytest.approx(np.mean(hits))

@@ -82,7 +82,7 @@ def test_enough_pairs_teach_more_and_validation_needs_no_labels(scenes, tmp_path
     assert training["validation_map"] is None
     lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
     scores = [json.loads(line)["validation"]["mean"] for line in lines]
-    assert training["validation_recall"] == max(scores)
+    assert training["validation_mrr"] == max(scores)
     assert result.metrics["pairs"]["directions"].keys() == {"image_to_text", "text_to_image"}
     card = (tmp_path / "run" / "README.md").read_text()
     assert "which of them belong together; no label was read" in card
@@ -187,7 +187,7 @@ def test_few_labels_beside_enough_pairs_are_learned_with_them(scenes, tmp_path, 
     labels = {item.id: item.labels for item in chosen.collection.items}
     assert any(not labels[each] for each in split["train"])
     assert result.metrics["training"]["items"] == len(split["train"])
-    assert result.metrics["training"]["validation_recall"] is not None
+    assert result.metrics["training"]["validation_mrr"] is not None
     card = (tmp_path / "run" / "README.md").read_text()
     assert "the classes of the others were predicted" in card
     model = HashModel.load(tmp_path / "run" / "model")

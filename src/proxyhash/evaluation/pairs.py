@@ -61,6 +61,14 @@ class PairRanks:
         return float(np.clip((n - self.nearer) / self.tied, 0, 1).mean())
 
     @property
+    def mrr(self) -> float:
+        """The mean of 1 / rank of the own half, expected over ties."""
+        sums = np.concatenate(
+            [[0.0], np.cumsum(1 / np.arange(1, (self.nearer + self.tied).max() + 1))]
+        )
+        return float(((sums[self.nearer + self.tied] - sums[self.nearer]) / self.tied).mean())
+
+    @property
     def median(self) -> float:
         """The median of the expected ranks."""
         return float(np.median(self.expected))

@@ -77,7 +77,7 @@ class Pairs(Objective):
     scaled by a power of its correlation: what images and texts have in common, which is what
     `cca-itq` makes codes of. So the pairing says which items belong together, and the directions
     which others are alike. Items with the same image or the same text are not compared.
-    Labels are never read; recall of the other half among validation items chooses the epoch.
+    Labels are never read; MRR of the other half among validation items chooses the epoch.
 
     Source: ours; what each part brings is in docs/lab-notes.md. The loss between the halves is that
     of CLIP (Radford et al., ICML 2021), soft targets are those of distillation, and gradients
@@ -88,7 +88,7 @@ class Pairs(Objective):
     settings_type = PairsSettings
     needs_labels = False
     needs_pairs = True
-    validated_by: ClassVar[Literal["mAP", "recall@10"]] = "recall@10"
+    validated_by: ClassVar[Literal["mAP", "MRR"]] = "MRR"
     defaults: ClassVar[Mapping[str, Any]] = {
         "epochs": 60,
         "batch_size": 256,

@@ -64,7 +64,7 @@ class Ucch(Objective):
     relaxation, and the codes follow the networks. In the first epoch there are no stored vectors
     worth keeping: j runs over the batch, m_j is f_j + g_j, and mu is 0.
 
-    Labels are never read; recall of the other half among validation items chooses the epoch.
+    Labels are never read; MRR of the other half among validation items chooses the epoch.
 
     Source: Hu, Zhu, Lin, Peng and Peng, "Unsupervised Contrastive Cross-Modal Hashing", TPAMI 2023,
     as in the authors' own release (penghu-cs/UCCH): the loop in UCCH.py, the stored vectors and C
@@ -80,7 +80,7 @@ class Ucch(Objective):
     settings_type = UcchSettings
     needs_labels = False
     needs_pairs = True
-    validated_by: ClassVar[Literal["mAP", "recall@10"]] = "recall@10"
+    validated_by: ClassVar[Literal["mAP", "MRR"]] = "MRR"
     defaults: ClassVar[Mapping[str, Any]] = {"batch_size": 256}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "reference": {

@@ -203,7 +203,7 @@ class Ucmfh(Objective):
         N(v) = mean_v -log exp(cos(v, v') / tau) / sum_{w != v} exp(cos(v, w) / tau)
 
     Images with images and texts with texts are among the w, and items with one half are among
-    those of the others. Labels are never read; recall of the other half among validation items
+    those of the others. Labels are never read; MRR of the other half among validation items
     chooses the epoch.
 
     Source: Xia, Dong, Li, Zhu and Ying, "When CLIP meets cross-modal hashing retrieval: A new
@@ -228,7 +228,7 @@ class Ucmfh(Objective):
     settings_type = UcmfhSettings
     needs_labels = False
     needs_pairs = True
-    validated_by: ClassVar[Literal["mAP", "recall@10"]] = "recall@10"
+    validated_by: ClassVar[Literal["mAP", "MRR"]] = "MRR"
     defaults: ClassVar[Mapping[str, Any]] = {
         "network_kind": "fusion",
         "dropout": 0.3,

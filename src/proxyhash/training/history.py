@@ -48,7 +48,7 @@ class EpochRecord:
     seconds: float
     """Training and validation together."""
     validated_by: str = "mAP"
-    """The name of the score: "mAP", or "recall@10" of the other half among validation items."""
+    """The name of the score: "mAP", or "MRR" of the other half among validation items."""
 
     def summary(self) -> str:
         """Return "epoch 3/20, loss 2.130 (margin 1.890, ...), validation mAP ..., 1.2 s".

@@ -264,7 +264,7 @@ def _summary(config: TrainConfig, state: TrainState, *, items: int) -> dict[str,
 def _validation(state: TrainState) -> dict[str, Any]:
     if state.objective.validated_by == "mAP":
         return {"validation_map": state.best.score}
-    return {"validation_map": None, "validation_recall": state.best.score}
+    return {"validation_map": None, "validation_mrr": state.best.score}
 
 
 def _both(first: Report, second: Report) -> Report:

@@ -41,13 +41,14 @@ def validation_scores(
     validation: Rows,
     train: Rows,
     *,
-    by: Literal["mAP", "recall@10"] = "mAP",
+    by: Literal["mAP", "MRR"] = "mAP",
 ) -> dict[str, float]:
     """Return the score of validation items: per direction, and the "mean".
 
     It is mAP@all against the training items, from each modality to every other, such as
-    "image_to_text", and from a single one to itself; or recall@10 of an item's other half among all
-    validation items, which reads no labels, as `by` says. Ties count as in the default protocol,
+    "image_to_text", and from a single one to itself; or the MRR, the mean of 1 / rank, of an item's
+    other half among all validation items, which reads no labels, as `by` says: of a few hundred
+    items it tells epochs apart better than recall@10. Ties count as in the default protocol,
     expected over their orders. Queries of the split are never looked at.
 
     Validation items ask with the features they would be learned from, with the prompt of documents
@@ -57,8 +58,8 @@ def validation_scores(
 
     Empty when there are no validation items, or none with anything relevant.
     """
-    if by == "recall@10":
-        scores = _recalls(networks, validation)
+    if by == "MRR":
+        scores = _reciprocal_ranks(networks, validation)
     else:
         scores = _precisions(networks, validation, train)
     if scores:
@@ -83,14 +84,14 @@ def _precisions(networks: Networks, validation: Rows, train: Rows) -> dict[str, 
     return scores
 
 
-def _recalls(networks: Networks, validation: Rows) -> dict[str, float]:
+def _reciprocal_ranks(networks: Networks, validation: Rows) -> dict[str, float]:
     scores: dict[str, float] = {}
     for one, two in permutations(validation.modalities, 2):
         has = validation.present[one] & validation.present[two]
         if int(has.sum()) < 2:
             continue
         asked, searched = (_codes(networks, validation, m, has)[0] for m in (one, two))
-        scores[f"{one}_to_{two}"] = pair_ranks(asked, searched).recall_at(10)
+        scores[f"{one}_to_{two}"] = pair_ranks(asked, searched).mrr
     return scores
 
 

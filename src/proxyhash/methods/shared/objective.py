@@ -105,8 +105,8 @@ class Objective(nn.Module, ABC):
     """Whether the method learns from items that have two modalities, so that one is not enough."""
     closed_form: ClassVar[bool] = False
     """Whether `begin_run` computes linear networks completely, so that no pass is needed."""
-    validated_by: ClassVar[Literal["mAP", "recall@10"]] = "mAP"
-    """The figure of validation items that chooses the epoch: "recall@10" of an item's other half
+    validated_by: ClassVar[Literal["mAP", "MRR"]] = "mAP"
+    """The figure of validation items that chooses the epoch: "MRR" of an item's other half
     among them, for methods that must not know labels."""
     card: ClassVar[MethodCard | None] = None
     """The method's row in docs/methods.md."""

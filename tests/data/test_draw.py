@@ -188,7 +188,7 @@ class TestMissingHalves:
         assert (sizes.query, sizes.train, sizes.validation) == (30, 216, 10)
 
     def test_without_a_complete_item_the_way_out_is_named(self) -> None:
-        with pytest.raises(UsageError, match="no item with an image and a text.*text=none"):
+        with pytest.raises(UsageError, match=r"no item with an image and a text.*text=none"):
             split_sizes(halves(40, 0), unlabeled=True)
         sizes = split_sizes(halves(40, 0), unlabeled=True, modalities=["image"])
         assert sizes.query == 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -114,16 +113,6 @@ def test_every_verb_has_help_with_examples(proxyhash_command, verb) -> None:
     result = proxyhash_command(*verb.split(), "--help")
     assert result.code == 0
     assert f"proxyhash {verb} " in result.out.partition("Examples:")[2]
-
-
-@pytest.mark.parametrize("verb", list(verbs(get_command(app))))
-def test_no_help_has_words_that_look_like_markup(verb) -> None:
-    """What stands in square brackets is taken for a style, and left out."""
-    command = get_command(app)
-    for name in verb.split():
-        command = command.commands[name]
-    for text in [command.help, *(getattr(each, "help", None) for each in command.params)]:
-        assert not re.search(r"\[[a-z#/@]", text or "")
 
 
 def test_each_file_of_a_verb_is_registered() -> None:

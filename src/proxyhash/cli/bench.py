@@ -139,9 +139,9 @@ def bench(
     """Train and evaluate methods x bits x seeds x data sets, and write tables and a report.
 
     Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
-    stopped continues where it was. Cells that fail are listed at the end. Where the suite
-    shares encoders that learn, they are tuned first, in run folders below OUT/encoders; where it
-    has yardsticks, quantizers of the same encoders are measured last, below OUT/yardsticks.
+    stopped continues where it was. Cells that fail are listed at the end. Where the suite has
+    shared_encoders, they are tuned first, in run folders below OUT/encoders; where it has
+    yardsticks, quantizers of the same encoders are measured last, below OUT/yardsticks.
     """
     from proxyhash.bench import cells_of, encoder_cells, read_suite, yardstick_cells
     from proxyhash.bench.report import write_report

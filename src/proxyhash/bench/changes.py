@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Changes:
-    """What two folders have in common, and what they have not.
+    """Cells of two folders: those that both have, and the others.
 
     Attributes:
         found: every figure of the cells that both have.

@@ -18,8 +18,7 @@ from proxyhash.encoders import (
     load_encoder,
     make_encoder,
 )
-from proxyhash.errors import ImageError
-from proxyhash.errors import ModelError
+from proxyhash.errors import ImageError, ModelError
 from tests.encoders import tiny_models
 from tests.encoders.tiny_models import SENTENCES
 from tests.shared_data import shared_path

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from proxyhash.errors import ProxyhashError, UsageError, check_option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["PLUGIN_FILES", "Registry", "load_plugin_files"]
+__all__ = ["PLUGIN_FILES", "Registry", "add_plugin_files", "load_plugin_files"]
 
 PLUGIN_FILES = "PROXYHASH_PLUGINS"
 """Environment variable with the paths of Python files that register members, joined by a colon (on
@@ -163,6 +163,18 @@ class Registry(Generic[T]):
                 self._members[entry.name] = found
         load_plugin_files()
         self._loaded = True
+
+
+def add_plugin_files(paths: Iterable[Path]) -> None:
+    """Add files to those that `PLUGIN_FILES` names, for worker processes, too, and run them.
+
+    Raises:
+        UsageError: as `load_plugin_files`.
+    """
+    named = os.environ.get(PLUGIN_FILES, "").split(os.pathsep)
+    named += [str(path.absolute()) for path in paths]
+    os.environ[PLUGIN_FILES] = os.pathsep.join(dict.fromkeys(filter(None, named)))
+    load_plugin_files()
 
 
 def load_plugin_files() -> None:

@@ -13,6 +13,7 @@ from proxyhash.bench.page import render_report
 from proxyhash.bench.results import read_results
 from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.tables import CAVEAT_MARK, caveats_markdown, table_markdown
+from proxyhash.evaluation.report import latex_text
 from tests.training.test_card import HOSTILE
 
 
@@ -126,12 +127,39 @@ def test_plots_and_comparisons_lie_beside_the_table(filled):
     _, out, _ = filled
     names = {path.name for path in (out / "report" / "scenes").iterdir()}
     assert names == {
-        *("table.md", "table.csv", "significance.csv"),
-        *("bits-image-to-text.png", "bits-text-to-image.png"),
-        *("curve-image-to-text.png", "curve-text-to-image.png"),
+        *("table.md", "table.csv", "table.tex", "significance.csv"),
         *("pairs.md", "pairs.csv", "second-look.md", "second-look.csv"),
-        *("pairs-image-to-text.png", "pairs-text-to-image.png"),
+        *(
+            f"{plot}-{direction}.{kind}"
+            for plot in ("bits", "curve", "pairs")
+            for direction in ("image-to-text", "text-to-image")
+            for kind in ("png", "pdf")
+        ),
     }
+    plot = out / "report" / "scenes" / "bits-image-to-text.pdf"
+    assert plot.read_bytes().startswith(b"%PDF-")
+
+
+def test_the_latex_table_has_the_figures_of_the_other(filled):
+    _, out, _ = filled
+    folder = out / "report" / "scenes"
+    lines = (folder / "table.md").read_text("utf-8").splitlines()
+    markdown = [line.strip("| ").split(" | ") for line in lines]
+    source = (folder / "table.tex").read_text("utf-8").splitlines()
+    assert source[0] == r"\begin{tabular}{rlrrrrrr}"
+    assert source[-1] == r"\end{tabular}"
+    rows = [line.removesuffix(r" \\").split(" & ") for line in source if line.endswith(r" \\")]
+    assert len(rows) == 3
+    for row, other in zip(rows[1:], markdown[2:4], strict=True):
+        plain = [cell.replace(r"\textbf{", "**").replace("}", "**") for cell in row]
+        assert [cell.replace(r"$\pm$", "±") for cell in plain] == [each.strip() for each in other]
+
+
+def test_marks_of_latex_are_shown_as_they_are():
+    assert latex_text("50 % of a_b & {#1} \\x ~ $^2$ <|>") == (
+        r"50 \% of a\_b \& \{\#1\} \textbackslash{}x \textasciitilde{} "
+        r"\$\textasciicircum{}2\$ \textless{}\textbar{}\textgreater{}"
+    )
 
 
 def test_without_matplotlib_there_is_a_report_without_plots(filled, tmp_path, monkeypatch):

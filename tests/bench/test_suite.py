@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from proxyhash.bench import cells_of, encoder_cells, read_suite
 from proxyhash.errors import UsageError
+from proxyhash.methods.shared.registry import METHODS
+from proxyhash.registry import PLUGIN_FILES
 
 LEAST = 'bits = [16]\nseeds = [0]\nmethods = ["dchml"]\n[[data]]\nname = "a"\npath = "here"\n'
 RUNS = Path(__file__).parents[2] / "runs"
@@ -166,3 +169,24 @@ def test_shared_encoders_that_do_not_learn_are_refused(tmp_path):
     suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\n")
     with pytest.raises(UsageError, match=r"data set 'a': .* names no encoder that learns"):
         cells_of(suite, tmp_path / "out")
+
+
+def test_a_suite_names_methods_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.delenv(PLUGIN_FILES, raising=False)
+    (tmp_path / "mine.py").write_text(
+        "import proxyhash as ph\n"
+        "from proxyhash.methods.dchml import Dchml\n"
+        "@ph.register_method('of-the-suite')\n"
+        "class Mine(Dchml):\n"
+        "    pass\n",
+        encoding="utf-8",
+    )
+    named = LEAST.replace('"dchml"', '"of-the-suite"')
+    with pytest.raises(UsageError, match="must be one of"):
+        suite_of(tmp_path, named)
+    suite = suite_of(tmp_path, 'plugins = ["mine.py"]\n' + named)
+    assert suite.variants[0].method == "of-the-suite"
+    assert os.environ[PLUGIN_FILES] == str(tmp_path / "mine.py")  # so that workers see it
+    METHODS.remove("of-the-suite")
+    with pytest.raises(UsageError, match=r"plug-in .*gone\.py: no such Python file"):
+        suite_of(tmp_path, 'plugins = ["gone.py"]\n' + LEAST)

@@ -216,6 +216,13 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
+def test_a_full_disk_is_said_with_the_next_step() -> None:
+    done = shell("proxyhash --version >/dev/full")
+    assert done.returncode == 1
+    assert "No space left on device; free some space and run the same command again" in done.stderr
+
+
 def test_closed_standard_streams_are_no_surprise(tmp_path: Path) -> None:
     done = shell("proxyhash --version >&-")
     assert done.returncode == 1

@@ -54,6 +54,15 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(capsys) -> None:
     assert captured.err == "note\nproxyhash: fault\n"
 
 
+def test_no_control_character_of_a_name_reaches_the_terminal(capsys) -> None:
+    name = "".join(map(chr, (*range(10), *range(11, 32), *range(127, 160), 0x202E, 0x2066)))
+    console.note(f"class {name}\nnext")
+    console.error(f"class {name}\nnext")
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 4
+    assert not set(shown) & set(name)
+
+
 def test_a_muted_process_prints_errors_alone(capsys, monkeypatch) -> None:
     monkeypatch.setattr(console, "_muted", False)  # and so it is again after this test
     console.mute()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyhash.data import Collection, Split, draw_split, manifest_split
+from proxyhash.data import Collection, Split, draw_split, manifest_split, split_sizes
+from proxyhash.data.draw import follow_manifest
 from proxyhash.errors import ManifestError, UsageError
 from tests.data.builders import collection_of
 from tests.shared_data import shared_path
@@ -147,6 +148,60 @@ class TestFromManifest:
 
 
 @pytest.mark.shared
+def halves(count: int, complete: int, *, split: str | None = None) -> Collection:
+    """Items without labels, of which the first ones have both halves and the others one."""
+    whole = collection_of(count, labels=[()], splits=(split,))
+    return Collection.of(
+        whole.path,
+        [
+            item
+            if place < complete
+            else replace(item, sources=dict([list(item.sources.items())[place % 2]]))
+            for place, item in enumerate(whole.items)
+        ],
+    )
+
+
+class TestMissingHalves:
+    @pytest.mark.parametrize("complete", [4, 10, 12, 20, 29, 31, 40, 100, 300])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_default_sizes_can_be_drawn_and_leave_pairs_to_learn_from(
+        self, complete: int, seed: int
+    ) -> None:
+        collection = halves(300, complete)
+        sizes = split_sizes(collection, unlabeled=True, validated=True)
+        split = draw_split(
+            collection,
+            query=sizes.query,
+            train=sizes.train,
+            validation=sizes.validation,
+            seed=seed,
+            unlabeled=True,
+        )
+        assert_parts_fit(split, 300)
+        assert (split.train < complete).sum() >= complete // 3
+        assert len(split.query) >= 1
+        assert set(split.query) | set(split.validation) <= set(range(complete))
+
+    def test_where_all_are_complete_nothing_changes(self) -> None:
+        sizes = split_sizes(collection_of(300), validated=True)
+        assert (sizes.query, sizes.train, sizes.validation) == (30, 216, 10)
+
+    def test_without_a_complete_item_the_way_out_is_named(self) -> None:
+        with pytest.raises(UsageError, match=r"no item with an image and a text.*text=none"):
+            split_sizes(halves(40, 0), unlabeled=True)
+        sizes = split_sizes(halves(40, 0), unlabeled=True, modalities=["image"])
+        assert sizes.query == 4
+
+    def test_a_manifest_with_few_complete_training_items_is_followed(self) -> None:
+        collection = halves(300, 5, split="train")
+        items = [replace(i, split="query") if n < 2 else i for n, i in enumerate(collection.items)]
+        collection = Collection.of(collection.path, items)
+        split = follow_manifest(collection, validation=None, seed=0, unlabeled=True, validated=True)
+        assert len(split.validation) == 1
+        assert set(split.validation) <= {2, 3, 4}
+
+
 def test_the_numbers_of_the_real_photos() -> None:
     from proxyhash.data import read_collection
 

@@ -25,7 +25,7 @@ from proxyhash.encoders import (
     TransformersTextEncoder,
     encode_collection,
 )
-from proxyhash.errors import ImageError, UsageError
+from proxyhash.errors import ImageError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -265,6 +265,27 @@ def test_odd_images_are_encoded(image: Image.Image, tmp_path: Path) -> None:
     features = encode_collection(ImageDescriptor(), collection(tmp_path, [("odd.tiff", None)]))
     assert features.present.all()
     assert np.isfinite(features.values).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_named_and_not_cached(
+    images: Collection, tmp_path: Path, value: float
+) -> None:
+    class Broken(ImageDescriptor):
+        def embed(self, prepared: Sequence[Any]) -> NDArray[np.float32]:
+            values = super().embed(prepared)
+            values[0, 3] = value
+            return values
+
+    position = int(np.flatnonzero(images.has("image"))[0])
+    item = images.items[position]
+    cache = FeatureCache(tmp_path)
+    says = rf"row {item.row}, item '{item.id}': the image encoder .* not finite.*--on-bad-item skip"
+    with pytest.raises(SourceError, match=says):
+        encode_collection(Broken(), images, cache=cache, batch_size=1)
+    good = encode_collection(ImageDescriptor(), images, cache=cache)
+    assert np.isfinite(good.values).all()
+    assert good.present.tolist() == images.has("image").tolist()
 
 
 def test_on_bad_item_is_checked(images: Collection) -> None:

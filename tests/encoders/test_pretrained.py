@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from proxyhash.encoders import (
     load_encoder,
     make_encoder,
 )
-from proxyhash.errors import ImageError
+from proxyhash.errors import ImageError, ModelError
 from tests.encoders import tiny_models
 from tests.encoders.tiny_models import SENTENCES
 from tests.shared_data import shared_path
@@ -95,6 +95,15 @@ def test_long_texts_are_cut(bert: Path) -> None:
     encoder = TransformersTextEncoder.from_source(bert)
     long = encoder.encode([" ".join(["snow"] * 500), " ".join(["snow"] * 14)])
     np.testing.assert_allclose(long[0], long[1], **TOLERANCE)
+
+
+@pytest.mark.parametrize("limit", [-5, "long", [16]])
+def test_a_damaged_limit_of_the_tokenizer_is_named(bert: Path, tmp_path: Path, limit: Any) -> None:
+    shutil.copytree(bert, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": limit}))
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: model_max_length is .*expected"):
+        TransformersTextEncoder.from_source(tmp_path)
 
 
 def test_sentence_transformers_recipe(bert: Path, tmp_path: Path) -> None:

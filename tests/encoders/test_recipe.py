@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def files(**content: Any) -> ModelFiles:
-    """Model files from JSON values, their names with __ for / and without .json; all are hints."""
+    """Model files from JSON values, their names with __ for / and without .json; all are hints.
+
+    Where there are modules, the file of their Pooling step is there, too.
+    """
+    if "modules" in content:
+        content = {"1_Pooling__config": {}, **content}
     named = {f"{name.replace('__', '/')}.json": json.dumps(v) for name, v in content.items()}
     return ModelFiles({}, {name: text.encode() for name, text in named.items()})
 
@@ -218,6 +223,15 @@ def test_steps_outside_of_the_folder_are_refused(bert: Path, tmp_path: Path, pat
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(ModelError, match=r"modules\.json: the step 'Dense' is in "):
         ModelFiles.read(tmp_path, "text")
+
+
+def test_a_folder_without_the_file_of_its_pooling_is_refused(bert: Path, tmp_path: Path) -> None:
+    ModelFiles.read(bert, "text").write(tmp_path)
+    save_steps(tmp_path, "Normalize", pooling="cls_token")
+    assert TextRecipe.of(ModelFiles.read(tmp_path, "text")).pooling == "first"
+    (tmp_path / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"1_Pooling/config\.json is missing.*copy the whole"):
+        TextRecipe.of(ModelFiles.read(tmp_path, "text"))
 
 
 FULL = TextRecipe(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -244,6 +246,18 @@ def test_a_graph_with_other_codes_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ProxyhashError, match=r"text graph in float32 gives .*nothing was written"):
         export_onnx(model, tmp_path / "out", samples={"text": TEXTS})
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_full_disk_is_not_taken_for_a_model_without_a_graph(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch.onnx, "export", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        export_onnx(model_of(TinyPixels()), tmp_path / "out", samples={"image": images(9)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_large_weights_lie_beside_the_graph(

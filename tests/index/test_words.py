@@ -179,7 +179,13 @@ def test_rare_words_say_more() -> None:
     assert rarities[2] == pytest.approx((2 / 3) ** 1.5)
 
 
-@pytest.mark.parametrize("weight", [-0.1, 1.1, "0.5", True, math.nan])
+@pytest.mark.parametrize("weight", [0, 1, 0.5, np.float32(0.5), np.float64(1), np.int64(0)])
+def test_weights_are_numbers_of_any_kind(weight: float) -> None:
+    checked = check_weight(weight)
+    assert (type(checked), checked) == (float, float(weight))
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, "0.5", True, np.True_, np.float32(2), math.nan])
 def test_weights_out_of_range_are_refused(weight: float) -> None:
     with pytest.raises(UsageError, match=r"words_weight is .*; it must be from 0 to 1"):
         check_weight(weight)

@@ -32,6 +32,13 @@ def test_names_are_read_with_their_synonyms(tmp_path: Path) -> None:
     ]
 
 
+def test_only_a_file_has_comments(tmp_path: Path) -> None:
+    assert parse_names([("--name", "#tbt")]) == [ClassName("#tbt", ("#tbt",))]
+    (tmp_path / "names.txt").write_text("# mine\n\n")
+    with pytest.raises(DataError, match="no names are given"):
+        read_names(tmp_path / "names.txt")
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
@@ -42,7 +49,8 @@ def test_names_are_read_with_their_synonyms(tmp_path: Path) -> None:
         (["x" * 201], "is not a word or phrase"),
         (["dog: " + ",".join(f"w{n}" for n in range(51))], "up to 50 synonyms"),
         ([f"name{n}" for n in range(1001)], "more than 1,000 names"),
-        (["# nothing"], "no names are given"),
+        ([], "no names are given"),
+        (["  "], "line 1: '' is not a name"),
     ],
 )
 def test_what_is_not_a_name_is_said(lines: list[str], says: str) -> None:

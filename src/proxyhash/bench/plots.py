@@ -24,6 +24,7 @@ __all__ = [
     "curve_figure",
     "figure_svg",
     "pairs_figure",
+    "pdf_bytes",
     "plotting",
     "png_bytes",
 ]
@@ -134,6 +135,13 @@ def png_bytes(canvas: Any) -> bytes:
     """Return a figure as PNG on white."""
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", dpi=140, facecolor="white")
+    return buffer.getvalue()
+
+
+def pdf_bytes(canvas: Any) -> bytes:
+    """Return a figure as PDF, for papers; text stays text, and equal figures are equal bytes."""
+    buffer = io.BytesIO()
+    canvas.savefig(buffer, format="pdf", metadata={"CreationDate": None})
     return buffer.getvalue()
 
 

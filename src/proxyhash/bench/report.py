@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from proxyhash.bench.equal_bytes import bytes_figure
 from proxyhash.bench.page import render_report
-from proxyhash.bench.plots import bits_figure, curve_figure, figure_svg, pairs_figure, png_bytes
+from proxyhash.bench.plots import (
+    bits_figure,
+    curve_figure,
+    figure_svg,
+    pairs_figure,
+    pdf_bytes,
+    png_bytes,
+)
 from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.significance import compare
 from proxyhash.bench.suite import slug
@@ -16,6 +23,7 @@ from proxyhash.bench.tables import (
     encoders_words,
     significance_csv,
     table_csv,
+    table_latex,
     table_markdown,
 )
 from proxyhash.data import read_collection
@@ -43,9 +51,9 @@ def write_report(
     """Write tables, plots and the page of a suite into `out` and return their paths.
 
     `report.html` is everything in one file, `cells.csv` has one line per cell; each data set has a
-    folder below `out/report` with `table.md`, `table.csv`, `significance.csv` and the plots, and
-    `pairs.md`, `second-look.md` and `equal-bytes.md` with their CSV where there is something to
-    show.
+    folder below `out/report` with `table.md`, `table.csv`, `table.tex`, `significance.csv` and the
+    plots as PNG and PDF, and `pairs.md`, `second-look.md` and `equal-bytes.md` with their CSV where
+    there is something to show.
 
     Args:
         results: the finished cells, at least one.
@@ -71,6 +79,7 @@ def write_report(
         tuned = f"\n{markdown_text(tuned)}\n" if tuned else ""
         write(folder / "table.md", f"{table_markdown(results, name)}\n{tuned}{told}")
         write(folder / "table.csv", table_csv(results, name))
+        write(folder / "table.tex", f"{table_latex(results, name)}\n")
         for table in side_tables(results, name):
             write(folder / f"{table.slug}.md", table.markdown())
             write(folder / f"{table.slug}.csv", table.csv())
@@ -88,14 +97,19 @@ def write_report(
 def _draw(
     results: Results, name: str, folder: Path, write: Callable[[Path, bytes], None]
 ) -> list[tuple[str, str]]:
-    """Write the plots of a data set as PNG; return them as SVG with their captions."""
+    """Write the plots of a data set as PNG and PDF; return them as SVG with their captions."""
     drawn = []
+
+    def keep(canvas: Any, stem: str, label: str, caption: str) -> None:
+        write(folder / f"{stem}.png", png_bytes(canvas))
+        write(folder / f"{stem}.pdf", pdf_bytes(canvas))
+        drawn.append((figure_svg(canvas, label=f"{label}: {caption}"), caption))
+
     for stem, between in (("bytes", True), ("bytes-within", False)):
         canvas = bytes_figure(results, name, between=between)
         if canvas is not None:
-            write(folder / f"{stem}.png", png_bytes(canvas))
             caption = "Quality over the bytes of an item: codes, and quantizers of vectors."
-            drawn.append((figure_svg(canvas, label=f"{name}: {caption}"), caption))
+            keep(canvas, stem, name, caption)
     for direction in results.directions(name):
         for stem, draw, caption in (
             ("bits", bits_figure, "mAP@all by code length; bars: one deviation over the seeds."),
@@ -107,11 +121,9 @@ def _draw(
             ("pairs", pairs_figure, "Recall of the item's own other half by code length."),
         ):
             canvas = draw(results, name, direction)
-            if canvas is None:
-                continue
-            write(folder / f"{stem}-{direction.replace('_', '-')}.png", png_bytes(canvas))
-            label = f"{name}, {direction_words(direction)}: {caption}"
-            drawn.append((figure_svg(canvas, label=label), caption))
+            if canvas is not None:
+                where = f"{name}, {direction_words(direction)}"
+                keep(canvas, f"{stem}-{direction.replace('_', '-')}", where, caption)
     return drawn
 
 

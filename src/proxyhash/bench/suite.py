@@ -12,6 +12,7 @@ from pydantic import Field
 
 from proxyhash.errors import UsageError, check_option
 from proxyhash.methods import Settings, get_method, read_settings
+from proxyhash.registry import add_plugin_files
 from proxyhash.training import TrainConfig
 from proxyhash.training.config import current_keys
 from proxyhash.training.sources import read_config_file
@@ -188,6 +189,7 @@ class _YardsticksTable(Settings):
 
 class _SuiteFile(Settings):
     name: str = ""
+    plugins: list[str] = Field(default_factory=list)
     bits: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
@@ -201,13 +203,16 @@ class _SuiteFile(Settings):
 def read_suite(path: str | Path) -> Suite:
     """Read a suite from a TOML file; relative paths in it count from the file's folder.
 
+    Its plug-ins, Python files with methods of somebody's own, are run first.
+
     Raises:
         UsageError: the file cannot be read, a key or method is unknown, a value cannot be used, or
-            a name is there twice.
+            a name is there twice; or a plug-in cannot be run.
     """
     path = Path(path)
     file = read_settings(_SuiteFile, read_config_file(path), owner=f"suite {path}")
     folder = path.absolute().parent
+    add_plugin_files(_absolute(each, folder) for each in file.plugins)
     variants = tuple(_variant(each) for each in file.methods)
     data = tuple(_data_set(each, folder) for each in file.data)
     names = [each.name for each in variants]

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.bench.results import GALLERIES
 from proxyhash.evaluation.report import (
     direction_words,
+    latex_table,
+    latex_text,
     markdown_table,
     markdown_text,
     spread,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxyhash.bench.results import Measured, Results
     from proxyhash.bench.significance import Comparison
@@ -32,6 +34,7 @@ __all__ = [
     "encoders_words",
     "significance_csv",
     "table_csv",
+    "table_latex",
     "table_markdown",
     "table_rows",
 ]
@@ -83,17 +86,35 @@ def table_rows(results: Results, data: str) -> list[Row]:
 
 def table_markdown(results: Results, data: str) -> str:
     """Return the table of a data set; the best figure of each code length is bold."""
+    columns, lines = _marked(results, data, bold="**{}**".format)
+    return markdown_table(columns, lines, right=[each for each in columns if each != "method"])
+
+
+def table_latex(results: Results, data: str) -> str:
+    """Return the same as LaTeX, for the package booktabs."""
+    columns, lines = _marked(results, data, bold=r"\textbf{{{}}}".format, text=latex_text)
+    return latex_table(columns, lines, right=[each for each in columns if each != "method"])
+
+
+def _marked(
+    results: Results,
+    data: str,
+    *,
+    bold: Callable[[str], str],
+    text: Callable[[str], str] = str,
+) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines of a table, whose best figures are bold."""
     figures = [heading(*column) for column in columns_of(results, data)]
     lines = []
     for row in table_rows(results, data):
         cells = []
         for name in figures:
-            text = "-" if row[name] is None else str(row[name])
-            text = f"**{text}**" if name in row["best"] else text
-            cells.append(f"{text} {CAVEAT_MARK}" if name in row["caveats"] else text)
-        lines.append([row["bits"], row["method"], *cells, f"{row['seconds']:.1f}", row["seeds"]])
-    columns = ["bits", "method", *figures, "seconds", "seeds"]
-    return markdown_table(columns, lines, right=[each for each in columns if each != "method"])
+            shown = text("-" if row[name] is None else str(row[name]))
+            shown = bold(shown) if name in row["best"] else shown
+            cells.append(f"{shown} {CAVEAT_MARK}" if name in row["caveats"] else shown)
+        last = [f"{row['seconds']:.1f}", str(row["seeds"])]
+        lines.append([str(row["bits"]), text(row["method"]), *cells, *last])
+    return ["bits", "method", *figures, "seconds", "seeds"], lines
 
 
 def caveats_markdown(results: Results, data: str) -> str:

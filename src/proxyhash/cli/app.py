@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from proxyhash import __version__
 from proxyhash.cli import console
 from proxyhash.errors import InterruptedRunError, ProxyhashError, UsageError
-from proxyhash.registry import PLUGIN_FILES, load_plugin_files
+from proxyhash.registry import add_plugin_files
 
 __all__ = ["DEBUG_VARIABLE", "VERBS", "app", "debugging", "main", "quieten"]
 
@@ -123,9 +123,7 @@ def _root(
 ) -> None:
     os.environ[DEBUG_VARIABLE] = "1" if debug else "0"
     if plugin:
-        named = [os.environ.get(PLUGIN_FILES, ""), *(str(path.absolute()) for path in plugin)]
-        os.environ[PLUGIN_FILES] = os.pathsep.join(filter(None, named))
-        load_plugin_files()
+        add_plugin_files(plugin)
     quieten()
     if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand not in (None, "train"):
         raise UsageError(
@@ -173,7 +171,7 @@ def main() -> None:
     except ProxyhashError as error:
         sys.exit(_fail(error, str(error), code=error.exit_code))
     except OSError as error:
-        sys.exit(_fail(error, f"the system says: {error}", code=1))
+        sys.exit(_fail(error, f"the system says: {error}{_disk_advice(error)}", code=1))
     except MemoryError as error:
         sys.exit(_fail(error, "out of memory: use smaller data or a smaller batch", code=1))
     except Exception as error:
@@ -182,6 +180,12 @@ def main() -> None:
         what = f"unexpected {type(error).__name__}: {error}"
         hint = "" if debugging() else "\nPlease report it with the output of --debug."
         sys.exit(_fail(error, what + hint, code=1))
+
+
+def _disk_advice(error: OSError) -> str:
+    """Return the next step where a disk is full and the error does not say it yet."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) and "free some space" not in str(error)
+    return "; free some space and run the same command again" if full else ""
 
 
 def _fail(error: BaseException, text: str, *, code: int) -> int:

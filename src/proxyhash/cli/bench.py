@@ -1,10 +1,12 @@
 """`proxyhash bench`: compare methods across bits, seeds and data sets."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from proxyhash.cli import console
 from proxyhash.cli.shared import JsonOption, accept_old_names, examples
@@ -13,22 +15,65 @@ from proxyhash.errors import ProxyhashError, UsageError
 if TYPE_CHECKING:
     from proxyhash.bench import Cell, Suite
     from proxyhash.bench.results import Results
+    from proxyhash.evaluation.report import Spread
 
 __all__ = ["register"]
 
 
+class _SuiteFirst(TyperGroup):
+    """Runs a suite unless the first word is another verb."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and args[0] in self.commands
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+
 def register(app: typer.Typer) -> None:
-    """Add the verb to the command line."""
-    app.command(
+    """Add the verbs to the command line."""
+    verbs = typer.Typer(cls=_SuiteFirst, help="Compare methods across bits, seeds and data sets.")
+    verbs.command(
+        "run",
         cls=accept_old_names({"--only": "--data"}),
         epilog=examples(
             "proxyhash bench runs/demo.toml --out runs/demo",
+            "proxyhash bench run runs/demo.toml --out runs/demo  # the same",
             "proxyhash bench runs/field.toml --out runs/field --data flickr8k --memory 4",
             "proxyhash bench runs/field.toml --out runs/field --methods dchml,dcmh --bits 16,64",
             "proxyhash bench runs/field.toml --out runs/field --list",
             "proxyhash bench runs/field.toml --out runs/field --report-only",
+            "proxyhash bench --list-methods",
+            "proxyhash bench compare runs/field runs/field-new",
         ),
     )(bench)
+    verbs.command(
+        epilog=examples(
+            "proxyhash bench compare runs/field runs/field-new",
+            "proxyhash bench compare runs/field runs/field-new --json",
+        ),
+    )(compare)
+    app.add_typer(verbs, name="bench")
+
+
+def _list_methods(value: bool) -> None:
+    """Print the methods that a suite may name, and exit."""
+    if not value:
+        return
+    from proxyhash.methods import METHODS
+
+    rows = []
+    for name, method in METHODS.items():
+        parts = [
+            word
+            for word, needed in (
+                ("labels", method.needs_labels or method.reads_labels),
+                ("pairs", method.needs_pairs),
+            )
+            if needed
+        ]
+        learns = " and ".join(parts) or "nothing given"
+        rows.append([name, learns, method.card.idea if method.card else "-"])
+    console.table(["method", "learns from", "idea"], rows)
+    raise typer.Exit
 
 
 def bench(
@@ -80,14 +125,23 @@ def bench(
     list_cells: Annotated[
         bool, typer.Option("--list", help="List the cells and their state.")
     ] = False,
+    list_methods: Annotated[  # noqa: ARG001 -- its callback prints and exits
+        bool,
+        typer.Option(
+            "--list-methods",
+            callback=_list_methods,
+            is_eager=True,
+            help="List the methods that a suite may name, and exit.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train and evaluate methods x bits x seeds x data sets, and write tables and a report.
 
     Every cell is a run folder below OUT/cells. Finished cells are not rerun, so a suite that was
     stopped continues where it was. Cells that fail are listed at the end. Where the suite has
-    [shared_encoders], they are tuned first, in run folders below OUT/encoders; where it has
-    [yardsticks], quantizers of the same encoders are measured last, below OUT/yardsticks.
+    shared_encoders, they are tuned first, in run folders below OUT/encoders; where it has
+    yardsticks, quantizers of the same encoders are measured last, below OUT/yardsticks.
     """
     from proxyhash.bench import cells_of, encoder_cells, read_suite, yardstick_cells
     from proxyhash.bench.report import write_report
@@ -134,6 +188,55 @@ def bench(
             f"{len(failed)} of {len(cells_of(part, out))} cells failed; the others are kept, and "
             "the same command retries them:\n" + "\n".join(failed)
         )
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(help="Folder of results to start from.", show_default=False)
+    ],
+    second: Annotated[
+        Path, typer.Argument(help="Folder of results to set against it.", show_default=False)
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the figures of two result folders, cell by cell, paired by seed.
+
+    A difference is that of the second folder against the first one, over the seeds that both have
+    with the same queries. p is of a paired t-test and not corrected for the number of figures.
+    """
+    from proxyhash.bench.changes import compare_folders
+    from proxyhash.evaluation.report import figure
+
+    changes = compare_folders(first, second)
+    if as_json:
+        console.emit_json(asdict(changes))
+        return
+    columns = ["data", "bits", "method", "figure", "first", "second", "difference", "seeds", "p"]
+    console.table(
+        columns,
+        [
+            [
+                *(each.data, each.bits, each.method, each.figure, each.before, each.after),
+                _signed(each.difference),
+                each.difference.count,
+                figure(each.p, digits=3),
+            ]
+            for each in changes.found
+        ],
+        right=[columns[1], *columns[4:]],
+    )
+    for names, what in (
+        (changes.only_first, f"in {first} alone"),
+        (changes.only_second, f"in {second} alone"),
+        (changes.other_queries, "left out, as their queries differ"),
+    ):
+        if names:
+            console.note(f"{what}: {'; '.join(names)}")
+
+
+def _signed(difference: "Spread") -> str:
+    deviation = f" ± {difference.deviation:.3f}" if difference.count > 1 else ""
+    return f"{difference.mean:+.3f}{deviation}"
 
 
 def _fill(part: "Suite", out: Path, **options: Any) -> list[str]:

@@ -58,9 +58,9 @@ def emit_json(value: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Print one line about what is going on, on stderr, above any progress bar."""
+    """Print a note about what is going on, on stderr, above any progress bar."""
     if not _muted:
-        _bars.print(text)
+        _bars.print(_plain(text))
 
 
 def next_steps(*commands: str) -> None:
@@ -86,7 +86,7 @@ def guided() -> Iterator[None]:
 def error(text: str) -> None:
     """Take down the progress bars and print an error on stderr."""
     _bars.close()
-    sys.stderr.write(f"proxyhash: {text}\n")
+    sys.stderr.write(f"proxyhash: {_plain(text)}\n")
 
 
 def printable(text: str) -> str:
@@ -95,6 +95,10 @@ def printable(text: str) -> str:
     Texts and ids come from data files; an escape sequence in them must not reach the terminal.
     """
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _plain(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def table(

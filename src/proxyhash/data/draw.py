@@ -72,6 +72,7 @@ def split_sizes(
     validation: int | None = None,
     unlabeled: bool = False,
     validated: bool = False,
+    modalities: Iterable[Modality] | None = None,
 ) -> SplitSizes:
     """Return the sizes of a split, by default in proportion to what there is to draw from.
 
@@ -80,7 +81,8 @@ def split_sizes(
     are for validation (at most 500). Items without a label do not count, unless `unlabeled`; then
     only the queries are in proportion to the labeled items, if there are 10 of those or more.
     Without any label nothing could be validated, so no items are set aside for it, unless
-    `validated`.
+    `validated`. Queries and validation items are complete; where few items are, at most a quarter
+    and a tenth of those, so that some are left to learn from.
 
     Args:
         collection: what to split.
@@ -89,9 +91,11 @@ def split_sizes(
         validation: number of validation items, likewise.
         unlabeled: whether items without a label are training items, too.
         validated: whether validation needs no labels either.
+        modalities: the modalities that queries need; by default those of the collection.
 
     Raises:
-        UsageError: "photos has 9 items with labels; training needs at least 10".
+        UsageError: "photos has 9 items with labels; training needs at least 10", or no item is
+            complete.
     """
     labeled = int(collection.labels.any(axis=1).sum())
     if labeled < MIN_LABELED and not unlabeled:
@@ -104,13 +108,33 @@ def split_sizes(
             f"{collection.path} has {counted(len(collection))}; training needs at least "
             f"{MIN_LABELED}"
         )
+    complete = _count_complete(collection, modalities, unlabeled=unlabeled)
     queried = labeled if labeled >= MIN_LABELED else len(collection)
-    query = min(max(1, queried // 10), MAX_QUERIES) if query is None else query
+    if query is None:
+        query = min(max(1, min(queried // 10, complete // 4)), MAX_QUERIES)
     left = (len(collection) if unlabeled else labeled) - query
     train = min(max(2, left * 4 // 5), MAX_TRAIN) if train is None else train
     if validation is None:
-        validation = validation_size(train) if validated or labeled >= MIN_LABELED else 0
+        can = validated or labeled >= MIN_LABELED
+        validation = min(validation_size(train), complete // 10) if can else 0
     return SplitSizes(query, train, validation)
+
+
+def _count_complete(
+    collection: Collection, modalities: Iterable[Modality] | None, *, unlabeled: bool
+) -> int:
+    wanted = _wanted(collection, modalities)
+    able = _complete(collection, wanted)
+    if not unlabeled:
+        able &= collection.labels.any(axis=1)
+    if not able.any():
+        told = [] if unlabeled else ["a label"]
+        told += [MODALITIES[modality].one for modality in wanted]
+        raise UsageError(
+            f"{collection.path} has no item with {' and '.join(told)}, as queries are; learn from "
+            f"one modality alone, such as with --encoder {wanted[-1]}=none"
+        )
+    return int(able.sum())
 
 
 def counted(items: int) -> str:
@@ -156,7 +180,7 @@ def draw_split(
     _check_counts(query=query, train=train, validation=validation, seed=seed)
     order = _order(len(collection), seed)
     labeled: NDArray[np.bool_] = np.asarray(collection.labels.any(axis=1))
-    wanted = [each for each in collection.modalities if modalities is None or each in modalities]
+    wanted = _wanted(collection, modalities)
     complete = _complete(collection, wanted)
     told = [MODALITIES[modality].one for modality in wanted]
     if not unlabeled or (labeled & complete).sum() >= max(query, 1):
@@ -265,7 +289,8 @@ def follow_manifest(
     split = manifest_split(collection, validation=0, seed=seed, unlabeled=unlabeled)
     if validation is None:
         can = validated or bool(collection.classes)
-        validation = validation_size(len(split.train)) if can else 0
+        complete = int(_complete(collection, collection.modalities)[split.train].sum())
+        validation = min(validation_size(len(split.train)), complete // 2) if can else 0
     if len(split.validation) or not validation:
         return split
     return manifest_split(collection, validation=validation, seed=seed, unlabeled=unlabeled)
@@ -282,8 +307,16 @@ def _first(
 ) -> Positions:
     found = order[eligible[order]]
     if len(found) < count:
-        raise UsageError(f"{count:,} {what} were requested, but only {len(found):,} {who}")
+        raise UsageError(
+            f"{count:,} {what} were requested, but only {len(found):,} {who}; request fewer"
+        )
     return found[:count]
+
+
+def _wanted(collection: Collection, modalities: Iterable[Modality] | None) -> list[Modality]:
+    """Return the modalities of a collection, or those of them that are given."""
+    given = collection.modalities if modalities is None else set(modalities)
+    return [each for each in collection.modalities if each in given]
 
 
 def _complete(collection: Collection, modalities: Iterable[Modality]) -> NDArray[np.bool_]:

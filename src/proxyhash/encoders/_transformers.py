@@ -248,7 +248,13 @@ class Tokenizer:
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         text = getattr(config, "text_config", None) or config
-        self.max_tokens = _token_limit(text, self._tokenizer.model_max_length, max_tokens)
+        limit = self._tokenizer.model_max_length
+        if not isinstance(limit, (int, float)) or not limit >= 0:
+            raise ModelError(
+                f"{folder / 'tokenizer_config.json'}: model_max_length is {limit!r:.40}; a number "
+                "of tokens, 1 or more, is expected"
+            )
+        self.max_tokens = _token_limit(text, limit, max_tokens)
         # SigLIP was trained on texts padded to full length and reads its last token.
         full = config.model_type.startswith("siglip")
         self._padding = "max_length" if full else "longest"
@@ -318,14 +324,14 @@ def _finished(module: nn.Module, pooling: str, dropped: tuple[str, ...], device:
     return Backbone(module.eval(), pooling, dropped)
 
 
-def _token_limit(config: Any, tokenizer_limit: int, recipe_limit: int | None) -> int:
+def _token_limit(config: Any, tokenizer_limit: float, recipe_limit: int | None) -> int:
     limits = [limit for limit in (recipe_limit, tokenizer_limit) if limit and limit < 10**9]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
         # RoBERTa and related models number positions from the padding token on.
         reserved = 0 if limits else (getattr(config, "pad_token_id", None) or 0) + 1
         limits.append(int(positions) - reserved)
-    return min(limits, default=512)
+    return int(min(limits, default=512))
 
 
 @contextmanager

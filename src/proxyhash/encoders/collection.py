@@ -78,7 +78,7 @@ def encode_collection(
 
     Raises:
         SourceError: "MANIFEST, row 12, item 'a': PATH: no such file"; of the class that the
-            encoder raises, such as ImageError.
+            encoder raises, such as ImageError; or features are not finite.
     """
     check_option("on_bad_item", on_bad_item, ("fail", "skip"))
     if isinstance(encoder, PrecomputedFeatures):
@@ -165,6 +165,12 @@ class _Job:
             found = self._embed([prepared for _, prepared in waiting])
             for (row, _), values in zip(waiting, found, strict=True):
                 row.values = values
+        for row in rows:
+            if row.values is not None and not np.isfinite(row.values).all():
+                row.error = SourceError(
+                    f"the {self.encoder.modality} encoder makes features of it that are not "
+                    "finite; check the weights of its model"
+                )
         return rows
 
     def _prepare(self, source: Any) -> Any:

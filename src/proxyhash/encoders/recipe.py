@@ -101,6 +101,8 @@ class TextRecipe:
         modules = files.modules()
         _check_steps([kind for kind, _ in modules], files.path("modules.json"))
         pooling = next((path for kind, path in modules if kind == "Pooling" and path), "1_Pooling")
+        if files.hints is not None:
+            _check_pooling(files, modules)
         plain = cls(
             pooling=_pooling(files, f"{pooling}/config.json"),
             normalize=any(kind == "Normalize" for kind, _ in modules),
@@ -166,6 +168,16 @@ def _check_steps(kinds: list[str], path: str) -> None:
             f"{path}: the steps of the sentence encoder are {', '.join(kinds)}; Dense steps can be "
             "used after Pooling and before Normalize only"
         )
+
+
+def _check_pooling(files: ModelFiles, modules: list[tuple[str, str]]) -> None:
+    """Refuse a folder that was copied in part: without its file, another pooling would be used."""
+    for kind, path in modules:
+        if kind == "Pooling" and path and f"{path}/config.json" not in (files.hints or {}):
+            raise ModelError(
+                f"{files.path(f'{path}/config.json')} is missing, which describes the Pooling step "
+                "of the model; copy the whole folder of the model"
+            )
 
 
 def _pooling(files: ModelFiles, name: str) -> str:

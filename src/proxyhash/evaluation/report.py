@@ -17,6 +17,8 @@ __all__ = [
     "Spread",
     "direction_words",
     "figure",
+    "latex_table",
+    "latex_text",
     "markdown_code",
     "markdown_table",
     "markdown_text",
@@ -90,6 +92,51 @@ def markdown_table(
     lines = [columns, ["--:" if column in right else "---" for column in columns], *rows]
     return "\n".join(
         "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+_LATEX = {
+    **{mark: f"\\{mark}" for mark in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "→": r"$\to$",
+    "±": r"$\pm$",
+}
+
+
+def latex_text(text: str) -> str:
+    r"""Return a text of a stranger as LaTeX that shows it as it is: no command, no mathematics.
+
+    Example:
+        >>> print(latex_text("I→T, 5 %"))
+        I$\to$T, 5 \%
+    """
+    return "".join(_LATEX.get(each, each) for each in plain_text(text))
+
+
+def latex_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+) -> str:
+    """Return a `tabular` with the rules of the package booktabs, without a trailing newline.
+
+    Args:
+        columns: headings, as text.
+        rows: one LaTeX source per column.
+        right: headings of the columns to align to the right.
+    """
+    lines = [" & ".join(row) + r" \\" for row in rows]
+    head = " & ".join(map(latex_text, columns)) + r" \\"
+    places = "".join("r" if column in right else "l" for column in columns)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{places}}}",
+            *(r"\toprule", head, r"\midrule", *lines, r"\bottomrule"),
+            r"\end{tabular}",
+        ]
     )
 
 

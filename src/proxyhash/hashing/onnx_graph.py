@@ -117,6 +117,8 @@ def write_graph(model: HashModel, graph: Graph, inputs: Sequence[Any], path: Pat
                 dynamo=False,
             )
             loaded = onnx.load(f"{scratch}/graph.onnx")
+    except OSError:  # of the disk
+        raise
     except Exception as error:  # tracing and exporting raise nearly any type
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ProxyhashError(

@@ -251,7 +251,8 @@ def check_weight(weight: float) -> float:
     Raises:
         UsageError: "words_weight is 2; it must be from 0 to 1".
     """
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+    number = isinstance(weight, (int, float, np.integer, np.floating))
+    if isinstance(weight, bool) or not number or not 0 <= weight <= 1:
         raise UsageError(f"words_weight is {weight!r:.40}; it must be from 0 to 1")
     return float(weight)
 

@@ -52,8 +52,11 @@ def read_names(path: Path) -> list[ClassName]:
     Raises:
         DataError: the file cannot be read, or a line is not that; names the line.
     """
+    lines = enumerate(read_text_lines(path), start=1)
     return parse_names(
-        (f"{path}, line {row}", line) for row, line in enumerate(read_text_lines(path), start=1)
+        (f"{path}, line {row}", line)
+        for row, line in lines
+        if line.strip() and not line.strip().startswith("#")
     )
 
 
@@ -66,8 +69,6 @@ def parse_names(lines: Iterable[tuple[str, str]]) -> list[ClassName]:
     found: dict[str, ClassName] = {}
     for where, read in lines:
         line = read.strip()
-        if not line or line.startswith("#"):
-            continue
         name, _, rest = line.partition(":")
         words = tuple(
             dict.fromkeys(each.strip() for each in (name, *rest.split(",")) if each.strip())

@@ -42,10 +42,10 @@ _BLOCK = 4096
 class PairingSettings(Settings):
     """Settings of the methods that learn from which items belong together."""
 
-    topics: float = Field(default=0.25, ge=0, le=1)
+    topics: float = Field(default=0.4, ge=0, le=1)
     """Share of an item's target that goes to items of its topics; the rest is its own other
     half's."""
-    within: float = Field(default=0.2, ge=0)
+    within: float = Field(default=0.4, ge=0)
     """Weight of the topics within each modality."""
     topic_temperature: float = Field(default=0.1, gt=0)
     """Temperature of the similarity of topics; a lower one means the most similar alone."""
@@ -53,8 +53,8 @@ class PairingSettings(Settings):
     """Factor of the cosines between codes."""
     directions: int = Field(default=128, ge=1)
     """Canonical directions that topics are compared in, at most."""
-    power: float = Field(default=4.0, ge=0)
-    """Power of the canonical correlation that scales a direction, as in `cca-itq`."""
+    power: float = Field(default=2.0, ge=0)
+    """Power of the canonical correlation that scales a direction."""
 
 
 class PairsSettings(PairingSettings):

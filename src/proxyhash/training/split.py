@@ -74,6 +74,7 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
         validation=config.validation,
         unlabeled=unlabeled,
         validated=validated,
+        modalities=config.modalities,
     )
     return draw_split(
         collection,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from proxyhash.losses.bit_balance import bit_balance
 from proxyhash.losses.bit_cross_entropy import bit_cross_entropy
 from proxyhash.losses.bit_uncertainty import bit_uncertainty
+from proxyhash.losses.boundary_likelihood import boundary_likelihood
+from proxyhash.losses.consistency_penalty import consistency_penalty
 from proxyhash.losses.contrastive import contrastive
 from proxyhash.losses.cosine_quantization import cosine_quantization
 from proxyhash.losses.cosine_softmax import cosine_softmax
@@ -20,10 +22,12 @@ from proxyhash.losses.irrelevant_pairs import irrelevant_pairs
 from proxyhash.losses.label_posterior import label_posterior
 from proxyhash.losses.log_cosh_quantization import log_cosh_quantization
 from proxyhash.losses.margin_dynamic_softmax import margin_dynamic_softmax
+from proxyhash.losses.nearest_codes import nearest_codes
 from proxyhash.losses.pairwise_likelihood import pairwise_likelihood
 from proxyhash.losses.partial_softmax import partial_softmax
 from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.proxy_separation import proxy_separation
+from proxyhash.losses.quadratic_information import quadratic_information
 from proxyhash.losses.quantization import quantization
 from proxyhash.losses.relevance import relevance, relevance_likelihood, share_a_label
 from proxyhash.losses.soft_contrastive import soft_contrastive
@@ -33,7 +37,9 @@ __all__ = [
     "bit_balance",
     "bit_cross_entropy",
     "bit_uncertainty",
+    "boundary_likelihood",
     "certain",
+    "consistency_penalty",
     "contrastive",
     "cosine_quantization",
     "cosine_softmax",
@@ -44,10 +50,12 @@ __all__ = [
     "label_posterior",
     "log_cosh_quantization",
     "margin_dynamic_softmax",
+    "nearest_codes",
     "pairwise_likelihood",
     "partial_softmax",
     "proxy_hinge",
     "proxy_separation",
+    "quadratic_information",
     "quantization",
     "relevance",
     "relevance_likelihood",

@@ -13,12 +13,15 @@ from proxyhash.losses.supervision import (
     mean_over,
     mean_over_positives,
     positives,
+    sum_over_positives,
 )
 
 __all__ = ["cosine_softmax"]
 
 
-def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: float) -> Scalar:
+def cosine_softmax(
+    cosines: Logits, labels: Labels, *, scale: float, margin: float, summed: bool = False
+) -> Scalar:
     """Return the mean over labeled items of a cross-entropy with equal shares for the positives.
 
         a_c = scale (cos_c - margin [c in Y])
@@ -30,6 +33,8 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
             are the shares of the positives, and middling classes leave the softmax.
         scale: what cosines are multiplied with.
         margin: what positive cosines must be ahead by.
+        summed: without the 1/n, so that an item counts as often as it has classes: the proxy-NCA
+            of DNPH.
 
     Source: Hoe et al., "One Loss for All: Deep Hashing with a Single Cosine Similarity based
     Learning Objective", NeurIPS 2021; several labels as in OrthoHash's own release.
@@ -40,4 +45,5 @@ def cosine_softmax(cosines: Logits, labels: Labels, *, scale: float, margin: flo
     middling = excluded(labels) & ~positive & labeled[:, None]
     likelihood = functional.log_softmax(logits.masked_fill(middling, -torch.inf), dim=1)
     shares = torch.where(positive, likelihood, 0.0)
-    return mean_over(-mean_over_positives(shares, labels), labeled)
+    over_positives = sum_over_positives if summed else mean_over_positives
+    return mean_over(-over_positives(shares, labels), labeled)

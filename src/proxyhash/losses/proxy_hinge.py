@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from proxyhash.losses.supervision import Labels, Logits, Scalar, excluded, positives
+from proxyhash.losses.supervision import (
+    Labels,
+    Logits,
+    Scalar,
+    excluded,
+    positive_weights,
+    positives,
+)
 
 __all__ = ["proxy_hinge"]
 
@@ -25,7 +32,7 @@ def proxy_hinge(cosines: Logits, labels: Labels, *, tau: float) -> Scalar:
     """
     positive, labeled = positives(labels)
     negative = labeled[:, None] & ~excluded(labels)
-    weights = torch.where(positive, labels.to(cosines.dtype), 0.0).clamp(max=1)
+    weights = positive_weights(labels, cosines.dtype)
     pulled = torch.where(positive, weights * (1 - cosines), 0.0).sum()
     near = pulled / torch.where(positive.any(), weights.sum(), 1.0)
     far = torch.where(negative, (cosines - tau).relu(), 0.0).sum() / negative.sum().clamp(min=1)

@@ -31,8 +31,10 @@ __all__ = [
     "excluded",
     "mean_over",
     "mean_over_positives",
+    "positive_weights",
     "positives",
     "softmax_term",
+    "sum_over_positives",
 ]
 
 Logits: TypeAlias = Float[Tensor, "n c"]
@@ -62,11 +64,19 @@ def excluded(labels: Labels) -> Bool[Tensor, "n c"]:
 
 def mean_over_positives(values: Float[Tensor, "n c"], labels: Labels) -> Float[Tensor, " n"]:
     """Return each item's mean over its positives, weighted by probability; 0 where it has none."""
-    positive = certain(labels)
-    weights = torch.where(positive, labels.to(values.dtype), 0.0).clamp(max=1)
-    total = torch.where(positive, weights * values, 0.0).sum(dim=1)
-    count = weights.sum(dim=1)
-    return total / torch.where(count > 0, count, 1.0)
+    count = positive_weights(labels, values.dtype).sum(dim=1)
+    return sum_over_positives(values, labels) / torch.where(count > 0, count, 1.0)
+
+
+def sum_over_positives(values: Float[Tensor, "n c"], labels: Labels) -> Float[Tensor, " n"]:
+    """Return each item's sum over its positives, weighted by probability; 0 where it has none."""
+    weights = positive_weights(labels, values.dtype)
+    return torch.where(certain(labels), weights * values, 0.0).sum(dim=1)
+
+
+def positive_weights(labels: Labels, dtype: torch.dtype) -> Float[Tensor, "n c"]:
+    """Return the probability of each positive entry; 0 for the others."""
+    return torch.where(certain(labels), labels.to(dtype), 0.0).clamp(max=1)
 
 
 def mean_over(values: Float[Tensor, " n"], counted: Bool[Tensor, " n"]) -> Scalar:

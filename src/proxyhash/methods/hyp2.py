@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
-from torch import nn
-from torch.nn import functional
 
 from proxyhash.losses import certain, irrelevant_pairs, proxy_hinge, share_a_label
-from proxyhash.methods.shared.batch import Batch, sign
-from proxyhash.methods.shared.objective import Context, MethodCard, Objective
+from proxyhash.methods.shared.learned_proxies import LearnedProxyObjective, draw_proxies
+from proxyhash.methods.shared.objective import Context, MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.proxies.known_codes import griesmer_bound
-from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from proxyhash.data import Modality
+    from proxyhash.methods.shared.batch import Batch
 
 __all__ = ["Hyp2", "Hyp2Settings", "reference_tau"]
 
@@ -46,7 +43,7 @@ def reference_tau(classes: int, bits: int) -> float:
 
 
 @register_method("hyp2")
-class Hyp2(Objective):
+class Hyp2(LearnedProxyObjective):
     """Items lie near the real-valued proxies of their classes, which are learned with them.
 
     For each modality that learns, with proxies p_c and the positives Y of each item i:
@@ -77,35 +74,22 @@ class Hyp2(Objective):
     settings: Hyp2Settings
 
     def __init__(self, context: Context, settings: Hyp2Settings) -> None:
-        super().__init__(context, settings)
-        generator = torch.Generator().manual_seed(context.seed)
         # Kaiming's normal draw over the classes, as in HyP²'s own release.
-        draw = torch.randn(context.classes, context.bits, generator=generator)
-        self.proxy_vectors = nn.Parameter(draw * math.sqrt(2 / context.classes))
+        super().__init__(context, settings, draw_proxies(context) * math.sqrt(2 / context.classes))
         tau = settings.tau
         self.tau = reference_tau(context.classes, context.bits) if tau is None else tau
-
-    @property
-    def proxies(self) -> Proxies:
-        """The signs of the proxies as they are now."""
-        codes = sign(self.proxy_vectors.detach()).to(torch.int8).cpu().numpy()
-        return Proxies(codes=codes, origin="learned")
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "proxies" and "pairs"."""
         near = batch.labels.new_zeros(())
         for modality in batch.learning:
             rows = batch.supervised(modality)
-            near = near + self._near(batch.outputs[modality][rows], batch.labels[rows])
+            cosines = self.cosines(batch.outputs[modality][rows])
+            near = near + proxy_hinge(cosines, batch.labels[rows], tau=self.tau)
         pairs = batch.labels.new_zeros(())
         for modality, against in batch.pairs():
             pairs = pairs + self._pairs(batch, modality, against)
         return {"proxies": near, "pairs": self.settings.beta * pairs}
-
-    def _near(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        directions = functional.normalize(self.proxy_vectors, dim=1)
-        cosines = functional.normalize(outputs, dim=1) @ directions.T
-        return proxy_hinge(cosines, labels, tau=self.tau)
 
     def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
         several = certain(batch.labels).sum(dim=1) > 1

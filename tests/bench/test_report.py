@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from proxyhash.bench import cells_of, read_suite
+from proxyhash.bench import cells_of, fill_suite, read_suite
 from proxyhash.bench.page import render_report
+from proxyhash.bench.report import write_report
 from proxyhash.bench.results import read_results
 from proxyhash.bench.side_tables import side_tables
 from proxyhash.bench.tables import CAVEAT_MARK, caveats_markdown, table_markdown
 from proxyhash.evaluation.report import latex_text
+from tests.training.runs import rewrite
 from tests.training.test_card import HOSTILE
 
 
@@ -165,8 +167,6 @@ def test_marks_of_latex_are_shown_as_they_are():
 def test_without_matplotlib_there_is_a_report_without_plots(filled, tmp_path, monkeypatch):
     import sys
 
-    from proxyhash.bench.report import write_report
-
     path, out, _ = filled
     suite = read_suite(path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -197,6 +197,29 @@ def test_other_halves_have_a_table_of_their_own(filled):
     with (out / "cells.csv").open(encoding="utf-8") as file:
         line = next(csv.DictReader(file))
     assert float(line["pairs_image_to_text_recall_at_5"]) <= 1
+
+
+@pytest.mark.usefixtures("filled_here")
+def test_a_collection_without_labels_has_the_figures_and_plots_of_pairs_alone(scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "photos", lambda _, item: item.pop("labels"))
+    path = tmp_path / "pairs.toml"
+    path.write_text(
+        'name = "p"\nbits = [16]\nseeds = [0]\nmethods = ["cca-itq", "random-projection"]\n'
+        f'[options]\nquery = 30\n[[data]]\nname = "photos"\npath = "{data}"\n'
+        'encoders = { image = "descriptor" }\n'
+    )
+    suite, out = read_suite(path), tmp_path / "out"
+    fill_suite(suite, out, processes=1)
+    write_report(read_results(suite, cells_of(suite, out)), out)
+    folder = out / "report" / "photos"
+    with (folder / "pairs.csv").open(encoding="utf-8") as file:
+        rows = {
+            row["method"]: float(row["image_to_text_r_at_10_mean"]) for row in csv.DictReader(file)
+        }
+    assert rows["cca-itq"] > rows["random-projection"]
+    plots = sorted(each.name for each in folder.glob("*.png"))
+    assert plots == ["pairs-image-to-text.png", "pairs-text-to-image.png"]
+    assert "cannot be computed" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_second_looks_have_a_table_of_their_own(filled):

@@ -83,7 +83,7 @@ def test_a_run_on_found_classes_says_what_its_figures_are(
     told = label(*PLAIN, "--from", "images", "--classes", 5)
     assert told.code == 0
     assert "200 items have labels already, which were not read" in told.err
-    assert f"proxyhash train {tmp_path / 'found'} --method dchml-plus" in told.err
+    assert f"proxyhash train {tmp_path / 'found'} {' '.join(PLAIN)} --method dchml-plus" in told.err
     trained = proxyhash_command(
         *("train", tmp_path / "found", "--method", "dchml", "--out", tmp_path / "run"),
         *("--bits", 16, "--epochs", 1, "--hidden", 16, "--image-encoder", "descriptor"),
@@ -91,6 +91,8 @@ def test_a_run_on_found_classes_says_what_its_figures_are(
     assert trained.code == 0
     own = proxyhash_command("evaluate", tmp_path / "run")
     assert "are probabilities, found and not given" in " ".join(own.out.split())
+    judged = proxyhash_command("evaluate", tmp_path / "run", "--labels", scenes.root)
+    assert f"run: dchml, 16 bits, judged by the labels of {scenes.root}\n" in judged.out
     true = proxyhash_command("evaluate", tmp_path / "run", "--labels", scenes.root, "--json")
     kinds = {each["kind"] for each in true.json["warnings"]}
     assert "found_labels" not in kinds

@@ -119,8 +119,8 @@ def test_a_long_cell(tmp_path: Path) -> None:
     ("line", "says"),
     [
         (b"2,caf\xe9", "column text: not UTF-8 text; save the file as UTF-8"),
-        (b"2,a,b", "3 cells, but the header has 2"),
-        (b"2", "1 cells, but the header has 2"),
+        (b"2,a,b", "3 cells, but the header has 2; is a text with a separator not in quotes?"),
+        (b"2", "1 cell, but the header has 2"),
         (b'2,"a" b', "not valid CSV"),
         (b'2,"never closed', "not valid CSV"),
         (b"2," + b"x" * (base.MAX_LINE_BYTES + 9), "longer than 1,048,576 characters"),

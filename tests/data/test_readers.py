@@ -120,7 +120,7 @@ class TestCsv:
         path.write_bytes(b'\xef\xbb\xbfid,text\r\n1,"two\r\nlines"\r\n\r\n2,x\r\n3\r\n')
         scan = scan_manifest(path)
         assert [(item.id, item.row) for item in scan.items] == [("1", 2), ("2", 5)]
-        assert problems(path) == ["row 6: 1 cells, but the header has 2"]
+        assert problems(path) == ["row 6: 1 cell, but the header has 2"]
 
     def test_tabs_separate_tsv(self, tmp_path: Path) -> None:
         path = tmp_path / "t.tsv"

@@ -296,6 +296,19 @@ def test_swapped_letters_are_seen(written, meant):
         get_method(written)
 
 
+def test_evaluate_shows_pairs_and_no_empty_table_or_plot(scenes, tmp_path, proxyhash_command):
+    data = rewrite(scenes, tmp_path / "photos", without("labels"))
+    run = tmp_path / "run"
+    plain = ("--method", "cca-itq", "--bits", 16, "--image-encoder", "descriptor")
+    assert proxyhash_command("train", data, "--out", run, *plain).code == 0
+    result = proxyhash_command("evaluate", run, "--plots")
+    assert result.code == 0
+    assert "run: cca-itq, 16 bits\nwarning: no item of the gallery has a label" in result.out
+    assert "own other half" in result.out
+    assert "mAP@all" not in result.out
+    assert [path.name for path in (run / "plots").iterdir()] == ["pairs.png"]
+
+
 def test_the_next_command_is_index_build(scenes, tmp_path, proxyhash_command, monkeypatch):
     data = rewrite(scenes, tmp_path / "photos", without("labels", "text"))
     monkeypatch.chdir(tmp_path)

@@ -61,17 +61,19 @@ _STYLE: dict[str, Any] = {
 
 
 def bits_figure(results: Results, data: str, direction: str) -> Any:
-    """Return a matplotlib figure: mean mAP over the code length, bars of one deviation.
+    """Return a figure: mean mAP over the code length, bars of one deviation; None without labels.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    matplotlib, figures = _matplotlib()
     galleries = [g for g in GALLERIES if _has(results, data, g, direction)]
+    if not galleries:
+        return None
+    matplotlib, figures = _matplotlib()
     with matplotlib.rc_context(_STYLE):
         canvas = figures.Figure(figsize=(9.6, 4.6), layout="constrained")
-        axes = canvas.subplots(1, max(1, len(galleries)), sharey=False, squeeze=False)[0]
-        for each, gallery in zip(axes, galleries, strict=False):
+        axes = canvas.subplots(1, len(galleries), sharey=False, squeeze=False)[0]
+        for each, gallery in zip(axes, galleries, strict=True):
             _draw_bits(each, results, partial(results.spread, gallery, direction, data=data))
             each.set_ylabel("mAP@all")
             each.set_title(f"{gallery} gallery", fontsize=10, loc="left")
@@ -110,11 +112,13 @@ def pairs_figure(results: Results, data: str, direction: str) -> Any:
 def curve_figure(results: Results, data: str, direction: str) -> Any:
     """Return a figure: mean precision over mean recall as the radius grows, literature's gallery.
 
-    One panel a code length, up to four; the mean over the seeds.
+    One panel a code length, up to four; the mean over the seeds. None without labels.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    if not _has(results, data, "literature", direction):
+        return None
     matplotlib, figures = _matplotlib()
     bits = results.suite.bits[-4:]
     columns = min(2, len(bits))
@@ -193,6 +197,7 @@ def _draw_curves(axes: Any, results: Results, data: str, bits: int, direction: s
         curves = [
             each.metrics["curves"][direction]
             for each in results.of(data=data, method=variant.name, bits=bits)
+            if each.map("literature", direction) is not None
         ]
         if not curves:
             continue

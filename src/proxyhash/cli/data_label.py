@@ -1,5 +1,6 @@
 """`proxyhash data label`: find classes for a collection without labels."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -181,6 +182,10 @@ def label(
     options |= {f"{modality} encoder": spec for modality, spec in inputs.encoders.items()}
     write_labels(out, collection, found, options=options, edits=len(changes))
     _report(out, collection, found, edits=len(changes), as_json=as_json)
+    if not as_json:
+        asked = [f"--{kind}-encoder {shlex.quote(spec)}" for kind, spec in encoders.items() if spec]
+        parts = (*asked, "--method dchml-plus --out runs/found")
+        console.next_steps(f"proxyhash train {shlex.quote(str(out))} {' '.join(parts)}")
 
 
 def _report(out: Path, collection: Any, found: Any, *, edits: int, as_json: bool) -> None:
@@ -211,10 +216,11 @@ def _report(out: Path, collection: Any, found: Any, *, edits: int, as_json: bool
             found.names, found.counts.tolist(), found.confidence.tolist(), strict=True
         )
     ]
+    unit = "class" if len(rows) == 1 else "classes"
     console.table(
         ("class", "items", "confidence"),
         rows[:SHOWN],
-        title=f"{len(rows)} classes from {found.way}; {labeled:,} of {len(collection):,} items",
+        title=f"{len(rows)} {unit} from {found.way}; {labeled:,} of {len(collection):,} items",
         right=("items", "confidence"),
     )
     if len(rows) > SHOWN:
@@ -227,4 +233,3 @@ def _report(out: Path, collection: Any, found: Any, *, edits: int, as_json: bool
             f"proxyhash evaluate RUN --labels {collection.path}"
         )
     console.note(f"look at {out / 'classes.html'}; edit {out / 'edits.txt'} and run this again")
-    console.next_steps(f"proxyhash train {out} --method dchml-plus --out runs/found")

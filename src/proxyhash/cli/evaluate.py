@@ -1,5 +1,6 @@
 """`proxyhash evaluate`: measure the codes of a run by a stated protocol."""
 
+import math
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,7 +142,8 @@ def evaluate(
         console.emit_json(result.metrics)
     else:
         method = parts.config.get("method", "?")
-        title = f"{run.name}: {method}, {parts.codes.bits} bits"
+        judge = f", judged by the labels of {labels}" if labels else ""
+        title = f"{run.name}: {method}, {parts.codes.bits} bits{judge}"
         print_tables(result.evaluations, result.pairs, title=title)
         if given is None:
             _print_second_look(run, gallery=gallery)
@@ -151,7 +153,7 @@ def evaluate(
         from proxyhash.evaluation.plots import draw_pairs_plot, draw_plots
 
         folder = plots_dir or run / "plots"
-        for evaluation in result.evaluations:
+        for evaluation in filter(_judged, result.evaluations):
             for path in draw_plots(evaluation, folder, name=run.name):
                 console.note(f"wrote {path}")
         if result.pairs:
@@ -168,15 +170,18 @@ def print_tables(
 
     first = evaluations[0]
     galleries = [each.protocol.gallery for each in evaluations]
-    console.table(
-        [f"{first.protocol.name}, {first.protocol.ties} ties", *galleries],
-        [
-            [direction_words(name), *(figure(each.map[name]) for each in evaluations)]
-            for name in first.directions
-        ],
-        title=title,
-        right=galleries,
-    )
+    if any(map(_judged, evaluations)):
+        console.table(
+            [f"{first.protocol.name}, {first.protocol.ties} ties", *galleries],
+            [
+                [direction_words(name), *(figure(each.map[name]) for each in evaluations)]
+                for name in first.directions
+            ],
+            title=title,
+            right=galleries,
+        )
+    else:
+        console.out(title)
     print_caveats(evaluations)
     if pairs:
         print_pairs(pairs)
@@ -192,6 +197,11 @@ def print_tables(
     )
     _print_bits(first)
     _print_left_out(evaluations)
+
+
+def _judged(evaluation: "Evaluation") -> bool:
+    """Return whether labels decide what is relevant for any query, so that there is an mAP."""
+    return not all(map(math.isnan, evaluation.map.values()))
 
 
 def print_pairs(pairs: "PairEvaluation") -> None:
@@ -232,7 +242,7 @@ def _print_second_look(run: Path, *, gallery: str) -> None:
         f"{each}, {name}": maps
         for each in galleries
         for name, found in rankings.items()
-        if (maps := getattr(found, each))
+        if (maps := getattr(found, each)) and not all(map(math.isnan, maps.values()))
     }
     if not columns:
         return

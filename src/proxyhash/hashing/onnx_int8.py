@@ -102,8 +102,8 @@ def quantize(
             count = (least + most + 1) // 2
         if best is None:
             raise ProxyhashError(
-                f"with its last layer alone in 8 bits, fewer than {wanted:.0%} of the bits are the "
-                "model's; leave --int8 out"
+                f"{graph.name} with its last layer alone in 8 bits gives fewer than {wanted:.0%} "
+                "of the model's bits, so nothing is written; leave --int8 out for float32 alone"
             )
         import onnx
 

@@ -244,7 +244,9 @@ def _fit(cells: list[str], header: Sequence[str]) -> str:
     elif len(cells) == len(header) - 1 and not header[-1].strip():
         cells.append("")
     if len(cells) != len(header):
-        return f"{len(cells)} cells, but the header has {len(header)}"
+        unit = "cell" if len(cells) == 1 else "cells"
+        quotes = "; is a text with a separator not in quotes?" if len(cells) > len(header) else ""
+        return f"{len(cells)} {unit}, but the header has {len(header)}{quotes}"
     return ""
 
 

@@ -78,6 +78,10 @@ class ImageError(SourceError):
     """An image that cannot be decoded within the limits; the message names it."""
 
 
+class NotFiniteError(SourceError):
+    """Features that an encoder made of an item and that are not finite."""
+
+
 class FeatureError(DataError):
     """A feature file that is unreadable or does not match the manifest."""
 

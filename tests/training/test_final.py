@@ -312,9 +312,13 @@ def test_encoders_that_have_learned_get_no_more_epochs(values, whole, tmp_path):
     assert json.loads((folder / "config.json").read_text())["epochs"] == TUNING
 
 
-def test_an_encoder_that_diverges_in_the_last_step_is_named_with_its_rate(values, tmp_path):
+@pytest.mark.parametrize("on_bad_item", ["fail", "skip"])
+def test_an_encoder_that_diverges_in_the_last_step_is_named_with_its_rate(
+    values, tmp_path, on_bad_item
+):
     """No validation looks at it before the end, and every weight is finite."""
     given = {**values, "out": str(tmp_path / "run"), "encoder_rate": 1e30, "batch_size": 110}
+    given["on_bad_item"] = on_bad_item
     expected = (
         r"image encoder that learned .* not finite\. Try a smaller encoder_rate \(it is 1e\+30\)"
     )

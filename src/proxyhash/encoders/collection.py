@@ -16,7 +16,7 @@ from proxyhash.encoders.batches import encode_batches
 from proxyhash.encoders.cache import content_key
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.errors import SourceError, check_option
+from proxyhash.errors import NotFiniteError, SourceError, check_option
 from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
@@ -167,7 +167,7 @@ class _Job:
                 row.values = values
         for row in rows:
             if row.values is not None and not np.isfinite(row.values).all():
-                row.error = SourceError(
+                row.error = NotFiniteError(
                     f"the {self.encoder.modality} encoder makes features of it that are not "
                     "finite; check the weights of its model"
                 )

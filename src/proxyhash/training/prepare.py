@@ -19,7 +19,7 @@ from proxyhash.encoders import (
     make_encoder,
 )
 from proxyhash.encoders.base import in_role
-from proxyhash.errors import UsageError
+from proxyhash.errors import DivergedError, NotFiniteError, UsageError
 from proxyhash.methods import Rows, get_method
 from proxyhash.progress import Track, silent
 from proxyhash.training.inputs import encoder_inputs
@@ -206,14 +206,35 @@ class Prepared:
     def with_frozen_encoders(
         self, config: TrainConfig, *, cache: FeatureCache | None, track: Track
     ) -> Prepared:
-        """Return the same with the features of encoders that learned and will do so no more."""
+        """Return the same with the features of encoders that learned and will do so no more.
+
+        Raises:
+            DivergedError: some are not finite, as finite weights can be too large to compute with;
+                names the rate.
+        """
         features = dict(self.features)
         for modality in config.tune:
             encoder = trainable(self.encoders[modality])
             encoder.freeze()
-            features[modality] = encode_collection(
-                encoder, self.collection, cache=cache, track=track, on_bad_item=config.on_bad_item
+            rate = config.encoder_rates.get(modality, config.encoder_rate)
+            diverged = DivergedError(
+                f"training diverged: the {modality} encoder that learned gives features that are "
+                f"not finite. Try a smaller encoder_rate (it is {rate:g}), warmup, or clip=1 in a "
+                "new folder"
             )
+            try:
+                found = encode_collection(
+                    encoder,
+                    self.collection,
+                    cache=cache,
+                    track=track,
+                    on_bad_item=config.on_bad_item,
+                )
+            except NotFiniteError as error:
+                raise diverged from error
+            if (features[modality].present & ~found.present).any():  # left out as bad items
+                raise diverged
+            features[modality] = found
         return replace(self, features=features)
 
 

@@ -11,10 +11,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from proxyhash.encoders import FeatureCache
-from proxyhash.errors import DivergedError
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.devices import use_precision
@@ -175,7 +172,6 @@ def run_stage(
     networks = load_best(folder.best, state)
     if tuned:
         prepared = prepared.with_frozen_encoders(config, cache=services.cache, track=track)
-        _check_learned(config, prepared)
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows)) | dict(stage.about)
@@ -225,22 +221,6 @@ def result_from_main(processes: Processes, folder: RunFolder) -> RunResult:
     training, nothing = metrics["training"], cast("Any", None)
     epochs, best, seconds = (training[key] for key in ("epochs", "best_epoch", "seconds"))
     return RunResult(folder.path, metrics, epochs, best, seconds, nothing)
-
-
-def _check_learned(config: TrainConfig, prepared: Prepared) -> None:
-    """Check features of encoders that learned: finite weights can be too large to compute with.
-
-    Raises:
-        DivergedError: some are not finite; names the rate.
-    """
-    for modality in config.tune:
-        if not np.isfinite(prepared.features[modality].values).all():
-            rate = config.encoder_rates.get(modality, config.encoder_rate)
-            raise DivergedError(
-                f"training diverged: the {modality} encoder that learned gives features that are "
-                f"not finite. Try a smaller encoder_rate (it is {rate:g}), warmup, or clip=1 in a "
-                "new folder"
-            )
 
 
 def _fingerprint(split: Split) -> str:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index.filters import Equals
 from proxyhash.index.second_look import SecondLook
-from proxyhash.index.store import Store
+from proxyhash.index.store import Store, word_lookup
 from proxyhash.index.words import DEPTH, WordQuery, inverse_frequency, rarity_of, split_words
 from proxyhash.index.words import words_of_payload as words_of
 
@@ -249,6 +249,17 @@ def test_frequent_words_are_left_to_codes(tmp_path: Path, monkeypatch: pytest.Mo
         assert found(store, '"often"') == []  # more than a question may read
 
 
+@pytest.mark.parametrize("text", ['"red dog"', "dog", '"red dog" dog'])
+def test_a_filter_is_applied_to_all_rows_of_a_frequent_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(word_lookup, "_MANY", 50)
+    store = make(tmp_path, {f"first-{n}": "a red dog" for n in range(200)}, kind="usual")
+    put(store, {f"last-{n}": "a red dog" for n in range(10)}, kind="rare")
+    rare = Equals("kind", "rare")
+    assert set(found(store, text, filter=rare)) == {f"last-{n}" for n in range(10)}
+
+
 def break_words(folder: Path, how: str) -> None:
     (path,) = folder.glob("generation-*/words-*.sqlite")
     for ending in ("-wal", "-shm"):
@@ -314,7 +325,7 @@ def test_other_words_than_the_payloads_are_found_by_verify(tmp_path: Path) -> No
 _WRITER = """
 import sys
 import numpy as np
-from proxyhash.index.store import Store
+from proxyhash.index.store import Store, word_lookup
 with Store.open(sys.argv[1], write=True) as store:
     for number in range(10_000):
         store.upsert([f"n{number % 40}"], np.full((1, 2), number % 256, np.uint8),
@@ -324,7 +335,7 @@ with Store.open(sys.argv[1], write=True) as store:
 
 _FILLER = """
 import sys
-from proxyhash.index.store import Store
+from proxyhash.index.store import Store, word_lookup
 with Store.open(sys.argv[1]) as store:
     while True:
         store.fill_words()

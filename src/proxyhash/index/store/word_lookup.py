@@ -87,7 +87,9 @@ def find_matching(
     values: list[float] = []
     rarities: list[float] = []
     for term in chosen:
-        having = _rows_of(connection, term, rows=rows)
+        # A filter leaves few of many rows, and any of them may be the ones.
+        whole = term.required or mask is not None
+        having = _rows_of(connection, term, rows=rows, most=_MOST if whole else _MANY)
         count = min(len(having), items)
         values.append(inverse_frequency(items, count))
         known = query.unknown.isdisjoint(term.words)
@@ -153,12 +155,14 @@ def _counts(connection: Connection, words: Collection[str]) -> dict[str, int]:
     return {word: int(rows) for word, rows in found}
 
 
-def _rows_of(connection: Connection, term: Term, *, rows: RowTable) -> npt.NDArray[np.int64]:
-    """Return the rows of items that have a term, ascending, at most `_MANY`."""
+def _rows_of(
+    connection: Connection, term: Term, *, rows: RowTable, most: int
+) -> npt.NDArray[np.int64]:
+    """Return the rows of items that have a term, ascending, dead ones and all at most `most`."""
     # One string is read several times faster than as many Python objects.
     (text,) = connection.execute(
         "SELECT group_concat(rowid) FROM (SELECT rowid FROM words WHERE words MATCH ? LIMIT ?)",
-        (term.match, _MANY),
+        (term.match, most),
     ).fetchone()
     if not text:
         return np.empty(0, np.int64)

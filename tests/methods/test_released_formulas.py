@@ -59,7 +59,7 @@ def assert_same(ours, theirs, leaves, *, factor: float = 1.0, constant: float = 
 
 
 def test_dnph_is_that_of_the_release(outputs) -> None:
-    objective = objective_of("dnph")
+    objective = objective_of("dnph", uniform=0.1)
     images, texts = leaves = list(outputs.values())
     torch.manual_seed(7)
     codes = torch.randint(2, (ITEMS, BITS)).double() * 2 - 1
@@ -110,9 +110,12 @@ def test_dscph_refuses_rewards_for_errors() -> None:
         method_settings("dscph", {"tau": 0.3, "psi": 0.7})
 
 
+PUBLISHED = {"width": 1 / 6, "ceiling": 1 / 4}
+
+
 def test_ddbh_is_that_of_the_release(outputs) -> None:
     # .1 of a sum over j for their batch is lambda of a mean.
-    objective = objective_of("ddbh", lambda_=0.1 * ITEMS)
+    objective = objective_of("ddbh", **PUBLISHED | {"lambda_": 0.1 * ITEMS})
     images, texts = leaves = list(outputs.values())
     terms = objective.loss(batch_of(outputs))
     pairs = sum(
@@ -130,7 +133,7 @@ def test_ddbh_takes_more_than_one_of_many_pairs_as_the_extreme_tenth() -> None:
     marks = torch.eye(2).double()[torch.arange(46) // 23 % 2]
     values[:23, :4] += 0.8  # so that boundaries lie inside their limits
     values = values.clamp(-1, 1).requires_grad_()
-    objective = objective_of("ddbh", lambda_=0)
+    objective = objective_of("ddbh", **PUBLISHED | {"lambda_": 0})
     terms = objective.loss(batch_of({"image": values}, marks))
     assert_same(
         terms["pairs"], released.ddbh_pairs(values, values, marks.tolist(), bit=BITS), [values]

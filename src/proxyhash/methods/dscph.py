@@ -25,10 +25,11 @@ __all__ = ["Dscph", "DscphSettings"]
 class DscphSettings(Settings):
     """Settings of `dscph`."""
 
-    tau: float = Field(default=0.3, ge=-1, le=1)
-    """Cosine above which a negative proxy is penalized."""
-    psi: float = Field(default=0.3, ge=-1, le=1)
-    """Cosine from which that penalty counts; at most tau."""
+    tau: float = Field(default=0.0, ge=-1, le=1)
+    """Cosine above which a negative proxy is penalized; .9 and .3 in the two releases, which are
+    worse on frozen features."""
+    psi: float = Field(default=0.0, ge=-1, le=1)
+    """Cosine from which that penalty counts, at most tau; .7 and .3 in the releases."""
     near: float = Field(default=1.3, ge=0)
     """How much more distant positive proxies weigh."""
     far: float = Field(default=1.3, ge=0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from proxyhash.bench import cells_of, read_suite
 from tests.bench.conftest import filled_here, write_suite
 from tests.cli.conftest import PROXYHASH
+from tests.training.runs import rewrite
 
 __all__ = ["filled_here"]
 
@@ -30,6 +32,25 @@ def test_a_suite_is_filled_listed_and_reported(proxyhash_command, scenes, tmp_pa
     again = proxyhash_command(*arguments, "--report-only", "--json").json
     assert (again["finished"], again["cells"]) == (1, 4)
     assert again["tables"]["scenes"][0]["method"] == "dcmh, wide"
+
+
+@pytest.mark.usefixtures("filled_here")
+def test_without_labels_the_table_is_that_of_pairs(proxyhash_command, scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "photos", lambda _, item: item.pop("labels"))
+    path = tmp_path / "pairs.toml"
+    path.write_text(
+        'name = "p"\nbits = [16]\nseeds = [0]\nmethods = ["random-projection"]\n'
+        f'[options]\nquery = 30\n[[data]]\nname = "photos"\npath = "{data}"\n'
+        'encoders = { image = "descriptor" }\n'
+    )
+    done = proxyhash_command("bench", path, "--out", tmp_path / "out", "--processes", 1)
+    assert done.code == 0, done.err
+    assert "photos, no labels: own other half" in done.out
+    assert "mAP@all" not in done.out
+    row = next(line for line in done.out.splitlines() if "random-projection" in line).split()
+    with (tmp_path / "out" / "report" / "photos" / "pairs.csv").open() as file:
+        (measured,) = csv.DictReader(file)
+    assert float(row[2]) == pytest.approx(float(measured["image_to_text_r_at_1_mean"]), abs=5e-4)
 
 
 def test_wrong_usage_is_told(proxyhash_command, scenes, tmp_path):

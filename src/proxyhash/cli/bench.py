@@ -279,24 +279,52 @@ def _show(results: "Results", part: "Suite", written: list[Path]) -> None:
         if not rows:
             continue
         figures = [heading(*column) for column in columns_of(results, data.name)]
-        console.table(
-            ["bits", "method", *figures, "seconds"],
-            [
+        if all(row[name] is None for row in rows for name in figures):
+            _show_pairs(results, data.name)
+        else:
+            console.table(
+                ["bits", "method", *figures, "seconds"],
                 [
-                    row["bits"],
-                    row["method"],
-                    *("-" if row[name] is None else row[name] for name in figures),
-                    f"{row['seconds']:.1f}",
-                ]
-                for row in rows
-            ],
-            title=f"{data.name}, mAP@all",
-            right=["bits", *figures, "seconds"],
-        )
+                    [
+                        row["bits"],
+                        row["method"],
+                        *("-" if row[name] is None else row[name] for name in figures),
+                        f"{row['seconds']:.1f}",
+                    ]
+                    for row in rows
+                ],
+                title=f"{data.name}, mAP@all",
+                right=["bits", *figures, "seconds"],
+            )
         if tuned := encoders_words(results, data.name):
             console.note(tuned)
         console.out("")
     console.note("\n".join(["written:", *(f"  {path}" for path in written)]))
+
+
+def _show_pairs(results: "Results", data: str) -> None:
+    """Print the table of pairs of a data set without labels, which has no mAP."""
+    from proxyhash.bench.side_tables import side_tables
+
+    for table in side_tables(results, data):
+        if table.slug == "pairs":
+            names = [column.heading for column in table.columns]
+            shown = [
+                [
+                    column.shown(found)
+                    for column, found in zip(table.columns, row.figures, strict=True)
+                ]
+                for row in table.rows
+            ]
+            console.table(
+                ["bits", "method", *names],
+                [
+                    [row.size, row.method, *cells]
+                    for row, cells in zip(table.rows, shown, strict=True)
+                ],
+                title=f"{data}, no labels: own other half",
+                right=["bits", *names],
+            )
 
 
 def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:

@@ -214,6 +214,23 @@ def test_a_resume_on_changed_data_is_refused(scenes, tmp_path):
         train(config_of(data, out, epochs=2, lr_schedule="constant"), resume=True)
 
 
+def test_a_resume_with_another_image_under_the_same_path_is_refused(scenes, tmp_path):
+    data = rewrite(scenes, tmp_path / "data", lambda *_: None)
+    out = tmp_path / "run"
+    train(config_of(data, out, epochs=1, lr_schedule="constant"))
+    learned = json.loads((out / "split.json").read_text())["train"]
+    items = [json.loads(line) for line in (data / "items.jsonl").read_text().splitlines()]
+    one, other = (data / item["image"] for item in items if item["id"] in learned[:2])
+    kept = one.read_bytes()
+    assert len(kept) != other.stat().st_size
+    one.write_bytes(other.read_bytes())
+    more = config_of(data, out, epochs=2, lr_schedule="constant")
+    with pytest.raises(ModelError, match="the content of image files changed since"):
+        train(more, resume=True)
+    one.write_bytes(kept)
+    assert train(more, resume=True).epochs == 2
+
+
 def test_a_resume_with_fewer_readable_items_says_how_many(scenes, tmp_path):
     data = rewrite(scenes, tmp_path / "data", lambda _, item: item.pop("text"))
     given = {"text_encoder": "none", "on_bad_item": "skip", "lr_schedule": "constant"}

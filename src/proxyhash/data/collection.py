@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,6 @@ from proxyhash.data.modalities import MODALITIES, Modality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -139,6 +139,13 @@ class Collection:
         """Hex SHA-256 over ids, image paths, texts, labels and other sources, not over files."""
         return hash_strings(map(_content, self.items))
 
+    def file_sizes(self, modality: Modality) -> str:
+        """Return the hex SHA-256 of how many bytes the files of a modality have now.
+
+        A file that is replaced under its path nearly always has others, and sizes cost no reading.
+        """
+        return hash_strings(str(_size(path)) for path in self.sources(modality))
+
     @cached_property
     def _columns(self) -> dict[Modality, list[Path | str | None]]:
         return {}
@@ -146,6 +153,14 @@ class Collection:
     @cached_property
     def _present(self) -> dict[Modality, NDArray[np.bool_]]:
         return {}
+
+
+def _size(path: Path | str | None) -> int:
+    """Return the bytes of a file; -1 where there is none."""
+    try:
+        return -1 if path is None else Path(path).stat().st_size
+    except (OSError, ValueError):
+        return -1
 
 
 def hash_strings(strings: Iterable[str]) -> str:

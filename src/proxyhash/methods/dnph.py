@@ -57,8 +57,8 @@ class Dnph(LearnedProxyObjective):
 
     - The release's optimizer of the proxies is never stepped, so that they stay as drawn.
     - Its cross-entropy of a linear layer on the encoder's features, whose target is the first of an
-      item's labels alone. That layer is not in the way from features to codes, so it can only
-      change encoders, and here these are frozen.
+      item's labels alone. That layer is not in the way from features to codes, so it changes
+      encoders that learn and nothing else.
     """
 
     settings_type = DnphSettings

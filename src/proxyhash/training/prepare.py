@@ -97,8 +97,12 @@ class Prepared:
     @property
     def fingerprints(self) -> dict[str, str]:
         """The fingerprints that a checkpoint depends on, besides the configuration."""
-        encoders = {f"{m} encoder": encoder.fingerprint for m, encoder in self.encoders.items()}
-        return {"collection": self.collection.fingerprint, **encoders}
+        found = {"collection": self.collection.fingerprint}
+        for modality, encoder in self.encoders.items():
+            found[f"{modality} encoder"] = encoder.fingerprint
+            if MODALITIES[modality].is_file and not isinstance(encoder, PrecomputedFeatures):
+                found[f"content of {modality} files"] = self.collection.file_sizes(modality)
+        return found
 
     def rows(
         self,

@@ -50,6 +50,7 @@ __all__ = [
 
 FORMAT = 1
 _ENCODER = "encoder"
+_CONTENT = "content of "
 _SCALER = ("scale", "_growth_tracker")
 
 
@@ -192,20 +193,16 @@ def load_state(path: Path, state: TrainState) -> None:
             or an encoder changed since.
     """
     tensors, numbers = read_checkpoint(path)
-    check_inputs(path, _inputs_of(numbers), state.inputs)
+    before, now = _inputs_of(numbers), state.inputs
+    check_inputs(path, before, {name: now[name] for name in now if not name.startswith(_CONTENT)})
+    _check_counts(path, tensors, state)  # says more of files that are gone than their content does
+    check_inputs(path, before, now)
     try:
         state.networks.load_state_dict(_under("networks", tensors))
         state.objective.load_state_dict(_under("objective", tensors))
         load_optimizer(state.optimizer, _under("optimizer", tensors))
         for modality, outputs in state.memory.outputs.items():
-            before = tensors[f"memory.{modality}"]
-            if len(before) != len(outputs):  # files of items were lost, and are skipped
-                raise ModelError(
-                    f"{path} was written with {len(before)} training items, and {len(outputs)} can "
-                    "be used now, so the run cannot be resumed; put back the files of items that "
-                    "were there, or train into a new folder"
-                )
-            outputs.copy_(before)
+            outputs.copy_(tensors[f"memory.{modality}"])
         if state.average:
             state.average.networks.load_state_dict(_under("average", tensors))
             state.average.steps = int(numbers["average_steps"])
@@ -225,6 +222,17 @@ def load_state(path: Path, state: TrainState) -> None:
         raise ModelError(
             f"checkpoint {path} does not fit this run: {error}; train into a new folder"
         ) from error
+
+
+def _check_counts(path: Path, tensors: Mapping[str, Tensor], state: TrainState) -> None:
+    for modality, outputs in state.memory.outputs.items():
+        saved = len(tensors.get(f"memory.{modality}", outputs))
+        if saved != len(outputs):  # files of items were lost, and are skipped
+            raise ModelError(
+                f"{path} was written with {saved} training items, and {len(outputs)} can be used "
+                "now, so the run cannot be resumed; put back the files of items that were there, "
+                "or train into a new folder"
+            )
 
 
 def read_inputs(path: Path) -> dict[str, str]:
@@ -248,13 +256,15 @@ def check_inputs(path: Path, before: Mapping[str, str], inputs: Mapping[str, str
     Args:
         path: The saved state, for the message.
         before: Its fingerprints, from `read_inputs`.
-        inputs: Fingerprints as they are now; others are not looked at.
+        inputs: Fingerprints as they are now; others are not looked at, nor is the content of files
+            where an earlier version has not written it.
 
     Raises:
         ModelError: "the collection changed since RUN/checkpoints/last.safetensors was written ...".
     """
     for name, fingerprint in inputs.items():
-        if before.get(name) != fingerprint:
+        unknown = name.startswith(_CONTENT) and name not in before
+        if before.get(name) != fingerprint and not unknown:
             raise ModelError(
                 f"the {name} changed since {path} was written, so the run cannot be resumed; "
                 "train into a new folder"

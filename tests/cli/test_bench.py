@@ -51,6 +51,10 @@ def test_without_labels_the_table_is_that_of_pairs(proxyhash_command, scenes, tm
     with (tmp_path / "out" / "report" / "photos" / "pairs.csv").open() as file:
         (measured,) = csv.DictReader(file)
     assert float(row[2]) == pytest.approx(float(measured["image_to_text_r_at_1_mean"]), abs=5e-4)
+    told = proxyhash_command("bench", path, "--out", tmp_path / "out", "--report-only", "--json")
+    (line,) = told.json["side_tables"]["photos"]["pairs"]
+    assert line["method"] == "random-projection"
+    assert str(line["image_to_text_r_at_1_mean"]) == measured["image_to_text_r_at_1_mean"]
 
 
 def test_wrong_usage_is_told(proxyhash_command, scenes, tmp_path):

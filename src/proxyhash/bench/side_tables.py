@@ -99,7 +99,11 @@ class SideTable:
         return f"{self.words}\n\n{markdown_table(names, lines, right=right)}\n"
 
     def csv(self) -> str:
-        """Return the same for programs: mean and standard deviation in columns of their own."""
+        """Return the same for programs."""
+        return csv_text(self.lines())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the rows for programs: mean and standard deviation under names of their own."""
         lines = []
         for row in self.rows:
             line: dict[str, Any] = {self.unit: row.size, "method": row.method, "seeds": row.seeds}
@@ -107,7 +111,7 @@ class SideTable:
                 line[f"{column.name}_mean"] = found and found.mean
                 line[f"{column.name}_deviation"] = found and found.deviation
             lines.append(line)
-        return csv_text(lines)
+        return lines
 
 
 def side_tables(results: Results, data: str) -> list[SideTable]:

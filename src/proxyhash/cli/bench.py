@@ -309,18 +309,18 @@ def _show_pairs(results: "Results", data: str) -> None:
     for table in side_tables(results, data):
         if table.slug == "pairs":
             names = [column.heading for column in table.columns]
-            shown = [
-                [
-                    column.shown(found)
-                    for column, found in zip(table.columns, row.figures, strict=True)
-                ]
-                for row in table.rows
-            ]
             console.table(
                 ["bits", "method", *names],
                 [
-                    [row.size, row.method, *cells]
-                    for row, cells in zip(table.rows, shown, strict=True)
+                    [
+                        row.size,
+                        row.method,
+                        *(
+                            column.shown(found)
+                            for column, found in zip(table.columns, row.figures, strict=True)
+                        ),
+                    ]
+                    for row in table.rows
                 ],
                 title=f"{data}, no labels: own other half",
                 right=["bits", *names],
@@ -328,6 +328,7 @@ def _show_pairs(results: "Results", data: str) -> None:
 
 
 def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict[str, Any]:
+    from proxyhash.bench.side_tables import side_tables
     from proxyhash.bench.tables import columns_of, encoders_words, heading, table_rows
 
     return {
@@ -347,6 +348,10 @@ def _to_dict(results: "Results", failed: list[str], written: list[Path]) -> dict
                 }
                 for row in table_rows(results, data.name)
             ]
+            for data in results.suite.data
+        },
+        "side_tables": {
+            data.name: {table.slug: table.lines() for table in side_tables(results, data.name)}
             for data in results.suite.data
         },
         "encoders": {data.name: encoders_words(results, data.name) for data in results.suite.data},

@@ -79,7 +79,7 @@ class ImageError(SourceError):
 
 
 class NotFiniteError(SourceError):
-    """Features that an encoder made of an item and that are not finite."""
+    """Features that an encoder made of an item and that are not finite; never skipped."""
 
 
 class FeatureError(DataError):

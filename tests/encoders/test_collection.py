@@ -280,9 +280,10 @@ def test_features_that_are_not_finite_are_named_and_not_cached(
     position = int(np.flatnonzero(images.has("image"))[0])
     item = images.items[position]
     cache = FeatureCache(tmp_path)
-    says = rf"row {item.row}, item '{item.id}': the image encoder .* not finite.*--on-bad-item skip"
-    with pytest.raises(SourceError, match=says):
-        encode_collection(Broken(), images, cache=cache, batch_size=1)
+    says = rf"row {item.row}, item '{item.id}': the image encoder .* not finite.*leave the item out"
+    for how in ("fail", "skip"):  # all items would be left out
+        with pytest.raises(SourceError, match=says):
+            encode_collection(Broken(), images, cache=cache, batch_size=1, on_bad_item=how)
     good = encode_collection(ImageDescriptor(), images, cache=cache)
     assert np.isfinite(good.values).all()
     assert good.present.tolist() == images.has("image").tolist()

@@ -78,7 +78,8 @@ def encode_collection(
 
     Raises:
         SourceError: "MANIFEST, row 12, item 'a': PATH: no such file"; of the class that the
-            encoder raises, such as ImageError; or features are not finite.
+            encoder raises, such as ImageError.
+        NotFiniteError: the encoder makes features that are not finite, also with "skip".
     """
     check_option("on_bad_item", on_bad_item, ("fail", "skip"))
     if isinstance(encoder, PrecomputedFeatures):
@@ -100,6 +101,8 @@ def encode_collection(
             if row.error is not None:
                 item = collection.items[position]
                 where = f"{collection.path}, row {item.row}, item {item.id!r}"
+                if isinstance(row.error, NotFiniteError):  # the fault of the encoder
+                    raise NotFiniteError(f"{where}: {row.error}") from row.error
                 bad.append(type(row.error)(f"{where}: {row.error}"))
                 if on_bad_item == "fail":
                     hint = "--on-bad-item skip goes on without what cannot be read"
@@ -169,7 +172,7 @@ class _Job:
             if row.values is not None and not np.isfinite(row.values).all():
                 row.error = NotFiniteError(
                     f"the {self.encoder.modality} encoder makes features of it that are not "
-                    "finite; check the weights of its model"
+                    "finite; check the weights of its model, or leave the item out"
                 )
         return rows
 

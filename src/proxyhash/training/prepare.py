@@ -220,14 +220,8 @@ class Prepared:
         for modality in config.tune:
             encoder = trainable(self.encoders[modality])
             encoder.freeze()
-            rate = config.encoder_rates.get(modality, config.encoder_rate)
-            diverged = DivergedError(
-                f"training diverged: the {modality} encoder that learned gives features that are "
-                f"not finite. Try a smaller encoder_rate (it is {rate:g}), warmup, or clip=1 in a "
-                "new folder"
-            )
             try:
-                found = encode_collection(
+                features[modality] = encode_collection(
                     encoder,
                     self.collection,
                     cache=cache,
@@ -235,10 +229,12 @@ class Prepared:
                     on_bad_item=config.on_bad_item,
                 )
             except NotFiniteError as error:
-                raise diverged from error
-            if (features[modality].present & ~found.present).any():  # left out as bad items
-                raise diverged
-            features[modality] = found
+                rate = config.encoder_rates.get(modality, config.encoder_rate)
+                raise DivergedError(
+                    f"training diverged: the {modality} encoder that learned gives features that "
+                    f"are not finite. Try a smaller encoder_rate (it is {rate:g}), warmup, or "
+                    "clip=1 in a new folder"
+                ) from error
         return replace(self, features=features)
 
 

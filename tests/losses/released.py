@@ -197,3 +197,255 @@ def ddbh_quantization(outputs: Tensor, labels: list[list[float]]) -> Tensor:
                     total = total + (item[k] - item[k].detach().sign()) ** 2
             values.append(total)
     return _mean(values)
+
+
+def _cosines(outputs: Tensor, others: Tensor) -> list[Vector]:
+    units = [_unit(each) for each in rows(others)]
+    return [[_dot(_unit(item), other) for other in units] for item in rows(outputs)]
+
+
+def _relu(value: Tensor) -> Tensor:
+    return value if value > 0 else value * 0
+
+
+def _reg_terms(
+    images: Tensor, texts: Tensor, labels: list[list[float]], *, threshold: float
+) -> Tensor:
+    """`reg_term + reg_term_t + reg_term_xt` of HyP and of what came from it, without alpha."""
+    kept = [i for i, marks in enumerate(labels) if sum(marks) > 1]
+    total = _zero()
+    for one, other in ((images, images), (texts, texts), (images, texts)):
+        cosines = _cosines(one, other)
+        apart = [(i, j) for i in kept for j in kept if not _share(labels[i], labels[j])]
+        for i, j in apart:
+            total = total + _relu(cosines[i][j] - threshold) / len(apart)
+    return total
+
+
+def dcgh(
+    images: Tensor, texts: Tensor, proxies: Tensor, labels: list[list[float]]
+) -> dict[str, Tensor]:
+    """`HyP.forward`, by its parts: pos + neg, variance_loss, p2p and n2n.
+
+    donnotnormal/DCGH, utils/utils.py.
+    """
+    marks = [(i, c) for i, row in enumerate(labels) for c, mark in enumerate(row) if mark == 1]
+    rest = [(i, c) for i, row in enumerate(labels) for c, mark in enumerate(row) if mark == 0]
+    near, variance = _zero(), _zero()
+    for outputs in (images, texts):
+        cosines = _cosines(outputs, proxies)
+        near = near + sum((1 - cosines[i][c] for i, c in marks), _zero()) / len(marks)
+        near = near + sum((_relu(cosines[i][c]) for i, c in rest), _zero()) / len(rest)
+        variances = []
+        for i, row in enumerate(labels):
+            values = [(1 - cosines[i][c]) if mark == 1 else _zero() for c, mark in enumerate(row)]
+            center = _mean(values)
+            variances.append(
+                sum(((value - center) ** 2 for value in values), _zero()) / (len(values) - 1)
+            )
+        variance = variance + _mean(variances)
+    p2p = _zero()
+    lengths = [math.sqrt(sum(mark**2 for mark in row)) for row in labels]
+    for one, other in ((images, images), (texts, texts), (images, texts)):
+        cosines = _cosines(one, other)
+        terms = []
+        for i, row in enumerate(labels):
+            for j, column in enumerate(labels):
+                alike = sum(a * b for a, b in zip(row, column, strict=True))
+                alike /= lengths[i] * lengths[j]
+                if alike > 0:
+                    terms.append(_relu(alike - cosines[i][j]))
+        p2p = p2p + _mean(terms)
+    return {
+        "proxies": near,
+        "variance": variance,
+        "near": 0.05 * p2p,
+        "far": 0.8 * _reg_terms(images, texts, labels, threshold=0.0),
+    }
+
+
+def info_nce(one: Tensor, other: Tensor, *, temperature: float = 0.07) -> Tensor:
+    """`cross_modal_infonce_loss` of KDPH, and `info_nce_loss` of MITH on unit vectors."""
+    cosines = _cosines(one, other)
+    count = len(cosines)
+    terms = []
+    for i in range(count):
+        own = (cosines[i][i] / temperature).exp()
+        there = sum(((cosines[i][j] / temperature).exp() for j in range(count)), _zero())
+        back = sum(((cosines[j][i] / temperature).exp() for j in range(count)), _zero())
+        terms.append(-(own / there).log() / 2 - (own / back).log() / 2)
+    return _mean(terms)
+
+
+def kdph(
+    outputs: Tensor,
+    proxies: Tensor,
+    embedding: Tensor,
+    skew: Tensor,
+    log_kappa: Tensor,
+    labels: list[list[float]],
+    *,
+    margin: float,
+) -> Tensor:
+    """`_calculate_modality_loss` of `_calculate_score`, with the axes of the Cayley transform.
+
+    Senmo996/KDPH-official-code, models/KDPH/loss/HyP.py. The inverse of a 2 x 2 matrix is written
+    out.
+    """
+    kappa = log_kappa.clamp(-10, 10).exp()
+    scores: list[Vector] = []
+    for item in rows(outputs):
+        unit, found = _unit(item), []
+        for c in range(len(proxies)):
+            a = 0.5 * (skew[c, 0, 1] - skew[c, 1, 0])
+            # A = [[0, a], [-a, 0]]; Q = (I - A) (I + A)^-1.
+            inverse = [[1 / (1 + a * a), -a / (1 + a * a)], [a / (1 + a * a), 1 / (1 + a * a)]]
+            first = [[1.0, -a], [a, 1.0]]
+            turned = [
+                [sum(first[i][k] * inverse[k][j] for k in range(2)) for j in range(2)]
+                for i in range(2)
+            ]
+            score = kappa[c, 0] * _dot(_unit(rows(proxies)[c]), unit)
+            for axis, factor in enumerate((1, -1)):
+                direction = _unit(
+                    [
+                        embedding[c, d, 0] * turned[0][axis] + embedding[c, d, 1] * turned[1][axis]
+                        for d in range(embedding.shape[1])
+                    ]
+                )
+                score = score + factor * kappa[c, 1 + axis] * _dot(direction, unit) ** 2
+            found.append(score - 0.5 * (kappa[c, 0] + kappa[c, 1] + kappa[c, 2]))
+        scores.append(found)
+    terms = [
+        _relu(row[d] - row[c] + margin)
+        for row, marks in zip(scores, labels, strict=True)
+        for c, mark in enumerate(marks)
+        for d, other in enumerate(marks)
+        if mark == 1 and other == 0
+    ]
+    return _mean(terms)
+
+
+def kdph_pairs(
+    images: Tensor, texts: Tensor, labels: list[list[float]], *, threshold: float
+) -> Tensor:
+    """The sum of the three `reg_term`s of `KentProxyLoss.forward`, without alpha."""
+    return _reg_terms(images, texts, labels, threshold=threshold)
+
+
+def mith(
+    outputs: Tensor, others: Tensor, labels: list[list[float]], other_labels: list[list[float]]
+) -> Tensor:
+    """`bayesian_loss` of a batch and the buffer of the other modality.
+
+    DarrenZZhang/MM23-MITH, train_asym.py.
+    """
+    terms = []
+    for item, marks in zip(rows(outputs), labels, strict=True):
+        for other, other_marks in zip(rows(others), other_labels, strict=True):
+            s = 0.5 * _dot(item, other).clamp(-64, 64)
+            terms.append(-(float(_share(marks, other_marks)) * s - (1 + s.exp()).log()))
+    return _mean(terms)
+
+
+def mith_quantization(outputs: Tensor, codes: Tensor) -> Tensor:
+    """`quantization_loss_2`, without its weight."""
+    total = _zero()
+    for item, code in zip(rows(outputs), codes.tolist(), strict=True):
+        total = total + sum(((h - b) ** 2 for h, b in zip(item, code, strict=True)), _zero())
+    return total / len(outputs) / outputs.shape[1]
+
+
+def idgh_triplets(
+    source: Tensor, target: Tensor, labels: list[list[float]], *, margin: float = 0.05
+) -> Tensor:
+    """`TripletLoss3.forward` with its defaults, of which alpha 10 is the weighted one.
+
+    QinLab-WFU/IDGH, utils/Losses_s.py: `flag` is (beta - .1) gamma = 0.
+    """
+    distances = [[_relu(1 - cosine) for cosine in row] for row in _cosines(source, target)]
+    count = len(labels)
+    total, valid = _zero(), 0
+    for i in range(count):
+        shared = [sum(a * b for a, b in zip(labels[i], other, strict=True)) for other in labels]
+        ideal = sum(
+            (2**n - 1) / math.log2(rank + 2) for rank, n in enumerate(sorted(shared, reverse=True))
+        )
+        for j in range(count):
+            for k in range(count):
+                positive, negative = shared[j] > 0, shared[k] > 0
+                weight = ((2 ** shared[j] - 1) / ideal - (2 ** shared[k] - 1) / ideal) * 0.1
+                mask = float(positive) * (1 - float(negative)) * 0.1
+                term = 10 * weight * mask * (distances[i][j] - distances[i][k] + margin)
+                if term > 1e-16:
+                    total, valid = total + term, valid + 1
+    return total / (valid + 1e-16)
+
+
+def idgh_moments(
+    epochs: list[tuple[Tensor, Tensor]], labels: list[list[float]], *, beta: float, gamma: float
+) -> list[tuple[list[list[float]], list[list[float]]]]:
+    """Means and variances of `Estimate_Covariance` after some calls of `update_each_class`.
+
+    QinLab-WFU/IDGH, utils/intra.py, with images and texts; class weights are looked up by class.
+
+    Args:
+        epochs: outputs of all images and texts, epoch by epoch.
+        labels: of all items; every class has at least two.
+        beta: of `weight_functions`.
+        gamma: of `distribution_calibration`.
+    """
+    classes, momentum, neighbors = len(labels[0]), 0.8, 25
+    bits = epochs[0][0].shape[1]
+    state = [
+        ([[0.0] * bits for _ in range(classes)], [[0.0] * bits for _ in range(classes)])
+        for _ in range(2)
+    ]
+    members = [[i for i, row in enumerate(labels) if row[c]] for c in range(classes)]
+    counts = [len(each) for each in members]
+    amount = [0.0] * classes
+    for outputs in epochs:
+        for c in range(classes):
+            alpha = max(counts[c] / (amount[c] + counts[c]), 1 - momentum)
+            for (means, variances), values in zip(state, outputs, strict=True):
+                for k in range(bits):
+                    column = [float(values[i, k]) for i in members[c]]
+                    mean = sum(column) / counts[c]
+                    variance = sum((x - mean) ** 2 for x in column) / counts[c]
+                    moved = alpha * (1 - alpha) * (means[c][k] - mean) ** 2
+                    variances[c][k] = variances[c][k] * (1 - alpha) + variance * alpha + moved
+                    means[c][k] = means[c][k] * (1 - alpha) + mean * alpha
+            amount[c] += counts[c]
+        tables = []
+        for moment in (0, 1):
+            apart = [
+                [math.dist(state[0][moment][c], state[1][moment][d]) for d in range(classes)]
+                for c in range(classes)
+            ]
+            low = min(min(row) for row in apart)
+            high = max(max(row) for row in apart)
+            tables.append([[(x - low) / (high - low + 1e-8) for x in row] for row in apart])
+        for _, variances in state:
+            before = [list(row) for row in variances]
+            for c in range(classes):
+                weight = 1 / (1 + math.log(1 + beta * (counts[c] - 1 + 1e-8)))
+                weight *= counts[c] < 40
+                others = sorted(
+                    (d for d in range(classes) if d != c),
+                    key=lambda d: tables[0][c][d] + tables[1][c][d],
+                )[:neighbors]
+                shares = [
+                    counts[d] * math.exp(-(tables[0][c][d] ** 2) / 2 - tables[1][c][d] ** 2 / 32)
+                    for d in others
+                ]
+                for k in range(bits):
+                    overall = sum(n * row[k] for n, row in zip(counts, before, strict=True))
+                    overall /= sum(counts)
+                    near = sum(w * before[d][k] for w, d in zip(shares, others, strict=True))
+                    near /= sum(shares)
+                    variances[c][k] = (
+                        (1 - weight) * before[c][k]
+                        + weight * gamma * overall
+                        + weight * (1 - gamma) * near
+                    )
+    return state

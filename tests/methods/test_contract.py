@@ -28,6 +28,8 @@ WITHOUT_CHANCE: dict[str, dict[str, object]] = {
     "dchml-plus": {"text_mix": 0.0, "noise": 0.0, "refit": 100},
     "dchml-pairs": {"noise": 0.0, "refit": 100},
     "dnph": {"uniform": 0.0},
+    "idgh": {"copies": 0},
+    "kdph": {"uniform": 0.0},
     "ucch": {"warmup_epochs": 1000},
     "ucmfh": SMALL["ucmfh"],
 }

@@ -13,6 +13,7 @@ import torch
 from proxyhash.errors import UsageError
 from proxyhash.losses import nearest_codes
 from proxyhash.methods import Batch, Context, Memory, make_objective, method_settings
+from proxyhash.networks import NETWORKS
 from tests.losses import released
 
 BITS, ITEMS = 8, 6
@@ -33,6 +34,14 @@ def outputs() -> dict[str, torch.Tensor]:
         return (values + 0.5 * LABELS[:, 1:2] * signs).clamp(-0.97, 0.97).requires_grad_()
 
     return {"image": draw(), "text": draw()}
+
+
+@pytest.fixture
+def close(outputs) -> dict[str, torch.Tensor]:
+    """Outputs on one side, so that pairs without a common label cost something."""
+    return {
+        name: (0.5 * values.detach() + 0.4).requires_grad_() for name, values in outputs.items()
+    }
 
 
 def objective_of(name: str, **settings: object):
@@ -140,13 +149,141 @@ def test_ddbh_takes_more_than_one_of_many_pairs_as_the_extreme_tenth() -> None:
     )
 
 
-NAMES = ("dnph", "qmi", "dscph", "ddbh")
+def test_dcgh_is_that_of_the_release(close) -> None:
+    objective = objective_of("dcgh")
+    leaves = [*close.values(), objective.proxy_vectors]
+    terms = objective.loss(batch_of(close))
+    theirs = released.dcgh(*leaves, MARKS)
+    assert terms.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert_same(terms[name], value, leaves if name in ("proxies", "variance") else leaves[:2])
+
+
+def test_kdph_is_that_of_the_release(close) -> None:
+    objective = objective_of("kdph", uniform=0.5, margin=0.3)
+    images, texts = leaves = list(close.values())
+    own = [
+        objective.proxy_vectors,
+        objective.axes,
+        objective.skew,
+        objective.log_concentrations,
+    ]
+    with torch.no_grad():  # not as it starts, where all concentrations are 1
+        objective.log_concentrations += torch.linspace(-0.5, 0.7, 12).view(4, 3)
+    torch.manual_seed(7)
+    codes = torch.randint(2, (ITEMS, BITS)).double() * 2 - 1
+    torch.manual_seed(7)
+    terms = objective.loss(batch_of(close))
+    scores = sum(released.kdph(h, *own, MARKS, margin=0.3) for h in leaves)
+    assert_same(terms["proxies"], scores, [*leaves, *own])
+    assert_same(terms["contrast"], 0.2 * released.info_nce(images, texts), leaves)
+    pairs = released.kdph_pairs(images, texts, MARKS, threshold=objective.tau)
+    assert_same(terms["pairs"], 26 * pairs, leaves)
+    _, noise = released.dnph(images, texts, objective.proxy_vectors, MARKS, codes)
+    assert_same(terms["uniform"], -5 * noise, leaves)
+
+
+def test_axes_of_kdph_start_at_right_angles() -> None:
+    axes = objective_of("kdph")._directions()
+    products = axes.transpose(1, 2) @ axes
+    assert (products - torch.eye(2)).abs().max() > 1e-3  # those of one class alone are not
+    stacked = objective_of("kdph").axes.flatten(0, 1)
+    torch.testing.assert_close(stacked.T @ stacked, torch.eye(2).double(), atol=1e-6, rtol=0)
+
+
+def test_idgh_is_that_of_the_release(outputs) -> None:
+    objective = objective_of("idgh", copies=0)
+    images, texts = leaves = list(outputs.values())
+    terms = objective.loss(batch_of(outputs))
+    theirs = sum(
+        released.idgh_triplets(one, other, MARKS)
+        for one, other in ((images, images), (texts, texts), (images, texts))
+    )
+    assert_same(terms["triplets"], theirs, leaves)
+
+
+def test_idgh_measures_classes_as_the_release() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shape = (ITEMS, BITS)
+    epochs = [
+        tuple(torch.rand(shape, generator=generator) * 2 - 1 for _ in range(2)) for _ in range(3)
+    ]
+    objective = objective_of("idgh", start_epoch=3, beta=0.7, gamma=0.3)
+    everyone = torch.ones(ITEMS, dtype=torch.bool)
+    for outputs in [epochs[0], *epochs]:  # the second epoch is the last without drawn items
+        values = dict(zip(("image", "text"), outputs, strict=True))
+        objective.begin_epoch(Memory(values, dict.fromkeys(values, everyone)))
+        if int(objective.epoch) < 3:
+            assert not objective.counts.any()
+    measured = [epochs[1], epochs[2]]
+    theirs = released.idgh_moments(measured, MARKS, beta=0.7, gamma=0.3)
+    for modality, (means, variances) in zip(("image", "text"), theirs, strict=True):
+        for name, expected in (("mean", means), ("variance", variances)):
+            found = getattr(objective, f"{name}_{modality}")
+            torch.testing.assert_close(
+                found, torch.tensor(expected).to(found), rtol=1e-4, atol=1e-5
+            )
+
+
+def test_idgh_draws_items_with_the_variance_of_their_classes(outputs) -> None:
+    objective = objective_of("idgh", copies=2000, spread=0.5)
+    objective.counts += 3
+    for k in range(len(LABELS[0])):
+        objective.variance_image[k] = 0.1 * (k + 1)
+    drawn, labels = objective._with_drawn(batch_of(outputs), "image")
+    assert len(drawn) == len(labels) == 2001 * ITEMS
+    own = drawn.view(2001, ITEMS, BITS)
+    torch.testing.assert_close(own[0], outputs["image"])
+    assert (labels.view(2001, ITEMS, -1) == LABELS).all()
+    expected = torch.tensor([0.2, 0.2, 0.3, 0.1, 0.4, 0.3]) / 2  # means over the classes of an item
+    found = (own[1:] - outputs["image"]).var(dim=0).mean(dim=1)
+    torch.testing.assert_close(found, expected.to(found), rtol=0.05, atol=0)
+
+
+def test_mith_is_the_global_part_of_the_release(outputs) -> None:
+    objective = objective_of("mith")
+    nets = {
+        name: NETWORKS["concepts"].make(5, BITS, classes=4, seed=1, width=8, hidden=[6]).double()
+        for name in outputs
+    }
+    nets["text"].share_parts(nets["image"])
+    generator = torch.Generator().manual_seed(4)
+    features = {
+        name: torch.randn(ITEMS, 5, generator=generator, dtype=torch.float64) for name in outputs
+    }
+    found = {
+        name: objective.run_network(name, nets[name], features[name], LABELS) for name in outputs
+    }
+    batch = batch_of(found)
+    batch.memory.outputs = {name: values.detach() for name, values in outputs.items()}
+    weights = [each for net in nets.values() for each in net.parameters()]
+    embeddings = [nets[name].embeddings(features[name]) for name in outputs]
+    terms = objective.loss(batch)
+    images, texts = found.values()
+    pairs = released.mith(images, outputs["text"].detach(), MARKS, MARKS)
+    pairs = pairs + released.mith(texts, outputs["image"].detach(), MARKS, MARKS)
+    assert_same(terms["pairs"], 10 * pairs, [images, texts])
+    codes = (images + texts).detach().sign()
+    quantized = sum(released.mith_quantization(h, codes) for h in (images, texts))
+    assert_same(terms["quantization"], 8 * quantized, [images, texts])
+    contrast = released.info_nce(*embeddings)
+    torch.testing.assert_close(terms["contrast"], 50 * contrast, rtol=1e-9, atol=1e-10)
+    ours = torch.autograd.grad(terms["contrast"], weights, allow_unused=True)
+    theirs = torch.autograd.grad(50 * contrast, weights, allow_unused=True)
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+NAMES = ("dnph", "qmi", "dscph", "ddbh", "dcgh", "kdph", "idgh")
+WITHOUT_CHANCE = {"dnph": {"uniform": 0.0}, "kdph": {"uniform": 0.0}}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_missing_is_left_out(outputs, name) -> None:
     """Images 0 and 1, text 2 and the labels of 3 are missing: as in smaller batches."""
-    objective = objective_of(name, **({"uniform": 0.0} if name == "dnph" else {}))
+    objective = objective_of(name, **WITHOUT_CHANCE.get(name, {}))
     labels = LABELS.clone()
     labels[3] = 0
     has = {
@@ -170,7 +307,7 @@ def test_what_is_missing_is_left_out(outputs, name) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_one_modality_alone_is_the_release_within_it(outputs, name) -> None:
     """Without texts at all, the terms are those of images."""
-    objective = objective_of(name, **({"uniform": 0.0} if name == "dnph" else {}))
+    objective = objective_of(name, **WITHOUT_CHANCE.get(name, {}))
     missing = torch.zeros(ITEMS, dtype=torch.bool)
     both = batch_of(outputs, present={"image": ~missing, "text": missing})
     alone = batch_of({"image": outputs["image"]})
@@ -190,7 +327,7 @@ def test_labels_that_all_items_share_are_harmless(outputs, name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_probabilities_near_one_and_zero_are_nearly_labels(outputs, name) -> None:
-    objective = objective_of(name, **({"uniform": 0.0} if name == "dnph" else {}))
+    objective = objective_of(name, **WITHOUT_CHANCE.get(name, {}))
     soft = 0.999 * LABELS + 0.0005
     for term, value in objective.loss(batch_of(outputs)).items():
         torch.testing.assert_close(

@@ -23,15 +23,25 @@ from proxyhash.losses.label_posterior import label_posterior
 from proxyhash.losses.log_cosh_quantization import log_cosh_quantization
 from proxyhash.losses.margin_dynamic_softmax import margin_dynamic_softmax
 from proxyhash.losses.nearest_codes import nearest_codes
+from proxyhash.losses.paired_contrastive import paired_contrastive
 from proxyhash.losses.pairwise_likelihood import pairwise_likelihood
 from proxyhash.losses.partial_softmax import partial_softmax
 from proxyhash.losses.proxy_hinge import proxy_hinge
 from proxyhash.losses.proxy_separation import proxy_separation
+from proxyhash.losses.proxy_variance import proxy_variance
 from proxyhash.losses.quadratic_information import quadratic_information
 from proxyhash.losses.quantization import quantization
-from proxyhash.losses.relevance import relevance, relevance_likelihood, share_a_label
+from proxyhash.losses.relevance import (
+    probable_similarity,
+    relevance,
+    relevance_likelihood,
+    share_a_label,
+)
+from proxyhash.losses.score_hinge import score_hinge
+from proxyhash.losses.similarity_hinge import similarity_hinge
 from proxyhash.losses.soft_contrastive import soft_contrastive
 from proxyhash.losses.supervision import certain
+from proxyhash.losses.weighted_triplets import weighted_triplets
 
 __all__ = [
     "bit_balance",
@@ -51,14 +61,20 @@ __all__ = [
     "log_cosh_quantization",
     "margin_dynamic_softmax",
     "nearest_codes",
+    "paired_contrastive",
     "pairwise_likelihood",
     "partial_softmax",
+    "probable_similarity",
     "proxy_hinge",
     "proxy_separation",
+    "proxy_variance",
     "quadratic_information",
     "quantization",
     "relevance",
     "relevance_likelihood",
+    "score_hinge",
     "share_a_label",
+    "similarity_hinge",
     "soft_contrastive",
+    "weighted_triplets",
 ]

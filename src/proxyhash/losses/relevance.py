@@ -15,7 +15,7 @@ from proxyhash.losses.supervision import Scalar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["relevance", "relevance_likelihood", "share_a_label"]
+__all__ = ["probable_similarity", "relevance", "relevance_likelihood", "share_a_label"]
 
 
 def relevance(
@@ -93,6 +93,15 @@ def share_a_label(
     if bool(((labels == 0) | (labels == 1)).all()) and bool(((others == 0) | (others == 1)).all()):
         return labels @ others.T > 0
     return relevance(labels, others) >= 0.5
+
+
+def probable_similarity(
+    labels: Float[Tensor, "n c"], others: Float[Tensor, "m c"]
+) -> Float[Tensor, "n m"]:
+    """Return S in {0, 1}; where labels are probabilities, `relevance`."""
+    if bool((labels.frac() == 0).all()) and bool((others.frac() == 0).all()):
+        return (labels @ others.T > 0).to(labels.dtype)
+    return relevance(labels, others)
 
 
 def relevance_likelihood(

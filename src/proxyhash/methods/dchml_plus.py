@@ -17,6 +17,7 @@ from proxyhash.methods.shared.objective import Context, MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
 from proxyhash.networks import HashingNetwork, Network, register_network
+from proxyhash.networks.hashing_network import draw_uniform_weights
 from proxyhash.progress import Track, silent
 from proxyhash.proxies.proxies import Proxies
 
@@ -77,13 +78,7 @@ class PosteriorPHNet(nn.Module):
             nn.BatchNorm1d(bits),
         )
         self.past = nn.Linear(latents, bits, bias=False) if latents else None
-        generator = torch.Generator().manual_seed(seed)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                bound = layer.in_features**-0.5
-                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                if layer.bias is not None:
-                    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        draw_uniform_weights(self, seed=seed)
 
     def forward(self, predicted: Float[Tensor, "n cl"]) -> Float[Tensor, "n k"]:
         """Return the logits of the codes, given class logits and latents side by side."""

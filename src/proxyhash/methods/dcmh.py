@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from proxyhash.losses import bit_balance, certain, pairwise_likelihood, quantization, relevance
+from proxyhash.losses import (
+    bit_balance,
+    certain,
+    pairwise_likelihood,
+    probable_similarity,
+    quantization,
+)
 from proxyhash.methods.shared.objective import MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.schedule import ScheduledObjective, ScheduleSettings
@@ -88,7 +94,7 @@ class Dcmh(ScheduledObjective):
         pairs = batch.labels.new_zeros(())
         for one, other in combinations(batch.learning, 2):
             rows, columns = batch.supervised(one), batch.supervised(other)
-            similar = _similarity(batch.labels[rows], batch.labels[columns])
+            similar = probable_similarity(batch.labels[rows], batch.labels[columns])
             pairs = pairs + self._likelihood(
                 batch.outputs[one][rows], batch.outputs[other][columns], similar
             )
@@ -102,7 +108,7 @@ class Dcmh(ScheduledObjective):
         for other in batch.others(modality):
             across = batch.memory.present[other] & certain(self.train_labels).any(dim=1)
             others = batch.memory.outputs[other][across]
-            similar = _similarity(batch.labels[rows], self.train_labels[across])
+            similar = probable_similarity(batch.labels[rows], self.train_labels[across])
             pairs = pairs + self._likelihood(batch.outputs[modality][rows], others, similar)
             items = max(items, len(others))
         return self._terms(batch, pairs, items=items)
@@ -141,10 +147,3 @@ def _balance(outputs: Tensor) -> Tensor:
     count = len(outputs)
     pairs = max(count * (count - 1), 1)
     return (count * bit_balance(outputs) - outputs.square().sum()) / pairs
-
-
-def _similarity(labels: Tensor, others: Tensor) -> Tensor:
-    """Return S, (n, m) in {0, 1}; where labels are probabilities, the one of sharing a label."""
-    if bool((labels.frac() == 0).all()) and bool((others.frac() == 0).all()):
-        return (labels @ others.T > 0).to(labels.dtype)
-    return relevance(labels, others)

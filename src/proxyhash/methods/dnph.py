@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
 
-from proxyhash.losses import cosine_softmax, nearest_codes
-from proxyhash.methods.shared.learned_proxies import LearnedProxyObjective, draw_proxies
+from proxyhash.losses import cosine_softmax
+from proxyhash.methods.shared.learned_proxies import (
+    LearnedProxyObjective,
+    draw_proxies,
+    uniform_agreement,
+)
 from proxyhash.methods.shared.objective import Context, MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
@@ -74,7 +77,7 @@ class Dnph(LearnedProxyObjective):
         super().__init__(context, settings, draw_proxies(context) / 8)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms "proxies" and "uniform"."""
+        """Return the terms "proxies" and, where it counts, "uniform"."""
         outputs, labels = self.taught(batch)
         near = cosine_softmax(
             self.cosines(outputs),
@@ -83,17 +86,7 @@ class Dnph(LearnedProxyObjective):
             margin=self.settings.margin,
             summed=True,
         )
-        return {"proxies": near, "uniform": -self.settings.uniform * self._agreement(batch)}
-
-    def _agreement(self, batch: Batch) -> Tensor:
-        """Return the sum over modalities of the mean inner product with the assigned codes."""
-        total = batch.labels.new_zeros(())
-        if not self.settings.uniform:
-            return total
-        shape = (len(batch.labels), self.bits)
-        drawn = torch.randint(2, shape, device=batch.labels.device).to(batch.labels.dtype) * 2 - 1
-        for modality in batch.learning:
-            outputs = batch.outputs[modality][batch.supervised(modality)]
-            codes = nearest_codes(outputs, drawn[: len(outputs)])
-            total = total + (outputs * codes).sum() / max(len(outputs), 1)
-        return total
+        terms = {"proxies": near}
+        if self.settings.uniform:
+            terms["uniform"] = -self.settings.uniform * uniform_agreement(batch)
+        return terms

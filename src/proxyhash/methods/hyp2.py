@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from proxyhash.losses import certain, irrelevant_pairs, proxy_hinge, share_a_label
-from proxyhash.methods.shared.learned_proxies import LearnedProxyObjective, draw_proxies
+from proxyhash.losses import proxy_hinge
+from proxyhash.methods.shared.learned_proxies import (
+    LearnedProxyObjective,
+    kaiming_proxies,
+    multi_label_pairs,
+)
 from proxyhash.methods.shared.objective import Context, MethodCard
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
@@ -17,7 +20,6 @@ from proxyhash.proxies.known_codes import griesmer_bound
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from proxyhash.data import Modality
     from proxyhash.methods.shared.batch import Batch
 
 __all__ = ["Hyp2", "Hyp2Settings", "reference_tau"]
@@ -74,8 +76,7 @@ class Hyp2(LearnedProxyObjective):
     settings: Hyp2Settings
 
     def __init__(self, context: Context, settings: Hyp2Settings) -> None:
-        # Kaiming's normal draw over the classes, as in HyP²'s own release.
-        super().__init__(context, settings, draw_proxies(context) * math.sqrt(2 / context.classes))
+        super().__init__(context, settings, kaiming_proxies(context))
         tau = settings.tau
         self.tau = reference_tau(context.classes, context.bits) if tau is None else tau
 
@@ -86,17 +87,5 @@ class Hyp2(LearnedProxyObjective):
             rows = batch.supervised(modality)
             cosines = self.cosines(batch.outputs[modality][rows])
             near = near + proxy_hinge(cosines, batch.labels[rows], tau=self.tau)
-        pairs = batch.labels.new_zeros(())
-        for modality, against in batch.pairs():
-            pairs = pairs + self._pairs(batch, modality, against)
+        pairs = multi_label_pairs(batch, tau=self.tau)
         return {"proxies": near, "pairs": self.settings.beta * pairs}
-
-    def _pairs(self, batch: Batch, modality: Modality, against: Modality) -> Tensor:
-        several = certain(batch.labels).sum(dim=1) > 1
-        rows, columns = batch.present[modality] & several, batch.present[against] & several
-        return irrelevant_pairs(
-            batch.outputs[modality][rows],
-            batch.outputs[against][columns],
-            share_a_label(batch.labels[rows], batch.labels[columns]),
-            tau=self.tau,
-        )

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
 
-__all__ = ["ACTIVATIONS", "DROPOUT_AT", "INITIAL_WEIGHTS", "HashingNetwork"]
+__all__ = [
+    "ACTIVATIONS",
+    "DROPOUT_AT",
+    "INITIAL_WEIGHTS",
+    "HashingNetwork",
+    "draw_uniform_weights",
+]
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "gelu": nn.GELU,
@@ -215,4 +221,15 @@ class HashingNetwork(Network):
             else:
                 nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
                 bound = 1 / math.sqrt(layer.in_features)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def draw_uniform_weights(module: nn.Module, *, seed: int) -> None:
+    """Draw weights and biases of every linear map in a module from +-1 / sqrt(inputs)."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            if layer.bias is not None:
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

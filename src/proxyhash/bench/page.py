@@ -251,16 +251,20 @@ def _configurations(results: Results, shown: Sequence[str]) -> str:
 def _published() -> str:
     columns = [f"{data} {bits}" for data in DATA_SETS for bits in LENGTHS]
     lines = [
-        f"<tr><td>{escape(method)}</td>"
-        + "".join(_number(f"{value:.4f}") for row in rows for value in row)
-        + "</tr>"
-        for method, rows in FIGURES.items()
+        f"<tr><td>{escape(each.method)}</td><td>{each.direction}</td>"
+        + "".join(_number(f"{value:.3f}") for row in each.figures for value in row)
+        + f"<td>{escape(each.source)}</td></tr>"
+        for each in FIGURES
     ]
     return (
         '<section><h2 id="published">Published elsewhere, not measured here</h2>'
         f'<p class="apart">{escape(PROTOCOL)}. Other data, encoders and protocol than '
         "above: no figure of this table may be compared with one of those.</p>"
-        + _table(["method", *columns], lines, left={"method"})
+        + _table(
+            ["method", "direction", *columns, "read in"],
+            lines,
+            left={"method", "direction", "read in"},
+        )
         + "</section>"
     )
 

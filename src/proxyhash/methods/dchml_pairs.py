@@ -41,8 +41,6 @@ class DchmlPairsSettings(PosteriorSettings, PairingSettings):
     half's."""
     within: float = Field(default=0.2, ge=0)
     """Weight of the topics within each modality."""
-    power: float = Field(default=4.0, ge=0)
-    """Power of the canonical correlation that scales a direction."""
     latents: int = Field(default=64, ge=0)
     """Outputs of the networks beside the class logits, for what no class says."""
     decay: float = Field(default=3e-4, ge=0)

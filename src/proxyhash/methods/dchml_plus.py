@@ -44,7 +44,7 @@ CodeTerms = Callable[[Tensor, Tensor], dict[str, Tensor]]
 _CERTAIN = 8.0
 """Logit of a class that is known to hold."""
 _DIRECTIONS, _POWER = 128, 4.0
-"""Topics that labels are predicted from, as the defaults of `pairs`."""
+"""Topics that labels are predicted from, and the power of the correlation that scales them."""
 _REFIT_ITEMS = 256
 """Batch size of the refit, in equal parts of all modalities."""
 _REFIT_RATE = 2e-3

@@ -24,6 +24,7 @@ import numpy as np
 from proxyhash.evaluation import Protocol, mean_average_precision
 from proxyhash.evaluation.report import markdown_table
 from proxyhash.files import write_text
+from proxyhash.progress import silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.config import TrainConfig, read_config
 from proxyhash.training.folder import RunFolder
@@ -83,7 +84,7 @@ def run_of(config: TrainConfig) -> Run:
             checkpoints=False,
         )
         networks = load_best(Path(name) / "none", state)
-    complete_networks(config, state, train, networks)
+    complete_networks(config, state, train, networks, track=silent)
     labels = everything.labels.numpy() >= 0.5
     return Run(prepared, config.bits, epochs, codes_of(networks), labels)
 

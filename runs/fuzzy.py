@@ -1,6 +1,6 @@
 """Write two fuzzy data sets, made out of Flickr8k: runs/fuzzy/moved and runs/fuzzy/genres.
 
-    python runs/fuzzy.py                                        # then: proxyhash bench runs/fuzzy.toml
+    python runs/fuzzy.py        # then: proxyhash bench runs/fuzzy.toml --out runs/fuzzy/results
 
 - *moved*: each label of an item becomes, with a chance of 30 %, another class, drawn by how often
   the two stand together. So every label is uncertain, those of queries too.
@@ -83,9 +83,7 @@ def genres(collection: Collection, rng: np.random.Generator) -> list[dict[str, o
     return items
 
 
-def entry(
-    collection: Collection, position: int, text: str, labels: list[str]
-) -> dict[str, object]:
+def entry(collection: Collection, position: int, text: str, labels: list[str]) -> dict[str, object]:
     """Return an item as a line of a manifest."""
     image = Path(collection.sources("image")[position]).resolve()
     item = collection.items[position]

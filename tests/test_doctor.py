@@ -43,7 +43,7 @@ def test_every_requirement_is_looked_at() -> None:
     assert len(required) > 8
     for line in required:
         assert any(line.startswith(name) for name in names), line
-    assert {"extra formats", "extra plots", "extra tensorboard"} <= names
+    assert {"extra formats", "extra plots", "extra tensorboard", "extra wandb"} <= names
     assert not {"extra dev", "extra all"} & names
 
 

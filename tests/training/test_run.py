@@ -278,12 +278,44 @@ def test_tensorboard_gets_losses_and_scores(scenes, tmp_path):
     assert [value for _, value in logged] == pytest.approx([r.loss for r in records], rel=1e-5)
 
 
-def test_a_missing_tensorboard_is_told_before_the_work(scenes, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
+def test_wandb_gets_losses_and_scores_under_one_id(scenes, tmp_path, monkeypatch):
+    """Runs offline; its file holds the numbers as text."""
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_PROJECT", "catalog")
+    config = config_of(scenes.root, tmp_path / "first", wandb=True)
+    train(config)
+    folder = tmp_path / "first" / "wandb"
+    (written,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert written.stem == f"run-{(folder / 'id').read_text()}"
+    content = written.read_bytes()
+    for name in (b"loss/total", b"loss/margin", b"validation/mean", b"learning_rate", b"catalog"):
+        assert name in content
+    for record in read_history(tmp_path / "first" / "history.jsonl"):
+        assert f"{record.loss:.6f}".encode()[:6] in content
+    before = (folder / "id").read_text()
+    train(config, resume=True)
+    assert (folder / "id").read_text() == before
+
+
+def test_wandb_without_a_login_says_what_to_do(scenes, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+
+    def refuse(**_):
+        raise wandb.errors.UsageError("No API key configured")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(UsageError, match=r"run `wandb login`, set WANDB_MODE=offline, or leave"):
+        train(config_of(scenes.root, tmp_path / "run", wandb=True))
+
+
+@pytest.mark.parametrize("tool", ["tensorboard", "wandb"])
+def test_a_missing_tool_is_told_before_the_work(scenes, tmp_path, monkeypatch, tool):
+    monkeypatch.setitem(sys.modules, tool, None)
     called = []
     monkeypatch.setattr(stage_module, "prepare", lambda *_, **__: called.append(1))
-    with pytest.raises(Exception, match=r"pip install 'proxyhash\[tensorboard\]'"):
-        train(config_of(scenes.root, tmp_path / "run", tensorboard=True))
+    with pytest.raises(Exception, match=rf"pip install 'proxyhash\[{tool}\]'"):
+        train(config_of(scenes.root, tmp_path / "run", **{tool: True}))
     assert not called
 
 

@@ -295,7 +295,7 @@ def _p(value: float | None) -> str:
     return "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-_APART = ("data", "out", "method", "settings", "bits", "seed", "threads", "tensorboard")
+_APART = ("data", "out", "method", "settings", "bits", "seed", "threads", "tensorboard", "wandb")
 
 
 @dataclass(frozen=True)

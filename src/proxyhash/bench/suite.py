@@ -35,7 +35,7 @@ __all__ = [
 EMBEDDING, CANONICAL = "embedding", "canonical"
 """The spaces of yardsticks that need no training: the encoders' own, and canonical directions."""
 
-FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard")
+FIXED = ("data", "out", "method", "bits", "seed", "threads", "tensorboard", "wandb")
 """Keys of a run's configuration that the suite itself decides, so that no option names them."""
 
 

@@ -129,6 +129,7 @@ def train(
     precision: options.Precision = None,
     features_in_memory: options.FeaturesInMemory = None,
     tensorboard: options.Tensorboard = None,
+    wandb: options.Wandb = None,
 ) -> None:
     """Train hashing networks; write model, codes, metrics and a model card into a run folder.
 

@@ -105,6 +105,10 @@ Tensorboard: TypeAlias = Annotated[
     bool | None,
     option(RUN, "Log losses and scores for TensorBoard.", False, name="--tensorboard"),
 ]
+Wandb: TypeAlias = Annotated[
+    bool | None,
+    option(RUN, "Log losses and scores to Weights & Biases.", False, name="--wandb"),
+]
 
 Query: TypeAlias = Annotated[
     int | None,

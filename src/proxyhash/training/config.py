@@ -175,6 +175,8 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     equal results; none: files below 4 GB are."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard into the run folder (extra "tensorboard")."""
+    wandb: bool = False
+    """Log losses and scores to Weights & Biases (extra "wandb")."""
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

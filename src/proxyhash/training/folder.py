@@ -60,6 +60,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def wandb(self) -> Path:
+        """Files of Weights & Biases, and the id of the run."""
+        return self.path / "wandb"
+
+    @property
     def model(self) -> Path:
         """The model folder."""
         return self.path / "model"
@@ -156,7 +161,7 @@ class RunFolder:
 
     def start(self) -> None:
         """Make the folder, and remove what an earlier run left in it."""
-        for folder in (self.last.parent, self.model, self.tuning, self.tensorboard):
+        for folder in (self.last.parent, self.model, self.tuning, self.tensorboard, self.wandb):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.metrics, self.split, self.history, self.codes, self.card):
             file.unlink(missing_ok=True)

@@ -1,27 +1,33 @@
-"""The history of a run: one JSON line per epoch, and scalars for TensorBoard if asked for."""
+"""The history of a run: one JSON line per epoch, and scalars for other tools if asked for."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxyhash.errors import ModelError, require_extra
+from proxyhash.errors import ModelError, UsageError, require_extra
 from proxyhash.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
+    from contextlib import AbstractContextManager
+
+    from proxyhash.training.config import TrainConfig
+    from proxyhash.training.folder import RunFolder
 
 __all__ = [
     "EpochRecord",
     "append_record",
     "cut_history",
+    "logs_of",
     "read_history",
-    "require_tensorboard",
-    "tensorboard_log",
+    "require_logs",
 ]
 
 
@@ -109,38 +115,105 @@ def cut_history(path: Path, *, epoch: int) -> None:
     write_text(path, "".join(lines))
 
 
-def require_tensorboard() -> None:
-    """Check that TensorBoard is installed, before a run that is to write to it.
+def require_logs(config: TrainConfig) -> None:
+    """Check that what a run is to log with is installed, before the run.
 
     Raises:
         MissingExtraError: "writing TensorBoard logs needs tensorboard: pip install ...".
     """
-    require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
+    if config.tensorboard:
+        require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
+    if config.wandb:
+        require_extra("wandb", extra="wandb", purpose="logging to Weights & Biases")
+
+
+def logs_of(
+    config: TrainConfig, folder: RunFolder, *, first_epoch: int
+) -> list[AbstractContextManager[Callable[[EpochRecord], None]]]:
+    """Return the logs that a run asks for; each, once entered, takes the records of epochs.
+
+    Args:
+        config: The run's configuration.
+        folder: The run folder.
+        first_epoch: The next one, more than 1 where the run is resumed.
+    """
+    logs: list[AbstractContextManager[Callable[[EpochRecord], None]]] = []
+    if config.tensorboard:
+        logs.append(_tensorboard_log(folder.tensorboard, first_epoch=first_epoch))
+    if config.wandb:
+        logs.append(_wandb_log(folder.wandb, config))
+    return logs
 
 
 @contextmanager
-def tensorboard_log(folder: Path, *, first_epoch: int) -> Iterator[Callable[[EpochRecord], None]]:
+def _tensorboard_log(folder: Path, *, first_epoch: int) -> Iterator[Callable[[EpochRecord], None]]:
     """Yield a function that writes losses and scores of an epoch as scalars, one step per epoch.
 
     Args:
         folder: Where the event files go.
         first_epoch: TensorBoard hides what an interrupted run wrote from this epoch on.
     """
-    require_tensorboard()
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
     def write(record: EpochRecord) -> None:
-        writer.add_scalar("loss/total", record.loss, record.epoch)
-        for name, value in record.terms.items():
-            writer.add_scalar(f"loss/{name}", value, record.epoch)
-        for name, value in record.validation.items():
-            writer.add_scalar(f"validation/{name}", value, record.epoch)
-        writer.add_scalar("learning_rate", record.learning_rate, record.epoch)
+        for name, value in _scalars(record).items():
+            writer.add_scalar(name, value, record.epoch)
         writer.flush()
 
     try:
         yield write
     finally:
         writer.close()
+
+
+@contextmanager
+def _wandb_log(folder: Path, config: TrainConfig) -> Iterator[Callable[[EpochRecord], None]]:
+    """Yield a function that logs losses and scores of an epoch to Weights & Biases.
+
+    The project is "proxyhash", unless WANDB_PROJECT names another. A resumed run goes on under its
+    id, which the file "id" keeps; what was logged for later epochs stays as it is.
+
+    Args:
+        folder: Where wandb keeps its files.
+        config: Shown with the run, whose name is that of its folder.
+
+    Raises:
+        UsageError: nobody is logged in; or wandb cannot start; names the way out.
+    """
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "id"
+    if not kept.exists():
+        write_text(kept, secrets.token_hex(4))
+    try:
+        run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "proxyhash"),
+            name=Path(config.out).resolve().name,
+            dir=str(folder),
+            id=kept.read_text(encoding="utf-8"),
+            resume="allow",
+            config=config.to_dict(),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+    except wandb.Error as error:
+        raise UsageError(
+            f"Weights & Biases cannot log this run ({error}); run `wandb login`, set "
+            "WANDB_MODE=offline, or leave out --wandb"
+        ) from error
+    try:
+        yield lambda record: run.log(_scalars(record), step=record.epoch)
+    finally:
+        run.finish()
+
+
+def _scalars(record: EpochRecord) -> dict[str, float]:
+    """Return what is logged of an epoch, by name."""
+    return {
+        "loss/total": record.loss,
+        **{f"loss/{name}": value for name, value in record.terms.items()},
+        **{f"validation/{name}": value for name, value in record.validation.items()},
+        "learning_rate": record.learning_rate,
+    }

@@ -29,7 +29,7 @@ from proxyhash.training.final import (
     tuning_facts,
 )
 from proxyhash.training.folder import RunFolder
-from proxyhash.training.history import require_tensorboard
+from proxyhash.training.history import require_logs
 from proxyhash.training.processes import SINGLE, Processes
 from proxyhash.training.results import RunResult
 from proxyhash.training.sources import check_stage, resume_config, stored_config, with_settings
@@ -212,6 +212,5 @@ def _how_to_go_on(config: TrainConfig, folder: RunFolder) -> str:
 def _resolved(config: TrainConfig, processes: Processes) -> TrainConfig:
     """Return the configuration with every setting of its method, its extras and device checked."""
     check_device(processes.device(config.device))
-    if config.tensorboard:
-        require_tensorboard()
+    require_logs(config)
     return with_settings(config)

@@ -28,7 +28,7 @@ __all__ = [
 
 FREE_KEYS = frozenset(
     {
-        *("data", "out", "device", "threads", "tensorboard"),
+        *("data", "out", "device", "threads", "tensorboard", "wandb"),
         *("workers", "pixel_cache_gb", "micro_batch", "checkpointing", "features_in_memory"),
     }
 )

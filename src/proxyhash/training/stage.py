@@ -15,7 +15,7 @@ from proxyhash.encoders import FeatureCache
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
 from proxyhash.training.devices import use_precision
-from proxyhash.training.history import EpochRecord, cut_history, tensorboard_log
+from proxyhash.training.history import EpochRecord, cut_history, logs_of
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.memory import advise_on_memory
 from proxyhash.training.prepare import Prepared, prepare
@@ -144,8 +144,7 @@ def run_stage(
             services.note(sentence)
         stop = stack.enter_context(listen_for_stop())
         report = services.report
-        if config.tensorboard and processes.main:
-            log = tensorboard_log(folder.tensorboard, first_epoch=state.epoch + 1)
+        for log in logs_of(config, folder, first_epoch=state.epoch + 1) if processes.main else ():
             report = _both(report, stack.enter_context(log))
         stack.enter_context(use_precision(config.precision))  # codes are made without it
         stack.enter_context(

@@ -136,7 +136,7 @@ def table(run: Run, longer: Run) -> str:
     add("epoch chosen by the queries", max(by_epoch, key=sum))
     add("... for each direction another", [max(column) for column in zip(*by_epoch, strict=True)])
     add("one query in ten has nothing relevant, and counts as 0", [0.9 * value for value in base])
-    add(f"four codes of {run.bits} bits an item", figures(longer, longer.chosen))
+    add(f"four codes of {run.bits} bits per item", figures(longer, longer.chosen))
     return markdown_table(
         ["what is done", "image → text", "text → image", "difference"],
         lines,

@@ -103,7 +103,6 @@ class ConceptNetwork(HashingNetwork):
             if value < least:
                 raise UsageError(f"{name} is {value}; it must be at least {least}")
         super().__init__(dim_in, width, seed=seed, **layers)
-        del self.config["categories"]
         self.config |= {
             "bits": bits,
             "width": width,
@@ -111,11 +110,6 @@ class ConceptNetwork(HashingNetwork):
             "output_batch_norm": output_batch_norm,
         }
         self.shared = ConceptLayers(width, bits, blocks=blocks, seed=seed)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Network:
-        """Return a network with this `config`, ready for `load_state_dict`."""
-        return cls(**config)
 
     def share_parts(self, first: Network) -> None:
         """Use the concept layers of the run's first network."""

@@ -89,6 +89,7 @@ def push(
     card = published_card(
         _card(model, folder), license=license, language=language or (), datasets=dataset or ()
     )
+    console.note(f"publishing {repository} on the hub")
     address = publish_model(folder, repository, card=card, private=private, revision=revision)
     if as_json:
         console.emit_json({"repository": repository, "url": address})
@@ -142,6 +143,7 @@ def pull(
     """
     from proxyhash.hashing.hub import pull_model
 
+    console.note(f"fetching {repository} from the hub")
     found = pull_model(repository, folder, revision=revision)
     if as_json:
         console.emit_json(

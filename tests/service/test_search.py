@@ -290,3 +290,11 @@ def test_a_batch_has_a_limit(serve: Callable[..., TestClient]) -> None:
 def test_the_first_bad_query_of_a_batch_refuses_it(client: TestClient) -> None:
     queries = [{"text": "a duck"}, {"id": "nobody"}]
     assert client.post("/v1/search/batch", json={"queries": queries}).status_code == 404
+
+
+def test_a_key_that_no_request_has_is_named(client: TestClient) -> None:
+    answer = client.post("/v1/search", json={"text": "a duck", "where": ["label=duck"]})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == (
+        "where: no such key; /openapi.json lists those of every request"
+    )

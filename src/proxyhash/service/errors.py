@@ -166,9 +166,10 @@ async def _answer(request: Request, error: Exception) -> Response:
                 request_id=request_id,
             )  # fmt: skip
         where = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-        return error_response(
-            422, "invalid_request", f"{where}: {first['msg']}", request_id=request_id
-        )
+        what = first["msg"]
+        if first["type"] == "extra_forbidden":
+            what = "no such key; /openapi.json lists those of every request"
+        return error_response(422, "invalid_request", f"{where}: {what}", request_id=request_id)
     assert isinstance(error, HTTPException)
     code = getattr(error, "code", None) or _CODES.get(error.status_code, "invalid_request")
     message = str(error.detail)

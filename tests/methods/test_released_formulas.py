@@ -160,7 +160,7 @@ def test_dcgh_is_that_of_the_release(close) -> None:
 
 
 def test_kdph_is_that_of_the_release(close) -> None:
-    objective = objective_of("kdph", uniform=0.5, margin=0.3)
+    objective = objective_of("kdph", alpha=26.0, uniform=0.5, margin=0.3)
     images, texts = leaves = list(close.values())
     own = [
         objective.proxy_vectors,

@@ -77,7 +77,8 @@ class ConceptNetwork(HashingNetwork):
         bits: code length K.
         width: width D of the embeddings.
         blocks: number of residual blocks.
-        output_batch_norm: stored and otherwise ignored.
+        output_batch_norm: normalize the logits of each bit over the batch, as in `HashingNetwork`;
+            each network of a run has its own normalization.
         seed: determines the initial weights.
         layers: the other arguments of `HashingNetwork`, for the layers from features to embeddings.
 
@@ -110,6 +111,7 @@ class ConceptNetwork(HashingNetwork):
             "output_batch_norm": output_batch_norm,
         }
         self.shared = ConceptLayers(width, bits, blocks=blocks, seed=seed)
+        self.normalize = nn.BatchNorm1d(bits, affine=False) if output_batch_norm else nn.Identity()
 
     def share_parts(self, first: Network) -> None:
         """Use the concept layers of the run's first network."""
@@ -123,7 +125,11 @@ class ConceptNetwork(HashingNetwork):
 
     def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Return the values before tanh; a bit is 1 where they are above 0."""
-        logits: Tensor = self.shared.concepts(self.embeddings(features))
+        return self.read(self.embeddings(features))
+
+    def read(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Return the logits of embeddings."""
+        logits: Tensor = self.normalize(self.shared.concepts(embeddings))
         return logits
 
 
@@ -157,7 +163,7 @@ class Mith(Objective):
     give one vector per item. The release's second part reads tokens: it has K vectors of its own
     for each item, a likelihood within each modality, distillation between the two parts, and a
     contrast of weight .5. Its embeddings are those of CLIP, which have one width; here the common
-    layers lead to the embeddings.
+    layers lead to the embeddings, and bits are normalized over the batch as in all methods.
     """
 
     settings_type = MithSettings
@@ -195,7 +201,7 @@ class Mith(Objective):
             )
         embeddings = network.embeddings(features)
         self._embeddings[modality] = embeddings
-        return torch.tanh(network.shared.concepts(embeddings))
+        return torch.tanh(network.read(embeddings))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "pairs", "contrast" and "quantization"."""

@@ -89,7 +89,7 @@ def test_a_kill_while_an_earlier_run_is_removed_leaves_what_can_be_overwritten(
                 folder.check(overwrite=True)
             else:
                 break
-    assert steps == 10  # every file and folder of a run
+    assert steps == 11  # every file and folder of a run
     assert not folder.entries
 
 

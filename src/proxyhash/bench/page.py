@@ -252,7 +252,7 @@ def _published() -> str:
     columns = [f"{data} {bits}" for data in DATA_SETS for bits in LENGTHS]
     lines = [
         f"<tr><td>{escape(each.method)}</td><td>{each.direction}</td>"
-        + "".join(_number(f"{value:.3f}") for row in each.figures for value in row)
+        + "".join(_number(value) for row in each.figures for value in row)
         + f"<td>{escape(each.source)}</td></tr>"
         for each in FIGURES
     ]

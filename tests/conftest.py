@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Before torch is loaded: threads that wait must not burn the processor under other test workers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Before Triton is loaded: without a GPU its kernels run in its interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Before anything imports these rooms, so that jaxtyping's shapes are checked on every call.
 install_import_hook(
     ["proxyhash.losses", "proxyhash.networks", "proxyhash.proxies", "proxyhash.hashing"],

@@ -97,7 +97,7 @@ ALLOWED = {
     "tests/index/store": [r"relabelled"],
     # A key of model.json since version 0.1.0, and a tensor of its checkpoints.
     "src/proxyhash/networks": [r'"categories"'],
-    "src/proxyhash/methods/dchml_plus.py": [r'"categories"'],
+    "src/proxyhash/methods/shared/posterior.py": [r'"categories"'],
     "src/proxyhash/methods/label_codes.py": [r"bit_category"],
     # A word of captions, and a part of the seed of each generated image.
     "src/proxyhash/datasets/scenes/captions.py": [r"a picture of"],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxyhash.errors import ProxyhashError
     from proxyhash.evaluation import Protocol, evaluate, mean_average_precision
     from proxyhash.hashing import HashModel
+    from proxyhash.hashing.encode import Encode
     from proxyhash.index import (
         Hit,
         Index,
@@ -48,6 +49,7 @@ __all__ = [
     "CodeFile",
     "Collection",
     "CrossModalHasher",
+    "Encode",
     "HashModel",
     "Hit",
     "Index",
@@ -89,6 +91,7 @@ _HOMES = {
     "CodeFile": "codes",
     "Collection": "data",
     "CrossModalHasher": "training.estimator",
+    "Encode": "hashing.encode",
     "HashModel": "hashing",
     "Hit": "index",
     "Index": "index",

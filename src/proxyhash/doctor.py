@@ -9,7 +9,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from proxyhash import __version__
@@ -17,6 +16,7 @@ from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["Check", "Status", "run_checks"]
 
@@ -160,13 +160,12 @@ _BFLOAT16_CAPABILITY = 8
 
 def _processor_bfloat16() -> str:
     """Return which instructions for bfloat16 the processor has, as Linux says it."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
+    from proxyhash.training.devices import processor_bfloat16
+
+    there = processor_bfloat16()
+    if there is None:
         return "bfloat16 or not: this system does not say"
-    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "bf16": "NEON"}
-    there = [name for flag, name in names.items() if flag in flags]
-    return f"bfloat16 ({there[0]})" if there else "no bfloat16"
+    return f"bfloat16 ({there})" if there else "no bfloat16"
 
 
 def _torchvision() -> list[Check]:

@@ -47,6 +47,7 @@ __all__ = [
     "regular_handle",
     "replace_folder",
     "sha256_file",
+    "streams",
     "write_atomic",
     "write_bytes",
     "write_json",
@@ -207,7 +208,7 @@ def writing_output(path: str | os.PathLike[str]) -> Iterator[Path]:
         UsageError: "PATH is a folder; give the name of a file", or nobody reads a pipe.
         OSError: the file cannot be written.
     """
-    if not _streams(path):
+    if not streams(path):
         with write_atomic(path) as temporary:
             yield temporary
         return
@@ -241,7 +242,7 @@ def check_output(
     Raises:
         UsageError: "PATH exists and is not WHAT; ...", or it is a folder or a socket.
     """
-    if _streams(path) or not os.path.lexists(path):
+    if streams(path) or not os.path.lexists(path):
         return
     if (kind := kind_of(path)) not in ("", "a symbolic link"):
         raise UsageError(f"{shown(path)} is {kind}; give the name of a file")
@@ -278,7 +279,7 @@ def _stream(source: Path, path: str | os.PathLike[str]) -> None:
         shutil.copyfileobj(content, target)
 
 
-def _streams(path: str | os.PathLike[str]) -> bool:
+def streams(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a pipe or a device, or a name that the system has for an open file."""
     try:
         mode = Path(path).stat().st_mode

@@ -179,9 +179,9 @@ KILLED = textwrap.dedent(
     """
     import os, signal, sys
     from pathlib import Path
-    from proxyhash.catalog import build, ingest, sync
+    from proxyhash.catalog import ingest, sync
 
-    ingest.BATCH = build.BATCH = ingest._FIRST = 2
+    ingest.BATCH = ingest._FIRST = 2
     real, calls = ingest.put_codes, []
 
     def put(*arguments, **options):

@@ -47,6 +47,7 @@ def test_a_manifest_of_other_items(proxyhash_command, small_run, scenes, tmp_pat
         "kept": 0,
         "unreadable": 0,
         "skipped": 0,
+        "resumed": 0,
         "bits": 16,
         "model": CodeFile.load(small_run / "codes.npz").model,
         "seconds": 0,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxyhash.catalog.catalog import Catalog
+from proxyhash.codes import CodeFile
 from proxyhash.files import read_json
+from proxyhash.index import open_index
 from proxyhash.index.store import Store
 
 if TYPE_CHECKING:
@@ -413,10 +415,10 @@ def test_thumbnails_hold_nothing_but_small_jpegs(built: Path) -> None:
     assert not any(b"Exif" in jpeg for _, jpeg in rows)
 
 
-def test_features_that_belong_to_a_manifest_are_taken_whole(
+def test_features_that_belong_to_a_manifest_are_found_by_place(
     proxyhash_command, scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run on precomputed image features, which fit no part of the manifest."""
+    """A run on precomputed image features, which are encoded and stored batch by batch."""
     import numpy as np
 
     from proxyhash.training.config import read_config
@@ -428,11 +430,50 @@ def test_features_that_belong_to_a_manifest_are_taken_whole(
     run, out = tmp_path / "run", tmp_path / "x.index"
     sources = {"image_encoder": f"features:{tmp_path / 'f.npy'}", "bits": 8}
     train(read_config({"data": str(scenes.root), "out": str(run), **sources, **values}))
-    monkeypatch.setattr("proxyhash.catalog.build.BATCH", 64)
+    monkeypatch.setattr("proxyhash.catalog.ingest.BATCH", 64)
     build = ["index", "build", run, scenes.root, "--out", out, "--json"]
     assert proxyhash_command(*build).json["added"] == 200
+    wanted = CodeFile.load(run / "codes.npz")
+    with open_index(str(out)) as index:
+        found = index.get_many(wanted.ids)
+    for row, id_ in enumerate(wanted.ids):
+        assert (found[id_].codes["image"] == wanted.of("image")[row]).all()
     for query in (["--id", "000003"], ["--text", "a red car"]):
         assert hits(proxyhash_command("search", out, *query, "--json"))
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_features_of_another_manifest_are_refused_before_anything_is_written(
+    by_id, proxyhash_command, scenes, tmp_path: Path
+) -> None:
+    """None of the ids is an item, or the numbers of rows differ; the next step is named."""
+    import numpy as np
+
+    from proxyhash.encoders import PrecomputedFeatures
+    from proxyhash.hashing import HashModel
+    from proxyhash.networks import HashingNetwork
+
+    values = np.random.default_rng(0).normal(size=(201, 8)).astype(np.float32)
+    named = {"ids": np.array([f"other-{row}" for row in range(201)])} if by_id else {}
+    np.savez(tmp_path / "f.npz", x=values, **named)
+    encoder = PrecomputedFeatures.from_file(tmp_path / "f.npz", modality="image")
+    model = HashModel(
+        bits=8,
+        classes=[],
+        method="dchml",
+        networks={"image": HashingNetwork(8, 8)},
+        encoders={"image": encoder},
+    )
+    model.save(tmp_path / "model")
+    ids = r"none of its 201 ids is an item of .*'other-0', the manifest's '000000'; write `ids` as"
+    rows = r"has 201 rows, but .* has 200 items; give one row per item in the manifest's order"
+    for verb in (["encode"], ["index", "build"]):
+        out = tmp_path / verb[-1]
+        done = proxyhash_command(*verb, tmp_path / "model", scenes.root, "--out", out)
+        assert done.code != 0
+        assert re.search(ids if by_id else rows, done.err)
+        assert str(tmp_path / "f.npz") in done.err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "model"]
 
 
 def test_verify_finds_a_damaged_encoder(proxyhash_command, index: Path) -> None:

@@ -41,7 +41,9 @@ class TestFinding:
 
     def test_a_name_without_meaning_needs_a_format(self, tmp_path: Path) -> None:
         path = write_jsonl(tmp_path / "items.txt", [{"id": 1}])
-        with pytest.raises(UsageError, match="may be one of csv, imagefolder, jsonl, parquet"):
+        with pytest.raises(
+            UsageError, match="may be one of csv, huggingface, imagefolder, jsonl, par"
+        ):
             read_collection(path)
         assert read_collection(path, format="jsonl").ids == ("1",)
 

@@ -309,6 +309,6 @@ def test_no_worker_outlives_ctrl_c_or_a_kill(
     workers = children(process.pid)
     assert len(workers) == 2
     process.send_signal(number)
-    process.communicate(timeout=30)
-    assert process.returncode == -number
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -number, errors
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))

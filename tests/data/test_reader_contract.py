@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -64,11 +66,37 @@ def write_imagefolder(folder: Path, rows: list[dict[str, Any]]) -> Path:
     return write_jsonl(folder, renamed).rename(folder / "metadata.jsonl")
 
 
+def write_webdataset(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    """One JSON member per row, and only the first of the zeros that tar files end with."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for row, values in enumerate(rows):
+            text = json.dumps(values).encode()
+            entry = tarfile.TarInfo(f"{row}.json")
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text))
+        length = tar.offset + 512  # of zeros, which end a tar file
+    path = folder / "items.tar"
+    path.write_bytes(content.getvalue()[:length])
+    return path
+
+
+def write_huggingface(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    table = pa.table({name: [row.get(name) for row in rows] for name in COLUMNS})
+    with pa.ipc.new_stream(folder / "data.arrow", table.schema) as writer:
+        writer.write_table(table)
+    path = folder / "state.json"
+    path.write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    return path
+
+
 WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], Path]] = {
     "csv": write_csv,
+    "huggingface": write_huggingface,
     "imagefolder": write_imagefolder,
     "jsonl": write_jsonl,
     "parquet": write_parquet,
+    "webdataset": write_webdataset,
 }
 
 
@@ -127,7 +155,7 @@ class TestEveryReader:
         if name == "parquet":
             pq.write_table(pa.table({"id": pa.array([], pa.string())}), path)
         else:
-            path.write_bytes(b"")
+            path.write_bytes(b'{"_data_files": []}' if name == "huggingface" else b"")
         with pytest.raises(ManifestError, match=r"has no items; expected: .*id|file_name"):
             read_collection(path)
 

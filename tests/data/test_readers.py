@@ -289,16 +289,17 @@ class TestParquet:
         (item,) = read_collection(path).items
         assert item.payload == {"when": "2023-11-14T22:13:20.123456789"}
 
-    def test_images_inside_are_explained(self, tmp_path: Path) -> None:
+    def test_images_inside_stay_there(self, tmp_path: Path) -> None:
         path = tmp_path / "t.parquet"
-        pq.write_table(pa.table({"id": [1], "image": [{"bytes": b"x", "path": None}]}), path)
-        assert "save images as files" in problems(path)[0]
         whole = {"bytes": b"\xff\xd8\xff", "path": "1.jpg"}
         pq.write_table(pa.table({"image": [whole], "caption": ["as `datasets` writes it"]}), path)
-        assert "image holds content, not the path" in problems(path)[0]
-        pq.write_table(pa.table({"id": ["1", "2"], "image": [b"\xff\xd8\xff", b"2.jpg"]}), path)
-        assert "column image: it holds content, not the path of a file; save" in problems(path)[0]
-        assert [item.sources["image"] for item in scan_manifest(path).items] == ["2.jpg"]
+        (item,) = scan_manifest(path).items
+        assert (item.id, item.sources["image"]) == ("t.parquet/image/1", "t.parquet/image/1")
+        pq.write_table(pa.table({"id": [1, 2], "image": [b"\xff\xd8\xff", b"2.jpg"]}), path)
+        images = [item.sources["image"] for item in scan_manifest(path).items]
+        assert images == ["t.parquet/image/1", "t.parquet/image/2"]
+        pq.write_table(pa.table({"id": [1], "image": [{"bytes": None, "path": "1.jpg"}]}), path)
+        assert scan_manifest(path).items[0].sources["image"] == "1.jpg"
 
     def test_the_extra_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +124,56 @@ class TestFile:
         saved.write_text(json.dumps(json.loads(saved.read_text()) | change))
         with pytest.raises(DataError, match=says):
             Split.load(saved, COLLECTION)
+
+    @pytest.fixture
+    def masked(
+        self, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> dict[str, Any]:
+        """The content of a split file that has a mask of the training items."""
+        monkeypatch.setattr("proxyhash.data.split.MOST_IDS", 5)
+        split.save(tmp_path / "split.json", COLLECTION)
+        content: dict[str, Any] = json.loads((tmp_path / "split.json").read_text())
+        assert len(content["query"]) == 5
+        return content
+
+    def test_many_ids_become_a_mask(
+        self, split: Split, masked: dict[str, Any], tmp_path: Path
+    ) -> None:
+        bits = zlib.decompress(base64.b64decode(masked["train"]["mask"]))
+        ones = [place for place in range(30) if bits[place // 8] >> (7 - place % 8) & 1]
+        assert ones == split.train.tolist()
+        loaded = Split.load(tmp_path / "split.json", COLLECTION)
+        assert loaded.fingerprint(COLLECTION) == split.fingerprint(COLLECTION)
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"of": 31}, "'train' is a mask of 31 items, .* has 30"),
+            ({"count": 8}, "the mask 'train' is damaged; draw a new split"),
+            ({"mask": "AAAA"}, "is damaged"),
+            ({"mask": "no base 64"}, "is damaged"),
+            ({"mask": 5}, "is damaged"),
+            ({"mask": base64.b64encode(zlib.compress(bytes(3))).decode()}, "is damaged"),
+            ({"mask": base64.b64encode(zlib.compress(bytes(10**7))).decode()}, "is damaged"),
+        ],
+    )
+    def test_damaged_masks_are_named(
+        self, change: dict[str, Any], says: str, masked: dict[str, Any], tmp_path: Path
+    ) -> None:
+        masked["train"] |= change
+        path = tmp_path / "split.json"
+        path.write_text(json.dumps(masked))
+        with pytest.raises(DataError, match=says):
+            Split.load(path, COLLECTION)
+
+    @pytest.mark.usefixtures("masked")
+    def test_masks_are_of_items_in_their_order(self, split: Split, tmp_path: Path) -> None:
+        one, other = int(split.train[0]), int(split.strict_gallery[0])
+        items = list(COLLECTION.items)
+        items[one], items[other] = items[other], items[one]
+        moved = Collection.of(COLLECTION.path, items)
+        with pytest.raises(DataError, match=r"another collection: it had 25 items to search"):
+            Split.load(tmp_path / "split.json", moved)
 
     @pytest.mark.parametrize("text", ["[]", "{}", '{"query": []}', "{", ""])
     def test_what_is_no_split(self, text: str, tmp_path: Path) -> None:

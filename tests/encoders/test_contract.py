@@ -32,13 +32,16 @@ EXAMPLES = {
     "descriptor": ("image", "descriptor", None),
     "features": ("image", "features:{features}#a", "features:{features}#b"),
     "patches": ("image", "patches:count=8", "patches:count=8,seed=1"),
+    "tokens-image": ("image", "tokens:{mobilenet},count=4", "tokens:{mobilenet},count=1"),
+    "tokens-text": ("text", "tokens:{bert},count=4", "tokens:{bert},count=9"),
     "transformers-image": ("image", "{mobilenet}", "{clip}"),
     "transformers-text": ("text", "{bert}", "{clip}"),
 }
 """kind -> modality, a spec, and a spec of another encoder of the kind, None for the only one."""
 
 TUNED = "tuned "
-KINDS = [*sorted(EXAMPLES), TUNED + "transformers-image", TUNED + "transformers-text"]
+LEARNING = ["tokens-image", "tokens-text", "transformers-image", "transformers-text"]
+KINDS = [*sorted(EXAMPLES), *(TUNED + kind for kind in LEARNING)]
 """Kinds, and those that learn once more after a step of learning."""
 
 ABLE = [kind for kind in KINDS if kind != "features"]  # precomputed features encode nothing new
@@ -189,7 +192,7 @@ def test_another_encoder_has_another_fingerprint(kind: str, made: Any) -> None:
     assert made(kind, 0).fingerprint != made(kind, 1).fingerprint
 
 
-@pytest.mark.parametrize("kind", ["transformers-image", "transformers-text"])
+@pytest.mark.parametrize("kind", LEARNING)
 def test_a_tuned_encoder_has_another_fingerprint(kind: str, made: Any) -> None:
     assert made(TUNED + kind).fingerprint != made(kind).fingerprint
 

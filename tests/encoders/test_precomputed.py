@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,3 +176,21 @@ def test_a_file_can_be_named_without_a_collection(here: Path) -> None:
     np.save(here / "a.npy", rows())
     encoder = PrecomputedFeatures.from_file(Path("a.npy"), modality="image")
     assert (encoder.modality, encoder.dim) == ("image", 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_file_passes_through_little_memory(tmp_path: Path) -> None:
+    values = np.lib.format.open_memmap(tmp_path / "f.npy", "w+", np.float32, (200_000, 128))
+    values[:] = 1
+    del values  # 102 MB
+    encoder = PrecomputedFeatures.from_file(tmp_path / "f.npy", modality="text")
+    before, most = resident_bytes(), 0
+    for start in range(0, 200_000, 5_000):
+        rows = np.arange(start, start + 5_000)
+        assert encoder.some_rows([""] * 5_000, rows, items=200_000).present.all()
+        most = max(most, resident_bytes() - before)
+    assert most < 40_000_000
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

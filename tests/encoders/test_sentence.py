@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from proxyhash.encoders import TransformersTextEncoder, load_encoder, make_encoder
-from proxyhash.encoders._backbone import text_features
+from proxyhash.encoders._backbone import pooled_text, text_output
 from proxyhash.encoders._transformers import Tokenizer, load_backbone
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ModelError, UsageError
@@ -84,7 +84,8 @@ def test_padded_batches_give_the_last_token_of_the_mask(side: str, tmp_path: Pat
     tokens = dict(tokenizer(list(SENTENCES), padding=True, return_tensors="pt"))
     assert (tokens["attention_mask"][:, 0 if side == "left" else -1] == 0).any()
     with torch.no_grad():
-        found = text_features(encoder._backbone, tokens).numpy()
+        output = text_output(encoder._backbone, tokens)
+        found = pooled_text(encoder._backbone, output, tokens).numpy()
     np.testing.assert_allclose(found, by_loop(tmp_path, SENTENCES, last), **TOLERANCE)
 
 

@@ -20,7 +20,7 @@ from proxyhash.encoders import BagOfWords, TransformersTextEncoder, make_encoder
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.errors import ProxyhashError, UsageError
 from proxyhash.hashing import HashModel, onnx_export, onnx_graph
-from proxyhash.networks import HashingNetwork
+from proxyhash.networks import NETWORKS, HashingNetwork
 from tests.encoders.families import FAMILIES, save_family
 from tests.encoders.siglip_models import save_naflex
 from tests.encoders.tiny_models import SENTENCES, save_bert, save_decoder, save_steps
@@ -140,6 +140,23 @@ def test_features_of_a_file_need_no_encoder(tmp_path: Path) -> None:
     model = HashModel(bits=16, classes=[], method="itq", networks={"text": network.eval()})
     (made,) = export_onnx(model, tmp_path / "out", samples={"text": ["whatever"] * 8})
     assert (made.starts_with, made.bits) == ("features", 1.0)
+
+
+@pytest.mark.slow
+def test_networks_that_read_tokens_take_any_number_of_items(tmp_path: Path) -> None:
+    options = {"tokens": 3, "width": 8, "hidden": [5], "output_batch_norm": True}
+    network = NETWORKS["concept-tokens"].make(16, 24, classes=2, seed=1, **options)
+    features = torch.randn(40, 16)
+    features[::3, 8:] = 0  # padding
+    network.train()(features)
+    model = HashModel(bits=24, classes=[], method="mith", networks={"text": network.eval()})
+    export_onnx(model, tmp_path / "out", samples={"text": ["a"] * 8})
+    for count in (1, 5):
+        _, logits = run(
+            tmp_path / "out" / "text.onnx", {"features": features[:count].contiguous().numpy()}
+        )
+        wanted = model.logits(features[:count].numpy(), modality="text")
+        np.testing.assert_allclose(logits, wanted, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")

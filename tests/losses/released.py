@@ -356,6 +356,43 @@ def mith_quantization(outputs: Tensor, codes: Tensor) -> Tensor:
     return total / len(outputs) / outputs.shape[1]
 
 
+def mith_gathered(
+    tokens: Tensor, scores: Tensor, padding: list[list[bool]], *, top_k: int
+) -> Tensor:
+    """`LocalizedTokenAggregation.forward`, for (n, t, d), (n, t, k): (n, k, d).
+
+    DarrenZZhang/MM23-MITH, hash_model.py.
+    """
+    found = tokens.new_zeros(len(tokens), scores.shape[2], tokens.shape[2])
+    for n, (vectors, values) in enumerate(zip(tokens, scores.tolist(), strict=True)):
+        kept: list[list[float]] = []
+        for row, pad in zip(values, padding[n], strict=True):
+            positive = [x if x > 0 and not pad else -math.inf for x in row]
+            least = sorted(positive, reverse=True)[min(top_k, len(row)) - 1]
+            kept.append([x if x >= least else -math.inf for x in positive])
+        for k in range(scores.shape[2]):
+            total = sum(math.exp(row[k]) for row in kept)
+            for t, row in enumerate(kept):
+                if total:
+                    found[n, k] = found[n, k] + math.exp(row[k]) / total * vectors[t]
+    return found
+
+
+def mith_distillation(items: Tensor, tokens: Tensor) -> Tensor:
+    """`item_1` and `item_2` of `compute_loss`, for one modality."""
+    forth, back = _zero(), _zero()
+    for i in range(len(items)):
+        for k in range(items.shape[1]):
+            forth = forth + (items[i, k].detach() - tokens[i, k]) ** 2
+            back = back + (items[i, k] - tokens[i, k].detach()) ** 2
+    return (forth + 0.1 * back) / len(items)
+
+
+def mith_concepts(one: Tensor, other: Tensor) -> Tensor:
+    """`info_nce_loss_bmm` of (n, k, d): its rows are the concepts of one item."""
+    return _mean([info_nce(a, b) for a, b in zip(one, other, strict=True)])
+
+
 def idgh_triplets(
     source: Tensor, target: Tensor, labels: list[list[float]], *, margin: float = 0.05
 ) -> Tensor:

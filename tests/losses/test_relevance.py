@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from proxyhash.losses import label_posterior, relevance, relevance_likelihood
+from proxyhash.losses import (
+    label_posterior,
+    relative_relevance,
+    relevance,
+    relevance_likelihood,
+)
 
 LABELS = torch.tensor([[1.0, 0.0, 0.3], [0.0, 0.0, 0.0], [0.0, 1.0, 1.0]], dtype=torch.float64)
 
@@ -81,6 +86,14 @@ def test_relevance_likelihood_is_that_of_the_loop() -> None:
             terms.append(-s * math.log(chance) - (1 - s) * math.log(1 - chance))
     value = relevance_likelihood(outputs, probability, scale=scale, bias=bias)
     assert value.item() == pytest.approx(sum(terms) / 12, rel=1e-6)
+
+
+def test_relative_relevance_is_1_for_the_best_item_of_each_query() -> None:
+    probability = torch.tensor([[0.9, 0.2, 0.05], [0.2, 0.3, 0.4], [0.0, 0.0, 0.7]])
+    expected = torch.tensor([[1.0, 1.0, 0.25], [0.5, 0.75, 1.0], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(relative_relevance(probability), expected)
+    for items in (0, 1):
+        assert relative_relevance(torch.ones(items, items)).shape == (items, items)
 
 
 def test_label_posterior_is_that_of_the_loop_over_labeled_items() -> None:

@@ -276,6 +276,109 @@ def test_mith_is_the_global_part_of_the_release(outputs) -> None:
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
+def test_mith_with_tokens_is_the_release(outputs) -> None:
+    objective = objective_of("mith", tokens=2)
+    nets, features, found = {}, {}, {}
+    generator = torch.Generator().manual_seed(4)
+    for number, name in enumerate(outputs):
+        options = {"hidden": [6], "width": 8}
+        nets[name] = objective.make_network(name, "concepts", 15, seed=number, options=options)
+        nets[name] = nets[name].double()
+        objective.double()
+        features[name] = torch.randn(ITEMS, 15, generator=generator, dtype=torch.float64)
+    nets["text"].share_parts(nets["image"])
+    for part in ("items", "tokens"):
+        for name in outputs:
+            latest = torch.rand(ITEMS, BITS, generator=generator, dtype=torch.float64) * 2 - 1
+            objective.get_buffer(f"latest_{part}_{name}").copy_(latest)
+    before = {name: values.clone() for name, values in objective.named_buffers()}
+    for name in outputs:
+        found[name] = objective.run_network(name, nets[name], features[name], LABELS)
+    batch = batch_of(found)
+    terms = objective.loss(batch)
+    parts = {name: nets[name].parts(features[name]) for name in outputs}
+    h = {name: parts[name].item_logits.tanh() for name in outputs}
+    t = {name: parts[name].token_logits.tanh() for name in outputs}
+    codes = sum(0.99 * h[name] + 0.01 * t[name] for name in outputs).detach().sign()
+    theirs = {
+        "pairs": 10 * released.mith(h["image"], before["latest_items_text"], MARKS, MARKS)
+        + 10 * released.mith(h["text"], before["latest_items_image"], MARKS, MARKS),
+        "within": sum(
+            released.mith(t[m], before[f"latest_tokens_{m}"], MARKS, MARKS) for m in outputs
+        ),
+        "quantization": 8
+        * sum(released.mith_quantization(0.5 * h[m] + 0.5 * t[m], codes) for m in outputs),
+        "distillation": sum(released.mith_distillation(h[m], t[m]) for m in outputs),
+        "contrast": 50 * released.info_nce(*(parts[m].embeddings for m in outputs))
+        + 50
+        * 0.01
+        * released.mith_concepts(*(objective.projections[m](parts[m].concepts) for m in outputs)),
+    }
+    assert terms.keys() == theirs.keys()
+    weights = [each for net in (objective, *nets.values()) for each in net.parameters()]
+    for name, expected in theirs.items():
+        torch.testing.assert_close(terms[name], expected, rtol=1e-9, atol=1e-10)
+        ours = torch.autograd.grad(terms[name], weights, allow_unused=True, retain_graph=True)
+        other = torch.autograd.grad(expected, weights, allow_unused=True, retain_graph=True)
+        assert any(each is not None and each.abs().max() > 1e-6 for each in other), name
+        for one, two in zip(ours, other, strict=True):
+            zero = torch.zeros(())
+            torch.testing.assert_close(
+                zero if one is None else one, zero if two is None else two, check_dtype=False
+            )
+    for name in outputs:
+        torch.testing.assert_close(objective.get_buffer(f"latest_items_{name}"), h[name])
+        torch.testing.assert_close(objective.get_buffer(f"latest_tokens_{name}"), t[name])
+        torch.testing.assert_close(found[name], (h[name] + t[name]) / 2)
+
+
+def test_mith_says_which_modality_has_no_tokens() -> None:
+    with pytest.raises(UsageError, match="text: features of width 14 are not 1 \\+ 2 vectors"):
+        objective_of("mith", tokens=2).make_network("text", "concepts", 14, seed=1, options={})
+
+
+def test_mith_leaves_out_items_without_tokens_or_labels() -> None:
+    objective = objective_of("mith", tokens=2)
+    labels = LABELS.clone()
+    labels[3] = 0
+    options = {"hidden": [6], "width": 8}
+    nets = {
+        name: objective.make_network(name, "concepts", 15, seed=1, options=options).double()
+        for name in ("image", "text")
+    }
+    objective.double()
+    generator = torch.Generator().manual_seed(4)
+    has = {
+        "image": torch.tensor([False, True, True, True, True, True]),
+        "text": torch.tensor([True, True, False, True, True, True]),
+    }
+    outputs = {name: torch.zeros(ITEMS, BITS).double() for name in nets}
+    rows = {name: torch.randn(ITEMS, 15, generator=generator).double() for name in nets}
+    for name, net in nets.items():
+        outputs[name][has[name]] = objective.run_network(
+            name, net, rows[name][has[name]], labels[has[name]]
+        )
+    terms = objective.loss(batch_of(outputs, labels, present=has))
+    both = has["image"] & has["text"] & labels.any(dim=1)
+    parts = [net.parts(rows[name]) for name, net in nets.items()]
+    contrast = 50 * released.info_nce(*(part.embeddings[both] for part in parts))
+    projected = [
+        objective.projections[name](part.concepts[both])
+        for name, part in zip(nets, parts, strict=True)
+    ]
+    contrast = contrast + 0.5 * released.mith_concepts(*projected)
+    torch.testing.assert_close(terms["contrast"], contrast)
+    h, t = parts[0].item_logits.tanh(), parts[0].token_logits.tanh()
+    first = has["image"] & labels.any(dim=1)
+    second = has["text"] & labels.any(dim=1)
+    other = parts[1]
+    distilled = released.mith_distillation(h[first], t[first])
+    distilled = distilled + released.mith_distillation(
+        other.item_logits[second].tanh(), other.token_logits[second].tanh()
+    )
+    torch.testing.assert_close(terms["distillation"], distilled)
+
+
 NAMES = ("dnph", "qmi", "dscph", "ddbh", "dcgh", "kdph", "idgh")
 WITHOUT_CHANCE = {"dnph": {"uniform": 0.0}, "kdph": {"uniform": 0.0}}
 

@@ -269,6 +269,8 @@ def test_a_port_that_is_taken_and_a_wrong_model_are_said_in_a_sentence(
         store.add(["a"], {"text": np.zeros((1, 2), np.uint8)})
     wrong = proxyhash_command("serve", tmp_path / "other", "--model", built.run, "--port", 0)
     assert (wrong.code, "not the model that made the codes" in wrong.err) == (3, True)
+    engine = proxyhash_command("serve", built.index, "--engine", "fastest", "--port", 0)
+    assert (engine.code, "'fastest'" in engine.err) == (2, True)
 
 
 def test_help_and_import_load_neither_torch_nor_fastapi() -> None:

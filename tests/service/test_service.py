@@ -45,6 +45,17 @@ def test_info_says_what_there_is(client: TestClient, built: Built) -> None:
     assert str(built.index) not in json.dumps(info)
 
 
+def test_the_engine_can_be_named(
+    client: TestClient, serve: Callable[..., TestClient], built: Built
+) -> None:
+    query = {"text": "a duck and a boat", "k": 20}
+    assert client.get("/v1/info").json()["engine"] == "auto"
+    scan = serve(index=str(built.index), engine="scan")
+    assert scan.get("/v1/info").json()["engine"] == "scan"
+    hits = [each.post("/v1/search", json=query).json()["hits"] for each in (client, scan)]
+    assert hits[0] == hits[1]
+
+
 def test_a_model_that_did_not_make_the_codes_is_refused(built: Built, tmp_path: Path) -> None:
     index = tmp_path / "other"
     with Store.create(index, bits=16, model="another") as store:

@@ -130,6 +130,15 @@ def test_the_time_of_a_card_is_in_units_that_say_something(card, seconds, text):
     assert f"| time | {text} on 5,000 items; device" in shown
 
 
+def test_a_card_says_how_many_of_its_items_an_epoch_walks_over(card):
+    some = card(["a", "b"], "run", "photos", tuned={}, epoch_items=1200)
+    assert ", each epoch over 1,200 items; epoch" in some
+    for every in (0, 5000):
+        assert "each epoch over" not in card(
+            ["a", "b"], "run", "photos", tuned={}, epoch_items=every
+        )
+
+
 def test_a_card_of_two_tuned_encoders(card):
     facts = {"layers": "last:2", "parameters": 10, "learning_rate": 2e-5}
     tuned = {"image": facts | {"image_size": 32, "augment": []}, "text": facts}

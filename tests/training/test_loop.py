@@ -146,7 +146,8 @@ def assert_same_history(one, other, *, epochs):
 
 
 def test_items_without_a_modality_change_nothing_but_their_own_part(tmp_path, rows, validation):
-    state = run(config_of(tmp_path, batch_norm=True), rows, validation)
+    alternating = {"schedule": "alternating"}
+    state = run(config_of(tmp_path, batch_norm=True, settings=alternating), rows, validation)
     assert (state.memory.outputs["image"][~rows.present["image"]] == 0).all()
     assert (state.memory.outputs["text"][~rows.present["text"]] == 0).all()
     assert state.memory.outputs["image"][rows.present["image"]].abs().sum(dim=1).all()

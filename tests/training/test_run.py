@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 
@@ -245,11 +246,22 @@ def test_threads_are_given_back(scenes, tmp_path):
     assert torch.get_num_threads() == before
 
 
-def test_precision_is_given_back(scenes, tmp_path):
+@pytest.mark.parametrize("instructions", ["AVX-512", "", None])
+def test_precision_is_given_back(scenes, tmp_path, monkeypatch, instructions):
+    monkeypatch.setattr("proxyhash.training.devices.processor_bfloat16", lambda: instructions)
     before = torch.backends.mkldnn.matmul.fp32_precision
-    result = train(config_of(scenes.root, tmp_path / "run", precision="bfloat16", epochs=1))
+    notes: list[str] = []
+    result = train(
+        config_of(scenes.root, tmp_path / "run", precision="bfloat16", epochs=1), note=notes.append
+    )
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert result.metrics["map"]["image_to_text"] > 0
+    told = any("has no instructions" in note for note in notes)
+    assert told == (instructions == "")
+    used = result.metrics["training"]["precision"]
+    assert used == ("float32" if instructions == "" else "bfloat16")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["precision"] == "bfloat16"  # as it was asked for
 
 
 def test_bfloat16_rounds_the_factors_of_products():
@@ -298,8 +310,23 @@ def test_wandb_gets_losses_and_scores_under_one_id(scenes, tmp_path, monkeypatch
     assert (folder / "id").read_text() == before
 
 
-def test_wandb_without_a_login_says_what_to_do(scenes, tmp_path, monkeypatch):
+def test_wandb_without_a_login_says_what_to_do_before_the_work(scenes, tmp_path):
+    pytest.importorskip("wandb")
+    command = [sys.executable, "-m", "proxyhash", "train", str(scenes.root), "--wandb"]
+    command += ["--out", str(tmp_path / "run")]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    env |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "(nobody is logged in); run `wandb login`, set WANDB_MODE=offline" in " ".join(
+        done.stderr.split()
+    )
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_wandb_that_cannot_start_says_what_to_do(scenes, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
 
     def refuse(**_):
         raise wandb.errors.UsageError("No API key configured")

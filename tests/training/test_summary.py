@@ -71,7 +71,21 @@ def test_the_sentences_at_the_start():
     ]
     short = start_sentences(config_of(tune="image", epochs=6), tuned, items=9)
     assert short[-1].endswith("the networks learn alone in the first one")
-    assert start_sentences(config_of(), {}, items=5000) == []
+    assert start_sentences(config_of(), {}, items=50_000) == []
+    assert start_sentences(config_of(epoch_items=0), {}, items=60_000) == []
+    assert start_sentences(config_of(), {}, items=60_000) == [
+        "an epoch walks over 50,000 of 60,000 training items, the next one over others "
+        "(--epoch-items 0: all in each epoch)"
+    ]
+
+
+def test_a_method_that_compares_across_modalities_says_that_it_has_one():
+    alone = {"method": "dcmh", "text_encoder": "none"}
+    (told,) = start_sentences(config_of(**alone), {}, items=500)
+    assert told.startswith("method dcmh compares items of one modality with those of others")
+    assert "this run has image alone" in told
+    assert start_sentences(config_of(method="dcmh"), {}, items=500) == []
+    assert start_sentences(config_of(text_encoder="none"), {}, items=500) == []
 
 
 def test_where_it_ran(monkeypatch):

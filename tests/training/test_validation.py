@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from proxyhash.methods import Rows
 from proxyhash.networks.hashing_network import HashingNetwork
 from proxyhash.training.prepare import take_rows
 from proxyhash.training.state import Networks
@@ -58,6 +59,22 @@ def test_scores_are_the_mean_over_queries_of_tied_rankings(networks):
     assert scores["text_to_image"] == pytest.approx(expected["text_to_image"], abs=2e-3)
     mean = (scores["image_to_text"] + scores["text_to_image"]) / 2
     assert scores["mean"] == pytest.approx(mean)
+
+
+def test_many_training_items_stand_for_all(networks, monkeypatch):
+    train, validation = make_rows(40, incomplete=True), make_rows(15, seed=1)
+    (there,) = train.present["text"].nonzero(as_tuple=True)
+    monkeypatch.setattr("proxyhash.training.validation._MOST_SEARCHED", 7)
+    found = validation_scores(networks, validation, train)
+    some = there[[len(there) * number // 7 for number in range(7)]]
+    assert len(some.unique()) == 7
+    kept = Rows(
+        features={name: values[some] for name, values in train.features.items()},
+        present={name: torch.ones(7, dtype=torch.bool) for name in train.present},
+        labels=train.labels[some],
+    )
+    expected = validation_scores(networks, validation, kept)
+    assert found["image_to_text"] == pytest.approx(expected["image_to_text"])
 
 
 def test_without_items_there_are_no_scores(networks):

@@ -11,7 +11,7 @@ import numpy as np
 
 from proxyhash.catalog.catalog import Catalog
 from proxyhash.catalog.images import remember_images
-from proxyhash.catalog.ingest import BATCH, IndexReport, ingest_collection
+from proxyhash.catalog.ingest import IndexReport, ingest_collection
 from proxyhash.catalog.manifests import remember_manifest
 from proxyhash.data import Collection, Split, read_collection
 from proxyhash.data.images import ImageLimits, image_limits
@@ -78,6 +78,7 @@ def build_index(
     Raises:
         UsageError: the folder is taken.
         ModelError: there is no model.
+        FeatureError: precomputed features do not belong to the manifest.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
     if (folder / "header.json").exists():
@@ -93,6 +94,7 @@ def build_index(
     warn_of_unlearned(model.classes, collection)
     if gallery_only:
         collection = _gallery(run, collection)
+    model.check_features(collection)
     if thumbnails is None:
         thumbnails = bool(collection.has("image").any())
     with Store.create(
@@ -118,7 +120,6 @@ def build_index(
                 cache=FeatureCache(),
                 on_bad_item=on_bad_item,
                 track=track,
-                batch=len(collection) if needs_all(model) else BATCH,
             )
 
 
@@ -221,6 +222,7 @@ def adding(
     def add(items: Collection) -> IndexReport:
         if whole:
             items = collection
+            hash_model.check_features(items)
         report = ingest_collection(
             index,
             hash_model,
@@ -231,7 +233,6 @@ def adding(
             cache=FeatureCache(),
             on_bad_item=on_bad_item,
             track=track,
-            batch=len(collection) if whole else BATCH,
         )
         return report + IndexReport(unchanged=len(collection) - len(items))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from proxyhash.encoders.batches import worker_threads
 from proxyhash.errors import DataError, InterruptedRunError, ProxyhashError
 from proxyhash.payload import copy_json
 from proxyhash.progress import Track, silent
+from proxyhash.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -73,7 +73,7 @@ def ingest_collection(
     cache: FeatureCache | None = None,
     on_bad_item: str = "fail",
     track: Track = silent,
-    batch: int = BATCH,
+    batch: int | None = None,
 ) -> IndexReport:
     """Encode the items of a collection and store them; unchanged ones are not written.
 
@@ -94,7 +94,7 @@ def ingest_collection(
         on_bad_item: "fail" at an item that cannot be read or stored, or "skip": go on without
             what cannot be read, and count and name the items.
         track: progress callback.
-        batch: items that are stored together.
+        batch: items that are stored together; default up to `BATCH`.
 
     Raises:
         InterruptedRunError: Ctrl-C; says how to continue.
@@ -106,13 +106,14 @@ def ingest_collection(
 
     def stored() -> Iterator[Item]:
         nonlocal report
-        size, start = (_FIRST if batch == BATCH else batch), 0
+        size, start = batch or _FIRST, 0
         while items := collection.items[start : start + size]:
             began = time.monotonic()
-            report += work.store(Collection.of(collection.path, items))
+            some = Collection.of(collection.path, items)
+            report += work.store(some, part_of=(start, len(collection)))
             yield from items  # an item counts as done once it is stored
             start += size
-            if batch == BATCH and time.monotonic() - began < _SECONDS:  # else progress is jerky
+            if batch is None and time.monotonic() - began < _SECONDS:  # else progress is jerky
                 size = min(2 * size, BATCH)
 
     try:
@@ -137,7 +138,7 @@ class _Work:
     cache: FeatureCache | None
     on_bad_item: str
 
-    def store(self, collection: Collection) -> IndexReport:
+    def store(self, collection: Collection, *, part_of: tuple[int, int]) -> IndexReport:
         sources = self._source_keys(collection)
         batch = Batch(
             collection,
@@ -146,6 +147,7 @@ class _Work:
                 cache=self.cache,
                 on_bad_item=self.on_bad_item,
                 weigh=self.index.vectors is not None,
+                part_of=part_of,
             ),
             before=self.index.get_many(collection.ids),
         )
@@ -219,15 +221,16 @@ class _Work:
         present = self.thumbnails.present(ids, sound=True)
         rows = [
             row
-            for row in np.flatnonzero(batch.coded)
+            for row in np.flatnonzero(batch.coded).tolist()
             if not batch.same[row] or ids[row] not in present
         ]
         if not self.new_thumbnails:
             readable = [row for row in rows if not batch.filled[row] and not batch.same[row]]
             self.thumbnails.delete([ids[row] for row in readable if ids[row] in present])
             return {}
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            thumbnails = list(pool.map(_thumbnail, [images[row] for row in rows]))
+        sources = (images[row] for row in rows)
+        with map_in_threads(_thumbnail, sources, worker_threads()) as made_in_threads:
+            thumbnails = list(made_in_threads)
         made = {ids[row]: jpeg for row, jpeg in zip(rows, thumbnails, strict=True) if jpeg}
         gone = [ids[row] for row in rows if images[row] is None and ids[row] in present]
         self.thumbnails.put(made)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.catalog.side_file import SideFile
+from proxyhash.data.contained import stamp_of
 from proxyhash.errors import DataError, ProxyhashError
 
 if TYPE_CHECKING:
@@ -35,17 +36,17 @@ _AT_ONCE = 500
 def key_of_source(payload: Mapping[str, object], collection: Collection, row: int) -> bytes | None:
     """Return a digest of what an item is made from; None where one of its files is not there.
 
-    Of a file, its path, size and time of modification count; everything else counts as it is.
+    Of a file, its path, size and time of modification count, for one inside a tar or Parquet file
+    those of the latter; everything else counts as it is.
     """
     files = []
     for name in collection.modalities:
         source = collection.sources(name)[row]
         if isinstance(source, Path):
             try:
-                found = source.stat()
+                files.append([name, *stamp_of(source)])
             except OSError:
                 return None
-            files.append([name, found.st_size, found.st_mtime_ns])
     return _digest(json.dumps([payload, files], sort_keys=True).encode())
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from proxyhash.catalog.item_keys import key_of_source, key_of_stored
 from proxyhash.data import MODALITIES, Collection, Item, read_collection
+from proxyhash.data.contained import has_content
 from proxyhash.index import IndexItem
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class Reencoder:
         if not _is_file(name):
             return True
         try:
-            return root is not None and (root / sources[name]).is_file()
+            return root is not None and has_content(root / sources[name])
         except (OSError, ValueError):  # a name that no disk takes
             return False
 

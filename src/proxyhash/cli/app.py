@@ -125,10 +125,14 @@ def _root(
     if plugin:
         add_plugin_files(plugin)
     quieten()
-    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand not in (None, "train"):
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand not in (
+        None,
+        "train",
+        "encode",
+    ):
         raise UsageError(
             f"{context.invoked_subcommand} runs in one process, and torchrun starts several of it; "
-            "leave torchrun out, which is for proxyhash train"
+            "leave torchrun out, which is for proxyhash train and encode"
         )
     # Idle threads of OpenMP spin by default, and on a machine that is busy with other work every
     # small step then waits for them: measured, ten to forty times slower than with sleeping ones.

@@ -52,7 +52,7 @@ def split(
     train: Annotated[
         int | None,
         typer.Option(
-            help="Number of training items. Default: four fifths of the rest, at most 50,000.",
+            help="Number of training items. Default: four fifths of the rest.",
             min=1,
         ),
     ] = None,
@@ -219,7 +219,7 @@ def convert(
     )
     for modality, file in conversion.features.items():
         console.out(f"{modality} features: {file}")
-    parted = any(item.split is not None for item in collection.items)
+    parted = collection.names_splits
     arguments = [
         *(
             f"--{modality}-encoder features:{file}"

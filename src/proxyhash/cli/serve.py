@@ -124,6 +124,16 @@ def serve(
         ),
     ] = False,
     device: DeviceOption = "cpu",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="Engine that searches an index folder, such as scan or cuda, which shares the "
+            "codes among all GPUs that CUDA_VISIBLE_DEVICES names. Default: auto, the fastest as "
+            "measured.",
+            show_default=False,
+            metavar="NAME",
+        ),
+    ] = None,
 ) -> None:
     """Serve an index over HTTP: search, encode, change items, and a search page.
 
@@ -138,6 +148,7 @@ def serve(
         index=index,
         model=model,
         device=device,
+        engine=engine,
         write=write,
         keys=keys,
         host=host,

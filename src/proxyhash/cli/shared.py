@@ -1,11 +1,18 @@
 """Arguments and options that several verbs share, and the examples below their help."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from proxyhash.cli import console
+from proxyhash.errors import ProxyhashError
+
+if TYPE_CHECKING:
+    from proxyhash.training.processes import Processes
 
 __all__ = [
     "BadItemOption",
@@ -22,6 +29,7 @@ __all__ = [
     "RunArgument",
     "accept_old_names",
     "examples",
+    "together",
 ]
 
 RunArgument = Annotated[
@@ -125,3 +133,20 @@ def accept_old_names(renamed: Mapping[str, str]) -> type[TyperCommand]:
             return super().parse_args(ctx, args)
 
     return Renamed
+
+
+@contextmanager
+def together() -> "Iterator[Processes]":
+    """Yield the processes that torchrun started; one of them speaks for those of its machine."""
+    from proxyhash.training.processes import SINGLE, open_processes
+
+    processes = SINGLE
+    try:
+        with open_processes() as processes:
+            if not processes.main:
+                console.mute()
+            yield processes
+    except ProxyhashError as error:
+        if processes.silent:
+            raise typer.Exit(error.exit_code) from error
+        raise

@@ -2,8 +2,6 @@
 
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +11,9 @@ from proxyhash.cli import console
 from proxyhash.cli import train_options as options
 from proxyhash.cli import tune_options as tuning
 from proxyhash.cli.evaluate import print_caveats, print_pairs
-from proxyhash.cli.shared import JsonOption, examples
+from proxyhash.cli.shared import JsonOption, examples, together
 from proxyhash.cli.train_progress import Progress
-from proxyhash.errors import ProxyhashError, UsageError
+from proxyhash.errors import UsageError
 
 if TYPE_CHECKING:
     from proxyhash.data import Collection
@@ -121,6 +119,7 @@ def train(
     clip: options.Clip = None,
     ema: options.Ema = None,
     epochs: options.Epochs = None,
+    epoch_items: options.EpochItems = None,
     batch_size: options.BatchSize = None,
     patience: options.Patience = None,
     validate_every: options.ValidateEvery = None,
@@ -159,7 +158,7 @@ def train(
     values = gather_values(given, file=config_file, preset=preset)
     if preset:
         values.setdefault("method", TrainConfig.model_fields["method"].default)
-    with _together() as processes:
+    with together() as processes:
         config, collection = _resumed(values) if resume else _new(values)
         if processes.world > 1:
             console.note(_who_computes(processes, config))
@@ -180,23 +179,6 @@ def train(
             console.emit_json(result.metrics)
         else:
             _print_result(result, config, seconds=time.monotonic() - start)
-
-
-@contextmanager
-def _together() -> "Iterator[Processes]":
-    """Yield the processes that torchrun started; one of them speaks for those of its machine."""
-    from proxyhash.training.processes import SINGLE, open_processes
-
-    processes = SINGLE
-    try:
-        with open_processes() as processes:
-            if not processes.main:
-                console.mute()
-            yield processes
-    except ProxyhashError as error:
-        if processes.silent:
-            raise typer.Exit(error.exit_code) from error
-        raise
 
 
 def _who_computes(processes: "Processes", config: "TrainConfig") -> str:

@@ -116,7 +116,7 @@ Query: TypeAlias = Annotated[
 ]
 Train: TypeAlias = Annotated[
     int | None,
-    option(DATA, "Number of training items.", "four fifths of the rest, at most 50,000"),
+    option(DATA, "Number of training items.", "four fifths of the rest"),
 ]
 Validation: TypeAlias = Annotated[
     int | None,
@@ -318,6 +318,15 @@ Ema: TypeAlias = Annotated[
     ),
 ]
 Epochs: TypeAlias = Annotated[int | None, option(OPTIMIZATION, "Number of epochs.", 20)]
+EpochItems: TypeAlias = Annotated[
+    int | None,
+    option(
+        OPTIMIZATION,
+        "Items of an epoch, at most; of more training items, epochs take one part after the other; "
+        "0 for all of them.",
+        50_000,
+    ),
+]
 BatchSize: TypeAlias = Annotated[
     int | None, option(OPTIMIZATION, "Batch size, of all processes together; 64 with --tune.", 128)
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxyhash.data.collection import Collection
+from proxyhash.data.contained import content_hash
 from proxyhash.data.images import open_image
 from proxyhash.data.manifest import scan_manifest
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.data.places import Nearby, exists, looks_like_text
 from proxyhash.errors import SourceError
-from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
+from proxyhash.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from proxyhash.data.item import Item
 
 __all__ = ["CheckReport", "FilesReport", "Finding", "check_collection"]
+
+
+_AHEAD = 16  # files per thread that are waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +201,13 @@ def check_collection(
         having={name: int(collection.has(name).sum()) for name in modalities},
         complete=int(present.all(axis=0).sum()),
         without_sources=int((~present.any(axis=0)).sum()),
-        without_labels=sum(not item.labels for item in scan.items),
-        labels=_counts(name for item in scan.items for name in item.labels),
-        splits=_counts(item.split for item in scan.items if item.split is not None),
+        without_labels=int((~collection.labels.any(axis=1)).sum()),
+        labels=_sorted_counts(
+            dict(zip(collection.classes, collection.labels.sum(axis=0).tolist(), strict=True))
+        ),
+        splits=_counts(item.split for item in scan.items if item.split is not None)
+        if collection.names_splits
+        else {},
         files={
             name: _check_files(collection, name, openers.get(name), threads=threads, track=track)
             if files
@@ -227,44 +234,45 @@ def _check_files(
     track: Track,
 ) -> FilesReport:
     """Read the files of a modality in threads; `opener` raises for unusable content."""
-    work = [
-        (item, path)
-        for item, path in zip(collection.items, collection.sources(modality), strict=True)
-        if isinstance(path, Path)
-    ]
-
     nearby = Nearby(collection.root)
 
-    def look(item: Item, path: Path) -> str | Finding:
-        """Return the content's hash, or the problem with the file."""
+    def look(place: tuple[Item, Path]) -> tuple[Item, Path, str | Finding]:
+        """Return item, path, and the content's hash or the problem with the file."""
+        item, path = place
         try:
             if opener is not None:
                 opener(path)
-            return sha256_file(path)
+            return item, path, content_hash(path)
         except (SourceError, OSError) as error:
             file = item.sources[modality]
             hint = "" if exists(path) or looks_like_text(path.name) else nearby.hint(file)
-            return Finding(item.row, f"{error}{hint}", id=item.id, file=file, modality=modality)
+            problem = f"{error}{hint}"
+            return item, path, Finding(item.row, problem, id=item.id, file=file, modality=modality)
 
     missing: list[Finding] = []
     unreadable: list[Finding] = []
-    ids_by_content: defaultdict[str, list[str]] = defaultdict(list)
-    pool = ThreadPoolExecutor(max_workers=threads)
-    try:
-        results = pool.map(look, *zip(*work, strict=True)) if work else iter(())
-        described = f"check {_plural(modality)}"
-        for (item, path), result in zip(work, track(results, described, len(work)), strict=True):
+    first_ids: dict[bytes, str] = {}  # by the hash of the content
+    further_ids: defaultdict[bytes, list[str]] = defaultdict(list)
+    there = np.flatnonzero(collection.has(modality)).tolist()
+    sources = collection.sources(modality)
+    files = ((collection.items[place], Path(str(sources[place]))) for place in there)
+    with map_in_threads(look, files, threads, ahead=_AHEAD) as looked:
+        for item, path, result in track(looked, f"check {_plural(modality)}", len(there)):
             if isinstance(result, str):
-                ids_by_content[result].append(item.id)
+                content = bytes.fromhex(result)
+                if first_ids.setdefault(content, item.id) != item.id:
+                    further_ids[content].append(item.id)
             else:
                 (unreadable if exists(path) else missing).append(result)
-    finally:
-        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the rest
     return FilesReport(
-        read=sum(map(len, ids_by_content.values())),
+        read=len(first_ids) + sum(map(len, further_ids.values())),
         missing=tuple(missing),
         unreadable=tuple(unreadable),
-        duplicates=tuple(tuple(ids) for ids in ids_by_content.values() if len(ids) > 1),
+        duplicates=tuple(
+            (id_, *further_ids[content])
+            for content, id_ in first_ids.items()
+            if content in further_ids
+        ),
     )
 
 
@@ -288,4 +296,8 @@ def _alike(labels: Iterable[str]) -> Iterator[str]:
 
 def _counts(names: Iterable[str]) -> dict[str, int]:
     """Return how often each name occurs, the most frequent first, then by name."""
-    return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))
+    return _sorted_counts(Counter(names))
+
+
+def _sorted_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

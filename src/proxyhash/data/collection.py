@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from proxyhash.data.contained import stamp_of
 from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.data.packed import PackedItems, as_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +43,7 @@ class Collection:
     """
 
     path: Path
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     classes: tuple[str, ...]
     skipped: int = field(default=0, compare=False)
     recognized: str = field(default="", compare=False)
@@ -50,8 +53,11 @@ class Collection:
         cls, path: Path, items: Iterable[Item], *, skipped: int = 0, recognized: str = ""
     ) -> Collection:
         """Return the collection of `items`, whose classes are the labels they carry."""
-        items = tuple(items)
-        classes = tuple(sorted({name for item in items for name in item.labels}))
+        items = as_items(items)
+        if isinstance(items, PackedItems):
+            classes = tuple(sorted(items.classes))
+        else:
+            classes = tuple(sorted({name for item in items for name in item.labels}))
         return cls(path, items, classes, skipped, recognized)
 
     def __len__(self) -> int:
@@ -65,6 +71,8 @@ class Collection:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Each item's id."""
+        if isinstance(self.items, PackedItems):
+            return tuple(self.items.ids)
         return tuple(item.id for item in self.items)
 
     @cached_property
@@ -75,11 +83,14 @@ class Collection:
     @cached_property
     def modalities(self) -> tuple[Modality, ...]:
         """The modalities that any of the items has: image, text, then others."""
-        found = set().union(*(item.sources for item in self.items))
+        if isinstance(self.items, PackedItems):
+            found = self.items.modalities
+        else:
+            found = set().union(*(item.sources for item in self.items))
         return tuple(name for name in MODALITIES if name in found)
 
-    def sources(self, modality: Modality) -> list[Path | str | None]:
-        """Return what each item has of a modality, or None.
+    def sources(self, modality: Modality) -> Sequence[Path | str | None]:
+        """Return what each item has of a modality, or None; of packed items made when asked for.
 
         Files are paths below `root`, or absolute; whether they exist is not checked here.
         Everything else is as the manifest has it, such as a text.
@@ -87,7 +98,10 @@ class Collection:
         Raises:
             UsageError: "modality is 'sound'; it must be one of image, text".
         """
-        if modality not in self._columns:
+        if modality not in self._columns and isinstance(self.items, PackedItems):
+            folder = self.root if MODALITIES[modality].is_file else None
+            self._columns[modality] = _PackedSources(self.items, modality, folder)
+        elif modality not in self._columns:
             found = [item.sources.get(modality) for item in self.items]
             self._columns[modality] = (
                 [None if source is None else self.root / source for source in found]
@@ -99,13 +113,18 @@ class Collection:
     def has(self, modality: Modality) -> NDArray[np.bool_]:
         """Return which items have a modality, bool (n,); read-only."""
         if modality not in self._present:
-            has = [modality in item.sources for item in self.items]
-            self._present[modality] = _frozen(np.array(has, dtype=np.bool_))
+            if isinstance(self.items, PackedItems):
+                has = self.items.has(modality)
+            else:
+                has = np.array([modality in item.sources for item in self.items], dtype=np.bool_)
+            self._present[modality] = _frozen(has)
         return self._present[modality]
 
     @cached_property
     def labels(self) -> NDArray[np.bool_]:
         """The multi-hot labels of the items, shape (n, C), columns as in `classes`; read-only."""
+        if isinstance(self.items, PackedItems):
+            return _frozen(self.items.multi_hot(self.classes))
         columns = {name: column for column, name in enumerate(self.classes)}
         labels = np.zeros((len(self.items), len(self.classes)), dtype=np.bool_)
         for row, item in enumerate(self.items):
@@ -115,7 +134,16 @@ class Collection:
     @cached_property
     def estimated(self) -> int:
         """Number of items whose labels are probabilities: found or estimated, not given."""
+        if isinstance(self.items, PackedItems):
+            return self.items.estimated
         return sum(bool(item.probabilities) for item in self.items)
+
+    @cached_property
+    def names_splits(self) -> bool:
+        """Whether any item has a split of its own."""
+        if isinstance(self.items, PackedItems):
+            return self.items.splits
+        return any(item.split is not None for item in self.items)
 
     @cached_property
     def targets(self) -> NDArray[np.bool_] | NDArray[np.float32]:
@@ -147,7 +175,7 @@ class Collection:
         return hash_strings(str(_size(path)) for path in self.sources(modality))
 
     @cached_property
-    def _columns(self) -> dict[Modality, list[Path | str | None]]:
+    def _columns(self) -> dict[Modality, Sequence[Path | str | None]]:
         return {}
 
     @cached_property
@@ -155,10 +183,33 @@ class Collection:
         return {}
 
 
+class _PackedSources(Sequence["Path | str | None"]):
+    """Sources of packed items of one modality, made when they are asked for."""
+
+    def __init__(self, items: PackedItems, modality: Modality, folder: Path | None) -> None:
+        self._items, self._modality, self._folder = items, modality, folder
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, place: int) -> Path | str | None: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Path | str | None]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        """Return the source of an item, or those of a slice."""
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"source {place} of {len(self)}")
+        source = self._items.sources(int(place) % len(self)).get(self._modality)
+        return source if source is None or self._folder is None else self._folder / source
+
+
 def _size(path: Path | str | None) -> int:
     """Return the bytes of a file; -1 where there is none."""
     try:
-        return -1 if path is None else Path(path).stat().st_size
+        return -1 if path is None else stamp_of(Path(path))[0]
     except (OSError, ValueError):
         return -1
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_QUERIES",
-    "MAX_TRAIN",
     "MAX_VALIDATION",
     "MIN_LABELED",
     "SplitSizes",
@@ -36,7 +35,6 @@ __all__ = [
 MIN_LABELED = 10
 """Labeled items below which nothing is drawn by labels."""
 MAX_QUERIES = 1000
-MAX_TRAIN = 50_000
 MAX_VALIDATION = 500
 
 _PART_BY_NAME = {
@@ -76,9 +74,9 @@ def split_sizes(
 ) -> SplitSizes:
     """Return the sizes of a split, by default in proportion to what there is to draw from.
 
-    A tenth of the items are queries (at most 1,000), four fifths of the rest training items (at
-    most 50,000), so that some gallery remains which training has not seen, and a twentieth of those
-    are for validation (at most 500). Items without a label do not count, unless `unlabeled`; then
+    A tenth of the items are queries (at most 1,000), four fifths of the rest training items, so
+    that some gallery remains which training has not seen, and a twentieth of those are for
+    validation (at most 500). Items without a label do not count, unless `unlabeled`; then
     only the queries are in proportion to the labeled items, if there are 10 of those or more.
     Without any label nothing could be validated, so no items are set aside for it, unless
     `validated`. Queries and validation items are complete; where few items are, at most a quarter
@@ -113,7 +111,7 @@ def split_sizes(
     if query is None:
         query = min(max(1, min(queried // 10, complete // 4)), MAX_QUERIES)
     left = (len(collection) if unlabeled else labeled) - query
-    train = min(max(2, left * 4 // 5), MAX_TRAIN) if train is None else train
+    train = max(2, left * 4 // 5) if train is None else train
     if validation is None:
         can = validated or labeled >= MIN_LABELED
         validation = min(validation_size(train), complete // 10) if can else 0

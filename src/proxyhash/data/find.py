@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["find_manifest"]
 
 _SHOWN = 5
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SAMPLE = 20  # rows of a table beside a folder that are looked at
 _TEXT_TABLES = frozenset({".csv", ".tsv", ".txt"})  # whose header tells what they are
 
@@ -33,7 +35,8 @@ def find_manifest(
     folder, `items.jsonl` comes first, then `metadata.jsonl`, `metadata.csv` and the other names
     that readers claim; then the one file with a claimed suffix that has columns of items, or a
     `.txt` file with columns of images and texts. A folder of images without any of these stands
-    for itself, or for the one table beside it that names its images.
+    for itself, or for the one table beside it that names its images. Several Parquet or tar files,
+    also in folders inside it, are one manifest, and the folder stands for itself.
 
     Raises:
         ManifestError: there is no file, no reader claims it, or several files are candidates.
@@ -44,10 +47,12 @@ def find_manifest(
         [READERS[check_option("format", format, READERS)]] if format else list(_by_precedence())
     )
     if not path.exists():
-        raise ManifestError(f"{path} does not exist; give a manifest file or its folder")
+        raise ManifestError(
+            f"{path} does not exist; give a manifest file or its folder{_hub_hint(path)}"
+        )
     manifest = _manifest_in(path, candidates, any_kind=not format) if path.is_dir() else path
     if manifest.is_dir() and not format:
-        return manifest, FOLDER
+        return manifest, _reader_of_shards(manifest, candidates) or FOLDER
     if format:
         return manifest, candidates[0]
     for reader in candidates:
@@ -91,6 +96,8 @@ def _manifest_in(folder: Path, candidates: list[Reader], *, any_kind: bool) -> P
             return _table_beside(folder, suffixes) or folder
     if len(usable) == 1:
         return usable[0]
+    if _reader_of_shards(folder, candidates):
+        return folder
     if usable:
         listed = ", ".join(file.name for file in usable[:_SHOWN])
         raise ManifestError(
@@ -101,6 +108,32 @@ def _manifest_in(folder: Path, candidates: list[Reader], *, any_kind: bool) -> P
         f" or one file ending in {', '.join(sorted(suffixes))}"
         + (", or images" if any_kind else "")
         + _json_hint(folder)
+    )
+
+
+def _reader_of_shards(folder: Path, candidates: Iterable[Reader]) -> Reader | None:
+    """Return the reader of a folder in which all files with a claimed suffix are its shards."""
+    if has_images(folder):
+        return None
+    suffixes = {suffix for reader in candidates for suffix in reader.suffixes}
+    found = {
+        file.suffix.lower()
+        for file in folder.rglob("*")
+        if file.suffix.lower() in suffixes and not file.name.startswith(".")
+    }
+    for reader in candidates:
+        if reader.shards and found and found <= set(reader.suffixes):
+            return reader
+    return None
+
+
+def _hub_hint(path: Path) -> str:
+    """Return the end of a sentence about a path that may be the name of a data set on the hub."""
+    if not _HUB_NAME.fullmatch(path.as_posix()) or path.suffix or path.parent.exists():
+        return ""
+    return (
+        "; a data set of the Hugging Face hub is fetched first, with `hf download --repo-type "
+        f"dataset {path.as_posix()} --local-dir {path.name}`, and then read from that folder"
     )
 
 

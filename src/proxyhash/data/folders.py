@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from proxyhash.data.readers.base import Layout, Problem, Reader, Record, Records, Table
+from proxyhash.data.readers.base import SPLITS, Layout, Problem, Reader, Record, Records, Table
 from proxyhash.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _SYSTEM = frozenset(
         *("#snapshot", "@recently-snapshot"),  # copies of the whole folder
     }
 )
-_SPLITS = frozenset({"train", "test", "query", "val", "valid", "validation", "gallery"})
 _SHOWN = 5
 
 
@@ -73,7 +72,7 @@ def read_folder(folder: Path) -> Table:
     parts = [PurePosixPath(path).parts for path in found.images]
     depth = _containers(parts)
     splits = bool(parts) and all(
-        len(each) > depth + 1 and each[depth].lower() in _SPLITS for each in parts
+        len(each) > depth + 1 and each[depth].lower() in SPLITS for each in parts
     )  # several folders, for a single one would count as a container
     level = depth + splits
     classes = Counter(each[level] for each in parts if len(each) > level + 1)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from proxyhash.data.folders import id_of_image
 from proxyhash.data.item import ITSELF, Item, ItemError, item_from_record, item_keys
 from proxyhash.data.modalities import MODALITIES, Modality
+from proxyhash.data.packed import PACK_ABOVE, PackedItems
 from proxyhash.data.readers.base import Layout, Problem, Record, Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from proxyhash.data.labels import Labels
 
@@ -42,7 +43,8 @@ class Gathered:
     """Items and problems of the rows of a manifest.
 
     Attributes:
-        items: the valid ones by id, in order.
+        items: the valid ones, in order.
+        places: the place of each id among them.
         problems: rows that are not a valid item.
         duplicates: rows whose id is already used.
         blank: by modality that is not a file, rows that have one without any content.
@@ -51,7 +53,8 @@ class Gathered:
         joined: number of rows that belong to the item of an earlier one.
     """
 
-    items: dict[str, Item] = field(default_factory=dict)
+    items: list[Item] | PackedItems = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     duplicates: list[Problem] = field(default_factory=list)
     blank: dict[Modality, list[int]] = field(
@@ -60,6 +63,18 @@ class Gathered:
     strange_keys: Counter[tuple[str, str]] = field(default_factory=Counter)
     lists: int = 0
     joined: int = 0
+
+    def add(self, item: Item) -> None:
+        """Add an item; above `PACK_ABOVE`, all of them are packed."""
+        self.places[item.id] = len(self.items)
+        self.items.append(item)
+        if isinstance(self.items, list) and len(self.items) > PACK_ABOVE:
+            self.items = PackedItems(self.items)
+
+    def first(self, id_: str) -> Item | None:
+        """Return the item that has an id already."""
+        place = self.places.get(id_)
+        return None if place is None else self.items[place]
 
     def hints(self, labels: Labels) -> Iterator[str]:
         """Yield a sentence for each thing that is probably meant otherwise."""
@@ -91,27 +106,26 @@ def gather(
         drop_unstorable: as of `item_from_record`.
     """
     found = Gathered()
-    items, problems = found.items, found.problems
+    problems = found.problems
     further: dict[str, list[Item]] = {}  # of images that have several rows
     misspelt = lru_cache(1024)(_misspelt)  # most rows have the same keys
     texts = tuple(found.blank.items())
     for read in rows:
         unnamed = layout.ids_from_images and isinstance(read, Record)
-        entry = _with_id(read, items) if unnamed and isinstance(read, Record) else read
+        entry = _with_id(read, found) if unnamed and isinstance(read, Record) else read
         item = entry if isinstance(entry, Problem) else _item(entry, labels, drop_unstorable)
         if isinstance(item, Problem):
             problems.append(item)
             continue
         assert isinstance(entry, Record)
-        if item.id in items:
-            first = items[item.id]
+        if (first := found.first(item.id)) is not None:
             if layout.ids_from_images and first.sources["image"] == item.sources["image"]:
                 further.setdefault(item.id, []).append(item)
             else:
                 message = f"id {item.id!r} is already used by row {first.row}"
                 found.duplicates.append(Problem(item.row, message))
             continue
-        items[item.id] = item
+        found.add(item)
         found.strange_keys.update(misspelt(frozenset(entry.values)))
         for name, blank in texts:
             value = entry.values.get(name)
@@ -120,12 +134,13 @@ def gather(
             elif isinstance(value, list):
                 found.lists += 1
     for id_, others in further.items():
-        items[id_] = _joined([items[id_], *others])
+        place = found.places[id_]
+        found.items[place] = _joined([found.items[place], *others])
         found.joined += len(others)
     return found
 
 
-def _with_id(record: Record, items: Mapping[str, Item]) -> Record | Problem:
+def _with_id(record: Record, found: Gathered) -> Record | Problem:
     """Return the record with the id that its image stands for, with the suffix if it is taken."""
     image = record.values.get("image")
     if isinstance(image, dict):
@@ -133,7 +148,7 @@ def _with_id(record: Record, items: Mapping[str, Item]) -> Record | Problem:
     if not isinstance(image, str) or not image.strip():
         return Problem(record.row, "the image is missing, and with it the id, which is its name")
     id_ = id_of_image(image)
-    if id_ in items and items[id_].sources["image"] != image:
+    if (first := found.first(id_)) is not None and first.sources["image"] != image:
         id_ = image
     return Record(record.row, {**record.values, "id": id_})
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
+from proxyhash.data.contained import read_contained
 from proxyhash.data.decoders import can_isolate, shared_decoders
 from proxyhash.data.decoding import (
     ImageLimits,
@@ -26,12 +27,12 @@ from proxyhash.data.decoding import (
 from proxyhash.data.image_kinds import HEAD_BYTES, ImageKind, kind_of, unknown_kind
 from proxyhash.data.image_scan import is_ordinary
 from proxyhash.data.places import looks_like_text
-from proxyhash.errors import ImageError
+from proxyhash.errors import ImageError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from proxyhash.data.decoders import Decoders
+from proxyhash.data.decoders import Decoders
 
 __all__ = [
     "MAX_PIXELS",
@@ -179,8 +180,9 @@ def _name(source: ImageSource) -> str:
 def _naming(source: ImageSource) -> Iterator[None]:
     try:
         yield
-    except ImageError as error:
-        raise type(error)(f"{_name(source)}: {error}") from error.__cause__
+    except SourceError as error:  # of a file inside another, or an ImageError
+        kind = type(error) if isinstance(error, ImageError) else ImageError
+        raise kind(f"{_name(source)}: {error}") from error.__cause__
     except MemoryError as error:
         raise ImageError(f"{_name(source)}: there is not enough memory to decode it") from error
 
@@ -190,6 +192,11 @@ def _read(path: Path, limits: ImageLimits) -> tuple[bytes, bool]:
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         number = os.open(path, flags)
+    except NotADirectoryError as error:
+        content = read_contained(path, most=limits.max_file_bytes)
+        if content is None:
+            raise ImageError(f"no such file{looks_like_text(path.name)}") from error
+        return content, True
     except FileNotFoundError as error:
         raise ImageError(f"no such file{looks_like_text(path.name)}") from error
     except (OSError, ValueError) as error:

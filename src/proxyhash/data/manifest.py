@@ -11,12 +11,13 @@ from proxyhash.data.collection import Collection
 from proxyhash.data.find import find_manifest
 from proxyhash.data.gather import gather
 from proxyhash.data.labels import Labels, read_classes
+from proxyhash.data.packed import as_items
 from proxyhash.data.places import place_images, recognized_sentence
 from proxyhash.data.readers.base import Layout, Problem, Table
 from proxyhash.errors import ManifestError, check_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.data.item import Item
     from proxyhash.data.modalities import Modality
@@ -48,7 +49,7 @@ class Scan:
 
     path: Path
     format: str
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     problems: tuple[Problem, ...]
     duplicates: tuple[Problem, ...]
     blank: Mapping[Modality, tuple[int, ...]]
@@ -130,11 +131,11 @@ def scan_manifest(
     gathered = gather(rows, layout, labels, drop_unstorable=drop_unstorable)
     if not gathered.items and not gathered.problems:
         raise ManifestError(f"{manifest} has no items; expected: {reader.example}")
-    items, prefix = place_images(list(gathered.items.values()), root, Path(path))
+    items, prefix = place_images(gathered.items, root, Path(path))
     return Scan(
         path=manifest,
         format=reader.name,
-        items=tuple(items),
+        items=as_items(items),
         problems=tuple(gathered.problems),
         duplicates=tuple(gathered.duplicates),
         blank={name: tuple(rows) for name, rows in gathered.blank.items()},

@@ -7,12 +7,12 @@ import math
 import os
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxyhash.data.contained import content_hash, has_content, stamp_of
 from proxyhash.data.pixel_rows import PixelRows
 from proxyhash.data.pixel_shard import (
     ABANDONED_SECONDS,
@@ -26,10 +26,11 @@ from proxyhash.data.pixel_shard import (
     write_shard,
 )
 from proxyhash.errors import DataError, SourceError, UsageError
-from proxyhash.files import make_folders, sha256_file
+from proxyhash.files import make_folders
+from proxyhash.threads import map_in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from proxyhash.data.pixel_decoding import Decode
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _SHARD_BYTES = 64 << 20
 _NAMED = 5  # bad files listed in the warning; the rest are counted
+_READERS = min(32, (os.cpu_count() or 1) + 4)  # threads that hash files
 _LOOK = 0.1  # seconds between two looks whether another process is done
 _PATIENCE = 120.0  # seconds that a shard of another process is waited for
 
@@ -107,25 +109,21 @@ class PixelJob:
     def _read_keys(self) -> None:
         """Hash every file, in several threads."""
         wanted = [place for place, source in enumerate(self._sources) if source is not None]
-        with ThreadPoolExecutor() as pool:
-            try:
-                steps = self._track(pool.map(self._key, wanted), "checking images", len(wanted))
-                for position, key in zip(wanted, steps, strict=True):
-                    if isinstance(key, SourceError):
-                        self._fail(position, key)
-                    else:
-                        self._keys[position] = key
-            except BaseException:  # an error or Ctrl-C: start nothing more
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with map_in_threads(self._key, wanted, _READERS) as keys:
+            steps = self._track(keys, "checking images", len(wanted))
+            for position, key in zip(wanted, steps, strict=True):
+                if isinstance(key, SourceError):
+                    self._fail(position, key)
+                else:
+                    self._keys[position] = key
 
     def _key(self, position: int) -> bytes | SourceError:
         source = self._sources[position]
         assert source is not None
         try:
-            if source.is_file() and source.stat().st_size:
-                self._stamps[position] = _stamp(source)
-                return bytes.fromhex(sha256_file(source))
+            if has_content(source):
+                self._stamps[position] = stamp_of(source)
+                return bytes.fromhex(content_hash(source))
             self._decode(source)  # raises the right error
         except SourceError as error:
             return error
@@ -213,14 +211,9 @@ class PixelJob:
         size = max(1, _SHARD_BYTES // math.prod(self._shape))
         positions = list(missing.values())
         blocks = [positions[start : start + size] for start in range(0, len(positions), size)]
-        with ThreadPoolExecutor(self._workers) as pool:
-            try:
-                steps = self._fill(folder, blocks, pool)
-                for _ in self._track(steps, "decoding images", len(positions)):
-                    pass
-            except BaseException:  # an error or Ctrl-C: start nothing more
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with closing(self._fill(folder, blocks)) as steps:
+            for _ in self._track(steps, "decoding images", len(positions)):
+                pass
         left = sum(key is not None and key not in self._found for key in self._keys)
         if left and self._obstacle:
             logger.warning(
@@ -231,9 +224,7 @@ class PixelJob:
                 self._obstacle,
             )
 
-    def _fill(
-        self, folder: Path, blocks: list[list[int]], pool: ThreadPoolExecutor
-    ) -> Iterator[int]:
+    def _fill(self, folder: Path, blocks: list[list[int]]) -> Generator[int, None, None]:
         """Decode and write the blocks, last those that others have claimed; yields positions."""
         ours, others = deque(blocks), deque[list[int]]()
         until = time.monotonic() + _PATIENCE
@@ -253,14 +244,14 @@ class PixelJob:
                 continue
             with claim or nullcontext():
                 if not self._adopt(path):
-                    yield from self._make(path, block, pool)
+                    yield from self._make(path, block)
                     if self._obstacle:
                         return
                 else:
                     yield from self._decode_rest(block)
             until = time.monotonic() + _PATIENCE
 
-    def _make(self, path: Path, block: list[int], pool: ThreadPoolExecutor) -> Iterator[int]:
+    def _make(self, path: Path, block: list[int]) -> Iterator[int]:
         """Decode the images of a block and write them as a shard."""
         kept = {shard.path for shard, _ in self._found.values()}
         if not self._make_room(shard_bytes(len(block), self._shape), kept):
@@ -269,24 +260,26 @@ class PixelJob:
         pixels = np.empty((len(block), *self._shape), np.uint8)
         sizes = np.zeros((len(block), 2), np.int32)
 
-        def decode(row: int, position: int) -> SourceError | bool:
+        def decode(place: tuple[int, int]) -> SourceError | bool:
+            row, position = place
             source = self._sources[position]
             assert source is not None
             try:
                 pixels[row], sizes[row] = self._decode(source)
-                return _stamp(source) == self._stamps[position]
+                return stamp_of(source) == self._stamps[position]
             except SourceError as error:
                 return error
             except OSError:  # it is gone since
                 return False
 
         rows: list[int] = []
-        for row, result in enumerate(pool.map(decode, range(len(block)), block)):
-            if isinstance(result, SourceError):
-                self._fail(block[row], result)
-            elif result:  # otherwise it has changed since it was hashed
-                rows.append(row)
-            yield block[row]
+        with map_in_threads(decode, enumerate(block), self._workers) as results:
+            for row, result in enumerate(results):
+                if isinstance(result, SourceError):
+                    self._fail(block[row], result)
+                elif result:  # otherwise it has changed since it was hashed
+                    rows.append(row)
+                yield block[row]
         if not rows:
             return
         keys = [self._key_of(block[row]) for row in rows]
@@ -310,11 +303,6 @@ class PixelJob:
         key = self._keys[position]
         assert key is not None
         return key
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from proxyhash.data.pixel_shard import DamagedShardError
 from proxyhash.errors import SourceError
+from proxyhash.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -81,20 +82,15 @@ class PixelRows:
             else:
                 sizes[row] = place[0].sizes[place[1]]
 
-        def decode(row: int, position: int) -> None:
+        def decode(place: tuple[int, int]) -> None:
+            row, position = place
             pixels[row], sizes[row] = self._decoded(position)
 
         if self._workers > 1 and len(missing) > 1:
-            with ThreadPoolExecutor(min(self._workers, len(missing))) as pool:
-                try:
-                    for _ in pool.map(decode, *zip(*missing, strict=True)):
-                        pass
-                except BaseException:  # an error or Ctrl-C: start nothing more
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+            with map_in_threads(decode, missing, min(self._workers, len(missing))) as decoded:
+                deque(decoded, maxlen=0)
         else:
-            for each in missing:
-                decode(*each)
+            deque(map(decode, missing), maxlen=0)
         return Pixels(pixels, sizes)
 
     def _read(self, place: tuple[PixelShard, int], out: NDArray[np.uint8]) -> bool:

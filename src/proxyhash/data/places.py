@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from proxyhash.data.contained import exists_in
+from proxyhash.data.packed import PackedItems, as_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,9 +32,9 @@ _SHOWN = 4
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is something at a path; False where it cannot be one."""
+    """Return whether there is something at a path, or inside a file on it; False where not."""
     try:
-        return path.exists()
+        return path.exists() or exists_in(path)
     except (OSError, ValueError):  # too long, not permitted, with a null character
         return False
 
@@ -92,7 +97,7 @@ def _compared(name: str) -> str:
     return unicodedata.normalize("NFKC", name.strip()).casefold()
 
 
-def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item], str]:
+def place_images(items: Sequence[Item], root: Path, given: Path) -> tuple[Sequence[Item], str]:
     """Return the items with images relative to `root`, and where they are below it, "" for there.
 
     When none of the first images exists below the manifest's folder, they may be below a folder in
@@ -105,17 +110,20 @@ def place_images(items: list[Item], root: Path, given: Path) -> tuple[list[Item]
         root: its folder.
         given: the path that the user gave.
     """
-    items = [_respelled(item, root) for item in items]
-    named = [item.sources["image"] for item in items if "image" in item.sources]
-    sample = [name for name in named[:_SAMPLE] if not name.startswith("/")]
+    if isinstance(items, PackedItems) and "image" not in items.modalities:
+        return items, ""
+    if not (isinstance(items, PackedItems) and items.plain):
+        items = as_items(_respelled(item, root) for item in items)
+    named = (item.sources["image"] for item in items if "image" in item.sources)
+    sample = [name for name in islice(named, _SAMPLE) if not name.startswith("/")]
     if not sample or any(exists(root / name) for name in sample):
         return items, ""
     for change in (str, *_SPELLINGS):
         changed = [change(name) for name in sample]
         for prefix in ("", *_places(root, given)):
             if any(exists(root / prefix / name) for name in changed):
-                moved = [_respelled(_moved(item, prefix, change), root) for item in items]
-                return moved, prefix or "."
+                moved = (_respelled(_moved(item, prefix, change), root) for item in items)
+                return as_items(moved), prefix or "."
     return items, ""
 
 
@@ -195,9 +203,10 @@ def recognized_sentence(
     facts += _types(layout.types)
     if not facts:
         return ""
-    images = sum("image" in item.sources for item in items)
-    texts = sum("text" in item.sources for item in items)
-    labeled = sum(bool(item.labels) for item in items)
+    found = Counter(
+        what for item in items for what in (*item.sources, *(("labels",) if item.labels else ()))
+    )
+    images, texts, labeled = found["image"], found["text"], found["labels"]
     counts = [
         f"{images:,} images" if images else "no images",
         f"{texts:,} texts" if texts else "no texts",

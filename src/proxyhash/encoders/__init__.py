@@ -21,6 +21,7 @@ from proxyhash.encoders.patches import PatchFeatures
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.encoders.pretrained import TransformersImageEncoder
 from proxyhash.encoders.pretrained_text import TransformersTextEncoder
+from proxyhash.encoders.tokens import TokensImageEncoder, TokensTextEncoder
 from proxyhash.encoders.trainable import Block, TrainableEncoder
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "ImageDescriptor",
     "PatchFeatures",
     "PrecomputedFeatures",
+    "TokensImageEncoder",
+    "TokensTextEncoder",
     "TrainableEncoder",
     "TransformersImageEncoder",
     "TransformersTextEncoder",

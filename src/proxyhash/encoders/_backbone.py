@@ -17,12 +17,14 @@ from proxyhash.encoders.model_files import check_pointer
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from proxyhash.encoders.recipe import Dense
+
+    Forward = Callable[..., torch.Tensor]
 
 __all__ = [
     "POOLED",
@@ -32,8 +34,11 @@ __all__ = [
     "dense_features",
     "dense_in",
     "image_features",
+    "image_output",
+    "pooled_image",
+    "pooled_text",
     "read_dense",
-    "text_features",
+    "text_output",
 ]
 
 logger = logging.getLogger(__name__)
@@ -73,7 +78,19 @@ def image_features(
     resized: bool = False,
     patches: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Return the pooled features (b, d) of pixels (b, 3, h, w).
+    """Return the pooled features (b, d) of pixels (b, 3, h, w); arguments as of `image_output`."""
+    output = image_output(backbone, pixels, resized=resized, patches=patches)
+    return pooled_image(backbone, output)
+
+
+def image_output(
+    backbone: Backbone,
+    pixels: torch.Tensor,
+    *,
+    resized: bool = False,
+    patches: Mapping[str, torch.Tensor] | None = None,
+) -> Any:
+    """Return what the network gives for pixels (b, 3, h, w).
 
     Args:
         backbone: of a vision model, or of one with a vision tower.
@@ -95,8 +112,12 @@ def image_features(
             "pixel_attention_mask": patches["mask"],
             "spatial_shapes": patches["shapes"],
         }
-    output = call(pixel_values=pixels, **options)
-    if projected:
+    return call(pixel_values=pixels, **options)
+
+
+def pooled_image(backbone: Backbone, output: Any) -> torch.Tensor:
+    """Return the pooled features (b, d) of an output of `image_output`."""
+    if backbone.pooling == "projection":
         return _projected(output)
     pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
     if backbone.pooling == "pooler" and pooled is not None:
@@ -105,19 +126,31 @@ def image_features(
     return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
 
 
-def text_features(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return the features (b, d) of a batch of tokenized texts, before Dense steps.
+def text_output(backbone: Backbone, tokens: Mapping[str, torch.Tensor]) -> Any:
+    """Return what the network gives for a batch of tokenized texts."""
+    module: Any = backbone.module
+    call = module.get_text_features if backbone.pooling == "projection" else module
+    return call(**{name: tensor for name, tensor in tokens.items() if name != POOLED})
+
+
+def pooled_text(
+    backbone: Backbone, output: Any, tokens: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return the features (b, d) of an output of `text_output`, before Dense steps.
 
     The last token is the last one that the attention mask has, on whichever side padding is.
+
+    Args:
+        backbone: the network.
+        output: what it gives for the tokens.
+        tokens: with their masks.
     """
-    module: Any = backbone.module
-    mask = tokens.get(POOLED)
-    tokens = {name: tensor for name, tensor in tokens.items() if name != POOLED}
     if backbone.pooling == "projection":
-        return _projected(module.get_text_features(**tokens))
-    hidden: torch.Tensor = module(**tokens).last_hidden_state
+        return _projected(output)
+    hidden: torch.Tensor = output.last_hidden_state
     if backbone.pooling == "first":
         return hidden[:, 0]
+    mask = tokens.get(POOLED)
     mask = tokens["attention_mask"] if mask is None else mask
     if backbone.pooling == "last":
         last = (mask.cumsum(dim=1) * mask).argmax(dim=1)
@@ -215,16 +248,21 @@ def dense_features(
 
 
 class ImageNetwork:
-    """The forward pass of an image backbone: pixels (b, 3, h, w) -> pooled features (b, d).
+    """The forward pass of an image backbone: pixels (b, 3, h, w) -> features (b, d).
 
     When several threads encode, they wait for the interpreter lock between any two layers. So on a
     CPU, after some images, the layers are recorded as one TorchScript program, which runs without
     the interpreter. It is used only if it gives bit-identical features, and for pixels of the
     recorded height and width; everything else goes layer by layer.
+
+    Args:
+        backbone: the network.
+        forward: from it and pixels to features.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, forward: Forward = image_features) -> None:
         self._backbone = backbone
+        self._forward = forward
         self._seen = 0
         self._recording = threading.Lock()
         self._program: Any = None
@@ -238,25 +276,25 @@ class ImageNetwork:
             and pixels.device.type == "cpu"
             and self._recording.acquire(blocking=False)  # never released: it is tried once
         ):
-            self._program = _record(self._backbone, pixels)
+            self._program = _record(self._backbone, self._forward, pixels)
             self._size = pixels.shape[1:]
         if self._size == pixels.shape[1:] and self._program is not None:
             features: torch.Tensor = self._program(pixels)
             return features
-        return image_features(self._backbone, pixels)
+        return self._forward(self._backbone, pixels)
 
 
-def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
+def _record(backbone: Backbone, run: Forward, pixels: torch.Tensor) -> Any:
     """Return the forward pass as a TorchScript program, None if its features differ."""
     from proxyhash.encoders._transformers import quiet
 
-    class Forward(nn.Module):
+    class Recorded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.module = backbone.module
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return image_features(backbone, pixels)
+            return run(backbone, pixels)
 
     one = pixels[:1]
     trials = pixels, torch.cat([one, one.flip(-1), one.flip(-2)])
@@ -264,8 +302,8 @@ def _record(backbone: Backbone, pixels: torch.Tensor) -> Any:
         with quiet(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # TorchScript is deprecated, without a replacement
             trace: Any = torch.jit.trace
-            program = trace(Forward().eval(), one, check_trace=False)
-        same = all(torch.equal(program(each), image_features(backbone, each)) for each in trials)
+            program = trace(Recorded().eval(), one, check_trace=False)
+        same = all(torch.equal(program(each), run(backbone, each)) for each in trials)
     except Exception as error:  # recording can raise nearly any type
         logger.debug("the network cannot be recorded: %s", error)
         return None

@@ -267,6 +267,13 @@ class Tokenizer:
         ended = not end or last is None or self._tokenizer("a")["input_ids"][-1:] == [last]
         self._end = [] if ended else [last]
 
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Tokens that are of no text: those at its beginning and end, and padding."""
+        names = ("bos", "cls", "eos", "pad", "sep")
+        found = {getattr(self._tokenizer, f"{name}_token_id") for name in names}
+        return tuple(sorted(found - {None}))
+
     def __call__(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the tokens of a batch: at least input_ids and attention_mask, (b, length)."""
         with self._lock:

@@ -12,13 +12,13 @@ import ctypes
 import os
 import platform
 import sys
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from proxyhash.threads import map_in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,12 +41,14 @@ def encode_batches(
     positions: NDArray[np.int64],
     *,
     batch_size: int,
+    steady: bool = False,
 ) -> Iterator[tuple[int, Row]]:
     """Yield (position, row) for every position, in the order given.
 
     `encode` gets the positions of one batch and returns a row for each; it runs in several threads
     at once. Batches have equal size, give or take one, at most `batch_size`, and there is at least
-    one per thread. Peak memory is what `encode` needs for two batches per thread.
+    one per thread, unless they are `steady`: then they do not depend on the threads. Peak memory is
+    what `encode` needs for two batches per thread.
 
     When `encode` raises, the error is raised here after the rows of the earlier batches.
     """
@@ -54,7 +56,8 @@ def encode_batches(
         return
     keep_freed_memory()
     threads = min(worker_threads(), len(positions))
-    batches = np.array_split(positions, max(-(-len(positions) // batch_size), threads))
+    fewest = 1 if steady else threads
+    batches = np.array_split(positions, max(-(-len(positions) // batch_size), fewest))
     if len(batches) == 1 or threads == 1:  # faster than using another thread
         for batch in batches:
             with _torch_threads_kept():
@@ -62,26 +65,17 @@ def encode_batches(
                 done = list(encode(batch))
             yield from zip(batch.tolist(), done, strict=True)
         return
+
+    def encode_alone(batch: NDArray[np.int64]) -> Iterable[Row]:
+        use_one_torch_thread()
+        return encode(batch)
+
     with (
         _torch_threads_kept(),
-        ThreadPoolExecutor(threads, initializer=use_one_torch_thread) as pool,
+        map_in_threads(encode_alone, batches, threads, ahead=_AHEAD) as results,
     ):
-        running: deque[tuple[NDArray[np.int64], Future[Iterable[Row]]]] = deque()
-        try:
-            waiting = iter(batches)
-            for batch in waiting:
-                running.append((batch, pool.submit(encode, batch)))
-                if len(running) == _AHEAD * threads:
-                    break
-            while running:
-                batch, future = running.popleft()
-                rows = future.result()
-                following = next(waiting, None)
-                if following is not None:
-                    running.append((following, pool.submit(encode, following)))
-                yield from zip(batch.tolist(), rows, strict=True)
-        finally:  # an error, Ctrl-C or a closed iterator: start nothing more
-            pool.shutdown(wait=True, cancel_futures=True)
+        for batch, rows in zip(batches, results, strict=True):
+            yield from zip(batch.tolist(), rows, strict=True)
 
 
 def worker_threads() -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from proxyhash.data.contained import content_hash, has_content
 from proxyhash.data.images import open_image
 from proxyhash.data.modalities import MODALITIES
 from proxyhash.encoders.base import BatchEncoder, Features
@@ -17,21 +19,21 @@ from proxyhash.encoders.cache import content_key
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.encoders.precomputed import PrecomputedFeatures
 from proxyhash.errors import NotFiniteError, SourceError, check_option
-from proxyhash.files import sha256_file
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL import Image
 
     from proxyhash.data.collection import Collection
+    from proxyhash.data.item import Item
     from proxyhash.encoders.base import Encoder
     from proxyhash.encoders.cache import CachedFeatures, FeatureCache
 
-__all__ = ["View", "encode_collection"]
+__all__ = ["View", "encode_collection", "encode_steps", "place_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ def encode_collection(
     batch_size: int = 64,
     track: Track = silent,
     on_bad_item: str = "fail",
+    part_of: tuple[int, int] | None = None,
 ) -> Features:
     """Return the features of every item that has the encoder's modality, aligned with the items.
 
@@ -75,6 +78,8 @@ def encode_collection(
         track: told of every item.
         on_bad_item: "fail" at the first file that cannot be read, or "skip": go on without it,
             log a warning, and mark the item as `unreadable`.
+        part_of: where these are items of a longer manifest, one after the other, the place of the
+            first there and the number of its items: precomputed features are found by them.
 
     Raises:
         SourceError: "MANIFEST, row 12, item 'a': PATH: no such file"; of the class that the
@@ -83,24 +88,80 @@ def encode_collection(
     """
     check_option("on_bad_item", on_bad_item, ("fail", "skip"))
     if isinstance(encoder, PrecomputedFeatures):
-        return encoder.rows(collection)
+        if part_of is None:
+            return encoder.rows(collection)
+        start, items = part_of
+        places = np.arange(start, start + len(collection))
+        some = encoder.some_rows(collection.ids, places, items=items, root=collection.root)
+        named = collection.has(encoder.modality)
+        return Features(some.values, some.present, ~some.present & named)
+    found: list[Features] = []
+
+    def steps() -> Iterator[None]:
+        features = yield from encode_steps(
+            encoder,
+            collection.sources(encoder.modality),
+            place=lambda position: place_of(collection.path, collection.items[position]),
+            view=view,
+            cache=cache,
+            batch_size=batch_size,
+            on_bad_item=on_bad_item,
+        )
+        found.append(features)
+
+    total = int(collection.has(encoder.modality).sum())
+    deque(track(steps(), f"encoding {MODALITIES[encoder.modality].plural}", total), maxlen=0)
+    return found[0]
+
+
+def place_of(path: Path | str, item: Item) -> str:
+    """Return "MANIFEST, row 12, item 'a'", as errors begin."""
+    return f"{path}, row {item.row}, item {item.id!r}"
+
+
+def encode_steps(
+    encoder: Encoder,
+    sources: Sequence[Any],
+    *,
+    place: Callable[[int], str],
+    view: View | None = None,
+    cache: FeatureCache | None = None,
+    batch_size: int = 64,
+    on_bad_item: str = "fail",
+    steady: bool = False,
+) -> Generator[None, None, Features]:
+    """Yield once per source, in no order, and return the features of all, aligned with them.
+
+    Args:
+        encoder: any encoder but precomputed features.
+        sources: paths or bytes of files, texts or other content; None where an item has none.
+        place: the beginning of an error about the source at a position.
+        view: as of `encode_collection`.
+        cache: as of `encode_collection`.
+        batch_size: the batch size, at most.
+        on_bad_item: as of `encode_collection`.
+        steady: whether batches are the same on every machine, however many threads it has.
+
+    Raises:
+        SourceError: as `encode_collection`.
+        NotFiniteError: as `encode_collection`.
+    """
     kind = MODALITIES[encoder.modality]
-    sources = collection.sources(kind.name)
-    present = collection.has(kind.name).copy()
+    present = np.array([source is not None for source in sources], dtype=np.bool_)
     unreadable = np.zeros(len(present), np.bool_)
     positions = np.flatnonzero(present)
     if isinstance(encoder, BatchEncoder):
-        positions = positions[encoder.order([sources[position] for position in positions])]
+        positions = positions[encoder.order([sources[position] for position in positions.tolist()])]
         batch_size = min(batch_size, encoder.max_batch)
     values = np.zeros((len(sources), encoder.dim), dtype=np.float32)
     bad: list[SourceError] = []
     with _shelf(encoder, view, cache) as kept:
         job = _Job(encoder, sources, kept, view)
-        rows = encode_batches(job.encode, positions, batch_size=batch_size)
-        for position, row in track(rows, f"encoding {kind.plural}", len(positions)):
+        for position, row in encode_batches(
+            job.encode, positions, batch_size=batch_size, steady=steady
+        ):
             if row.error is not None:
-                item = collection.items[position]
-                where = f"{collection.path}, row {item.row}, item {item.id!r}"
+                where = place(position)
                 if isinstance(row.error, NotFiniteError):  # the fault of the encoder
                     raise NotFiniteError(f"{where}: {row.error}") from row.error
                 bad.append(type(row.error)(f"{where}: {row.error}"))
@@ -108,10 +169,11 @@ def encode_collection(
                     hint = "--on-bad-item skip goes on without what cannot be read"
                     raise type(row.error)(f"{bad[0]}; {hint}") from row.error
                 present[position], unreadable[position] = False, True
-                continue
-            values[position] = row.values
-            if kept is not None and row.key is not None:
-                kept.add(row.key, values[position])
+            else:
+                values[position] = row.values
+                if kept is not None and row.key is not None:
+                    kept.add(row.key, values[position])
+            yield
     if bad:
         logger.warning(
             "%s cannot be read; these items are taken without:\n%s",
@@ -189,13 +251,13 @@ class _Job:
             return self.encoder.embed(prepared)
         return self.encoder.encode(prepared, batch_size=len(prepared))
 
-    def _key(self, source: Path | str) -> bytes:
-        """Return the cache key of a text or a file."""
-        if isinstance(source, str):
+    def _key(self, source: Path | bytes | str) -> bytes:
+        """Return the cache key of a text, a file or its content."""
+        if isinstance(source, str | bytes):
             return content_key(source)
         try:
-            if not source.is_file() or not source.stat().st_size:
+            if not has_content(source):
                 self._prepare(source)  # raises the right error
-            return bytes.fromhex(sha256_file(source))
+            return bytes.fromhex(content_hash(source))
         except OSError as error:
             raise SourceError(f"{source}: cannot be read ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SUFFIXES", "FeatureTable", "open_table"]
+__all__ = ["SUFFIXES", "FeatureTable", "open_table", "release"]
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".mat")
 
@@ -78,6 +79,16 @@ class FeatureTable:
             twice = next(id_ for number, id_ in enumerate(ids) if id_ in set(ids[:number]))
             raise FeatureError(f"{self.path}: {_IDS!r} has {twice!r} twice")
         return ids
+
+
+def release(values: NDArray[Any]) -> None:
+    """Take what was read of a memory-mapped array out of this process; it stays in the cache.
+
+    Without it, a process that reads a file once from end to end seems to take all of its size.
+    """
+    mapped = getattr(values, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

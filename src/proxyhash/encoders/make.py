@@ -12,6 +12,7 @@ from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.encoders.base import ENCODERS, BatchEncoder, EncoderRequest
 from proxyhash.encoders.folder import COPY_AGAIN, MANIFEST_NAME, read_settings
 from proxyhash.encoders.known import known_spec
+from proxyhash.encoders.tokens import TOKENS
 from proxyhash.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def make_encoder(
     Args:
         spec: "bow", "descriptor", "patches" or another registered kind, with options after a colon
             ("bow:weighting=tfidf"); "features:PATH" or "features:PATH#KEY"; a folder with a
-            transformers model or a saved encoder; the id of a model on the Hugging Face hub; or the
-            short name of a known one, such as "siglip2".
+            transformers model or a saved encoder; the id of a model on the Hugging Face hub; the
+            short name of a known one, such as "siglip2"; or "tokens:MODEL,count=16" with one of
+            these models, for token vectors beside its features.
         modality: the name of a registered modality, such as "image".
         collection: the items, for encoders that learn from data ("bow", "patches").
         train: the positions of the training items.
@@ -67,6 +69,8 @@ def _requested(spec: str, request: EncoderRequest) -> BatchEncoder:
     if spec not in ENCODERS and not Path(spec).expanduser().is_dir():
         spec = known_spec(spec, modality) or spec
     name, _, argument = spec.partition(":")
+    if name == TOKENS:
+        name = f"{TOKENS}-{modality}"
     folder = Path(spec).expanduser()
     if name not in ENCODERS:
         if (folder / MANIFEST_NAME).is_file():

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
 from proxyhash.data.modalities import MODALITIES, Modality
 from proxyhash.encoders.base import BatchEncoder, EncoderRequest, Features, register_encoder
-from proxyhash.encoders.feature_file import FeatureTable, open_table
+from proxyhash.encoders.feature_file import FeatureTable, open_table, release
 from proxyhash.encoders.folder import fingerprint_of, read_settings, write_settings
 from proxyhash.errors import FeatureError, UsageError
 from proxyhash.files import sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection as Names
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["PrecomputedFeatures"]
 
 logger = logging.getLogger(__name__)
+
+_Opened: TypeAlias = "tuple[FeatureTable, NDArray[np.float32], Mapping[str, int] | None]"
 
 _LARGE_BYTES = 4_000_000_000
 _BLOCK_ROWS = 1 << 14
@@ -61,6 +63,8 @@ class PrecomputedFeatures(BatchEncoder):
         self.fingerprint = fingerprint_of(
             {"kind": self.kind, "content": content, "key": key, "dim": dim}, {}
         )
+        self._open: tuple[object, _Opened] | None = None  # for `some_rows`
+        self._warned: set[Path] = set()
 
     @classmethod
     def from_request(cls, request: EncoderRequest) -> Self:
@@ -140,7 +144,7 @@ class PrecomputedFeatures(BatchEncoder):
         Raises:
             FeatureError: as `rows`; or `in_memory` is False and the file cannot be read as needed.
         """
-        table = self._table(collection)
+        table = self._table(collection.root)
         size = table.path.stat().st_size
         if in_memory or (in_memory is None and size < _LARGE_BYTES):
             return None
@@ -160,15 +164,81 @@ class PrecomputedFeatures(BatchEncoder):
             has = np.logical_not(unknown.all(axis=1))
             _check_finite(block, unknown & has[:, None], table, first=start)
             present[start : start + len(block)] = has
+            release(values)
         return Features(values, present, ~present & collection.has(self.modality))
 
-    def _table(self, collection: Collection) -> FeatureTable:
-        table = open_table(_find(self.path, collection.root), key=self.key)
+    def check(self, collection: Collection) -> None:
+        """Refuse a collection that the file does not belong to, before any of it is encoded.
+
+        Raises:
+            FeatureError: "FILE: none of its 9 ids is an item of MANIFEST; ...", or, without ids,
+                "FILE has 9 rows, but MANIFEST has 10 items; ...".
+        """
+        table = self._table(collection.root)
+        if not table.has_ids:
+            _check_count(table, collection)
+            return
+        ids = table.ids()
+        if len(collection) and set(ids).isdisjoint(collection.ids):
+            raise FeatureError(_other_ids(table, ids, collection))
+
+    def _table(self, root: Path | None) -> FeatureTable:
+        table = open_table(_find(self.path, root), key=self.key)
         if table.shape[1] != self.dim:
             raise FeatureError(
                 f"{table.path} has features of length {table.shape[1]}; this model takes {self.dim}"
             )
         return table
+
+    def some_rows(
+        self,
+        ids: Sequence[str],
+        positions: NDArray[np.int64],
+        *,
+        items: int,
+        root: Path | None = None,
+    ) -> Features:
+        """Return the features of some items of a manifest, without reading others of a `.npy` file.
+
+        Args:
+            ids: of the items.
+            positions: of the items in the manifest.
+            items: number of items of the whole manifest.
+            root: the manifest's folder.
+
+        Raises:
+            FeatureError: as `rows`.
+        """
+        table, values, places = self._opened(root, items)
+        if places is not None:
+            positions = np.array([places.get(id_, -1) for id_ in ids], dtype=np.int64)
+        found = np.array(values[positions], dtype=np.float32)
+        release(values)
+        found[positions < 0] = np.nan
+        unknown = np.isnan(found)
+        present: NDArray[np.bool_] = np.logical_not(unknown.all(axis=1))
+        first = int(positions[0]) if len(positions) else 0
+        _check_finite(found, unknown & present[:, None], table, first=first)
+        found[~present] = 0
+        if len(ids) and not present.any() and table.path not in self._warned:
+            self._warned.add(table.path)
+            logger.warning(
+                "%s has no %s features for any of %d items in a row, the first of them %r",
+                *(table.path, self.modality, len(ids), ids[0]),
+            )
+        return Features(found, present, ~present)
+
+    def _opened(self, root: Path | None, items: int) -> _Opened:
+        """Return the file, its matrix and, where it has ids, the row of each; read once."""
+        if self._open is None or self._open[0] != (root, items):
+            table = self._table(root)
+            if not table.has_ids and table.shape[0] != items:
+                raise FeatureError(_other_count(table, items))
+            mapped = table.mapped()
+            values = table.values() if mapped is None else mapped
+            places = {id_: row for row, id_ in enumerate(table.ids())} if table.has_ids else None
+            self._open = (root, items), (table, values, places)
+        return self._open[1]
 
     def rows(self, collection: Collection) -> Features:
         """Return the features of a collection's items, aligned with them.
@@ -177,7 +247,7 @@ class PrecomputedFeatures(BatchEncoder):
             FeatureError: the file is missing, does not have one row per item of the manifest, or
                 has values that are not finite.
         """
-        table = self._table(collection)
+        table = self._table(collection.root)
         values = _aligned(table, collection)
         unknown = np.isnan(values)
         present: NDArray[np.bool_] = np.logical_not(unknown.all(axis=1))
@@ -209,29 +279,36 @@ def _find(path: Path, root: Path | None) -> Path:
 
 def _aligned(table: FeatureTable, collection: Collection) -> NDArray[np.float32]:
     """Return the rows in the collection's order, NaN where the file has none."""
-    rows = table.shape[0]
     if not table.has_ids:
         _check_count(table, collection)
         return table.values()
     positions = {id_: row for row, id_ in enumerate(table.ids())}
     wanted = np.array([positions.get(id_, -1) for id_ in collection.ids], dtype=np.int64)
-    if (wanted < 0).all():
-        raise FeatureError(
-            f"{table.path}: none of its {rows} ids is an item of {collection.path}; "
-            f"the first is {next(iter(positions), '')!r}, the manifest's {collection.ids[0]!r}"
-        )
+    if len(wanted) and (wanted < 0).all():
+        raise FeatureError(_other_ids(table, [*positions], collection))
     values = table.values()[wanted]
     values[wanted < 0] = np.nan
     return values
 
 
+def _other_ids(table: FeatureTable, ids: Sequence[str], collection: Collection) -> str:
+    return (
+        f"{table.path}: none of its {table.shape[0]} ids is an item of {collection.path}; "
+        f"the first is {next(iter(ids), '')!r}, the manifest's {collection.ids[0]!r}; "
+        "write `ids` as the manifest has them"
+    )
+
+
 def _check_count(table: FeatureTable, collection: Collection) -> None:
-    rows, items = table.shape[0], len(collection)
-    if rows != items:
-        raise FeatureError(
-            f"{table.path} has {rows} rows, but {collection.path} has {items} items; give one "
-            "row per item in the manifest's order, or add an array `ids`"
-        )
+    if table.shape[0] != len(collection):
+        raise FeatureError(_other_count(table, len(collection), f"{collection.path}"))
+
+
+def _other_count(table: FeatureTable, items: int, manifest: str = "the manifest") -> str:
+    return (
+        f"{table.path} has {table.shape[0]} rows, but {manifest} has {items} items; give one "
+        "row per item in the manifest's order, or add an array `ids`"
+    )
 
 
 def _check_finite(

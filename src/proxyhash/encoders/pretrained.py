@@ -23,7 +23,7 @@ from proxyhash.encoders.trainable import TrainableEncoder
 from proxyhash.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -117,8 +117,13 @@ class PretrainedEncoder(TrainableEncoder):
         return cls.from_source(request.argument, device=request.device)
 
     @classmethod
-    def from_source(cls, source: str | Path, *, device: str = "cpu") -> Self:
+    def from_source(cls, source: str | Path, *, device: str = "cpu", **options: Any) -> Self:
         """Return the encoder around the model in a folder or with a hub id.
+
+        Args:
+            source: the folder or the id.
+            device: where it runs.
+            options: of encoders that have some, see `options_in`.
 
         Raises:
             ModelError: it cannot be found, fetched or used.
@@ -133,7 +138,8 @@ class PretrainedEncoder(TrainableEncoder):
         dense = read_dense(folder, recipe.dense)
         core = core_folder(folder)
         backbone = load_backbone(core, modality=modality, dense=dense, device=device)
-        return cls._fitting(backbone)(backbone, files, core, recipe=recipe, device=device)
+        made = cls._fitting(backbone)
+        return made(backbone, files, core, recipe=recipe, device=device, **options)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -158,7 +164,13 @@ class PretrainedEncoder(TrainableEncoder):
                 raise ModelError(f"{folder / MANIFEST_NAME} is damaged: {error}") from error
         elif modality == "text":
             recipe = TextRecipe.of(files)
-        return cls._fitting(backbone)(backbone, files, folder, recipe=recipe, device=device)
+        made, options = cls._fitting(backbone), cls.options_in(settings)
+        return made(backbone, files, folder, recipe=recipe, device=device, **options)
+
+    @classmethod
+    def options_in(cls, settings: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003 - for subclasses
+        """Return the options of the class, by name, that the settings of a saved encoder have."""
+        return {}
 
     @classmethod
     def _fitting(cls, backbone: Backbone) -> type[Self]:  # noqa: ARG003 - for subclasses
@@ -277,14 +289,21 @@ class TransformersImageEncoder(PretrainedEncoder):
         learns = self.module.training and torch.is_grad_enabled() and pixels.device.type == "cpu"
         return learns and not any(norm.training for norm in moving_norms(self.module).values())
 
-    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
+    @property
+    def _forward(self) -> Callable[..., torch.Tensor]:
+        """From the network and pixels to features; see `image_features`."""
         from proxyhash.encoders._backbone import image_features
 
+        return image_features
+
+    def _pooled(self, pixels: torch.Tensor) -> torch.Tensor:
         height, width = pixels.shape[2:]
+        resized = (height, width) != self._size
         try:
-            resized = (height, width) != self._size
-            return image_features(self._backbone, pixels, resized=resized).float()
+            return self._forward(self._backbone, pixels, resized=resized).float()
         except ValueError as error:
+            if not resized:
+                raise
             own = "{} x {}".format(*self._size)
             raise ModelError(
                 f"the image encoder takes no images of {height} x {width} pixels ({error}); "
@@ -320,14 +339,14 @@ class TransformersImageEncoder(PretrainedEncoder):
         from proxyhash.encoders._backbone import ImageNetwork
 
         super().freeze()
-        self._network = ImageNetwork(self._backbone)
+        self._network = ImageNetwork(self._backbone, self._forward)
 
     def _open_preprocessing(self, folder: Path) -> None:
         from proxyhash.encoders._backbone import ImageNetwork
         from proxyhash.encoders._transformers import ImageProcessor
 
         self._processor = ImageProcessor(folder)
-        self._network = ImageNetwork(self._backbone)
+        self._network = ImageNetwork(self._backbone, self._forward)
         height, width = self.tensors([self.prepare(self.example())])["pixels"].shape[2:]
         self._size = (height, width)
         if self.device == "cpu":

@@ -94,12 +94,18 @@ class TransformersTextEncoder(PretrainedEncoder):
 
     def features(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the features of tokenized texts, float32 (b, dim), with gradient."""
-        from torch.nn.functional import normalize
-
-        from proxyhash.encoders._backbone import dense_features, text_features
+        from proxyhash.encoders._backbone import text_output
 
         tokens = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        features = text_features(self._backbone, tokens).float()
+        return self._pooled(text_output(self._backbone, tokens), tokens)
+
+    def _pooled(self, output: Any, tokens: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the features (b, d) of an output of the network for these tokens."""
+        from torch.nn.functional import normalize
+
+        from proxyhash.encoders._backbone import dense_features, pooled_text
+
+        features = pooled_text(self._backbone, output, tokens).float()
         features = dense_features(self._backbone, features, self._recipe.dense).float()
         return normalize(features) if self._recipe.normalize else features
 

@@ -14,8 +14,15 @@ from jaxtyping import Float32, UInt8, UInt16
 
 from proxyhash.codes import CodeFile, binarize, code_bytes, weights_of
 from proxyhash.data import MODALITIES, Collection, Modality
-from proxyhash.encoders import Encoder, FeatureCache, Features, encode_collection
+from proxyhash.encoders import (
+    Encoder,
+    FeatureCache,
+    Features,
+    PrecomputedFeatures,
+    encode_collection,
+)
 from proxyhash.encoders.base import in_role
+from proxyhash.encoders.feature_file import release
 from proxyhash.encoders.folder import fingerprint_of
 from proxyhash.encoders.recipe import Role
 from proxyhash.errors import ModelError, UsageError, check_option
@@ -87,6 +94,18 @@ class HashModel:
         if isinstance(encoder, SavedEncoder):
             encoder = self._encoders[modality] = encoder.load()
         return encoder
+
+    def check_features(self, collection: Collection) -> None:
+        """Refuse a collection that precomputed features of the model do not belong to.
+
+        Raises:
+            FeatureError: as `PrecomputedFeatures.check`.
+        """
+        for modality in self.modalities:
+            kind = getattr(self._encoders.get(modality), "kind", None)
+            encoder = self.encoder(modality) if kind == PrecomputedFeatures.kind else None
+            if isinstance(encoder, PrecomputedFeatures):
+                encoder.check(collection)
 
     @property
     def fingerprint(self) -> str:
@@ -218,6 +237,7 @@ class HashModel:
         track: Track = silent,
         on_bad_item: str = "fail",
         weigh: bool = False,
+        part_of: tuple[int, int] | None = None,
     ) -> CodeFile:
         """Return the codes of all items, where an item and the model have the modality.
 
@@ -229,6 +249,7 @@ class HashModel:
             on_bad_item: "fail" at an image that cannot be read, or "skip" it: the item is marked
                 as `unreadable` there.
             weigh: whether the codes come with their `weights`, for an index that keeps vectors.
+            part_of: as of `proxyhash.encoders.encode_collection`.
 
         Raises:
             UsageError: the model was saved without the encoder of a modality.
@@ -242,6 +263,7 @@ class HashModel:
                 batch_size=batch_size,
                 track=track,
                 on_bad_item=on_bad_item,
+                part_of=part_of,
             )
             for modality in self.modalities
         }
@@ -291,6 +313,7 @@ class HashModel:
         for some in np.array_split(rows, 1 + len(rows) // 65536):  # they can be in a file
             values = np.asarray(given.values[some])
             codes[some] = self.encode_features(values, modality=modality)
+            release(given.values)
         return codes
 
     def weigh_prepared(

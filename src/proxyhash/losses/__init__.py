@@ -33,6 +33,7 @@ from proxyhash.losses.quadratic_information import quadratic_information
 from proxyhash.losses.quantization import quantization
 from proxyhash.losses.relevance import (
     probable_similarity,
+    relative_relevance,
     relevance,
     relevance_likelihood,
     share_a_label,
@@ -70,6 +71,7 @@ __all__ = [
     "proxy_variance",
     "quadratic_information",
     "quantization",
+    "relative_relevance",
     "relevance",
     "relevance_likelihood",
     "score_hinge",

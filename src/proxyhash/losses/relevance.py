@@ -15,7 +15,13 @@ from proxyhash.losses.supervision import Scalar
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["probable_similarity", "relevance", "relevance_likelihood", "share_a_label"]
+__all__ = [
+    "probable_similarity",
+    "relative_relevance",
+    "relevance",
+    "relevance_likelihood",
+    "share_a_label",
+]
 
 
 def relevance(
@@ -34,6 +40,23 @@ def relevance(
     """
     none: Tensor = _NoneShared.apply(posteriors.T.contiguous(), others.T.contiguous())  # type: ignore[no-untyped-call]
     return 1 - none
+
+
+def relative_relevance(probability: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Return the relevance of each item to a query, divided by that of the item that fits best.
+
+        R_ij = S_ij / max_{l != i} S_il
+
+    A query that is sure of nothing has no item that is probably relevant to it, and is to order
+    items all the same. The diagonal, at most 1 too, means nothing.
+
+    Args:
+        probability: S, how likely each pair of n items is relevant; rows are queries.
+    """
+    if len(probability) < 2:
+        return probability
+    best = probability.clone().fill_diagonal_(0).amax(dim=1, keepdim=True).clamp(min=1e-12)
+    return (probability / best).clamp(max=1)
 
 
 class _NoneShared(torch.autograd.Function):
@@ -110,17 +133,19 @@ def relevance_likelihood(
     *,
     scale: Tensor,
     bias: Tensor,
+    weights: Float[Tensor, "n n"] | None = None,
 ) -> Scalar:
     """Return the mean cross-entropy of the relevance of all pairs of different items.
 
         theta_ij = scale * h_i . h_j / K + bias
-        L = (1 / n(n-1)) sum_{i != j} softplus(theta_ij) - S_ij theta_ij
+        L = (1 / sum_{i != j} w_ij) sum_{i != j} w_ij (softplus(theta_ij) - S_ij theta_ij)
 
     Args:
         outputs: h, relaxed codes of both modalities together.
         probability: S, how likely each pair is relevant.
         scale: factor of the inner products, a learned number.
         bias: logit of the relevance of codes at a distance of K/2, a learned number.
+        weights: w, of each pair; none: 1.
 
     0, with a graph behind it, for fewer than two items.
     """
@@ -128,4 +153,8 @@ def relevance_likelihood(
     theta = scale * (outputs @ outputs.T) / bits + bias
     terms = functional.softplus(theta) - probability * theta
     apart = 1 - torch.eye(count, dtype=terms.dtype, device=terms.device)
-    return (terms * apart).sum() / max(count * (count - 1), 1)
+    if weights is None:
+        return (terms * apart).sum() / max(count * (count - 1), 1)
+    counted = apart * weights
+    total = counted.sum()
+    return (terms * counted).sum() / torch.where(total > 0, total, 1.0)

@@ -4,7 +4,15 @@ A file here registers one `Objective`; another package names its module under th
 `proxyhash.methods`. The contract suite (tests/methods/test_contract.py) runs over every member.
 """
 
-from proxyhash.methods.shared.batch import Batch, FeatureRows, Memory, Rows, row_blocks, sign
+from proxyhash.methods.shared.batch import (
+    BLOCK_ROWS,
+    Batch,
+    FeatureRows,
+    Memory,
+    Rows,
+    row_blocks,
+    sign,
+)
 from proxyhash.methods.shared.objective import (
     Context,
     MethodCard,
@@ -23,6 +31,7 @@ from proxyhash.methods.shared.registry import (
 from proxyhash.methods.shared.settings import Settings, read_settings
 
 __all__ = [
+    "BLOCK_ROWS",
     "METHODS",
     "Batch",
     "Context",

@@ -304,7 +304,7 @@ def learn_data_proxies(
             items = []
             for modality in train.modalities:
                 rows = index[usable[modality][index]]
-                labels = train.labels[rows]
+                labels = train.labels[rows].float()
                 items.append((networks[modality](train.features[modality][rows], labels), labels))
             loss = first_stage_loss(
                 normalize(class_network(classes)),
@@ -322,7 +322,7 @@ def learn_data_proxies(
         codes = {
             m: torch.cat(
                 [
-                    sign(networks[m](values, train.labels[rows]))
+                    sign(networks[m](values, train.labels[rows].float()))
                     for rows, values in row_blocks(features)
                 ]
             )

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from proxyhash.errors import UsageError
 from proxyhash.losses import certain, label_posterior, relevance
-from proxyhash.methods.dchml_plus import PosteriorObjective, PosteriorSettings, predicting
 from proxyhash.methods.pairs import PairingSettings, Pairs, Topics, pairing_terms
 from proxyhash.methods.shared.batch import row_blocks
 from proxyhash.methods.shared.objective import MethodCard
+from proxyhash.methods.shared.posterior import PosteriorObjective, PosteriorSettings, predicting
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.data import Modality
     from proxyhash.methods.shared.batch import Batch, Rows
@@ -92,7 +92,7 @@ class DchmlPairs(PosteriorObjective):
     def __init__(self, context: Context, settings: DchmlPairsSettings) -> None:
         super().__init__(context, settings)
         self.topics = Topics(len(context.labels), settings.directions, seed=context.seed)
-        self.register_buffer("targets", torch.zeros_like(context.labels))
+        self.register_buffer("targets", torch.zeros(context.labels.shape))
         self.register_buffer("weight", torch.tensor(0.0))
         self._predictions: dict[Modality, tuple[Tensor, Tensor]] = {}
 
@@ -123,8 +123,9 @@ class DchmlPairs(PosteriorObjective):
                 "label; use --method pairs"
             )
         self.topics.fit(networks, train, power=self.settings.power, method="dchml-pairs")
-        predicted = self.topics.predict_labels(train.labels, given, decay=self.settings.decay)
-        self.targets.copy_(torch.where(given[:, None], train.labels, predicted))
+        labels = train.labels.float()
+        predicted = self.topics.predict_labels(labels, given, decay=self.settings.decay)
+        self.targets.copy_(torch.where(given[:, None], labels, predicted))
         pairing = self.settings.pairing
         missing = 1 - given.float().mean()
         self.weight.copy_(missing**2 if pairing is None else torch.tensor(pairing))
@@ -163,7 +164,7 @@ class DchmlPairs(PosteriorObjective):
         if not outputs:
             return terms
         terms |= self.code_terms(
-            torch.cat(outputs), torch.cat(noisy), scale=self.scale, bias=self.bias
+            torch.cat(outputs), _relevance(noisy), scale=self.scale, bias=self.bias
         )
         return terms | self._pairing(batch.index, batch.outputs, batch.present)
 
@@ -183,7 +184,7 @@ class DchmlPairs(PosteriorObjective):
                 outputs = {m: torch.tanh(phnet(each)) for m, each in noisy.items()}
                 found = self.code_terms(
                     torch.cat([outputs[m][has[m]] for m in networks]),
-                    torch.cat([noisy[m][has[m], : self.classes] for m in networks]),
+                    _relevance([noisy[m][has[m], : self.classes] for m in networks]),
                     scale=scale,
                     bias=bias,
                 )
@@ -224,6 +225,12 @@ class DchmlPairs(PosteriorObjective):
             total += weights @ predicted[:, self.classes :]
             count += weights.sum(dim=1, keepdim=True)
         return total / count.clamp(min=1e-6)
+
+
+def _relevance(logits: Sequence[Tensor]) -> Tensor:
+    """Return how likely the items of all modalities are relevant to each other."""
+    posteriors = torch.sigmoid(torch.cat(list(logits)))
+    return relevance(posteriors, posteriors)
 
 
 @torch.no_grad()

@@ -2,266 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from proxyhash.errors import UsageError
-from proxyhash.losses import certain, label_posterior, quantization, relevance, relevance_likelihood
+from proxyhash.losses import (
+    certain,
+    label_posterior,
+    relative_relevance,
+    relevance,
+)
 from proxyhash.methods.pairs import Topics
-from proxyhash.methods.shared.batch import Batch, row_blocks, sign
-from proxyhash.methods.shared.objective import Context, MethodCard, Objective
+from proxyhash.methods.shared.batch import Batch, row_blocks
+from proxyhash.methods.shared.objective import Context, MethodCard
+from proxyhash.methods.shared.posterior import PosteriorObjective, PosteriorSettings, predicting
 from proxyhash.methods.shared.registry import register_method
-from proxyhash.methods.shared.settings import Settings
-from proxyhash.networks import HashingNetwork, Network, register_network
-from proxyhash.networks.hashing_network import draw_uniform_weights
 from proxyhash.progress import Track, silent
-from proxyhash.proxies.proxies import Proxies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from jaxtyping import Float
+    from collections.abc import Mapping, Sequence
 
     from proxyhash.data import Modality
     from proxyhash.methods.shared.batch import Rows
+    from proxyhash.networks import Network
 
-__all__ = [
-    "DchmlPlus",
-    "DchmlPlusSettings",
-    "PosteriorNetwork",
-    "PosteriorObjective",
-    "PosteriorPHNet",
-    "PosteriorSettings",
-    "predicting",
-]
+__all__ = ["DchmlPlus", "DchmlPlusSettings"]
 
-CodeTerms = Callable[[Tensor, Tensor], dict[str, Tensor]]
-"""From a scale and a bias to the terms of a loss by name."""
-_CERTAIN = 8.0
-"""Logit of a class that is known to hold."""
 _DIRECTIONS, _POWER = 128, 4.0
 """Topics that labels are predicted from, and the power of the correlation that scales them."""
 _REFIT_ITEMS = 256
 """Batch size of the refit, in equal parts of all modalities."""
-_REFIT_RATE = 2e-3
-
-
-class PosteriorPHNet(nn.Module):
-    """Class logits z (n, C), and latents u (n, L) if there are any, to the logits of a code (n, K).
-
-    The PHNet of DCHML reads one-hot classes. This one reads any set of classes with a
-    probability each, so that an item of several classes, or of uncertain ones, has a proxy of
-    its own: 4 sigmoid(z) - 1 -> hidden, ReLU -> K, batch normalization. Latents say what no class
-    does; they are read as they are, and go to the bits past the hidden layer, too.
-
-    Args:
-        classes: number of classes C.
-        bits: code length K.
-        latents: number of latents L.
-        hidden: width of the hidden layer.
-        seed: determines the initial weights.
-    """
-
-    def __init__(
-        self, classes: int, bits: int, *, latents: int = 0, hidden: int = 256, seed: int = 0
-    ) -> None:
-        super().__init__()
-        self.classes = classes
-        self.layers = nn.Sequential(
-            nn.Linear(classes + latents, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, bits),
-            nn.BatchNorm1d(bits),
-        )
-        self.past = nn.Linear(latents, bits, bias=False) if latents else None
-        draw_uniform_weights(self, seed=seed)
-
-    def forward(self, predicted: Float[Tensor, "n cl"]) -> Float[Tensor, "n k"]:
-        """Return the logits of the codes, given class logits and latents side by side."""
-        posteriors = 4 * torch.sigmoid(predicted[:, : self.classes]) - 1
-        if self.past is None:
-            codes: Tensor = self.layers(posteriors)
-            return codes
-        latents = predicted[:, self.classes :]
-        *to_bits, normalize = self.layers
-        values = torch.cat([posteriors, latents], dim=1)
-        for layer in to_bits:
-            values = layer(values)
-        bits: Tensor = normalize(values + self.past(latents))
-        return bits
-
-
-@register_network
-class PosteriorNetwork(HashingNetwork):
-    """Features (n, d) to one logit per class (n, C), which a `PosteriorPHNet` turns into bits.
-
-    With latents, the last layer has L more outputs, which go to the PHNet beside the class logits.
-
-    Args:
-        dim_in: width d of the features.
-        bits: code length K.
-        classes: number of classes C.
-        latents: number of latents L.
-        output_batch_norm: stored and otherwise ignored: the PHNet normalizes the bits itself.
-        seed: determines the initial weights.
-        layers: the other arguments of `HashingNetwork`, for the layers from features to class
-            logits.
-
-    Raises:
-        UsageError: an argument is out of its range; names it.
-    """
-
-    kind = "posterior"
-    phnet: PosteriorPHNet
-
-    def __init__(
-        self,
-        dim_in: int,
-        bits: int,
-        *,
-        classes: int,
-        latents: int = 0,
-        output_batch_norm: bool = False,
-        seed: int = 0,
-        **layers: Any,
-    ) -> None:
-        for name, value in (("bits", bits), ("classes", classes)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1")
-        super().__init__(dim_in, classes + latents, seed=seed, **layers)
-        self.config |= {
-            "bits": bits,
-            "categories": classes,  # the key of version 0.1.0; fingerprints depend on it
-            "output_batch_norm": output_batch_norm,
-            **({"latents": latents} if latents else {}),  # earlier models keep their fingerprints
-        }
-        hidden = 512 if latents else 256
-        self.phnet = PosteriorPHNet(classes, bits, latents=latents, hidden=hidden, seed=seed)
-
-    @classmethod
-    def make(cls, dim_in: int, bits: int, *, classes: int, seed: int, **options: Any) -> Network:
-        """Return an untrained network that predicts `classes` classes; see `Network.make`."""
-        return cls(dim_in, bits, classes=classes, seed=seed, **options)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Network:
-        """Return a network with this `config`, ready for `load_state_dict`."""
-        arguments = dict(config)
-        return cls(classes=arguments.pop("categories"), **arguments)
-
-    def share_parts(self, first: Network) -> None:
-        """Use the PHNet of the run's first network, so that codes agree where predictions do."""
-        assert isinstance(first, PosteriorNetwork)
-        self.phnet = first.phnet
-
-    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Return the values before tanh; a bit is 1 where they are above 0."""
-        logits: Tensor = self.phnet(self.predicted(features))
-        return logits
-
-    def predicted(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n cl"]:
-        """Return the class logits and then the latents, what the PHNet reads."""
-        predicted: Tensor = self.layers(self.standardized(features))
-        return predicted
-
-    def class_logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
-        """Return one logit per class, its sigmoid the probability that the item has it."""
-        return self.predicted(features)[:, : self.phnet.classes]
-
-
-class PosteriorSettings(Settings):
-    """Settings of the methods whose networks predict classes for a PHNet."""
-
-    noise: float = Field(default=1.0, ge=0)
-    """Deviation of the noise on class logits that PHNet learns from."""
-    lambda_: float = Field(default=0.04, ge=0)
-    """Weight of the quantization, the mean square of 1 - |h| over bits."""
-    refit: int = Field(default=1000, ge=0)
-    """Steps in which PHNet is fitted to the final networks; 0: it stays as training left it."""
+_REFIT_FROM = 1 << 18
+"""Items whose predictions the refit draws from, at most."""
+_WITHIN = 10
+"""Code length up to which pairs within a modality count as much as others."""
 
 
 class DchmlPlusSettings(PosteriorSettings):
     """Settings of `dchml-plus`."""
 
+    members: int = Field(default=1, ge=1, le=16)
+    """Number of stacks of layers that predict the classes of each modality; the mean of their
+    logits counts. Three bring .003 to .006 of mAP, for twice the time (docs/lab-notes.md)."""
     image_mix: float = Field(default=0.0, ge=0)
     """Images are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never."""
+    relative: float = Field(default=1.0, ge=0, le=1)
+    """Share of the relevance, as PHNet learns it, that is divided by that of the item which fits
+    best, so that codes order items for queries, too, that are sure of nothing."""
+    within: float | None = Field(default=None, ge=0, le=1)
+    """Weight of pairs within a modality, against 1 for those across; none: 10 / K, at most 1. 1
+    serves searches within a modality best (docs/lab-notes.md)."""
     text_mix: float = Field(default=1.0, ge=0)
     """The same for texts, which a network otherwise learns by heart."""
     trust: float = Field(default=1.0, ge=0, le=1)
     """Share of a given label in what is learned; the rest is what both halves of the item predict.
     Half where many labels may be wrong: with 30 % wrong ones they take .023 and .009 of mAP
     then, else .031 and .030; where all are right it changes .002 (docs/lab-notes.md)."""
-
-
-class PosteriorObjective(Objective):
-    """Base of the methods whose networks predict classes, which one PHNet turns into codes."""
-
-    settings: PosteriorSettings
-
-    def __init__(self, context: Context, settings: PosteriorSettings) -> None:
-        super().__init__(context, settings)
-        self.scale = nn.Parameter(torch.tensor(8.0))
-        self.bias = nn.Parameter(torch.tensor(0.0))
-        self._proxies: Proxies | None = None
-
-    @property
-    def proxies(self) -> Proxies | None:
-        """The codes of items that have one class for certain, once the run has ended."""
-        return self._proxies
-
-    def fit_phnet(self, phnet: PosteriorPHNet, terms: CodeTerms, *, track: Track) -> None:
-        """Take the steps of `refit`, in which PHNet alone learns, with scale and bias.
-
-        Args:
-            phnet: That of the networks that are kept, which are done.
-            terms: Draws some items and returns the terms of the loss for a scale and a bias.
-            track: Reports the progress.
-        """
-        scale, bias = (nn.Parameter(value.detach().clone()) for value in (self.scale, self.bias))
-        optimizer = torch.optim.Adam(
-            [{"params": list(phnet.parameters())}, {"params": [scale, bias]}], _REFIT_RATE
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.refit)
-        phnet.train()
-        for _ in track(range(self.settings.refit), "fit PHNet"):
-            found = terms(scale, bias)
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-
-    def name_proxies(self, phnet: PosteriorPHNet, latents: Tensor) -> None:
-        """Keep the code of each class: that of an item which has it for certain, and no other.
-
-        Args:
-            phnet: As it is kept.
-            latents: (C, L) of such items.
-        """
-        certain = torch.eye(self.classes, device=self.scale.device) * 2 - 1
-        with torch.no_grad():
-            codes = sign(phnet.eval()(torch.cat([_CERTAIN * certain, latents], dim=1)))
-        self._proxies = Proxies(codes=codes.to(torch.int8).cpu().numpy(), origin="phnet")
-
-    def with_noise(self, logits: Tensor) -> Tensor:
-        """Return class logits as PHNet is to see them, without gradient."""
-        return logits.detach() + self.settings.noise * torch.randn_like(logits)
-
-    def code_terms(
-        self, outputs: Tensor, logits: Tensor, *, scale: Tensor, bias: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the terms that PHNet learns from, given its outputs for these class logits."""
-        posteriors = torch.sigmoid(logits)
-        probability = relevance(posteriors, posteriors)
-        return {
-            "relevance": relevance_likelihood(outputs, probability, scale=scale, bias=bias),
-            "quantization": self.settings.lambda_
-            * quantization(outputs, sign(outputs.detach()))
-            / self.bits,
-        }
 
 
 @register_method("dchml-plus")
@@ -272,19 +70,28 @@ class DchmlPlus(PosteriorObjective):
     their proxies. Here PHNet has a proxy for every label posterior p = sigmoid(z), z the class
     logits of a network. Both modalities share it, so that codes agree where predictions do. What
     codes should say is how likely two items are relevant to each other, S, not which class they
-    have:
+    have; and as a query orders items by their distance alone, S counts relative to that of the item
+    which fits it best:
 
-        S_ij = 1 - prod_c (1 - p_ic p_jc)
+        S_ij = 1 - prod_c (1 - p_ic p_jc),   R_ij = S_ij / max_{l != i} S_il
         L = sum_modalities (1/n) sum_i sum_c softplus(z_ic) - y_ic z_ic              "posterior"
-          + (1/m(m-1)) sum_{i != j} softplus(theta_ij) - S_ij theta_ij               "relevance"
+          + (1 / sum w_ij) sum_{i != j} w_ij (softplus(theta_ij) - R_ij theta_ij)    "relevance"
           + lambda (1/m) sum_i mean_k (1 - |h_ik|)^2                                 "quantization"
         theta_ij = scale h_i . h_j / K + bias,   h = tanh(PHNet(z + noise))
 
     with labels y_ic in {0, 1}, or probabilities, which are learned as they stand. i and j run over
     the m images and texts of a step, and only PHNet, scale and bias learn from the last two terms.
+    w_ij is 1 for an image and a text, and `within` for two images or two texts. Each modality
+    shifts the hidden layer of PHNet and its bits by vectors of its own: a bit that is 1 for every
+    text, and for images only if they are sure of something, brings sure images nearer to all texts,
+    which codes cannot do otherwise, as all are equally long.
+
+    Each network has `members` stacks of layers that start from different weights and learn from the
+    same items; z is the mean of their logits, and the posterior's term the mean of theirs.
+
     Texts are mixed in pairs (Zhang et al., "mixup", ICLR 2018), images lose half of their features
-    at random. After the last epoch PHNet is fitted once more, to the
-    predictions of the networks that are kept.
+    at random. After the last epoch PHNet is fitted once more, to the predictions of the networks
+    that are kept.
 
     Of labels that cannot be trusted, only a share is learned as it stands: with `trust` t, y is
     t y + (1 - t) p, where p is what a regression says of an item that was fitted to the same labels
@@ -300,11 +107,11 @@ class DchmlPlus(PosteriorObjective):
     card = MethodCard(
         idea=(
             "networks predict classes, one PHNet for all modalities has a proxy for every "
-            "label posterior"
+            "label posterior, which each modality shifts"
         ),
         loss=(
             "cross-entropy of the labels; cross-entropy of θ = s h·h' / K + b with the "
-            "probability that two items share a label"
+            "probability that two items share a label, relative to the item that fits best"
         ),
         source="ours; ablation in [lab-notes.md](lab-notes.md)",
         differs=(
@@ -331,7 +138,15 @@ class DchmlPlus(PosteriorObjective):
         super().__init__(context, settings)
         self._predictions: dict[Modality, tuple[Tensor, Tensor, Tensor]] = {}
         if settings.trust < 1:
-            self.register_buffer("targets", torch.zeros_like(context.labels))
+            self.register_buffer("targets", torch.zeros(context.labels.shape))
+
+    def make_network(
+        self, modality: Modality, kind: str, dim_in: int, *, seed: int, options: Mapping[str, Any]
+    ) -> Network:
+        """Return an untrained network that predicts classes and shifts the bits of PHNet."""
+        if kind == "posterior":
+            options = {"shifts": True, "members": self.settings.members, **options}
+        return super().make_network(modality, kind, dim_in, seed=seed, options=options)
 
     def begin_run(
         self,
@@ -352,8 +167,9 @@ class DchmlPlus(PosteriorObjective):
             topics = Topics(len(train), _DIRECTIONS, seed=self.seed).to(self.scale.device)
             topics.fit(networks, train, power=_POWER, method="dchml-plus with trust below 1")
             given = certain(train.labels).any(dim=1)
-            predicted = topics.predict_labels(train.labels, given)
-            trusted = self.settings.trust * train.labels + (1 - self.settings.trust) * predicted
+            labels = train.labels.float()
+            predicted = topics.predict_labels(labels, given)
+            trusted = self.settings.trust * labels + (1 - self.settings.trust) * predicted
             self.targets.copy_(torch.where(given[:, None], trusted, 0.0))
 
     def labels_of(self, train: Rows, index: Tensor) -> Tensor:
@@ -365,12 +181,20 @@ class DchmlPlus(PosteriorObjective):
     ) -> Tensor:
         """Return the outputs for mixed features; their predictions are kept for the loss."""
         mix = getattr(self.settings, f"{modality}_mix", 0.0)
-        mixed, shares = _mix(features, labels, mix)
         posterior = predicting(network, method="dchml-plus")
-        logits = posterior.class_logits(mixed)
-        noisy = self.with_noise(logits)
+        members = self.settings.members
+        if mix and members > 1:
+            each = [_mix(features, labels, mix) for _ in range(members)]
+            mixed, shares = (torch.stack(part) for part in zip(*each, strict=True))
+            logits = posterior.member_logits(mixed)
+            read = logits[int(torch.randint(members, ()))]
+        else:
+            mixed, shares = _mix(features, labels, mix)
+            logits = posterior.member_logits(mixed)
+            read, shares = logits.mean(dim=0), shares.expand(len(logits), *shares.shape)
+        noisy = self.with_noise(read)
         self._predictions[modality] = logits, noisy, shares
-        return torch.tanh(posterior.phnet(noisy))
+        return torch.tanh(posterior.phnet(noisy, posterior.shifts))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "posterior", "relevance" and "quantization"."""
@@ -380,49 +204,68 @@ class DchmlPlus(PosteriorObjective):
             if modality not in self._predictions:  # nothing of this batch has the modality
                 continue
             logits, noisy_logits, shares = self._predictions.pop(modality)
-            posterior = posterior + label_posterior(logits, shares)
+            for member, share in zip(logits, shares, strict=True):
+                posterior = posterior + label_posterior(member, share) / len(logits)
             labeled = batch.labels[batch.present[modality]].bool().any(dim=1)
             outputs.append(batch.outputs[modality][batch.present[modality]][labeled])
             noisy.append(noisy_logits[labeled])
         if not outputs:
             return {"posterior": posterior}
-        return {"posterior": posterior} | self.code_terms(
-            torch.cat(outputs), torch.cat(noisy), scale=self.scale, bias=self.bias
+        return {"posterior": posterior} | self._relevance_terms(
+            torch.cat(outputs), noisy, scale=self.scale, bias=self.bias
         )
+
+    def _relevance_terms(
+        self, outputs: Tensor, noisy: Sequence[Tensor], *, scale: Tensor, bias: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the terms "relevance" and "quantization".
+
+        Args:
+            outputs: Those of all modalities, one after the other.
+            noisy: The class logits that they were made of, of each modality.
+            scale: Factor of the inner products.
+            bias: What is added to them.
+        """
+        posteriors = torch.sigmoid(torch.cat(list(noisy)))
+        probability = relevance(posteriors, posteriors)
+        if share := self.settings.relative:
+            probability = (1 - share) * probability + share * relative_relevance(probability)
+        weights = None
+        if len(noisy) > 1:
+            sizes = torch.tensor([len(each) for each in noisy], device=outputs.device)
+            side = torch.arange(len(sizes), device=outputs.device).repeat_interleave(sizes)
+            within = self.settings.within
+            within = min(1.0, _WITHIN / self.bits) if within is None else within
+            weights = torch.where(side[:, None] == side, within, 1.0)
+        return self.code_terms(outputs, probability, scale=scale, bias=bias, weights=weights)
 
     def end_run(
         self, networks: Mapping[Modality, Network], train: Rows, *, track: Track = silent
     ) -> None:
         """Fit PHNet to the predictions of the final networks for the training items."""
-        phnet = predicting(next(iter(networks.values())), method="dchml-plus").phnet
+        own = [predicting(network, method="dchml-plus") for network in networks.values()]
+        phnet = own[0].phnet
         if self.settings.refit:
             predictions = _predict(networks, train)
             share = _REFIT_ITEMS // len(predictions)
+            shifts = [each.shifts for each in own if each.shifts is not None]
 
             def terms(scale: Tensor, bias: Tensor) -> dict[str, Tensor]:
-                drawn = [
-                    logits[torch.randint(len(logits), (share,), device=logits.device)]
+                noisy = [
+                    self.with_noise(
+                        logits[torch.randint(len(logits), (share,), device=logits.device)]
+                    )
                     for logits in predictions.values()
                 ]
-                noisy = self.with_noise(torch.cat(drawn))
-                return self.code_terms(torch.tanh(phnet(noisy)), noisy, scale=scale, bias=bias)
+                rows = [
+                    torch.cat([v.expand(share, -1) for v in each])
+                    for each in zip(*shifts, strict=True)
+                ]
+                outputs = torch.tanh(phnet(torch.cat(noisy), (rows[0], rows[1]) if rows else None))
+                return self._relevance_terms(outputs, noisy, scale=scale, bias=bias)
 
-            self.fit_phnet(phnet, terms, track=track)
+            self.fit_phnet(phnet, terms, shifts=[v for each in shifts for v in each], track=track)
         self.name_proxies(phnet, self.scale.new_zeros(self.classes, 0))
-
-
-def predicting(network: Network, *, method: str) -> PosteriorNetwork:
-    """Return the network, which predicts classes.
-
-    Raises:
-        UsageError: it does not; names the method.
-    """
-    if not isinstance(network, PosteriorNetwork):
-        raise UsageError(
-            f"method {method} trains networks of kind posterior, not {network.kind}; leave out "
-            "--network-kind"
-        )
-    return network
 
 
 def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Tensor]:
@@ -446,10 +289,17 @@ def _mix(features: Tensor, labels: Tensor, strength: float) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def _predict(networks: Mapping[Modality, Network], train: Rows) -> dict[Modality, Tensor]:
-    """Return the class logits of the training items that have the modality and a label."""
+    """Return the class logits of training items that have the modality and a label.
+
+    Those of all of them, or of `_REFIT_FROM` that are drawn, in their order.
+    """
     predictions: dict[Modality, Tensor] = {}
     for modality, network in networks.items():
         posterior = predicting(network.eval(), method="dchml-plus")
-        blocks = row_blocks(train.features[modality], train.labeled(modality))
+        (rows,) = train.labeled(modality).nonzero(as_tuple=True)
+        if len(rows) > _REFIT_FROM:
+            drawn = torch.randperm(len(rows))[:_REFIT_FROM].sort().values
+            rows = rows[drawn.to(rows.device)]
+        blocks = row_blocks(train.features[modality], rows)
         predictions[modality] = torch.cat([posterior.class_logits(each) for _, each in blocks])
     return predictions

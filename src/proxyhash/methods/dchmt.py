@@ -51,6 +51,7 @@ class Dchmt(Objective):
     does.
     """
 
+    reads_memory = False
     settings_type = DchmtSettings
     card = MethodCard(
         idea="each bit is a two-way softmax; distances say what is similar",

@@ -57,6 +57,7 @@ class Dcmh(ScheduledObjective):
     """
 
     settings_type = DcmhSettings
+    across = True
     card = MethodCard(
         idea="pairs that share a label have a large inner product",
         loss="softplus(θ) - Sθ over image x text, θ = s h·g",
@@ -83,7 +84,7 @@ class Dcmh(ScheduledObjective):
     def __init__(self, context: Context, settings: DcmhSettings) -> None:
         super().__init__(context, settings)
         self.scale = settings.scale or 8 / context.bits
-        self.register_buffer("train_labels", context.labels, persistent=False)
+        self.register_buffer("train_labels", context.labels.float(), persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms "pairs", "quantization" and "balance"."""

@@ -60,6 +60,7 @@ class Ddbh(Objective):
     quantization is a sum over j, which grows with the batch size.
     """
 
+    reads_memory = False
     settings_type = DdbhSettings
     card = MethodCard(
         idea="boundaries between easy and hard pairs, for each item its own",

@@ -55,6 +55,7 @@ class LabelCodes(Objective):
     sign: it would set each bit for half of the items, however rare its class.
     """
 
+    reads_memory = False
     settings_type = LabelCodesSettings
     card = MethodCard(
         idea="a classifier's predicted label set, written into the bits",

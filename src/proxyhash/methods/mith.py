@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from proxyhash.errors import UsageError
 from proxyhash.losses import (
@@ -17,120 +18,25 @@ from proxyhash.losses import (
     probable_similarity,
     quantization,
 )
+from proxyhash.methods.shared.batch import row_blocks, sign
 from proxyhash.methods.shared.objective import MethodCard, Objective
 from proxyhash.methods.shared.registry import register_method
 from proxyhash.methods.shared.settings import Settings
-from proxyhash.networks import HashingNetwork, Network, register_network
+from proxyhash.networks.concepts import ConceptNetwork, TokenNetwork, TokenParts
 from proxyhash.networks.hashing_network import draw_uniform_weights
+from proxyhash.progress import Track, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float
-
     from proxyhash.data import Modality
-    from proxyhash.methods.shared.batch import Batch
+    from proxyhash.methods.shared.batch import Batch, Rows
     from proxyhash.methods.shared.objective import Context
+    from proxyhash.networks import Network
 
-__all__ = ["ConceptLayers", "ConceptNetwork", "Mith", "MithSettings"]
+__all__ = ["Mith", "MithSettings"]
 
-
-class ConceptLayers(nn.Module):
-    """Embeddings (n, D) to concepts (n, K): residual blocks D -> 4 D -> D, then one linear map.
-
-    Args:
-        width: D.
-        bits: K.
-        blocks: number of residual blocks.
-        seed: determines the initial weights.
-    """
-
-    def __init__(self, width: int, bits: int, *, blocks: int, seed: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(width),
-                nn.Linear(width, 4 * width),
-                nn.GELU(),
-                nn.Linear(4 * width, width),
-            )
-            for _ in range(blocks)
-        )
-        self.concepts = nn.Linear(width, bits, bias=False)
-        draw_uniform_weights(self, seed=seed)
-
-    def forward(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return the embeddings after the residual blocks."""
-        for block in self.blocks:
-            embeddings = embeddings + block(embeddings)
-        return embeddings
-
-
-@register_network
-class ConceptNetwork(HashingNetwork):
-    """Features (n, d) to an embedding (n, D), which `ConceptLayers` turn into bits.
-
-    The networks of a run share their `ConceptLayers`.
-
-    Args:
-        dim_in: width d of the features.
-        bits: code length K.
-        width: width D of the embeddings.
-        blocks: number of residual blocks.
-        output_batch_norm: normalize the logits of each bit over the batch, as in `HashingNetwork`;
-            each network of a run has its own normalization.
-        seed: determines the initial weights.
-        layers: the other arguments of `HashingNetwork`, for the layers from features to embeddings.
-
-    Raises:
-        UsageError: an argument is out of its range; names it.
-    """
-
-    kind = "concepts"
-    shared: ConceptLayers
-
-    def __init__(
-        self,
-        dim_in: int,
-        bits: int,
-        *,
-        width: int = 512,
-        blocks: int = 2,
-        output_batch_norm: bool = False,
-        seed: int = 0,
-        **layers: Any,
-    ) -> None:
-        for name, value, least in (("bits", bits, 1), ("width", width, 1), ("blocks", blocks, 0)):
-            if value < least:
-                raise UsageError(f"{name} is {value}; it must be at least {least}")
-        super().__init__(dim_in, width, seed=seed, **layers)
-        self.config |= {
-            "bits": bits,
-            "width": width,
-            "blocks": blocks,
-            "output_batch_norm": output_batch_norm,
-        }
-        self.shared = ConceptLayers(width, bits, blocks=blocks, seed=seed)
-        self.normalize = nn.BatchNorm1d(bits, affine=False) if output_batch_norm else nn.Identity()
-
-    def share_parts(self, first: Network) -> None:
-        """Use the concept layers of the run's first network."""
-        assert isinstance(first, ConceptNetwork)
-        self.shared = first.shared
-
-    def embeddings(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return the embeddings after the residual blocks, which the concepts are read from."""
-        embeddings: Tensor = self.shared(self.layers(self.standardized(features)))
-        return embeddings
-
-    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Return the values before tanh; a bit is 1 where they are above 0."""
-        return self.read(self.embeddings(features))
-
-    def read(self, embeddings: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Return the logits of embeddings."""
-        logits: Tensor = self.normalize(self.shared.concepts(embeddings))
-        return logits
+_PARTS = ("items", "tokens")
 
 
 class MithSettings(Settings):
@@ -144,6 +50,19 @@ class MithSettings(Settings):
     """Temperature of that contrast; published .07."""
     lambda_: float = Field(default=8.0, ge=0)
     """Weight of the quantization; published 8."""
+    tokens: int = Field(default=0, ge=0)
+    """Number of token vectors that follow the item's own in features, as the encoders
+    `tokens:FOLDER,count=16` give them; 0: the global part alone."""
+    within: float = Field(default=1.0, ge=0)
+    """Weight of the likelihood within a modality, of the tokens' part; published 1."""
+    distillation: float = Field(default=1.0, ge=0)
+    """Weight of the distance between both parts, of which a tenth moves the global part;
+    published 1."""
+    token_contrast: float = Field(default=0.01, ge=0)
+    """Weight of the contrast between the concepts of a pair, as a share of `contrast`;
+    published .01."""
+    token_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the tokens' part in the unified code; published .01."""
 
 
 @register_method("mith")
@@ -157,30 +76,86 @@ class Mith(Objective):
         50 InfoNCE(e_image, e_text; T = .07)                      "contrast"
         8 (1/bK) sum_i |B_i - h_i|^2                              "quantization", of each modality
 
+    With `tokens`, items have a second output t, read from their token vectors (`TokenNetwork`);
+    outputs are (h + t) / 2, B is the sign of the sum of .99 h + .01 t over both modalities, and
+
+        1 (1/bn) sum_ij softplus(theta_ij) - S_ij theta_ij        "within", of t within a modality
+        1 (1/b) sum_i |h_i - t_i|^2                               "distillation", .1 of it to h
+        50 * .01 InfoNCE(c_image, c_text; T = .07)                in "contrast", of the K concepts
+                                                                  of one pair
+
     Source: MITH, "Multi-Granularity Interactive Transformer Hashing for Cross-modal Retrieval", ACM
     MM 2023, as in the authors' release (DarrenZZhang/MM23-MITH: train_asym.py, hash_model.py,
-    utils/get_args.py); the paper's text was not read. This is its global part, for encoders that
-    give one vector per item. The release's second part reads tokens: it has K vectors of its own
-    for each item, a likelihood within each modality, distillation between the two parts, and a
-    contrast of weight .5. Its embeddings are those of CLIP, which have one width; here the common
-    layers lead to the embeddings, and bits are normalized over the batch as in all methods.
+    utils/get_args.py); the paper's text was not read. The release's embeddings are those of CLIP,
+    which have one width; here the common layers lead to the embeddings, and bits are normalized
+    over the batch as in all methods.
     """
 
     settings_type = MithSettings
+    across = True
     defaults: ClassVar[Mapping[str, Any]] = {"network_kind": "concepts"}
     card = MethodCard(
         idea="one layer from embeddings to bits for both modalities, which agree before it",
         loss="softplus(θ) - Sθ of a batch and all training items; InfoNCE of the embeddings",
-        source="MITH, ACM MM 2023 (its global part)",
-        differs="two residual blocks of width 512 after the common layers",
+        source="MITH, ACM MM 2023",
+        differs="two residual blocks of width 512 after the common layers; with tokens=T, a "
+        "transformer over K concepts, gathered from T token vectors",
     )
     settings: MithSettings
     train_labels: Tensor
 
     def __init__(self, context: Context, settings: MithSettings) -> None:
         super().__init__(context, settings)
-        self.register_buffer("train_labels", context.labels, persistent=False)
-        self._embeddings: dict[Modality, Tensor] = {}
+        self.register_buffer("train_labels", context.labels.float(), persistent=False)
+        self.projections = nn.ModuleDict()  # of concepts, before the halves of pairs are compared
+        self._parts: dict[Modality, Tensor | TokenParts] = {}
+        for modality in context.modalities if settings.tokens else ():
+            for part in _PARTS:
+                empty = torch.zeros(len(context.labels), context.bits)
+                self.register_buffer(f"latest_{part}_{modality}", empty)
+
+    def make_network(
+        self,
+        modality: Modality,
+        kind: str,
+        dim_in: int,
+        *,
+        seed: int,
+        options: Mapping[str, Any],
+    ) -> Network:
+        """Return the network of a modality, one that reads tokens where there are any."""
+        if not self.settings.tokens or kind != ConceptNetwork.kind:
+            return super().make_network(modality, kind, dim_in, seed=seed, options=options)
+        options = {**options, "tokens": self.settings.tokens}
+        try:
+            network = super().make_network(
+                modality, TokenNetwork.kind, dim_in, seed=seed, options=options
+            )
+        except UsageError as error:
+            raise UsageError(f"{modality}: {error}") from error
+        width = int(network.config["width"])
+        projection = nn.Linear(width, width).to(self.train_labels.device)
+        draw_uniform_weights(projection, seed=seed)
+        self.projections[modality] = projection
+        return network
+
+    @torch.no_grad()
+    def begin_run(
+        self,
+        networks: Mapping[Modality, Network],
+        train: Rows,
+        *,
+        track: Track = silent,  # noqa: ARG002
+    ) -> None:
+        """Fill the latest outputs of both parts with those of the untrained networks."""
+        for modality, network in networks.items() if self.settings.tokens else ():
+            learning = network.training
+            network.eval()
+            for rows, features in row_blocks(train.features[modality]):
+                self._keep(modality, rows, _of_tokens(network).parts(features))
+            network.train(learning)
+            for part in _PARTS:
+                self._latest(part, modality)[~train.present[modality]] = 0
 
     def run_network(
         self,
@@ -189,49 +164,138 @@ class Mith(Objective):
         features: Tensor,
         labels: Tensor,  # noqa: ARG002
     ) -> Tensor:
-        """Return the outputs; the embeddings are kept for the loss.
+        """Return the outputs; what they are read from is kept for the loss.
 
         Raises:
             UsageError: the network has no embeddings.
         """
+        if self.settings.tokens:
+            parts = _of_tokens(network).parts(features)
+            self._parts[modality] = parts
+            return parts.outputs
         if not isinstance(network, ConceptNetwork):
-            raise UsageError(
-                f"method mith trains networks of kind concepts, not {network.kind}; leave out "
-                "--network-kind"
-            )
+            raise _other_kind(network)
         embeddings = network.embeddings(features)
-        self._embeddings[modality] = embeddings
+        self._parts[modality] = embeddings
         return torch.tanh(network.read(embeddings))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms "pairs", "contrast" and "quantization"."""
-        pairs = contrast = quantized = batch.labels.new_zeros(())
-        unified = batch.unified()
-        # Of the items of the batch that have the modality; nothing where none has it.
-        embeddings, self._embeddings = self._embeddings, {}
+        """Return "pairs", "contrast" and "quantization"; of tokens "within", "distillation"."""
+        parts, self._parts = self._parts, {}  # of the items that have the modality
+        items, tokens = dict(batch.outputs), dict[str, Tensor]()
+        for name, part in parts.items():
+            if isinstance(part, TokenParts):
+                items[name] = _spread(torch.tanh(part.item_logits), batch.present[name])
+                tokens[name] = _spread(torch.tanh(part.token_logits), batch.present[name])
+        pairs = quantized = within = distilled = batch.labels.new_zeros(())
+        unified = self._unified(items, tokens) if tokens else batch.unified()
         for modality in batch.learning:
             rows = batch.supervised(modality)
-            outputs = batch.outputs[modality][rows]
+            labels, own = batch.labels[rows], items[modality][rows]
             for other in batch.others(modality):
-                pairs = pairs + self._likelihood(batch, outputs, batch.labels[rows], other)
-            quantized = quantized + quantization(outputs, unified[rows]) / self.bits
-        for one, other in combinations(embeddings, 2):
+                pairs = pairs + self._likelihood(batch, own, labels, other, "items")
+            quantized = quantized + quantization(batch.outputs[modality][rows], unified[rows])
+            if modality in tokens:
+                read = tokens[modality][rows]
+                within = within + self._likelihood(batch, read, labels, modality, "tokens")
+                distilled = distilled + _distance(own, read)
+        terms = {
+            "pairs": self.settings.pairs * pairs,
+            "contrast": self.settings.contrast * self._contrast(batch, parts),
+            "quantization": self.settings.lambda_ * quantized / self.bits,
+        }
+        if self.settings.tokens:
+            terms["within"] = self.settings.within * within
+            terms["distillation"] = self.settings.distillation * distilled
+            for name, part in parts.items():
+                if isinstance(part, TokenParts):
+                    self._keep(name, batch.index[batch.present[name]], part)
+        return terms
+
+    def _unified(
+        self, items: Mapping[Modality, Tensor], tokens: Mapping[Modality, Tensor]
+    ) -> Tensor:
+        share = self.settings.token_share
+        mixed = [(1 - share) * items[name] + share * tokens[name] for name in tokens]
+        return sign(torch.stack(mixed).sum(dim=0).detach())
+
+    def _contrast(self, batch: Batch, parts: Mapping[Modality, Tensor | TokenParts]) -> Tensor:
+        """Return the contrast of the embeddings of pairs, and that of their concepts."""
+        total = batch.labels.new_zeros(())
+        temperature = self.settings.temperature
+        for one, other in combinations(parts, 2):
             both = batch.supervised(one) & batch.supervised(other)
             halves = [
-                embeddings[name][batch.present[name].cumsum(dim=0)[both] - 1]
-                for name in (one, other)
+                (parts[name], batch.present[name].cumsum(dim=0)[both] - 1) for name in (one, other)
             ]
-            contrast = contrast + paired_contrastive(*halves, temperature=self.settings.temperature)
-        return {
-            "pairs": self.settings.pairs * pairs,
-            "contrast": self.settings.contrast * contrast,
-            "quantization": self.settings.lambda_ * quantized,
-        }
+            embeddings = [
+                (part.embeddings if isinstance(part, TokenParts) else part)[rows]
+                for part, rows in halves
+            ]
+            total = total + paired_contrastive(*embeddings, temperature=temperature)
+            concepts = [
+                self.projections[name](part.concepts[rows])
+                for name, (part, rows) in zip((one, other), halves, strict=True)
+                if isinstance(part, TokenParts)
+            ]
+            if len(concepts) == 2 and len(concepts[0]):
+                between = _concept_contrast(*concepts, temperature=temperature)
+                total = total + self.settings.token_contrast * between
+        return total
 
     def _likelihood(
-        self, batch: Batch, outputs: Tensor, labels: Tensor, against: Modality
+        self, batch: Batch, outputs: Tensor, labels: Tensor, against: Modality, part: str
     ) -> Tensor:
         """Return the likelihood of outputs and the latest ones of all items of a modality."""
         across = batch.memory.present[against] & certain(self.train_labels).any(dim=1)
         similar = probable_similarity(labels, self.train_labels[across].to(labels.dtype))
-        return pairwise_likelihood(outputs, batch.memory.outputs[against][across], similar)
+        latest = batch.memory.outputs[against]
+        if self.settings.tokens:
+            latest = self._latest(part, against)
+        return pairwise_likelihood(outputs, latest[across].to(outputs.dtype), similar)
+
+    def _latest(self, part: str, modality: Modality) -> Tensor:
+        return self.get_buffer(f"latest_{part}_{modality}")
+
+    @torch.no_grad()
+    def _keep(self, modality: Modality, rows: Any, parts: TokenParts) -> None:
+        for name, logits in (("items", parts.item_logits), ("tokens", parts.token_logits)):
+            latest = self._latest(name, modality)
+            latest[rows] = torch.tanh(logits).to(latest.dtype)
+
+
+def _of_tokens(network: Network) -> TokenNetwork:
+    if not isinstance(network, TokenNetwork):
+        raise _other_kind(network)
+    return network
+
+
+def _other_kind(network: Network) -> UsageError:
+    return UsageError(
+        f"method mith trains networks of kind concepts, not {network.kind}; leave out "
+        "--network-kind"
+    )
+
+
+def _spread(values: Tensor, present: Tensor) -> Tensor:
+    """Return the values of items that have a modality as rows of all items, others zero."""
+    rows = values.new_zeros(len(present), values.shape[1])
+    rows[present] = values
+    return rows
+
+
+def _distance(items: Tensor, tokens: Tensor) -> Tensor:
+    """Return the mean squared distance of both parts; a tenth of its gradient moves the items'."""
+    moved = functional.mse_loss(tokens, items.detach(), reduction="sum")
+    moving = functional.mse_loss(items, tokens.detach(), reduction="sum")
+    return (moved + 0.1 * moving) / max(len(items), 1)
+
+
+def _concept_contrast(one: Tensor, other: Tensor, *, temperature: float) -> Tensor:
+    """Return InfoNCE between the K concepts (n, K, D) of each pair, the mean of both directions."""
+    cosines = functional.normalize(one, dim=2) @ functional.normalize(other, dim=2).transpose(1, 2)
+    scores = cosines / temperature
+    own = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores))
+    there = functional.cross_entropy(scores.flatten(0, 1), own)
+    back = functional.cross_entropy(scores.transpose(1, 2).flatten(0, 1), own)
+    return (there + back) / 2

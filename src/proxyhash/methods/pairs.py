@@ -85,6 +85,7 @@ class Pairs(Objective):
     Gradients Through Stochastic Neurons", arXiv 1308.3432 (2013).
     """
 
+    reads_memory = False
     settings_type = PairsSettings
     needs_labels = False
     needs_pairs = True

@@ -44,6 +44,7 @@ class Qmi(Objective):
     here it is that of the pairs at hand, which are fewer where items lack a modality.
     """
 
+    reads_memory = False
     settings_type = QmiSettings
     card = MethodCard(
         idea="codes and labels have much mutual information (quadratic, on the sphere)",

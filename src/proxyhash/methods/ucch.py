@@ -77,6 +77,7 @@ class Ucch(Objective):
     The release keeps the epoch whose mAP on labels of its gallery is best.
     """
 
+    reads_memory = False
     settings_type = UcchSettings
     needs_labels = False
     needs_pairs = True

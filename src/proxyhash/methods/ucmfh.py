@@ -225,6 +225,7 @@ class Ucmfh(Objective):
     its sizes: a token of 1,024, heads with 4,096 units and a dropout of .3, 100 epochs.
     """
 
+    reads_memory = False
     settings_type = UcmfhSettings
     needs_labels = False
     needs_pairs = True

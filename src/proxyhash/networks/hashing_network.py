@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
+from proxyhash.networks.input_linear import InputLinear, is_sparse
 
 __all__ = [
     "ACTIVATIONS",
@@ -122,7 +123,8 @@ class HashingNetwork(Network):
         for hidden_width in hidden:
             if dropout and dropout_at == "inputs":
                 layers.append(nn.Dropout(dropout))
-            layers.append(nn.Linear(width, hidden_width))
+            first = not any(isinstance(layer, nn.Linear) for layer in layers)
+            layers.append((InputLinear if first else nn.Linear)(width, hidden_width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(hidden_width))
             layers.append(ACTIVATIONS[activation]())
@@ -162,7 +164,8 @@ class HashingNetwork(Network):
     ) -> None:
         """Measure the mean and standard deviation of every feature, where they are used.
 
-        A feature that is equal for all items is only centered.
+        A feature that is equal for all items is only centered. Where they are not used and features
+        are sparse, training gets ready for that.
 
         Args:
             features: features of the training items alone.
@@ -172,6 +175,9 @@ class HashingNetwork(Network):
             UsageError: no item has the modality.
         """
         if not self._shifts:
+            for layer in self.modules():
+                if isinstance(layer, InputLinear) and is_sparse(features):
+                    layer.lay_out()
             return
         rows = (features if present is None else features[present]).double()
         if not len(rows):

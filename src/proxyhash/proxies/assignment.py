@@ -21,14 +21,18 @@ MOST_PRODUCTS = 2_000_000_000
 """Products of a relation and a distance in all, about ten seconds; work is counted instead of time,
 so that equal seeds give equal assignments on every machine."""
 
+_BLOCK = 1 << 16  # items whose labels are counted at once
+
 
 def cooccurrence(labels: Bool[np.ndarray, "n c"]) -> Float64[np.ndarray, "c c"]:
     """Return the co-occurrence n_ij / sqrt(n_i n_j) of classes, from 0 to 1, with diagonal 0.
 
     It is 0 for a class without items.
     """
-    indicator = labels.astype(np.float64)
-    together = indicator.T @ indicator
+    together = np.zeros((labels.shape[1], labels.shape[1]))
+    for start in range(0, len(labels), _BLOCK):
+        indicator = labels[start : start + _BLOCK].astype(np.float64)
+        together += indicator.T @ indicator
     counts = np.maximum(together.diagonal(), 1)
     related: np.ndarray = together / np.sqrt(np.outer(counts, counts))
     np.fill_diagonal(related, 0)

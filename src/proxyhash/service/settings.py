@@ -117,6 +117,7 @@ class Settings:
         index: folder or address of the index, as `open_index` takes it.
         model: run or model folder; None for the copy in the index.
         device: where the model runs.
+        engine: name of the engine that searches an index folder; None for "auto".
         write: whether items can be changed over HTTP, always with a key.
         keys: file of key hashes, see `KeyFile`; None for a service without keys. With it, reading
             needs a key too.
@@ -135,6 +136,7 @@ class Settings:
     index: str
     model: Path | None = None
     device: str = "cpu"
+    engine: str | None = None
     write: bool = False
     keys: Path | None = None
     host: str = "127.0.0.1"

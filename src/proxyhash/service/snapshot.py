@@ -111,11 +111,13 @@ class Snapshot:
             and not old.index.superseded
         )
         # When the index is migrated, requests under way finish on the codes that they began with.
-        pinned: dict[str, Any] = {"pinned": True} if folder else {}
+        options: dict[str, Any] = {"pinned": True} if folder else {}
+        if settings.engine is not None:
+            options["engine"] = settings.engine
         index = (
             old.index
             if reuse and old
-            else open_index(settings.index, write=settings.write, **pinned)
+            else open_index(settings.index, write=settings.write, **options)
         )
         try:
             model = settings.model

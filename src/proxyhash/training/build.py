@@ -13,7 +13,7 @@ from torch.amp import GradScaler
 
 from proxyhash.data import MODALITIES
 from proxyhash.errors import UsageError
-from proxyhash.methods import Context, Memory, make_objective, row_blocks
+from proxyhash.methods import BLOCK_ROWS, Context, Memory, make_objective, row_blocks
 from proxyhash.networks import NETWORKS
 from proxyhash.progress import Track, silent
 from proxyhash.training.average import WeightAverage
@@ -82,13 +82,14 @@ def build_state(
         with seeded(config.seed, _WEIGHTS, _FIRST_STAGE, device=config.device):
             objective.begin_run(networks.by_modality, train, track=track)
     kind = torch.device(config.device).type
-    empty = torch.zeros(len(train), config.bits, device=config.device)
+    remembered = train.modalities if objective.reads_memory else ()
+    shape = len(train), config.bits
     return TrainState(
         networks=networks,
         objective=objective,
         optimizer=make_optimizer(config, networks, objective, encoders),
         memory=Memory(
-            outputs={modality: empty.clone() for modality in train.modalities},
+            outputs={m: torch.zeros(shape, device=config.device) for m in remembered},
             present=train.present,
         ),
         inputs=inputs,
@@ -132,8 +133,7 @@ def _make_networks(
             seed=derive_seed(config.seed, _WEIGHTS, _weights_number(position)),
             options=options,
         )
-        size = getattr(features, "block_rows", len(present))
-        if len(present) <= size:
+        if isinstance(features, torch.Tensor) or len(present) <= BLOCK_ROWS:
             networks[modality].fit_standardization(features[:].cpu(), present.cpu())
         else:
             networks[modality].fit_standardization_in_blocks(partial(_blocks_of, features, present))

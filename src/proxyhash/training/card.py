@@ -403,12 +403,15 @@ def _and(names: Sequence[str]) -> str:
 def _training(config: TrainConfig, training: Mapping[str, Any]) -> str:
     together = training.get("tuned") and not training.get("tuning")
     alone = f", encoders from epoch {config.head_epochs + 1} on" if together else ""
+    portion = 0 < config.epoch_items < training.get("items", 0)
+    each = f", each epoch over {config.epoch_items:,} items" if portion else ""
     views = (
         f", with {config.views} random views of each image" if config.views and not together else ""
     )
     return (
         f"{config.optimizer}, learning rate {config.learning_rate:g}, {training['epochs']} epochs "
-        f"of batches of {training['batch_size']}{alone}{views}; epoch {training['best_epoch']} kept"
+        f"of batches of {training['batch_size']}{each}{alone}{views}; epoch "
+        f"{training['best_epoch']} kept"
     )
 
 

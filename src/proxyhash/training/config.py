@@ -116,7 +116,7 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     query: int | None = Field(default=None, ge=1)
     """Number of queries, which are held out; none: a tenth of the items, at most 1,000."""
     train: int | None = Field(default=None, ge=2)
-    """Training items, whose labels may be used; none: four fifths of the rest, at most 50,000."""
+    """Training items, whose labels may be used; none: four fifths of the rest."""
     validation: int | None = Field(default=None, ge=0)
     """Training items for validation, which chooses the epoch that is kept; none: a twentieth, at
     most 500; 0: the last epoch is kept."""
@@ -153,7 +153,10 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     """Decay per step of the moving average of weights that is evaluated and saved; 0: none."""
 
     epochs: int = Field(default=20, ge=1)
-    """Epochs: passes over the training items."""
+    """Epochs: passes over the training items, or over `epoch_items` of them."""
+    epoch_items: int = Field(default=50_000, ge=0)
+    """Items of an epoch, at most; of more training items, epochs take one part after the other; 0:
+    all of them."""
     batch_size: int | None = Field(default=128, ge=2)
     """Batch size; none: the method's choice for the number of training items."""
     patience: int = Field(default=0, ge=0)
@@ -168,11 +171,13 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     """Processor threads; none: the libraries' default."""
     precision: Precision = "float32"
     """Precision of matrix products in training. "bfloat16" (mixed precision) halves the time on
-    processors with matrix instructions for it. Encoders that learn compute in it altogether, also
-    in "float16", which scales the loss. Weights, losses and codes stay float32."""
+    processors with matrix instructions for it, and is float32 on those without. Encoders that learn
+    compute in it altogether, also in "float16", which scales the loss. Weights, losses and codes
+    stay float32."""
     features_in_memory: bool | None = None
-    """Whether features are loaded into memory, or read from their files as they are needed, with
-    equal results; none: files below 4 GB are."""
+    """Whether features are loaded into memory, or read from their files as they are needed. Results
+    are equal, but for more than some hundred thousand items, whose order goes by blocks of the
+    files. None: files below 4 GB are loaded."""
     tensorboard: bool = False
     """Write losses and scores for TensorBoard into the run folder (extra "tensorboard")."""
     wandb: bool = False
@@ -357,11 +362,16 @@ def _absolute(path: str) -> str:
 def _absolute_encoder(spec: str) -> str:
     """Make the path inside an encoder spec absolute; names and hub ids stay as they are."""
     from proxyhash.encoders import ENCODERS
+    from proxyhash.encoders.tokens import TOKENS, split_source
 
     name, _, argument = spec.partition(":")
     if name == "features":  # a relative path may also start at the manifest; see encoders
         path, mark, key = argument.partition("#")
         return f"features:{_absolute(path)}{mark}{key}" if Path(path).is_file() else spec
+    if name == TOKENS:
+        source, options = split_source(argument)
+        found = _absolute(source) if source and Path(source).expanduser().is_dir() else source
+        return f"{TOKENS}:{','.join(filter(None, (found, options)))}"
     if name in ENCODERS or not Path(spec).expanduser().is_dir():
         return spec
     return _absolute(spec)

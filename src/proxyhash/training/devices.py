@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "check_device",
     "derive_seed",
+    "fast_precision",
     "hardware_name",
+    "processor_bfloat16",
     "processor_name",
     "seeded",
     "use_precision",
@@ -69,6 +71,28 @@ def processor_name() -> str:
     return platform.processor() or "unknown"
 
 
+def processor_bfloat16() -> str | None:
+    """Return which instructions for bfloat16 the processor has: "AMX", "AVX-512", "NEON" or "".
+
+    None where the system does not say.
+    """
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return None
+    names = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512", "bf16": "NEON"}
+    return next((name for flag, name in names.items() if flag in flags), "")
+
+
+def fast_precision(precision: Precision, device: str) -> Precision:
+    """Return `precision`, or float32 where bfloat16 is slower: on processors without it.
+
+    There such products took five times as long (AMD EPYC with AVX2; docs/lab-notes.md).
+    """
+    slow = torch.device(device).type == "cpu" and processor_bfloat16() == ""
+    return "float32" if precision == "bfloat16" and slow else precision
+
+
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
     """Give torch and the kernels `count` threads inside the block; none leaves them as they are."""
@@ -89,7 +113,7 @@ def use_precision(precision: Precision) -> Iterator[None]:
     """Run matrix products inside the block with factors of `precision`.
 
     Weights, sums and everything else stay float32. "bfloat16" is about twice as fast on processors
-    with matrix instructions for it, such as AMX, and changes nothing on those without.
+    with matrix instructions for it, such as AMX; see `fast_precision` for those without.
     """
     if precision == "float32":
         yield

@@ -116,15 +116,19 @@ def cut_history(path: Path, *, epoch: int) -> None:
 
 
 def require_logs(config: TrainConfig) -> None:
-    """Check that what a run is to log with is installed, before the run.
+    """Check that what a run is to log with is installed and can be used, before the run.
 
     Raises:
         MissingExtraError: "writing TensorBoard logs needs tensorboard: pip install ...".
+        UsageError: nobody is logged in to Weights & Biases; names the way out.
     """
     if config.tensorboard:
         require_extra("tensorboard", extra="tensorboard", purpose="writing TensorBoard logs")
     if config.wandb:
-        require_extra("wandb", extra="wandb", purpose="logging to Weights & Biases")
+        wandb = require_extra("wandb", extra="wandb", purpose="logging to Weights & Biases")
+        mode = os.environ.get("WANDB_MODE") or wandb.setup().settings.mode
+        if mode == "online" and not wandb.login(prompt=False):
+            raise _no_wandb("nobody is logged in")
 
 
 def logs_of(
@@ -199,14 +203,18 @@ def _wandb_log(folder: Path, config: TrainConfig) -> Iterator[Callable[[EpochRec
             settings=wandb.Settings(console="off", silent=True),
         )
     except wandb.Error as error:
-        raise UsageError(
-            f"Weights & Biases cannot log this run ({error}); run `wandb login`, set "
-            "WANDB_MODE=offline, or leave out --wandb"
-        ) from error
+        raise _no_wandb(str(error)) from error
     try:
         yield lambda record: run.log(_scalars(record), step=record.epoch)
     finally:
         run.finish()
+
+
+def _no_wandb(reason: str) -> UsageError:
+    return UsageError(
+        f"Weights & Biases cannot log this run ({reason}); run `wandb login`, set "
+        "WANDB_MODE=offline, or leave out --wandb"
+    )
 
 
 def _scalars(record: EpochRecord) -> dict[str, float]:

@@ -22,7 +22,7 @@ from torch import nn
 from proxyhash.errors import DataError, DivergedError, InterruptedRunError
 from proxyhash.methods import Batch, row_blocks
 from proxyhash.progress import Track, silent
-from proxyhash.training.batches import Step, learning_features, make_steps, needs_two
+from proxyhash.training.batches import Portion, Step, learning_features, make_steps, needs_two
 from proxyhash.training.devices import seeded
 from proxyhash.training.history import EpochRecord, append_record
 from proxyhash.training.optimizer import clip_gradients, set_learning_rates
@@ -173,6 +173,7 @@ def _train_epoch(
             state.objective.passes,
             batch_size=batch_size(config, state, len(train)),
             pairwise=[m for m, network in networks.items() if needs_two(network)],
+            portion=Portion(epoch, config.epoch_items or len(train), config.seed),
         )
     )
     sums: dict[str, float] = defaultdict(float)
@@ -254,8 +255,8 @@ def _learn(state: TrainState, loss: Tensor, config: TrainConfig, processes: Proc
 
 
 def _remember(state: TrainState, batch: Batch) -> None:
-    """Write the outputs of this step into the memory."""
-    for modality in batch.learning:
+    """Write the outputs of this step into the memory, where the method reads it."""
+    for modality in batch.learning if state.memory.outputs else ():
         has = batch.present[modality]
         state.memory.outputs[modality][batch.index[has]] = batch.latest(modality)[has]
 
@@ -264,10 +265,10 @@ def _remember(state: TrainState, batch: Batch) -> None:
 def _fill_memory(state: TrainState, train: Rows) -> None:
     """Fill the memory with the outputs of the untrained networks."""
     state.networks.eval()
-    for modality, features in train.features.items():
+    for modality, outputs in state.memory.outputs.items():
         network = state.networks[modality]
-        outputs = torch.cat([network(values) for _, values in row_blocks(features)])
-        state.memory.outputs[modality].copy_(outputs * train.present[modality][:, None])
+        for rows, features in row_blocks(train.features[modality]):
+            outputs[rows] = network(features) * train.present[modality][rows, None]
 
 
 def batch_size(config: TrainConfig, state: TrainState, items: int) -> int:

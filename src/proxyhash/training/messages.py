@@ -54,6 +54,10 @@ class Messages:
         """Leave a JSON value under a key."""
         self._store.set(key, json.dumps(value))
 
+    def next_number(self, key: str) -> int:
+        """Return 0 to the process that asks first, 1 to the next, and so on."""
+        return int(self._store.add(key, 1)) - 1
+
     def wait(self, key: str) -> Any:
         """Return the value that some process leaves under `key`, whenever that is.
 
@@ -124,7 +128,8 @@ class Messages:
         who = f"process {' and '.join(names)} of {self._world}" if names else "another process"
         return ProxyhashError(
             f"{who} ended without a word: it was killed, ran out of memory, or its machine "
-            "cannot be reached. What was saved is kept; continue with --resume"
+            "cannot be reached. What was saved is kept; run the same command again, with --resume "
+            "where it is a training"
         )
 
 

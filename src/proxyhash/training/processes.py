@@ -1,9 +1,9 @@
-"""Several processes that train one model: who they are, what they exchange, and how they end.
+"""Several processes that work together: who they are, what they exchange, and how they end.
 
-torchrun starts them, on one machine or several. Every process draws the whole batch from the same
-seed and runs the networks, the method and the memory on it; the encoders, where nearly all of the
-time goes, see a share of its rows. Their features are gathered with gradient, so that N processes
-compute what one computes on the same batch. Process 0 alone writes and reports.
+torchrun starts them, on one machine or several. In training, every process draws the whole batch
+from the same seed and runs the networks, the method and the memory on it; the encoders, where
+nearly all of the time goes, see a share of its rows. Their features are gathered with gradient, so
+that N processes compute what one computes on the same batch. Process 0 alone writes and reports.
 
 Messages between two steps (flags, errors, small values) go over gloo or the store of torchrun, also
 where the tensors are on GPUs and go over nccl.
@@ -15,6 +15,7 @@ import os
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -162,6 +163,13 @@ class Processes:
         value: T = self._messages.wait(key)
         return value
 
+    def counter(self) -> Callable[[], int]:
+        """Return a function that gives 0, 1, 2, ...: each number to one of the processes only."""
+        if self._messages is None:
+            return count().__next__
+        key, messages = self._messages.next_key("counter"), self._messages
+        return lambda: messages.next_number(key)
+
     def wait(self) -> None:
         """Wait until every process is here, as long as it takes."""
         if self._messages is None:
@@ -252,12 +260,12 @@ def open_processes(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[Processes]:
         return
     try:
         rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-        store, _, count = next(rendezvous("env://"))
+        store, _, together = next(rendezvous("env://"))
         opened = store.add(f"proxyhash opened by {rank}", 1)  # keys of an earlier block stay there
     except (KeyError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"WORLD_SIZE is {world}, but the processes cannot find each other ({error}); start "
-            "them with: torchrun --nproc-per-node 2 -m proxyhash train ..."
+            "them with: torchrun --nproc-per-node 2 -m proxyhash VERB ..."
         ) from error
     if torch.cuda.is_available() and local < torch.cuda.device_count():
         torch.cuda.set_device(local)
@@ -265,13 +273,13 @@ def open_processes(*, timeout: float = TIMEOUT_SECONDS) -> Iterator[Processes]:
         _backend(),
         store=PrefixStore(f"proxyhash group {opened}", store),
         rank=rank,
-        world_size=count,
+        world_size=together,
         timeout=timedelta(seconds=timeout),
     )
     messages = Messages(
-        PrefixStore(f"proxyhash {opened}", store), rank=rank, world=count, local_rank=local
+        PrefixStore(f"proxyhash {opened}", store), rank=rank, world=together, local_rank=local
     )
-    processes = Processes(rank, count, local, messages)
+    processes = Processes(rank, together, local, messages)
     try:
         yield processes
         processes.wait()

@@ -54,7 +54,7 @@ def take_rows(
     return Rows(
         features={modality: rows(given) for modality, given in features.items()},
         present={modality: tensor(given.present) for modality, given in features.items()},
-        labels=tensor((labels if targets is None else targets).astype(np.float32)),
+        labels=tensor(labels if targets is None else targets),
     )
 
 

@@ -180,7 +180,7 @@ def stored_config(folder: Path) -> dict[str, Any]:
             f"{path} is not the configuration of a run (an object with the keys data and out), so "
             "the run cannot be resumed; train into a new folder"
         )
-    return values
+    return {"epoch_items": 0, **values}  # as runs of earlier versions have learned
 
 
 def check_stage(config: TrainConfig, folder: Path, *, finished: bool) -> None:

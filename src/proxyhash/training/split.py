@@ -48,8 +48,7 @@ def choose_split(config: TrainConfig, collection: Collection) -> Split:
         return protocol.draw(collection, validation=held_out, seed=config.seed)
     unlabeled = learns_from_all(config.method, collection)
     labeled = int(collection.labels.any(axis=1).sum())
-    named = any(item.split is not None for item in collection.items)
-    named = named and config.query is None and config.train is None
+    named = collection.names_splits and config.query is None and config.train is None
     reads_labels = get_method(config.method).reads_labels
     if labeled < (1 if named else MIN_LABELED) and reads_labels:
         others = [name for name, method in METHODS.items() if not method.reads_labels]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from proxyhash.encoders import FeatureCache
 from proxyhash.progress import Track, silent
 from proxyhash.training.build import build_state, complete_networks
-from proxyhash.training.devices import use_precision
+from proxyhash.training.devices import fast_precision, use_precision
 from proxyhash.training.history import EpochRecord, cut_history, logs_of
 from proxyhash.training.loop import Report, batch_size, run_epochs
 from proxyhash.training.memory import advise_on_memory
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from proxyhash.training.state import TrainState
 
 __all__ = ["Services", "Stage", "result_from_main", "run_stage", "say_nothing"]
+
+_NO_BFLOAT16 = (
+    "precision bfloat16: this processor has no instructions for it and would take several times as "
+    "long, so this run computes in float32"
+)
 
 
 def say_nothing(_what: object) -> None:
@@ -101,7 +106,8 @@ def run_stage(
     """
     folder, processes, track = stage.folder, services.processes, services.track
     device = processes.device(stage.config.device)
-    config = stage.config.model_copy(update={"device": device})
+    precision = fast_precision(stage.config.precision, device)
+    config = stage.config.model_copy(update={"device": device, "precision": precision})
     resumed = processes.from_main(lambda: stage.resume and folder.last.exists())
     if prepared is None:
         prepared = _prepared(stage, services, collection=collection, resumed=resumed)
@@ -142,6 +148,8 @@ def run_stage(
             cut_history(folder.history, epoch=state.epoch)
         for sentence in start_sentences(config, about["tuned"], items=len(train_rows)):
             services.note(sentence)
+        if precision != stage.config.precision:
+            services.note(_NO_BFLOAT16)
         stop = stack.enter_context(listen_for_stop())
         report = services.report
         for log in logs_of(config, folder, first_epoch=state.epoch + 1) if processes.main else ():

@@ -107,6 +107,11 @@ class TrainState:
     """The weights of the best epoch, in a run that writes no checkpoints."""
 
     @property
+    def items(self) -> int:
+        """Number of training items."""
+        return len(next(iter(self.memory.present.values())))
+
+    @property
     def final_networks(self) -> Networks:
         """The networks that are evaluated and saved: the averaged ones if there are any."""
         return self.average.networks if self.average else self.networks
@@ -170,6 +175,7 @@ def save_state(path: Path, state: TrainState) -> None:
         "best_epoch": state.best.epoch,
         "best_score": state.best.score,
         "seconds": state.seconds,
+        "items": state.items,
         "inputs": dict(state.inputs),
     }
     if state.average:
@@ -195,7 +201,8 @@ def load_state(path: Path, state: TrainState) -> None:
     tensors, numbers = read_checkpoint(path)
     before, now = _inputs_of(numbers), state.inputs
     check_inputs(path, before, {name: now[name] for name in now if not name.startswith(_CONTENT)})
-    _check_counts(path, tensors, state)  # says more of files that are gone than their content does
+    # Says more of files that are gone than their content does.
+    _check_counts(path, tensors, numbers, state)
     check_inputs(path, before, now)
     try:
         state.networks.load_state_dict(_under("networks", tensors))
@@ -224,15 +231,17 @@ def load_state(path: Path, state: TrainState) -> None:
         ) from error
 
 
-def _check_counts(path: Path, tensors: Mapping[str, Tensor], state: TrainState) -> None:
-    for modality, outputs in state.memory.outputs.items():
-        saved = len(tensors.get(f"memory.{modality}", outputs))
-        if saved != len(outputs):  # files of items were lost, and are skipped
-            raise ModelError(
-                f"{path} was written with {saved} training items, and {len(outputs)} can be used "
-                "now, so the run cannot be resumed; put back the files of items that were there, "
-                "or train into a new folder"
-            )
+def _check_counts(
+    path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], state: TrainState
+) -> None:
+    remembered = [len(tensors[name]) for name in tensors if name.startswith("memory.")]
+    saved = numbers.get("items", *remembered[:1])  # without the number: of an earlier version
+    if saved not in (None, state.items):  # files of items were lost, and are skipped
+        raise ModelError(
+            f"{path} was written with {saved} training items, and {state.items} can be used now, "
+            "so the run cannot be resumed; put back the files of items that were there, or train "
+            "into a new folder"
+        )
 
 
 def read_inputs(path: Path) -> dict[str, str]:

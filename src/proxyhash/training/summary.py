@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxyhash.data import MODALITIES
 from proxyhash.encoders import TrainableEncoder
+from proxyhash.methods import get_method
 from proxyhash.training.devices import hardware_name
 
 if TYPE_CHECKING:
@@ -61,14 +62,21 @@ def where_it_ran(config: TrainConfig, *, processes: int) -> dict[str, Any]:
 def start_sentences(
     config: TrainConfig, tuned: Mapping[Modality, Mapping[str, Any]], *, items: int
 ) -> list[str]:
-    """Return what learns, for the user who waits: a sentence per encoder, and one about epochs.
+    """Return what learns, for the user who waits: a sentence per encoder, then about epochs.
 
     Args:
         config: The run's configuration.
         tuned: The result of `tuned_encoders`.
         items: Training items.
     """
-    found = []
+    found: list[str] = []
+    if len(config.modalities) == 1 and get_method(config.method).across:
+        found.append(
+            f"method {config.method} compares items of one modality with those of others, and "
+            f"this run has {config.modalities[0]} alone, which it learns little from; others, "
+            "such as dchml-plus, learn from one modality as well"
+        )
+    epoch = min(items, config.epoch_items or items)
     for modality, facts in tuned.items():
         layers = "all layers" if facts["layers"] == "all" else f"its layers {facts['layers']}"
         images = ""
@@ -79,9 +87,14 @@ def start_sentences(
             f"the {modality} encoder learns: {layers}, {facts['parameters']:,} parameters at rate "
             f"{facts['learning_rate']:g}{images}"
         )
-    if found:
+    if tuned:
         head = "one" if config.head_epochs == 1 else config.head_epochs
         alone = f"; the networks learn alone in the first {head}" if config.head_epochs else ""
         names = " and ".join(MODALITIES[modality].plural for modality in config.modalities)
-        found.append(f"{config.epochs} epochs of {items:,} items ({names}){alone}")
+        found.append(f"{config.epochs} epochs of {epoch:,} items ({names}){alone}")
+    if epoch < items:
+        found.append(
+            f"an epoch walks over {epoch:,} of {items:,} training items, the next one over others "
+            "(--epoch-items 0: all in each epoch)"
+        )
     return found

@@ -17,7 +17,6 @@ from proxyhash.errors import SourceError, UsageError
 from proxyhash.progress import Track, silent
 from proxyhash.training.augment import augment
 from proxyhash.training.draws import uniform_draws
-from proxyhash.training.mapped import MappedFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -166,8 +165,6 @@ class ViewedFeatures:
     def __init__(self, plain: FeatureRows, views: Tensor, *, seed: int) -> None:
         self._plain, self._views, self._seed = plain, views, seed
         self.shape, self.device = plain.shape, plain.device
-        if isinstance(plain, MappedFeatures):
-            self.block_rows = plain.block_rows
 
     def __len__(self) -> int:
         return len(self._plain)

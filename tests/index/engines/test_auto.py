@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import astuple
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from proxyhash.index.engines.auto.costs import (
 )
 from proxyhash.index.engines.auto.engine import PlannedEngine
 from proxyhash.index.engines.clustered.engine import ClusteredEngine
+from proxyhash.index.engines.cuda.devices import has_gpu
 from proxyhash.index.engines.scan.engine import ScanEngine
+from tests.index.engines.needs_triton import needs_triton
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -207,3 +210,47 @@ def test_costs_of_the_wrong_type_are_no_costs(wrong: dict[str, object]) -> None:
     whole = [*others, cost | {"engine": "multi_index", "queries": 64}]
     assert read_costs([cost, *whole], ["scan", "multi_index"]) is not None
     assert read_costs([cost | wrong, *whole], ["scan", "multi_index"]) is None
+
+
+@needs_triton
+def test_a_gpu_is_measured_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from proxyhash.index.engines.cuda.engine import CudaEngine
+
+    codes = draw_codes(60, 64, 0)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert not has_gpu()
+    monkeypatch.setattr("proxyhash.index.engines.auto.engine.has_gpu", lambda: True)
+    monkeypatch.setattr("proxyhash.index.engines.auto.engine.CANDIDATES", ())
+    measured = []
+
+    def compare(engines: Any, queries: Any, *, threads: Any) -> list[Cost]:
+        measured.append([engine.name for engine in engines])
+        gpu = [Cost("cuda", *cost[1:]) for cost in map(astuple, CLUSTERED)]
+        return [*SCAN, *gpu] if len(engines) > 1 else SCAN
+
+    monkeypatch.setattr("proxyhash.index.engines.auto.engine.compare", compare)
+    engine = PlannedEngine.build(codes, bits=64, scan_below=0)
+    assert measured == [["scan", "cuda"]]
+    assert engine.engines == ("scan", "cuda")
+    # A filter costs a GPU nothing, where an engine that goes from near to far passes more rows.
+    assert engine.plan(k=10, share=0.3).seconds["cuda"] == engine.plan(k=10).seconds["cuda"]
+    assert as_answer(engine.search(codes[:2], k=5)) == slow_search(codes[:2], codes, k=5)
+    engine.save(tmp_path)
+    assert PlannedEngine.load(tmp_path, codes).engines == ("scan", "cuda")
+
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DataError, match="is for a machine with a GPU"):
+        PlannedEngine.load(tmp_path, codes)
+    assert PlannedEngine.build(codes, bits=64, scan_below=0).engines == ("scan",)
+    assert "search on the GPU fails, so the processor searches: engine cuda needs" in caplog.text
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    search = CudaEngine.search
+    monkeypatch.setattr(
+        CudaEngine, "search", lambda self, query, **given: search(self, query[::-1], **given)
+    )
+    assert PlannedEngine.build(codes, bits=64, scan_below=0).engines == ("scan",)
+    assert "answers of the GPU differ from those of the scan; it is not used" in caplog.text

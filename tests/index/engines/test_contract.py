@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxyhash.errors import DataError, UsageError
 from proxyhash.index.engines import ENGINES
+from tests.index.engines.needs_triton import needs_triton
 from tests.index.engines.reference import as_answer, draw_codes, slow_search
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 OPTIONS: dict[str, list[dict[str, Any]]] = {"multi_index": [{"economy": True}]}
 
 EXACT = [
-    pytest.param(name, options, id="-".join([name, *map(str, options.values())]))
+    pytest.param(
+        name,
+        options,
+        id="-".join([name, *map(str, options.values())]),
+        marks=needs_triton if name == "cuda" else (),
+    )
     for name, engine in ENGINES.items()
     if engine.exact
     for options in [{}, *OPTIONS.get(name, [])]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, AnyStr, BinaryIO, TypeAlias
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_LINE_BYTES",
     "READERS",
+    "SPLITS",
     "Layout",
     "Problem",
     "Reader",
@@ -32,6 +34,7 @@ __all__ = [
     "not_text",
     "read_lines",
     "register_reader",
+    "shard_files",
     "skip_line",
 ]
 
@@ -55,6 +58,9 @@ class Problem:
         return f"row {self.row}: {self.message}"
 
 
+SPLITS = frozenset({"train", "test", "query", "val", "valid", "validation", "gallery"})
+"""Names of folders and files that say the part of a split."""
+
 Records: TypeAlias = Iterator[Record | Problem]
 
 
@@ -65,14 +71,15 @@ class Layout:
     Attributes:
         columns: by key of an item, the column that holds it, where that has another name.
         types: by column, what its cells became: "numbers", "true or false", "dates", ...
-        notes: further facts, each a few words, such as "separated by semicolons".
+        notes: further facts, each a few words, such as "separated by semicolons"; a list may grow
+            while rows are read.
         ids_from_images: whether records have no id, which then comes from the image's path.
         classes: names of the class numbers in labels, where the table holds them.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
     ids_from_images: bool = False
     classes: tuple[str, ...] = ()
 
@@ -98,6 +105,8 @@ class Reader:
         names: file names that it always reads, also searched for in a folder.
         suffixes: file suffixes that it reads otherwise, in lower case.
         example: one or two lines that show the format.
+        shards: whether several files in a folder, or in folders inside it, are one manifest; `read`
+            is then given the folder, and `shard_files` finds them.
     """
 
     name: str
@@ -105,6 +114,7 @@ class Reader:
     names: tuple[str, ...]
     suffixes: tuple[str, ...]
     example: str
+    shards: bool = False
 
 
 READERS: Registry[Reader] = Registry(
@@ -114,7 +124,12 @@ READERS: Registry[Reader] = Registry(
 
 
 def register_reader(
-    name: str, *, names: tuple[str, ...] = (), suffixes: tuple[str, ...] = (), example: str = ""
+    name: str,
+    *,
+    names: tuple[str, ...] = (),
+    suffixes: tuple[str, ...] = (),
+    example: str = "",
+    shards: bool = False,
 ) -> Callable[[Callable[[Path], Records]], Callable[[Path], Records]]:
     """Return a decorator that registers a function as a reader; see `Reader` for the arguments.
 
@@ -123,10 +138,44 @@ def register_reader(
     """
 
     def register(read: Callable[[Path], Records]) -> Callable[[Path], Records]:
-        READERS.add(name, Reader(name, read, names, suffixes, example))
+        READERS.add(name, Reader(name, read, names, suffixes, example, shards))
         return read
 
     return register
+
+
+def shard_files(path: Path, suffixes: Sequence[str]) -> list[tuple[Path, str | None]]:
+    """Return the files of a manifest in shards, in order of their names, each with its split.
+
+    That is the name of a folder, or what a file's name begins with, such as `train` in
+    `train-00000-of-00008.parquet`; None for all unless there are two different ones.
+
+    Args:
+        path: one file, or a folder, in which files and folders that begin with a point are ignored.
+        suffixes: of the files, in lower case.
+
+    Raises:
+        ManifestError: there is no such file.
+    """
+    if path.is_file():
+        return [(path, None)]
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in suffixes
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not files:
+        raise ManifestError(f"{path} has no file that ends in {' or '.join(suffixes)}")
+    splits = [_split_of(file.relative_to(path)) for file in files]
+    several = len(set(splits)) > 1
+    return [(file, split if several else None) for file, split in zip(files, splits, strict=True)]
+
+
+def _split_of(file: Path) -> str | None:
+    names = [part.lower() for part in file.parts[:-1]] + [re.split(r"[-_.]", file.name.lower())[0]]
+    return next((name for name in names if name in SPLITS), None)
 
 
 MAX_LINE_BYTES = 1 << 20

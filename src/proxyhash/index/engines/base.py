@@ -205,7 +205,8 @@ To add one, put a class with the `Engine` interface under `@register_engine` int
 or into the file `engine.py` of a new folder; another package names its module under the entry-point
 group. The contract suite (tests/index/engines/test_contract.py) runs over every exact engine.
 An index searches with it where it is named, as in `create_index(..., engine=)`. An index in a
-folder searches with `auto` otherwise, which measures those in `CANDIDATES` of its module.
+folder searches with `auto` otherwise, which measures those in `CANDIDATES` of its module, and the
+one for GPUs where there is one.
 """
 
 E = TypeVar("E", bound=type[Engine])

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
     from proxyhash.data import Modality
 
-__all__ = ["Batch", "FeatureRows", "Memory", "Rows", "row_blocks", "sign"]
+__all__ = ["BLOCK_ROWS", "Batch", "FeatureRows", "Memory", "Rows", "row_blocks", "sign"]
+
+BLOCK_ROWS = 1 << 14
+"""Items that go through a network together where nothing is learned."""
 
 
 class FeatureRows(Protocol):
     """Features of n items, (n, d) float32, that are read by rows.
 
-    A tensor is one. Others load or compute the rows that are asked for, which have no gradient;
-    those that do not fit into memory say in `block_rows` how many should be asked for at once.
+    A tensor is one. Others load or compute the rows that are asked for, which have no gradient; not
+    all of them may fit into memory, so whoever needs all of them goes by `row_blocks`.
     """
 
     @property
@@ -42,21 +45,20 @@ class FeatureRows(Protocol):
 def row_blocks(features: FeatureRows, rows: Tensor | None = None) -> Iterator[tuple[Any, Tensor]]:
     """Yield features (b, d), each with the tensor or slice that says which rows they are.
 
-    There is one block, unless features do not fit into memory.
+    There are at most `BLOCK_ROWS` in a block, so that neither they nor what layers of thousands of
+    units make of them fill the memory.
 
     Args:
         features: Of n items.
         rows: (n,) bool or int64, which of them; none: all.
     """
-    size: int | None = getattr(features, "block_rows", None)
-    if size is None:
-        which = slice(None) if rows is None else rows
-        yield which, features[which]
+    if rows is None:
+        for start in range(0, max(1, len(features)), BLOCK_ROWS):
+            which = slice(start, start + BLOCK_ROWS)
+            yield which, features[which]
         return
-    positions = torch.arange(len(features)) if rows is None else rows
-    if positions.dtype == torch.bool:
-        (positions,) = positions.nonzero(as_tuple=True)
-    for block in torch.split(positions, size):
+    positions = rows.nonzero(as_tuple=True)[0] if rows.dtype == torch.bool else rows
+    for block in torch.split(positions, BLOCK_ROWS):
         yield block, features[block]
 
 
@@ -69,7 +71,7 @@ class Rows:
     present: Mapping[Modality, Tensor]
     """Per modality, (n,) bool: which items have it."""
     labels: Tensor
-    """(n, C) float32 in {0, 1}, or probabilities in [0, 1]; see `losses.supervision`."""
+    """(n, C) bool or float32 in {0, 1}, or probabilities in [0, 1]; see `losses.supervision`."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,11 +98,12 @@ class Rows:
 class Memory:
     """The latest outputs of each network for all training items, without gradient.
 
-    The loop writes a batch's outputs back after its loss, so rows are at most one epoch old.
+    The loop writes a batch's outputs back after its loss, so rows are at most one pass old.
     """
 
     outputs: Mapping[Modality, Tensor]
-    """Per modality, (n, K) float32 in (-1, 1); rows of items without the modality stay zero."""
+    """Per modality, (n, K) float32 in (-1, 1); rows of items without the modality stay zero. Empty
+    for methods that read none (`Objective.reads_memory`)."""
     present: Mapping[Modality, Tensor]
     """Per modality, (n,) bool: which items have it."""
 

@@ -33,6 +33,7 @@ def hash_centers(classes: int, bits: int, *, seed: int) -> Proxies:
 class CenterObjective(Objective):
     """An objective that aims at fixed hash centers, in whatever order they were drawn."""
 
+    reads_memory = False
     center_codes: Tensor
 
     def __init__(self, context: Context, settings: Settings) -> None:

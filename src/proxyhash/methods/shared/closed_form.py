@@ -32,6 +32,7 @@ class ClosedFormObjective(Objective):
     Its one "epoch" takes no step; it is there to be validated and saved like any other.
     """
 
+    reads_memory = False
     closed_form = True
     needs_labels = False
     defaults: ClassVar[Mapping[str, Any]] = {

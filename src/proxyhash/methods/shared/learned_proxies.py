@@ -88,6 +88,8 @@ class LearnedProxyObjective(Objective, ABC):
         vectors: (C, K) first proxies; their length decides how fast their direction learns.
     """
 
+    reads_memory = False
+
     def __init__(self, context: Context, settings: Settings, vectors: Tensor) -> None:
         super().__init__(context, settings)
         self.proxy_vectors = nn.Parameter(vectors)

@@ -48,7 +48,7 @@ class Context:
     """Everything an objective may know before training starts."""
 
     labels: Tensor
-    """(n, C) float32 in {0, 1}, or probabilities: the labels of the training items."""
+    """(n, C) bool or float32 in {0, 1}, or probabilities: the labels of the training items."""
     bits: int
     """Code length K."""
     seed: int
@@ -103,6 +103,11 @@ class Objective(nn.Module, ABC):
     """The earlier name of `needs_labels`; a class sets either, and has both."""
     needs_pairs: ClassVar[bool] = False
     """Whether the method learns from items that have two modalities, so that one is not enough."""
+    across: ClassVar[bool] = False
+    """Whether items are compared across modalities alone, so that a single one learns little."""
+    reads_memory: bool = True
+    """Whether outputs of earlier steps are read, see `Memory`: of ten million items and 64 bits
+    they take 2.6 GB per modality."""
     closed_form: ClassVar[bool] = False
     """Whether `begin_run` computes linear networks completely, so that no pass is needed."""
     validated_by: ClassVar[Literal["mAP", "MRR"]] = "mAP"
@@ -200,7 +205,7 @@ class Objective(nn.Module, ABC):
 
     def labels_of(self, train: Rows, index: Tensor) -> Tensor:
         """Return the labels of the training items at `index`, (b, C), as they are learned."""
-        return train.labels[index]
+        return train.labels[index].float()
 
     def run_network(
         self,

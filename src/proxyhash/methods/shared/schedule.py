@@ -56,6 +56,7 @@ class ScheduledObjective(Objective):
     def __init__(self, context: Context, settings: ScheduleSettings) -> None:
         super().__init__(context, settings)
         self.alternating = settings.schedule == "alternating"
+        self.reads_memory = self.alternating
         self._passes_per_round, self._first_code = settings.passes_per_round, settings.first_code
         self._in_rounds = (self._passes_per_round, self._first_code) != (1, "outputs")
         self._unified = torch.empty(0)

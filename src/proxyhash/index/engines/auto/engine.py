@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from math import log2, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from proxyhash.files import write_json
 from proxyhash.index.engines.arguments import CodeRows, check_known
@@ -22,6 +25,7 @@ from proxyhash.index.engines.base import (
     register_engine,
     write_header,
 )
+from proxyhash.index.engines.cuda.devices import has_gpu
 from proxyhash.index.engines.saved import check_saved, read_settings
 from proxyhash.index.engines.scan.engine import ScanEngine
 
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    import numpy as np
     import numpy.typing as npt
 
     from proxyhash.codes import Codes
@@ -38,8 +41,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "PlannedEngine"]
 
+_log = logging.getLogger(__name__)
+
 CANDIDATES = ("clustered", "multi_index")
-"""What is measured beside the scan unless candidates are named; their `build` takes `threads`."""
+"""What is measured beside the scan unless candidates are named; their `build` takes `threads`.
+
+`GPU` comes to them on a machine with a GPU."""
+
+GPU = "cuda"
 
 WORTH_IT = 0.8
 """An engine that takes more than this part of the scan's time is not kept for being faster."""
@@ -49,6 +58,7 @@ SCAN_BELOW = 4096
 
 _SAMPLED = 4096  # entries of a mask that tell how much of it is allowed
 _REMEMBERED = 256  # choices, each of which takes as long as a short search
+_CHECKED = 4  # queries that a GPU answers as the scan does before it is trusted
 _COPIED = 8  # the scan copies the allowed rows first where fewer than one in so many are
 
 
@@ -72,7 +82,8 @@ class PlannedEngine:
     """Exact search by the engine that is expected to be the fastest for the codes and the search.
 
     Beside the scan it keeps the one engine that was fastest on queries drawn from the codes. Each
-    search goes to one of the two, by costs measured when it was built.
+    search goes to one of the two, by costs measured when it was built. On a machine with a GPU,
+    the engine `cuda` is measured as well, if some of its answers are those of the scan.
 
     Attributes:
         bits: the code length.
@@ -118,7 +129,7 @@ class PlannedEngine:
         *,
         bits: int,
         order: npt.NDArray[np.uint64] | None = None,
-        candidates: Sequence[str] = CANDIDATES,
+        candidates: Sequence[str] | None = None,
         scan_below: int = SCAN_BELOW,
         threads: int | None = None,
         **options: Any,
@@ -129,7 +140,8 @@ class PlannedEngine:
             codes: packed codes.
             bits: the code length.
             order: uint64 (n,), or None for the order of the rows.
-            candidates: names of the exact engines to measure beside the scan.
+            candidates: names of the exact engines to measure beside the scan. Default: those in
+                `CANDIDATES`, and `cuda` where there is a GPU.
             scan_below: fewer codes are scanned, and nothing is built or measured.
             threads: how many threads build and measure; default all cores.
             options: none.
@@ -141,9 +153,10 @@ class PlannedEngine:
             return cls([scan], [], reason)
         others = [
             ENGINES[name].build(codes, bits=bits, order=order, threads=threads)
-            for name in candidates
+            for name in (CANDIDATES if candidates is None else candidates)
         ]
-        engines: list[Engine] = [scan, *others]
+        gpu = _gpu_engine(scan, codes, order, threads) if candidates is None else None
+        engines: list[Engine] = [scan, *others, *([] if gpu is None else [gpu])]
         costs = compare(engines, draw_queries(codes), threads=threads)
         best = min(engines, key=lambda engine: _merit(costs, engine.name, bits))
         kept = [scan] if best is scan else [scan, best]
@@ -216,6 +229,30 @@ class PlannedEngine:
         return cls(engines, costs, reason)
 
 
+def _gpu_engine(
+    scan: ScanEngine, codes: Codes, order: npt.NDArray[np.uint64] | None, threads: int | None
+) -> Engine | None:
+    """Return the engine on GPUs where there is a GPU and it answers as the scan does, else None."""
+    if not has_gpu():
+        return None
+    query = draw_queries(codes)[:_CHECKED]
+    try:
+        engine = ENGINES[GPU].build(codes, bits=scan.bits, order=order, threads=threads)
+        for k in (1, 100):
+            found, expected = (one.search(query, k=k, threads=threads) for one in (engine, scan))
+            if not (
+                np.array_equal(found.offsets, expected.offsets)
+                and np.array_equal(found.rows, expected.rows)
+                and np.array_equal(found.distances, expected.distances)
+            ):
+                _log.warning("answers of the GPU differ from those of the scan; it is not used")
+                return None
+    except Exception as error:  # drivers and compilers fail in every way there is
+        _log.warning("search on the GPU fails, so the processor searches: %s", error)
+        return None
+    return engine
+
+
 def _read_plan(path: Path) -> tuple[list[str], list[Cost], str]:
     """Return the engines that a saved plan names, their costs, and the reason.
 
@@ -280,6 +317,8 @@ def _expected(names: Sequence[str], costs: Sequence[Cost], kind: _Kind) -> dict[
             seconds[name] = expected_cost(own, queries=queries, k=10, radius=None)
             if _COPIED * share < 1:
                 seconds[name] *= _COPIED * share
+        elif name == GPU:  # it compares every code, whatever the mask allows
+            seconds[name] = expected_cost(own, queries=queries, k=k, radius=radius)
         else:
             seconds[name] = expected_cost(own, queries=queries, k=k, radius=radius, share=share)
     return seconds

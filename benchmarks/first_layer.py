@@ -1,0 +1,73 @@
+"""Time a step of the first layer over a bag of words: all features, and those that are not zero.
+
+    python benchmarks/first_layer.py --words 2000 --present 40 12
+
+Ratios of two ways taken in turns, each the median of its times: read those, not the times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from proxyhash.networks.input_linear import InputLinear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPEATS = 15
+
+
+def step(layer: InputLinear, features: torch.Tensor, gradient: torch.Tensor) -> float:
+    """Return the seconds of one pass forward and back."""
+    layer.zero_grad(set_to_none=True)
+    started = time.perf_counter()
+    layer(features).backward(gradient)
+    return time.perf_counter() - started
+
+
+def ratio(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float, float]:
+    """Return the median seconds of both, taken in turns, and their ratio."""
+    times = [(first(), second()) for _ in range(REPEATS)]
+    one, other = (statistics.median(column) for column in zip(*times, strict=True))
+    return one, other, one / other
+
+
+def main() -> None:
+    """Print a line for each number of words that an item has."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--words", type=int, default=2000, help="words of the vocabulary")
+    options.add_argument(
+        "--present", type=int, nargs="+", default=[40, 12], help="words of an item"
+    )
+    options.add_argument("--batch", type=int, default=128)
+    options.add_argument("--hidden", type=int, default=1024)
+    options.add_argument("--threads", type=int, default=1)
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    plain, laid_out = (InputLinear(given.words, given.hidden) for _ in range(2))
+    laid_out.load_state_dict(plain.state_dict())
+    laid_out.lay_out()
+    gradient = torch.randn(given.batch, given.hidden)
+    for present in given.present:
+        features = torch.zeros(given.batch, given.words)
+        for row in features:
+            row[torch.randperm(given.words)[:present]] = 1
+        torch.testing.assert_close(plain(features), laid_out(features))
+        dense, sparse, times = ratio(
+            lambda features=features: step(plain, features, gradient),
+            lambda features=features: step(laid_out, features, gradient),
+        )
+        print(
+            f"{present} of {given.words} words, batch {given.batch}: all features "
+            f"{1000 * dense:.1f} ms, those there are {1000 * sparse:.1f} ms, {times:.1f} times"
+        )
+
+
+if __name__ == "__main__":
+    main()

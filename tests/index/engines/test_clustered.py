@@ -108,6 +108,28 @@ def test_ties_of_codes_that_are_all_different() -> None:
     assert unpack(pack(bits), bits=64).sum(axis=1)[found.rows].tolist() == [2] * 9
 
 
+@pytest.mark.parametrize("bits", [64, 128, 200])
+@pytest.mark.parametrize("cached", [True, False])
+def test_codes_that_repeat_but_are_not_grouped(
+    bits: int, cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "proxyhash.index.engines.clustered.engine._CACHE_BYTES", 2**24 if cached else 0
+    )
+    codes, _ = around_centers(1200, bits)
+    codes = np.concatenate([codes, np.repeat(codes[:6], 45, axis=0)])
+    codes = codes[np.random.default_rng(2).permutation(len(codes))]
+    order = np.random.default_rng(0).permutation(len(codes)).astype(np.uint64)
+    mask = np.random.default_rng(1).random(len(codes)) < 0.5
+    engine = ClusteredEngine.build(codes, bits=bits, order=order, centers=30)
+    assert not engine.lists.starts.size
+    query = np.concatenate([codes[:40], draw_codes(4, bits, 3)])
+    for search in ({"k": 1}, {"k": 7}, {"k": 46}, {"k": 60, "radius": 3}, {"k": None, "radius": 4}):
+        for allowed in (None, mask):
+            expected = slow_search(query, codes, order=order, mask=allowed, **search)
+            assert as_answer(engine.search(query, mask=allowed, **search)) == expected
+
+
 def test_memory_is_at_most_1_6_times_the_codes() -> None:
     for kind in ("random", "equal"):
         codes = draw_codes(100_000, 64, 0, kind=kind)

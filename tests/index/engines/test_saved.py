@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +93,30 @@ def test_arrays_that_differ_from_the_codes_are_refused(
     np.save(tmp_path / f"{file}.npy", array)
     with pytest.raises(DataError, match=r"is damaged: its .*; rebuild the engine"):
         ENGINES[name].load(tmp_path, codes, order=order)
+
+
+@pytest.mark.parametrize("bits", [64, 128])
+def test_repeated_codes_out_of_their_order_are_refused(tmp_path: Path, bits: int) -> None:
+    codes = draw_codes(COUNT, bits, 0)
+    codes[5] = codes[3]
+    ENGINES["clustered"].build(codes, bits=bits, centers=1).save(tmp_path)
+    assert not np.load(tmp_path / "starts.npy").size
+    ENGINES["clustered"].load(tmp_path, codes)
+    rows, words = np.load(tmp_path / "rows.npy"), np.load(tmp_path / "words.npy")
+    first, second = np.flatnonzero(rows == 3)[0], np.flatnonzero(rows == 5)[0]
+    assert second == first + 1
+    np.save(tmp_path / "rows.npy", np.where(rows == 3, 5, np.where(rows == 5, 3, rows)))
+    with pytest.raises(DataError, match="its lists are not those of the codes"):
+        ENGINES["clustered"].load(tmp_path, codes)
+    # The codes of one distance from the center in the sequence of their rows.
+    table = np.load(tmp_path / "table.npy")[0]
+    for start, stop in pairwise(table):
+        rows[start:stop].sort()
+        words[start:stop] = codes[rows[start:stop]].view(np.uint64)
+    np.save(tmp_path / "rows.npy", rows)
+    np.save(tmp_path / "words.npy", words)
+    with pytest.raises(DataError, match="its lists are not those of the codes"):
+        ENGINES["clustered"].load(tmp_path, codes)
 
 
 @pytest.mark.parametrize("name", list(CRAFTED))

@@ -34,9 +34,9 @@ __all__ = ["ClusteredEngine"]
 MAX_CENTERS = 2048
 """More would take longer to compare with than they save."""
 
-# How much a thread does between two looks at Ctrl-C, in codes: a tenth of a second at most.
-_UNIT_CODES = 2**29
-_UNIT_QUERIES = 128
+# How much a thread does between two looks at Ctrl-C, in codes: a quarter of a second at most.
+_UNIT_CODES = 2**31
+_UNIT_QUERIES = 256
 _UNIT_FEW = 8  # queries without k: what they find may be much
 _FEW_QUERIES = 8  # so few share no lists worth mentioning
 _UNIT_ROOM = 2**20  # candidates of all queries together

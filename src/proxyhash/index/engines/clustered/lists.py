@@ -41,7 +41,8 @@ class Lists(NamedTuple):
         spans: uint16 (2, C), the least and the greatest distance of a list's codes from its center.
         table: uint32 (C, K + 2); `table[c, x]` is the first code of list c that is at least x from
             it, and `table[c, K + 1]` the end of the list.
-        words: uint64 (D, W), list after list, each by growing distance from its center.
+        words: uint64 (D, W), list after list, each by growing distance from its center and, of
+            equal distance, by code.
         starts: uint32 (D + 1,), where the rows of each code start; empty where D = n.
         rows: uint32 (n,), the rows of each code by their order.
     """
@@ -203,15 +204,19 @@ def _sum_lists(
                 for place in range(width):
                     apart += popcount(words[code, place] ^ lists.centers[center, place])
                 fits = fits and bool(apart == np.uint64(distance))
+                rises = 0 if code == begin else _compare_codes(words, code - 1, code)
+                fits = fits and rises >= 0
                 entry, last = np.int64(code), np.int64(code) + 1
                 if starts.size:
                     entry, last = np.int64(starts[code]), np.int64(starts[code + 1])
                 if entry >= last or last > count:
                     return False, total
-                before = np.int64(rows[entry])
+                # Rows of one code come by their order, also where it is stored for each of them.
+                joined = code > begin and rises == 0
+                before = np.int64(rows[entry - 1 if joined else entry])
                 for turn in range(entry, last):
                     row = np.int64(rows[turn])
-                    if turn > entry:
+                    if turn > entry or joined:
                         if max(row, before) >= count:
                             return False, total
                         later = order[before] < order[row] if order.size else before < row
@@ -222,6 +227,15 @@ def _sum_lists(
                         state = mix(state, words[code, place], key)
                     total += state
     return fits, total
+
+
+@kernel
+def _compare_codes(words: Words, first: int, second: int) -> int:
+    """Return 1 where the second code is the larger one, 0 where both are equal, else -1."""
+    for place in range(words.shape[1]):
+        if words[first, place] != words[second, place]:
+            return 1 if words[first, place] < words[second, place] else -1
+    return 0
 
 
 @kernel
@@ -266,23 +280,18 @@ def _sort_shells(
     words: Words,
     fresh: npt.NDArray[np.bool_],
 ) -> None:
-    """Bring equal codes of each shell together, in place; `fresh` says where a code is new."""
+    """Sort each shell by code, rows of equal ones as they come; `fresh` says where one is new."""
     width = words.shape[1]
     for shell in range(edges.size - 1):
         start, stop = edges[shell], edges[shell + 1]
         if stop - start > 1:
-            keys = np.zeros(stop - start, np.uint64)
-            for place in range(width):
+            for place in range(width - 1, -1, -1):
+                sequence = np.argsort(words[start:stop, place], kind="mergesort")
+                old_rows = rows[start:stop].copy()
+                old_words = words[start:stop].copy()
                 for item in range(stop - start):
-                    # FNV's prime: equal codes get equal keys. Where different ones do too, a code
-                    # may be stored more than once, which does no harm.
-                    keys[item] = keys[item] * np.uint64(0x100000001B3) ^ words[start + item, place]
-            sequence = np.argsort(keys, kind="mergesort")
-            old_rows = rows[start:stop].copy()
-            old_words = words[start:stop].copy()
-            for item in range(stop - start):
-                rows[start + item] = old_rows[sequence[item]]
-                words[start + item] = old_words[sequence[item]]
+                    rows[start + item] = old_rows[sequence[item]]
+                    words[start + item] = old_words[sequence[item]]
         for item in range(start, stop):
             new = item == start
             for place in range(width):

@@ -25,7 +25,12 @@ NEIGHBORS = (1, 10, 100, 1000)
 
 ROUNDS = 2
 
-BATCH = 32
+BATCH, ALONE = 256, 32
+"""Queries that are searched together, and one by one.
+
+As many as are worth it to go through a large collection once for all of them.
+"""
+
 BUDGET = 0.1
 """Seconds for the searches of one kind: a batch has fewer queries where those are slow."""
 
@@ -184,7 +189,7 @@ def _alone(
 ) -> float:
     """Return the mean seconds of queries searched one by one: as many as the budget allows."""
     times: list[float] = []
-    while len(times) < len(queries) and sum(times) < BUDGET / 3:
+    while len(times) < min(ALONE, len(queries)) and sum(times) < BUDGET / 3:
         one = queries[len(times) : len(times) + 1]
         times.append(_seconds(engine, one, k, radius, threads))
     return sum(times) / len(times)

@@ -173,7 +173,7 @@ class ClusteredEngine:
         def work(start: int, stop: int) -> None:
             room, some = ROOM + 2 * nearest, queries[start:stop]
             part = search_lists(some, goal, room, sequence is not None)
-            while not nearest and part[2].max() > room:
+            while not nearest and np.diff(part[2]).max() > room:
                 room *= 4
                 part = search_lists(some, goal, room, sequence is not None)
             parts[start] = part
@@ -181,15 +181,15 @@ class ClusteredEngine:
         most = min(_UNIT_QUERIES, _UNIT_ROOM // (ROOM + 2 * nearest)) if nearest else _UNIT_FEW
         block = max(1, min(most, _UNIT_CODES // max(1, len(self.lists.words))))
         run_blocks(work, len(query), threads=given.threads, block=block)
-        kinds = np.int64, np.uint16, np.int64, np.int64
-        found = [parts[start] for start in sorted(parts)] or [tuple(np.empty(0, x) for x in kinds)]
-        rows, distances, counts, compared = (
-            found[0]
-            if len(found) == 1
-            else (np.concatenate(columns) for columns in zip(*found, strict=True))
-        )
-        offsets = np.zeros(len(query) + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
+        if len(parts) == 1:
+            rows, distances, offsets, compared = parts[0]
+        else:
+            kinds = np.int64, np.uint16, np.int64, np.int64
+            found = [tuple(np.empty(0, kind) for kind in kinds)]
+            found += [parts[start] for start in sorted(parts)]
+            rows, distances, _, compared = map(np.concatenate, zip(*found, strict=True))
+            counts = np.concatenate([np.diff(part[2]) for part in found])
+            offsets = np.concatenate([[0], np.cumsum(counts)])
         matches = Matches(offsets, rows, distances)
         if sequence is None:
             return matches, compared

@@ -102,15 +102,15 @@ def search_lists(
 ]:
     """Return the rows found for each query.
 
-    Rows int64 (m,) and distances uint16 (m,), query after query, each by (distance, order); the
-    number of rows of each query, int64 (q,); and the number of codes and centers that each was
-    compared with, int64 (q,).
+    Rows int64 (m,) and distances uint16 (m,), query after query, each by (distance, order); where
+    those of each query start, and the end, int64 (q + 1,); and the number of codes and centers that
+    each was compared with, int64 (q,).
 
     Args:
         queries: uint64 (q, W).
         goal: what is searched for.
         room: for candidates of each query, more than 2k. One that has more of them, which happens
-            without k alone, gets no answer but a count that is greater than the room.
+            without k alone, gets no answer but more rows than there is room for.
         together: go through the lists after the nearest ones list by list, not query by query:
             better where the codes are larger than the cache.
     """
@@ -132,18 +132,15 @@ def search_lists(
     tally, state = np.empty((size, width), np.int64), np.empty((size, STATES), np.int64)
     candidates = Candidates(far, who, tally, state, np.empty(width, np.int64))
     _search(goal, plan, candidates, together)
-    counts, compared = state[:, HELD].copy(), state[:, WORK].copy()
-    total = 0
+    offsets, held = np.zeros(size + 1, np.int64), state[:, HELD]
     for index in range(size):
-        total += min(counts[index], room)
-    all_far, all_rows = np.empty(total, np.uint16), np.empty(total, np.int64)
-    total = 0
+        offsets[index + 1] = offsets[index] + held[index]
+    all_far, all_rows = np.empty(offsets[size], np.uint16), np.empty(offsets[size], np.int64)
     for index in range(size):
-        found = min(counts[index], room)
-        all_far[total : total + found] = far[index, :found]
-        all_rows[total : total + found] = who[index, :found]
-        total += found
-    return all_rows, all_far, counts, compared
+        found = min(held[index], room)
+        all_far[offsets[index] : offsets[index] + found] = far[index, :found]
+        all_rows[offsets[index] : offsets[index] + found] = who[index, :found]
+    return all_rows, all_far, offsets, state[:, WORK].copy()
 
 
 @lean_kernel

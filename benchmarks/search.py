@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,20 @@ SINGLES = 20  # single queries in each round
 REST = 0.05  # seconds in which the threads of the one measured before fall asleep
 
 
+def without_avx512() -> None:
+    """Start again with compiled loops for a processor that has AVX2 and no AVX-512."""
+    if "NUMBA_CPU_FEATURES" in os.environ:
+        return
+    from llvmlite import binding
+
+    has = dict(binding.get_host_cpu_features())
+    kept = {name: on and "avx512" not in name and name != "vpclmulqdq" for name, on in has.items()}
+    os.environ["NUMBA_CPU_NAME"] = "znver3"
+    os.environ["NUMBA_CPU_FEATURES"] = ",".join("-+"[on] + name for name, on in kept.items())
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 def draw(kind: str, count: int, bits: int, groups: LogitGroups | None) -> Codes:
     """Return codes followed by as many queries as a batch has."""
     count += QUERIES
@@ -54,6 +69,7 @@ def make_task(codes: Codes, options: argparse.Namespace) -> Task:
         queries=codes[-QUERIES:].copy(),
         k=options.k,
         threads=options.threads,
+        avx2=options.avx2,
         lists=options.lists,
         hnsw_up_to=options.million,
     )
@@ -213,8 +229,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("-k", type=int, default=10)
+    parser.add_argument("--avx2", action="store_true", help="all of them without AVX-512")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.avx2:
+        without_avx512()
     options.engines = options.engines.split(",")
     options.lists = [int(lists) for lists in options.lists.split(",")]
     groups = logit_groups(options.run) if options.run else None

@@ -47,12 +47,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Task:
-    """A task for a contender: codes, queries, k and the threads."""
+    """A task for a contender: codes, queries, k, the threads, and whether to do without AVX-512."""
 
     codes: Codes
     queries: Codes
     k: int
     threads: int
+    avx2: bool
     lists: Sequence[int]
     hnsw_up_to: int
 
@@ -98,6 +99,8 @@ def _faiss(task: Task) -> Any:
     import faiss
 
     faiss.omp_set_num_threads(task.threads)
+    if task.avx2:
+        faiss.SIMDConfig.set_level(faiss.SIMDLevel_AVX2)
     return faiss
 
 

@@ -217,9 +217,11 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device /dev/full")
-def test_a_full_disk_is_said_with_the_next_step() -> None:
-    done = shell("proxyhash --version >/dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_said_with_the_next_step(unbuffered: str) -> None:
+    done = shell("proxyhash --version >/dev/full", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
+    assert "Exception ignored" not in done.stderr
     assert "No space left on device; free some space and run the same command again" in done.stderr
 
 

@@ -175,7 +175,9 @@ def main() -> None:
     except ProxyhashError as error:
         sys.exit(_fail(error, str(error), code=error.exit_code))
     except OSError as error:
-        sys.exit(_fail(error, f"the system says: {error}{_disk_advice(error)}", code=1))
+        code = _fail(error, f"the system says: {error}{_disk_advice(error)}", code=1)
+        _drop_output()
+        sys.exit(code)
     except MemoryError as error:
         sys.exit(_fail(error, "out of memory: use smaller data or a smaller batch", code=1))
     except Exception as error:
@@ -190,6 +192,15 @@ def _disk_advice(error: OSError) -> str:
     """Return the next step where a disk is full and the error does not say it yet."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) and "free some space" not in str(error)
     return "; free some space and run the same command again" if full else ""
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: Python would try it again at the end, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError), Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _fail(error: BaseException, text: str, *, code: int) -> int:

@@ -130,6 +130,34 @@ def test_codes_that_repeat_but_are_not_grouped(
             assert as_answer(engine.search(query, mask=allowed, **search)) == expected
 
 
+@pytest.mark.parametrize("search", [{"k": 255}, {"k": 300}, {"k": None}])
+def test_more_rows_of_one_code_than_are_compared_at_once(
+    search: dict[str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyhash.index.engines.clustered.engine._CACHE_BYTES", 0)
+    codes = draw_codes(4000, 64, 0)
+    codes[100:900] = codes[7]
+    order = np.random.default_rng(0).permutation(4000).astype(np.uint64)
+    engine = ClusteredEngine.build(codes, bits=64, order=order, centers=90)
+    assert not engine.lists.starts.size
+    query = codes[[7, 3, 950, 951, 952, 953, 954, 955, 956, 957]]
+    expected = slow_search(query, codes, order=order, radius=25, **search)
+    assert as_answer(engine.search(query, radius=25, **search)) == expected
+
+
+def test_the_widest_codes_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxyhash.index.engines.clustered.engine._CACHE_BYTES", 0)
+    bits = 65_528
+    codes = np.zeros((20, bits // 8), np.uint8)
+    codes[3:] = 255
+    engine = ClusteredEngine.build(codes, bits=bits)
+    query = np.repeat(codes[:1], 9, axis=0)
+    for radius, count in ((40_000, 3), (bits, 20)):
+        found = engine.search(query, k=None, radius=radius)
+        assert np.diff(found.offsets).tolist() == [count] * 9
+    assert engine.search(query, k=4).distances.reshape(9, 4)[:, 3].tolist() == [bits] * 9
+
+
 def test_memory_is_at_most_1_6_times_the_codes() -> None:
     for kind in ("random", "equal"):
         codes = draw_codes(100_000, 64, 0, kind=kind)
@@ -160,11 +188,12 @@ def test_many_queries_at_once(
     monkeypatch.setattr("proxyhash.index.engines.clustered.engine._CACHE_BYTES", 0)
     codes, query = draw_codes(900, 32, 0, kind=kind), draw_codes(60, 32, 1, kind=kind)
     order = np.random.default_rng(0).permutation(900).astype(np.uint64)
-    mask = np.random.default_rng(1).random(900) < 0.8
+    some = np.random.default_rng(1).random(900) < 0.8
     search = {"radius": 12, **search}
-    engine = ClusteredEngine.build(codes, bits=32, order=order, centers=60)
-    expected = slow_search(query, codes, order=order, mask=mask, **search)
-    for threads in (1, 2):
-        assert as_answer(engine.search(query, mask=mask, threads=threads, **search)) == expected
+    engine = ClusteredEngine.build(codes, bits=32, order=order, centers=150)
+    for mask in (some, None):
+        expected = slow_search(query, codes, order=order, mask=mask, **search)
+        for threads in (1, 2):
+            assert as_answer(engine.search(query, mask=mask, threads=threads, **search)) == expected
     alone = [engine.work(query[i : i + 1], **search)[0] for i in range(60)]
     assert 0 < engine.work(query, **search).mean() < 2 * np.mean(alone)

@@ -210,11 +210,20 @@ def test_costs_that_are_none_are_refused(tmp_path: Path, value: Any) -> None:
 
 @pytest.mark.parametrize("bits", [64, 96])
 @pytest.mark.parametrize("options", [{}, {"economy": True}, None])
+@pytest.mark.parametrize("cached", [True, False])
 def test_files_that_change_after_they_were_checked_end_no_process(
-    tmp_path: Path, options: dict[str, Any] | None, bits: int
+    tmp_path: Path,
+    options: dict[str, Any] | None,
+    bits: int,
+    cached: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codes = draw_codes(COUNT, bits, 0, kind="clustered")
-    codes[300:] = codes[:300]
+    if cached:  # equal codes are stored once
+        codes[300:] = codes[:300]
+    else:
+        monkeypatch.setattr("proxyhash.index.engines.clustered.engine._CACHE_BYTES", 0)
+        codes[:40] = codes[50]
     name = "clustered" if options is None else "multi_index"
     engine = ENGINES[name].build(codes, bits=bits, **(options or {}))
     engine.save(tmp_path)

@@ -34,8 +34,8 @@ __all__ = ["ClusteredEngine"]
 MAX_CENTERS = 2048
 """More would take longer to compare with than they save."""
 
-# How much a thread does between two looks at Ctrl-C, in codes: a quarter of a second at most.
-_UNIT_CODES = 2**31
+# How much a thread does between two looks at Ctrl-C, in words of codes: a quarter of a second.
+_UNIT_WORDS = 2**31
 _UNIT_QUERIES = 256
 _UNIT_FEW = 8  # queries without k: what they find may be much
 _FEW_QUERIES = 8  # so few share no lists worth mentioning
@@ -179,7 +179,7 @@ class ClusteredEngine:
             parts[start] = part
 
         most = min(_UNIT_QUERIES, _UNIT_ROOM // (ROOM + 2 * nearest)) if nearest else _UNIT_FEW
-        block = max(1, min(most, _UNIT_CODES // max(1, len(self.lists.words))))
+        block = max(1, min(most, _UNIT_WORDS // max(1, self.lists.words.size)))
         run_blocks(work, len(query), threads=given.threads, block=block)
         if len(parts) == 1:
             rows, distances, offsets, compared = parts[0]

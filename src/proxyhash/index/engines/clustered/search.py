@@ -74,9 +74,9 @@ class Plan(NamedTuple):
         bounds: uint16 (C,), the least distance that a code of the list can have to it.
         todo: uint32 (2, C), the lists that are worth a visit, and room to sort them.
         seen: uint64 (q, ceil(C / 64)), a bit for each list that a query has visited.
-        limits: int16 (q,), the farthest a row may be; -1 for queries that are done.
+        limits: int32 (q,), the farthest a row may be; -1 for queries that are done.
         homes: uint16 (q,), the distance of each query to one center.
-        beyond: int16 (q,), by how much the codes of that list are beyond the limits at least.
+        beyond: int32 (q,), by how much the codes of that list are beyond the limits at least.
         visits: uint32 (3, max(C, q) + 1), what is done in a row: queries, the lists they visit,
             and how far the query is from the center.
     """
@@ -88,9 +88,9 @@ class Plan(NamedTuple):
     bounds: npt.NDArray[np.uint16]
     todo: npt.NDArray[np.uint32]
     seen: npt.NDArray[np.uint64]
-    limits: npt.NDArray[np.int16]
+    limits: npt.NDArray[np.int32]
     homes: npt.NDArray[np.uint16]
-    beyond: npt.NDArray[np.int16]
+    beyond: npt.NDArray[np.int32]
     visits: npt.NDArray[np.uint32]
 
 
@@ -123,9 +123,9 @@ def search_lists(
         np.empty(lists, np.uint16),
         np.empty((2, lists), np.uint32),
         np.zeros((size, -(-lists // 64)), np.uint64),
-        np.empty(size, np.int16),
+        np.empty(size, np.int32),
         np.empty(size, np.uint16),
-        np.empty(size, np.int16),
+        np.empty(size, np.int32),
         np.empty((3, max(lists, size) + 1), np.uint32),
     )
     far, who = np.empty((size, room), np.uint16), np.empty((size, room), np.int64)
@@ -205,13 +205,13 @@ def _visitors_of(
     """Write the visits that a list between two distances may be worth; return how many."""
     homes, limits, beyond, visits = plan.homes, plan.limits, plan.beyond, plan.visits
     _compare(center, plan.queries, homes.size, homes)
-    low, high = np.int16(least), np.int16(most)
+    low, high = np.int32(least), np.int32(most)
     for index in range(np.uint64(homes.size)):
-        home = np.int16(homes[index])
-        beyond[index] = max(np.int16(home - high), np.int16(low - home)) - limits[index]
+        home = np.int32(homes[index])
+        beyond[index] = max(np.int32(home - high), np.int32(low - home)) - limits[index]
     count, word, bit = 0, current >> 6, np.uint64(current & 63)
     for start in range(0, homes.size, LOOK):
-        base, nearest = np.uint64(start), np.int16(1)
+        base, nearest = np.uint64(start), np.int32(1)
         size = min(LOOK, homes.size - start)
         for lane in range(np.uint64(size)):
             nearest = min(nearest, beyond[base + lane])

@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install browser demo docs test lowest lint format clean
+.PHONY: help install browser demo docs test lowest milvus lint format clean
 
 help:
 	@echo "make demo      install into .venv and run the whole job on generated images, offline"
 	@echo "make test      install, Chromium for the pages included, lint, type-check and run every test"
 	@echo "make lowest    tests of all parsers with the lowest versions that pyproject.toml allows"
+	@echo "make milvus    tests of the index in Milvus on a real server, which it installs, and its speed"
 	@echo "make lint      ruff, mypy, import-linter"
 	@echo "make docs      regenerate docs/cli.md and the table of docs/methods.md"
 	@echo "make format    let ruff rewrite what it can"
@@ -49,6 +50,11 @@ test: lint browser
 # Not part of `make test`, which takes the newest versions: run it when a floor in pyproject.toml changes.
 lowest: install
 	@.ci/lowest
+
+# Not part of `make test`, as a server waits: once a week, and when src/proxyhash/index/milvus/ changes.
+milvus: install
+	PROXYHASH_MILVUS_SERVER=1 $(BIN)/pytest -m milvus_server tests/index
+	$(BIN)/python benchmarks/milvus.py server --items 1000000
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* proxyhash-demo

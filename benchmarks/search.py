@@ -182,7 +182,7 @@ def markdown(table: dict[str, Any]) -> str:
 
 def run_curve(kind: str, codes: Codes, options: argparse.Namespace) -> dict[str, Any]:
     """Return the queries/s of every engine for growing numbers of codes."""
-    sizes = [n for n in (10**4, 10**5, 10**6, 10**7) if n <= len(codes) - QUERIES]
+    sizes = [10**power for power in range(4, 10) if 10**power <= len(codes) - QUERIES]
     points: dict[str, list[tuple[int, float]]] = {}
     for size in sizes or [len(codes) - QUERIES]:
         part = np.concatenate([codes[:size], codes[-QUERIES:]])
@@ -226,6 +226,8 @@ def main() -> None:
     parser.add_argument("--engines", default=",".join([*OURS, *FAISS]))
     parser.add_argument("--lists", default="1024,4096", help="numbers of lists that IVF tries")
     parser.add_argument("--curve", type=Path, metavar="PNG", help="draw queries/s against N too")
+    parser.add_argument("--curve-kinds", default="random,clustered,learned", help="its panels")
+    parser.add_argument("--curve-to", type=int, help="codes of its last point")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("-k", type=int, default=10)
@@ -263,8 +265,11 @@ def main() -> None:
         if not options.json:
             print(markdown(table), end="\n\n", flush=True)
     if options.curve:
-        for kind in ("random", "clustered", *(["learned"] if groups else [])):
-            report["curves"].append(run_curve(kind, draw(kind, large, 64, groups), options))
+        for kind in options.curve_kinds.split(","):
+            if kind == "learned" and groups is None:
+                continue
+            codes = draw(kind, options.curve_to or large, 64, groups)
+            report["curves"].append(run_curve(kind, codes, options))
         plot(report["curves"], options.curve)
     if options.json:
         print(json.dumps(report, indent=2))

@@ -1,7 +1,7 @@
 """Random sequences of operations, with the same answers from a server and an index in memory.
 
-A sequence takes a ninth of a second in Milvus Lite, so 150 run by default; PROXYHASH_SEQUENCES=1000
-runs a thousand.
+A sequence takes a ninth of a second in Milvus Lite and some seconds on a server, so 150 run by
+default; PROXYHASH_SEQUENCES=1000 runs a thousand.
 """
 
 from __future__ import annotations
@@ -112,4 +112,4 @@ def test_a_server_that_shuffles_ties_and_memory_agree() -> None:
 
 @pytest.mark.parametrize("marked", [pytest.param("milvus_server", marks=SERVER)])
 def test_a_server_and_memory_agree(marked: str, request: pytest.FixtureRequest) -> None:
-    run_sequences(in_milvus(request.getfixturevalue(marked).uri), sequences=5, steps=4)
+    run_sequences(in_milvus(request.getfixturevalue(marked).uri), sequences=SEQUENCES, steps=4)

@@ -18,9 +18,7 @@ from tests.index.shuffled import ShuffledIndex, Table
 if TYPE_CHECKING:
     from proxyhash.index import Index
 
-LIMITS = {"shuffled": (2, 3, 7, 100), "lite_uri": (2, 3, 7, 100), "milvus_server": (20, 100)}
-"""A server takes a fifth of a second for an answer, and a low limit takes many."""
-
+LIMITS = (2, 3, 7, 100)
 MILVUS = ["lite_uri", pytest.param("milvus_server", marks=SERVER)]
 
 
@@ -31,7 +29,6 @@ def backend(request: pytest.FixtureRequest):
     else:
         place = request.getfixturevalue(request.param)
         made = in_milvus(getattr(place, "uri", place))
-    made.limits = LIMITS[request.param]
     yield made
     made.remove()
 
@@ -58,7 +55,7 @@ def test_answers_are_in_order_for_any_limit(backend: Backend) -> None:
             for id_, value, payload in zip(ids, values, payloads, strict=True)
             if condition is None or payload["n"] >= 5
         )
-        for limit in backend.limits:
+        for limit in LIMITS:
             for k, radius in ((1, None), (9, None), (80, None), (None, 0), (None, 1), (9, 1)):
                 (rows,) = search_nearest(
                     server, [b"\0"], k=k, radius=radius, filter=condition, max_limit=limit

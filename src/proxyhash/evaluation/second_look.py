@@ -220,7 +220,7 @@ def _sorted_tally(distances: Floats, relevant: npt.NDArray[np.bool_], *, stable:
     count, width = distances.shape
     items, hits = np.zeros((2, count, max(width, 1)), np.int64)
     for row in range(count):
-        order = np.argsort(distances[row], kind="stable")
+        order = np.argsort(distances[row], kind="stable" if stable else None)
         near, good = distances[row][order], relevant[row][order]
         if stable:
             group = np.arange(width)

@@ -22,9 +22,9 @@ from proxyhash.errors import ProxyhashError
 from proxyhash.index.milvus.connection import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Server", "running_server"]
+__all__ = ["Server", "install_server", "running_server"]
 
 VERSION = "2.3.5"
 CACHE = Path(__file__).parents[3] / ".cache" / f"milvus-{VERSION}"
@@ -40,16 +40,18 @@ PORTS = (
     "data-coord",
     "data-node",
 )
-SETTINGS = ("--extra-config", "common.session.ttl=10")
-"""After kill -9 a server waits until the sessions of the dead one have expired."""
+SETTINGS = ("common.session.ttl=10", "proxy.timeTickInterval=20")
+"""Seconds until sessions of a server after kill -9 expire, which the next one waits for, and the
+milliseconds between ticks, which every read that is "Strong" waits for."""
 START_SECONDS = 180
 
 
 class Server:
     """One server with one data folder, on ports of 127.0.0.1 that were free."""
 
-    def __init__(self, folder: Path, program: Path) -> None:
+    def __init__(self, folder: Path, program: Path, *, settings: Sequence[str] = SETTINGS) -> None:
         self._folder = folder
+        self._settings = settings
         self._program = program
         *ports, self._metrics = _free_ports(len(PORTS) + 1)
         self._ports = dict(zip(PORTS, ports, strict=True))
@@ -72,7 +74,8 @@ class Server:
         else:
             data.mkdir()
             ports = [f"--{name}-port={port}" for name, port in self._ports.items()]
-            command = [self._program, "--data", data, *ports, *SETTINGS]
+            settings = [f"--extra-config={setting}" for setting in self._settings]
+            command = [self._program, "--data", data, *ports, *settings]
             own = {}
         with (self._folder / "server.log").open("ab") as log:
             # In a group of its own: the program starts the server as its child.
@@ -110,7 +113,7 @@ def running_server(folder: Path) -> Iterator[Server]:
     if os.environ.get("PROXYHASH_MILVUS_SERVER") != "1":
         pytest.skip("set PROXYHASH_MILVUS_SERVER=1 to install and start a Milvus server")
     try:
-        server = Server(folder, _installed())
+        server = Server(folder, install_server())
         server.start()
     except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"the Milvus server cannot be installed or started: {error}")
@@ -120,7 +123,8 @@ def running_server(folder: Path) -> Iterator[Server]:
         server.kill()
 
 
-def _installed() -> Path:
+def install_server() -> Path:
+    """Return the program of the server, installed where it is not yet."""
     program = CACHE / "bin" / "milvus-server"
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", CACHE], check=True, capture_output=True)

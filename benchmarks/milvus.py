@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxyhash.codes.asymmetric import ONE
-from proxyhash.index import Store
 from proxyhash.index.memory import MemoryIndex
 from proxyhash.index.milvus import MilvusIndex
 from proxyhash.index.second_look import SecondLook
+from proxyhash.index.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

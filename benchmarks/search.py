@@ -1,7 +1,7 @@
 """Speed of exact search beside FAISS, on random, clustered and learned codes.
 
     python benchmarks/search.py --run RUN                          # every table of performance.md
-    python benchmarks/search.py --run RUN --curve docs/images/search.png   # and the plot
+    python benchmarks/search.py --run RUN --curve search.png       # and a plot
     python benchmarks/search.py --million 20000 --ten-million 50000 --json # a look in a minute
 
 RUN is a run folder of `proxyhash train`; without it there are no learned codes. What is drawn how

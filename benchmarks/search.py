@@ -238,6 +238,8 @@ def main() -> None:
         without_avx512()
     options.engines = options.engines.split(",")
     options.lists = [int(lists) for lists in options.lists.split(",")]
+    if options.curve and options.curve_kinds == "learned" and not options.run:
+        parser.error("learned codes are drawn around a run; give --run")
     groups = logit_groups(options.run) if options.run else None
     large = options.ten_million
     tables = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
+from proxyhash.networks.dropout import Dropout
 from proxyhash.networks.input_linear import InputLinear, is_sparse
 
 __all__ = [
@@ -118,18 +119,18 @@ class HashingNetwork(Network):
                 **({} if dropout_at == "outputs" else {"dropout_at": dropout_at}),
             }
         )
-        layers: list[nn.Module] = [nn.Dropout(input_dropout)] if input_dropout else []
+        layers: list[nn.Module] = [Dropout(input_dropout)] if input_dropout else []
         width = dim_in
         for hidden_width in hidden:
             if dropout and dropout_at == "inputs":
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             first = not any(isinstance(layer, nn.Linear) for layer in layers)
             layers.append((InputLinear if first else nn.Linear)(width, hidden_width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(hidden_width))
             layers.append(ACTIVATIONS[activation]())
             if dropout and dropout_at == "outputs":
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             width = hidden_width
         layers.append(nn.Linear(width, bits))
         if output_batch_norm:

@@ -22,7 +22,7 @@ class InputLinear(nn.Linear):
 
     A bag of words is zero but for some words of thousands. The sum over those alone, with a
     gradient for their weights alone, takes a third of the time on a processor, see
-    `benchmarks/first_layer.py`, and differs from the product by rounding. It is taken after
+    `benchmarks/layers.py`, and differs from the product by rounding. It is taken after
     `lay_out`, where features are that sparse, have no gradient, and nothing else decides how
     products are computed, such as autocast.
     """

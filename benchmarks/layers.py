@@ -1,6 +1,8 @@
-"""Time a step of the first layer over a bag of words: all features, and those that are not zero.
+"""Time layers of a hashing network: the first over a bag of words, and dropout.
 
-    python benchmarks/first_layer.py --words 2000 --present 40 12
+    python benchmarks/layers.py --words 2000 --present 40 12
+
+The first layer takes all features, or those that are not zero; dropout is torch's, or ours.
 
 Ratios of two ways taken in turns, each the median of its times: read those, not the times.
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from proxyhash.networks.dropout import Dropout
 from proxyhash.networks.input_linear import InputLinear
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 REPEATS = 15
 
 
-def step(layer: InputLinear, features: torch.Tensor, gradient: torch.Tensor) -> float:
+def step(layer: torch.nn.Module, features: torch.Tensor, gradient: torch.Tensor) -> float:
     """Return the seconds of one pass forward and back."""
     layer.zero_grad(set_to_none=True)
     started = time.perf_counter()
@@ -45,7 +48,7 @@ def main() -> None:
         "--present", type=int, nargs="+", default=[40, 12], help="words of an item"
     )
     options.add_argument("--batch", type=int, default=128)
-    options.add_argument("--hidden", type=int, default=1024)
+    options.add_argument("--hidden", type=int, default=4096)
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
     torch.set_num_threads(given.threads)
@@ -66,6 +69,16 @@ def main() -> None:
         print(
             f"{present} of {given.words} words, batch {given.batch}: all features "
             f"{1000 * dense:.1f} ms, those there are {1000 * sparse:.1f} ms, {times:.1f} times"
+        )
+    units = torch.randn(given.batch, given.hidden, requires_grad=True)
+    for share in (0.5, 0.1):
+        layers = torch.nn.Dropout(share), Dropout(share)
+        of_torch, ours, times = ratio(
+            *(lambda layer=layer: step(layer, units, gradient) for layer in layers)
+        )
+        print(
+            f"dropout of {share}, {given.batch} x {given.hidden} units: torch "
+            f"{1000 * of_torch:.2f} ms, ours {1000 * ours:.2f} ms, {times:.1f} times"
         )
 
 

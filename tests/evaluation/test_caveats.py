@@ -7,7 +7,7 @@ import pytest
 
 from proxyhash.codes import binarize
 from proxyhash.evaluation import Protocol, Ranking, evaluate_direction
-from proxyhash.evaluation.caveats import caveat_lines, find_caveats
+from proxyhash.evaluation.caveats import caveat_lines, find_caveats, gather_caveats
 
 BITS = 16
 
@@ -31,7 +31,7 @@ def kinds(query, gallery, *, equal: bool = False, **rules):
     )
     protocol = Protocol(**rules)
     direction = evaluate_direction(ranking, protocol=protocol)
-    found = find_caveats({"a_to_b": ranking}, {"a_to_b": direction}, protocol)
+    found = gather_caveats({"a_to_b": find_caveats(ranking, direction, protocol)})
     assert all(each.directions == ("a_to_b",) for each in found)
     return {each.kind: each.message for each in found}
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from proxyhash.evaluation.protocol import Protocol
     from proxyhash.evaluation.ranking import Labels, Ranking
 
-__all__ = ["Caveat", "caveat_lines", "find_caveats", "found_labels"]
+__all__ = ["Caveat", "caveat_lines", "find_caveats", "found_labels", "gather_caveats"]
 
 MOSTLY_RELEVANT = 0.9
 """Share of relevant items from which random codes have nearly the mAP of perfect ones."""
@@ -61,21 +61,26 @@ def found_labels(items: int, directions: Iterable[str]) -> tuple[Caveat, ...]:
 
 
 def find_caveats(
-    rankings: Mapping[str, Ranking], directions: Mapping[str, Direction], protocol: Protocol
-) -> tuple[Caveat, ...]:
-    """Return everything that makes the figures of an evaluation mean little, the gravest first.
+    ranking: Ranking, direction: Direction, protocol: Protocol
+) -> tuple[tuple[str, str], ...]:
+    """Return everything that makes the figures of one direction mean little, as kinds and messages.
 
     Args:
-        rankings: queries and gallery with their labels, by direction.
-        directions: the figures, by direction.
+        ranking: queries and gallery with their labels.
+        direction: the figures.
         protocol: the rules that they follow.
     """
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, ranking in rankings.items():
-        for kind, message in _of(ranking, directions[name], protocol):
-            found.setdefault((kind, message), []).append(name)
-    order = sorted(found, key=lambda each: _ORDER.index(each[0]))
-    return tuple(Caveat(kind, text, tuple(found[kind, text])) for kind, text in order)
+    return tuple(_of(ranking, direction, protocol))
+
+
+def gather_caveats(found: Mapping[str, Iterable[tuple[str, str]]]) -> tuple[Caveat, ...]:
+    """Return what was found by direction, each once with its directions, the gravest first."""
+    directions: dict[tuple[str, str], list[str]] = {}
+    for name, caveats in found.items():
+        for caveat in caveats:
+            directions.setdefault(caveat, []).append(name)
+    order = sorted(directions, key=lambda each: _ORDER.index(each[0]))
+    return tuple(Caveat(kind, text, tuple(directions[kind, text])) for kind, text in order)
 
 
 _ORDER = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from proxyhash.errors import DataError
 from proxyhash.evaluation.average_precision import MAP, mean_average_precision
 from proxyhash.evaluation.bits import code_statistics
-from proxyhash.evaluation.caveats import Caveat, find_caveats, found_labels
+from proxyhash.evaluation.caveats import Caveat, find_caveats, found_labels, gather_caveats
 from proxyhash.evaluation.direction import AT, Direction, directions_of, evaluate_direction
 from proxyhash.evaluation.protocol import Protocol
 from proxyhash.evaluation.ranking import Labels, Ranking
@@ -110,10 +110,10 @@ def evaluate_codes(
     protocol = protocol or Protocol()
     _check(codes, labels, split)
     gallery = split.gallery if protocol.gallery == "literature" else split.strict_gallery
-    directions, missing, rankings = {}, {}, {}
+    directions, missing, caveats = {}, {}, {}
     for name, (asked, searched) in directions_of(codes.modalities).items():
         rows, columns = codes.having(asked, split.query), codes.having(searched, gallery)
-        rankings[name] = ranking = Ranking(
+        ranking = Ranking(  # one at a time: it holds the labels of its gallery
             query=codes.as_queries(asked)[rows],
             gallery=codes.of(searched)[columns],
             query_labels=labels[rows],
@@ -127,7 +127,9 @@ def evaluate_codes(
             track=track,
             description=f"evaluate {name.replace('_', ' ')}, {protocol.gallery} gallery",
         )
+        caveats[name] = find_caveats(ranking, directions[name], protocol)
         missing[name] = (len(split.query) - len(rows), len(gallery) - len(columns))
+        del ranking
     return Evaluation(
         protocol=protocol,
         fingerprint={"model": codes.model} | dict(fingerprint or {}),
@@ -135,10 +137,7 @@ def evaluate_codes(
         directions=directions,
         missing=missing,
         bit_statistics=code_statistics(codes, gallery, proxies=proxies),
-        caveats=(
-            *found_labels(estimated, directions),
-            *find_caveats(rankings, directions, protocol),
-        ),
+        caveats=(*found_labels(estimated, directions), *gather_caveats(caveats)),
     )
 
 

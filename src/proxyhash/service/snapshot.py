@@ -199,10 +199,16 @@ class Snapshot:
         target, ids = self.index.modalities[0], list[str]()
         shown: frozenset[str] = frozenset()
         for modality in sorted(self.index.modalities, key=lambda name: name != "image"):
-            found = self.index.search(codes, k=_SPREAD, modality=modality)
-            if not (near := [hit.id for rank in zip_longest(*found) for hit in rank if hit]):
+            near: dict[str, None] = {}
+            for k in (_SPREAD, count):  # codes that share their neighbors are few in a small index
+                if len(near) < count:
+                    found = self.index.search(codes, k=k, modality=modality)
+                    near = dict.fromkeys(
+                        hit.id for rank in zip_longest(*found) for hit in rank if hit
+                    )
+            if not near:
                 continue
-            target, ids = modality, list(dict.fromkeys(near))
+            target, ids = modality, list(near)
             shown = self.source.with_thumbnail(ids)
             if shown:
                 ids = [id_ for id_ in ids if id_ in shown]

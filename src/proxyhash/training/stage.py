@@ -133,8 +133,9 @@ def run_stage(
             train_rows = rows(split.train, learning=True)
             validation_rows = rows(validation, learning=False)
         stack.callback(close_features, train_rows)
-        about = where_it_ran(config, processes=processes.world)
-        about["tuned"] = tuned_encoders(config, prepared.encoders)
+        about = where_it_ran(config, processes=processes.world) | {
+            "tuned": tuned_encoders(config, prepared.encoders)
+        }
         with use_precision(config.precision):
             state = build_state(
                 config, train_rows, inputs=inputs, encoders=tuned, resumed=resumed, track=track
@@ -182,6 +183,7 @@ def run_stage(
         train_rows = prepared.rows(split.train, device=config.device)
     complete_networks(config, state, train_rows, networks, track=track)
     about |= _summary(config, state, items=len(train_rows)) | dict(stage.about)
+    del train_rows, validation_rows  # their labels are not needed where all items are evaluated
     result = write_results(
         stage.given, folder, state, networks, prepared,
         about=about, cache=services.cache, track=track,

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from proxyhash.training.devices import derive_seed, seeded
+from proxyhash.networks.linear import Linear
+from proxyhash.training.devices import derive_seed, seeded, use_precision
 
 
 def test_seeds_differ_in_every_part_and_stay():
@@ -26,3 +27,13 @@ def test_the_block_repeats_and_the_surroundings_go_on():
         assert torch.equal(torch.rand(4), first)
     with seeded(1, 3):
         assert not torch.equal(torch.rand(4), first)
+
+
+def test_a_precision_holds_inside_its_block_alone():
+    layer, features = Linear(256, 64), torch.randn(8, 256)
+    plain = layer(features)
+    with use_precision("bfloat16"):
+        assert not torch.equal(layer(features), plain)
+        with use_precision("float32"):
+            assert torch.equal(layer(features), plain)
+    assert torch.equal(layer(features), plain)

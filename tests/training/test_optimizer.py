@@ -8,6 +8,7 @@ from torch import nn
 
 from proxyhash.errors import UsageError
 from proxyhash.networks.hashing_network import HashingNetwork
+from proxyhash.networks.input_linear import InputLinear
 from proxyhash.training.config import read_config
 from proxyhash.training.optimizer import (
     clip_gradients,
@@ -192,3 +193,39 @@ def test_clipping_scales_the_whole_step():
     assert networks["image"].layers[0].bias.grad[0] == pytest.approx(
         0.5 / math.sqrt(count), rel=1e-4
     )
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_weights_that_lie_column_by_column_are_stepped_like_others(kind):
+    def trained(*, by_columns):
+        networks, objective = parts()
+        layer = networks["image"].layers[0]
+        if by_columns:
+            InputLinear.lay_out(layer)
+        config = config_of(optimizer=kind, momentum=0.9, weight_decay=0.1, learning_rate=0.1)
+        optimizer = make_optimizer(config, networks, objective)
+        step(networks, optimizer)
+        saved = {key: value.clone() for key, value in optimizer_tensors(optimizer).items()}
+        load_optimizer(optimizer, saved)
+        step(networks, optimizer)
+        return layer.weight, optimizer_tensors(optimizer)
+
+    (weight, state), (turned, other) = trained(by_columns=False), trained(by_columns=True)
+    assert (weight.shape, weight.stride()) == ((2, 3), (3, 1))
+    assert (turned.shape, turned.stride(), turned.grad.stride()) == ((2, 3), (1, 2), (1, 2))
+    assert torch.allclose(weight, turned, rtol=1e-6)
+    assert set(state) == set(other)
+    for key, value in state.items():
+        assert value.shape == other[key].shape
+        assert torch.allclose(value, other[key], rtol=1e-6)
+
+
+def test_a_step_copies_no_weights_that_lie_column_by_column():
+    networks, objective = parts()
+    InputLinear.lay_out(networks["image"].layers[0])
+    optimizer = make_optimizer(config_of(), networks, objective)
+    step(networks, optimizer)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        optimizer.step()
+    copied = [event.input_shapes for event in profile.events() if event.name == "aten::copy_"]
+    assert not any([2, 3] in shapes or [3, 2] in shapes for shapes in copied)

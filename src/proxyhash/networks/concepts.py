@@ -12,6 +12,7 @@ from torch.nn import functional
 from proxyhash.errors import UsageError
 from proxyhash.networks.base import Network, register_network
 from proxyhash.networks.hashing_network import HashingNetwork, draw_uniform_weights
+from proxyhash.networks.linear import Linear
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -36,9 +37,9 @@ class ConceptLayers(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LayerNorm(width),
-                nn.Linear(width, 4 * width),
+                Linear(width, 4 * width),
                 nn.GELU(),
-                nn.Linear(4 * width, width),
+                Linear(4 * width, width),
             )
             for _ in range(blocks)
         )
@@ -299,7 +300,7 @@ class _Block(nn.Module):
         self._heads = width // _HEAD if width % _HEAD == 0 else 1
         self.before_attention, self.before_layers = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.widen, self.narrow = Linear(width, 4 * width), Linear(4 * width, width)
         draw_uniform_weights(self, seed=seed)
 
     def forward(self, values: Float[Tensor, "n k d"]) -> Float[Tensor, "n k d"]:

@@ -14,6 +14,7 @@ from proxyhash.errors import UsageError, check_option
 from proxyhash.networks.base import Network, register_network
 from proxyhash.networks.dropout import Dropout
 from proxyhash.networks.input_linear import InputLinear, is_sparse
+from proxyhash.networks.linear import Linear
 
 __all__ = [
     "ACTIVATIONS",
@@ -125,7 +126,7 @@ class HashingNetwork(Network):
             if dropout and dropout_at == "inputs":
                 layers.append(Dropout(dropout))
             first = not any(isinstance(layer, nn.Linear) for layer in layers)
-            layers.append((InputLinear if first else nn.Linear)(width, hidden_width))
+            layers.append((InputLinear if first else Linear)(width, hidden_width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(hidden_width))
             layers.append(ACTIVATIONS[activation]())

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from proxyhash.networks.linear import Linear
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -17,7 +19,7 @@ _SPARSE = 0.05  # share of features that are not zero, up to which gathering is 
 _NARROW = 256  # features up to which it is not worth looking
 
 
-class InputLinear(nn.Linear):
+class InputLinear(Linear):
     """A linear map whose weights can lie in memory feature by feature.
 
     A bag of words is zero but for some words of thousands. The sum over those alone, with a

@@ -16,6 +16,7 @@ import torch
 
 from proxyhash.codes.kernels import limit_threads
 from proxyhash.errors import UsageError
+from proxyhash.networks.linear import rounding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,21 +111,13 @@ def use_threads(count: int | None) -> Iterator[None]:
 
 @contextmanager
 def use_precision(precision: Precision) -> Iterator[None]:
-    """Run matrix products inside the block with factors of `precision`.
+    """Run hidden layers inside the block with factors of `precision`, see `networks.linear`.
 
-    Weights, sums and everything else stay float32. "bfloat16" is about twice as fast on processors
-    with matrix instructions for it, such as AMX; see `fast_precision` for those without.
+    Weights, outputs, losses and everything else stay float32. Encoders that learn have an autocast
+    of their own.
     """
-    if precision == "float32":
+    with rounding(precision == "bfloat16"):
         yield
-        return
-    setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = setting.fp32_precision
-    setting.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
 
 
 def derive_seed(*parts: int) -> int:

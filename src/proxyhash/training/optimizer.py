@@ -66,10 +66,51 @@ def make_optimizer(
         ]
     groups += [group for tuned in encoders.values() for group in tuned.groups()]
     # Fused kernels read each parameter once a step: three times faster on a CPU.
+    optimizer: Optimizer
     if config.optimizer == "sgd":
-        return SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
-    kind = Adam if config.optimizer == "adam" else AdamW
-    return kind(groups, weight_decay=config.weight_decay, fused=True)
+        optimizer = SGD(
+            groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+        )
+    else:
+        kind = Adam if config.optimizer == "adam" else AdamW
+        optimizer = kind(groups, weight_decay=config.weight_decay, fused=True)
+    _step_by_rows(optimizer)
+    return optimizer
+
+
+def _step_by_rows(optimizer: Optimizer) -> None:
+    """Let every step see weights that lie column by column as their transposes.
+
+    Fused kernels copy what does not lie row by row, there and back, in twice the time of the step.
+    """
+    turned: list[Tensor] = []
+
+    def before(*_: object) -> None:
+        every = (each for group in optimizer.param_groups for each in group["params"])
+        turned[:] = [each for each in every if each.grad is not None and _by_columns(each)]
+        for each in turned:
+            _transpose(each, optimizer.state[each])
+
+    def after(*_: object) -> None:
+        for each in turned:
+            _transpose(each, optimizer.state[each])
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+
+
+def _by_columns(values: Tensor) -> bool:
+    return values.ndim == 2 and not values.is_contiguous() and values.t().is_contiguous()
+
+
+def _transpose(parameter: Tensor, state: dict[str, Any]) -> None:
+    """Transpose a parameter, its gradient and its state, none of which is copied."""
+    gradient, parameter.grad = parameter.grad, None
+    parameter.data = parameter.data.t()
+    parameter.grad = None if gradient is None else gradient.t()
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.ndim == 2:
+            state[name] = value.t()
 
 
 def learning_rate_factor(config: TrainConfig, progress: float, *, start: float = 0.0) -> float:

@@ -52,7 +52,7 @@ def row_blocks(features: FeatureRows, rows: Tensor | None = None) -> Iterator[tu
         features: Of n items.
         rows: (n,) bool or int64, which of them; none: all.
     """
-    if rows is None:
+    if rows is None or (rows.dtype == torch.bool and bool(rows.all())):  # slices are not copied
         for start in range(0, max(1, len(features)), BLOCK_ROWS):
             which = slice(start, start + BLOCK_ROWS)
             yield which, features[which]

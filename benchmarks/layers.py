@@ -1,8 +1,9 @@
-"""Time layers of a hashing network: the first over a bag of words, and dropout.
+"""Time layers of a hashing network: the first over a bag of words, one in bfloat16, and dropout.
 
     python benchmarks/layers.py --words 2000 --present 40 12
 
-The first layer takes all features, or those that are not zero; dropout is torch's, or ours.
+The first layer takes all features, or those that are not zero; a hidden layer has factors in
+float32, or rounded to bfloat16; dropout is torch's, or ours.
 
 Ratios of two ways taken in turns, each the median of its times: read those, not the times.
 """
@@ -18,6 +19,7 @@ import torch
 
 from proxyhash.networks.dropout import Dropout
 from proxyhash.networks.input_linear import InputLinear
+from proxyhash.networks.linear import Linear, rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +50,7 @@ def main() -> None:
         "--present", type=int, nargs="+", default=[40, 12], help="words of an item"
     )
     options.add_argument("--batch", type=int, default=128)
-    options.add_argument("--hidden", type=int, default=4096)
+    options.add_argument("--hidden", type=int, default=1024)
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
     torch.set_num_threads(given.threads)
@@ -71,6 +73,17 @@ def main() -> None:
             f"{1000 * dense:.1f} ms, those there are {1000 * sparse:.1f} ms, {times:.1f} times"
         )
     units = torch.randn(given.batch, given.hidden, requires_grad=True)
+    layer = Linear(given.hidden, given.hidden)
+
+    def rounded() -> float:
+        with rounding(True):
+            return step(layer, units, gradient)
+
+    plain, fast, times = ratio(lambda: step(layer, units, gradient), rounded)
+    print(
+        f"{given.hidden} to {given.hidden} units, batch {given.batch}: float32 "
+        f"{1000 * plain:.1f} ms, bfloat16 {1000 * fast:.1f} ms, {times:.1f} times"
+    )
     for share in (0.5, 0.1):
         layers = torch.nn.Dropout(share), Dropout(share)
         of_torch, ours, times = ratio(

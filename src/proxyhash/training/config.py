@@ -170,10 +170,10 @@ class TrainConfig(TuneOptions, ViewOptions, NetworkOptions):
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; none: the libraries' default."""
     precision: Precision = "float32"
-    """Precision of matrix products in training. "bfloat16" (mixed precision) halves the time on
-    processors with matrix instructions for it, and is float32 on those without. Encoders that learn
-    compute in it altogether, also in "float16", which scales the loss. Weights, losses and codes
-    stay float32."""
+    """Precision of matrix products in training. "bfloat16" (mixed precision) rounds the factors of
+    hidden layers, which takes half the time on processors with instructions for it, and is float32
+    on those without. Encoders that learn compute in it altogether, also in "float16", which scales
+    the loss. Weights, losses and codes stay float32."""
     features_in_memory: bool | None = None
     """Whether features are loaded into memory, or read from their files as they are needed. Results
     are equal, but for more than some hundred thousand items, whose order goes by blocks of the

@@ -88,7 +88,7 @@ def processor_bfloat16() -> str | None:
 def fast_precision(precision: Precision, device: str) -> Precision:
     """Return `precision`, or float32 where bfloat16 is slower: on processors without it.
 
-    There such products took five times as long (AMD EPYC with AVX2; docs/lab-notes.md).
+    There such products took five times as long (AMD EPYC with AVX2; docs/tuning.md).
     """
     slow = torch.device(device).type == "cpu" and processor_bfloat16() == ""
     return "float32" if precision == "bfloat16" and slow else precision

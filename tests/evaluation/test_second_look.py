@@ -9,7 +9,7 @@ import pytest
 
 from proxyhash.codes import CodeFile, binarize, weights_of
 from proxyhash.data import Split
-from proxyhash.evaluation import Protocol, evaluate_both_galleries
+from proxyhash.evaluation import Protocol, evaluate_both_galleries, second_look
 from proxyhash.evaluation.second_look import RANKINGS, evaluate_second_look
 from tests.evaluation.reference import ap, expected, stable_order
 from tests.evaluation.runs import make_run
@@ -112,3 +112,20 @@ def test_full_confidence_is_the_plain_figure(tmp_path: Path) -> None:
             assert found[ranking].literature[way] == pytest.approx(plain.literature.map[way])
             assert plain.strict is not None
             assert found[ranking].strict[way] == pytest.approx(plain.strict.map[way])
+
+
+@pytest.mark.parametrize("factor", [1, 2**20, 2**35])
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_ties_are_grouped_whatever_the_distances(factor: int, most: int) -> None:
+    rng = np.random.default_rng(most)
+    distances = (rng.integers(-most, most, (20, 30)) * factor).astype(np.float64)
+    relevant = rng.random((20, 30)) < 0.3
+    tally = second_look._sorted_tally(distances, relevant, stable=False)
+    for row in range(20):
+        values = sorted(set(distances[row]))
+        groups = [np.flatnonzero(distances[row] == value) for value in values]
+        assert tally.items[row, : len(values)].tolist() == [len(group) for group in groups]
+        assert tally.relevant[row, : len(values)].tolist() == [
+            int(relevant[row, group].sum()) for group in groups
+        ]
+        assert tally.items[row].sum() == 30

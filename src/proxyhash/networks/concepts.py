@@ -299,7 +299,7 @@ class _Block(nn.Module):
         super().__init__()
         self._heads = width // _HEAD if width % _HEAD == 0 else 1
         self.before_attention, self.before_layers = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.project, self.join = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.project, self.join = Linear(width, 3 * width), Linear(width, width)
         self.widen, self.narrow = Linear(width, 4 * width), Linear(4 * width, width)
         draw_uniform_weights(self, seed=seed)
 

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from drawn_codes import random_codes
+from proxyhash.errors import ProxyhashError
 from proxyhash.index.engines.cuda.engine import ROOM, CudaEngine
 from proxyhash.index.engines.cuda.search import Layout, search_shard
 from proxyhash.index.engines.scan.engine import ScanEngine
@@ -221,7 +222,10 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true", help="try sizes of programs (64 bits)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    results = [measure(count, options) for count in options.rows]
+    try:
+        results = [measure(count, options) for count in options.rows]
+    except ProxyhashError as error:
+        raise SystemExit(f"gpu.py: {error}") from None
     if options.json:
         print(json.dumps(results, indent=2))
         return

@@ -57,7 +57,7 @@ def test_shards_give_the_codes_of_the_whole_collection(small_run, scenes, expect
             yield step
 
     done = encode_to_file(small_run, scenes, out, shard_items=30, track=track)
-    assert seen == [["encoding items", 400, 400]]
+    assert seen == [["encoding", 400, 400]]
     assert_same(CodeFile.load(out), expected)
     assert (done.resumed, done.missed, done.kept, done.without) == (0, 0, 0, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["codes.npz"]

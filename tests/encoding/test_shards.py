@@ -45,6 +45,28 @@ def encoded(batch):
     }
 
 
+def test_a_shard_that_lacks_something_is_done_where_that_may_be(collection, tmp_path):
+    skipping = shards_of(collection, tmp_path / "s", skips=True)
+    for number in range(3):
+        codes = encoded(skipping.batch(number))
+        codes["has_image"] &= np.array([id_ != "b" for id_ in codes["id"]])
+        codes["image_codes"] = codes["image_codes"] * codes["has_image"][:, None]
+        codes["unreadable_image"] = np.array([id_ == "b" for id_ in codes["id"]])
+        skipping.put(number, codes)
+    assert skipping.done() == [0, 1, 2]
+    strict = shards_of(collection, tmp_path / "s")
+    assert strict.done() == [1, 2]
+    with pytest.raises(DataError, match="shard 0 of 3 is not in"):
+        strict.merged()
+    strict.put(0, encoded(strict.batch(0)))  # it can be read now
+    assert strict.done() == [0, 1, 2]
+    for shards in (strict, shards_of(collection, tmp_path / "s", skips=True)):
+        merged = shards.merged()
+        assert merged.has("image").tolist() == [True, True, True, False, True]
+        assert not merged.missed("image").any()
+    assert shards_of(collection, tmp_path / "s").done() == [0, 1, 2]
+
+
 def test_every_item_is_in_one_shard_and_comes_back_once_in_order(collection, tmp_path):
     shards = shards_of(collection, tmp_path / "s")
     assert (len(shards), [*map(shards.items_of, range(3))]) == (3, [2, 2, 1])

@@ -221,6 +221,15 @@ def test_a_model_without_its_encoder_takes_features(scenes: Collection, tmp_path
         model.encode_images([scenes.sources("image")[0]])
 
 
+@pytest.mark.parametrize("device", ["cuda:7", "mps", "nonsense"])
+def test_a_device_that_is_not_there_is_said(
+    scenes: Collection, small_run: Path, device: str
+) -> None:
+    message = f"device '{device}' cannot be used: .*. This machine has cpu"
+    with pytest.raises(UsageError, match=message):
+        HashModel.load(small_run / "model", device=device)
+
+
 def test_wrong_inputs_are_said(model: HashModel) -> None:
     with pytest.raises(UsageError, match="a str was passed to be encoded; pass a list of texts"):
         model.encode_texts("two dogs")

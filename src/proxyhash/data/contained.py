@@ -17,12 +17,14 @@ import threading
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from proxyhash.errors import SourceError, require_extra
 from proxyhash.files import sha256_file
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -85,8 +87,14 @@ class _Headers:
         return content
 
 
-def tar_members(path: Path) -> Iterator[Member]:
+def tar_members(path: Path, *, others: Counter[str] | None = None) -> Iterator[Member]:
     """Yield the regular files of a tar file, in its order; links, devices and folders are not.
+
+    Names are those of the files after unpacking: "./a.jpg" and "/a.jpg" are both "a.jpg".
+
+    Args:
+        path: the tar file.
+        others: where links and devices are counted, as "links".
 
     Raises:
         SourceError: "PATH is compressed; ...", or it is not a tar file or ends too early.
@@ -107,7 +115,10 @@ def tar_members(path: Path) -> Iterator[Member]:
                 while (entry := tar.next()) is not None:
                     tar.members.clear()  # else it keeps them all
                     if entry.isreg() and not entry.issparse():
-                        yield Member(entry.name, entry.offset_data, entry.size)
+                        name = PurePosixPath(entry.name).as_posix().lstrip("/")
+                        yield Member(name, entry.offset_data, entry.size)
+                    elif others is not None and not entry.isdir():
+                        others["links"] += 1
                 file.seek(tar.offset)  # where tarfile stops without a word, also at damage
                 if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError("it ends too early, or is damaged")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["find_manifest"]
 
 _SHOWN = 5
+_COMPRESSED = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})  # of which tar files are read plain
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _SAMPLE = 20  # rows of a table beside a folder that are looked at
 _TEXT_TABLES = frozenset({".csv", ".tsv", ".txt"})  # whose header tells what they are
@@ -108,6 +109,7 @@ def _manifest_in(folder: Path, candidates: list[Reader], *, any_kind: bool) -> P
         f" or one file ending in {', '.join(sorted(suffixes))}"
         + (", or images" if any_kind else "")
         + _json_hint(folder)
+        + _compressed_hint(folder)
     )
 
 
@@ -143,6 +145,14 @@ def _json_hint(folder: Path) -> str:
     if len(found) != 1:
         return ""
     return f"; {found[0]} is not read: write its items as lines, one in each, into items.jsonl"
+
+
+def _compressed_hint(folder: Path) -> str:
+    """Return the end of a sentence about a folder without a manifest, where it holds archives."""
+    found = [file.name for file in _tables(folder, _COMPRESSED) if ".t" in file.name.lower()]
+    if not found:
+        return ""
+    return f"; {found[0]} is compressed: unpack it to a plain .tar, such as with gunzip"
 
 
 def _tables(folder: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -158,7 +158,9 @@ def _guarded(path: Path, read: Callable[[], Any]) -> Any:
         raise
     except Exception as error:  # NumPy, SciPy and HDF5 raise different errors for a damaged file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FeatureError(f"{path}: cannot be read ({reason})") from error
+        raise FeatureError(
+            f"{path}: cannot be read ({reason}); copy it again from the original, or write it again"
+        ) from error
 
 
 def _npy(path: Path) -> Iterator[tuple[str, _Array]]:

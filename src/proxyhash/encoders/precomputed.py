@@ -154,7 +154,7 @@ class PrecomputedFeatures(BatchEncoder):
                 return None
             raise FeatureError(
                 f"{table.path} cannot stay on disk; that takes a .npy file of float32 in C order, "
-                "as numpy.save writes it. Leave out features_in_memory to read it into memory"
+                "as numpy.save writes it. Use --features-in-memory to read it into memory"
             )
         _check_count(table, collection)
         present = np.zeros(len(values), np.bool_)

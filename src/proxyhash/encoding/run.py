@@ -113,6 +113,7 @@ def encode_to_file(
             bits=loaded.bits,
             modalities=loaded.modalities,
             size=shard_items,
+            skips=on_bad_item == "skip",
         )
         processes.check_same({"collection": collection.fingerprint, "model": loaded.fingerprint})
         with processes.in_turn():
@@ -130,7 +131,7 @@ def encode_to_file(
                 }
                 steps = _ray_steps(ray, shards, done, folder, settings)
             with listen_for_stop() if ray is None else nullcontext(lambda: False) as stopped:
-                for _ in track(steps, "encoding items", total):
+                for _ in track(steps, "encoding", total):
                     if stopped():
                         raise KeyboardInterrupt  # noqa: TRY301
             processes.wait()

@@ -3,7 +3,8 @@
 The folder is named after the code file, `codes.npz.shards`, and has `plan.json` and one code file
 per shard, written to a temporary name and renamed. Its name has the number and a digest of what the
 codes were made from: ids, sources and the sizes of files. So a shard whose images were replaced
-counts as missing.
+counts as missing, and so does one in which something could not be read, where nothing may be
+skipped.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Shards:
         bits: its code length.
         modalities: those that it encodes.
         size: items per shard; the last one may have fewer.
+        skips: whether a shard counts as done in which something could not be read.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Shards:
     bits: int
     modalities: tuple[Modality, ...]
     size: int = SHARD_ITEMS
+    skips: bool = False
 
     def __len__(self) -> int:
         """Return the number of shards."""
@@ -108,7 +111,7 @@ class Shards:
 
     def is_done(self, number: int) -> bool:
         """Return whether a shard is there, made from what its items are now."""
-        return self._path(number).is_file()
+        return self._found(number) is not None
 
     def batch(self, number: int, *, root: Path | None = None) -> dict[str, Any]:
         """Return the items of a shard as the columns that `Encode` takes.
@@ -145,7 +148,7 @@ class Shards:
                 f"shard {number} of {self.folder} came back with other items than were sent; "
                 "report this, and run the same command again"
             )
-        CodeFile(
+        codes = CodeFile(
             ids=ids,
             codes={name: _array(encoded[f"{name}_codes"], np.uint8) for name in self.modalities},
             present={name: _array(encoded[f"has_{name}"], np.bool_) for name in self.modalities},
@@ -156,7 +159,9 @@ class Shards:
                 for name in self.modalities
                 if f"unreadable_{name}" in encoded
             },
-        ).save(self._path(number))
+        )
+        missed = any(codes.missed(name).any() for name in self.modalities)
+        codes.save(self._path(number, skipped=missed))
 
     def merged(self) -> CodeFile:
         """Return the codes of all items, each once and in the collection's order.
@@ -192,8 +197,8 @@ class Shards:
 
     def _parts(self) -> Iterator[CodeFile]:
         for number in range(len(self)):
-            path = self._path(number)
-            if not path.is_file():
+            path = self._found(number)
+            if path is None:
                 raise DataError(
                     f"shard {number} of {len(self)} is not in {self.folder}: images changed "
                     "meanwhile, or a machine does not share that folder; run the same command "
@@ -220,13 +225,18 @@ class Shards:
         items = self.collection.items[start : start + self.size]
         return Collection(self.collection.path, items, ())
 
-    def _path(self, number: int) -> Path:
+    def _found(self, number: int) -> Path | None:
+        """Return the file of a shard that counts as done; one that lacks nothing comes first."""
+        paths = [self._path(number, skipped=each) for each in (False, True)[: 1 + self.skips]]
+        return next((path for path in paths if path.is_file()), None)
+
+    def _path(self, number: int, *, skipped: bool) -> Path:
         if number not in self._names:
             part = self._part(number)
             files = (name for name in self.modalities if MODALITIES[name].is_file)
             digest = hash_strings([part.fingerprint, *map(part.file_sizes, files)])
-            self._names[number] = f"{number:06d}-{digest[:16]}.npz"
-        return self.folder / self._names[number]
+            self._names[number] = f"{number:06d}-{digest[:16]}"
+        return self.folder / f"{self._names[number]}{'-skipped' if skipped else ''}.npz"
 
     @cached_property
     def _names(self) -> dict[int, str]:

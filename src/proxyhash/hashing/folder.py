@@ -28,6 +28,7 @@ from proxyhash.encoders.folder import read_settings
 from proxyhash.errors import DataError, ModelError, UsageError
 from proxyhash.files import holds, read_json, replace_folder, write_json
 from proxyhash.hashing.checksums import MAX_JSON, RESTORE, write_checksums
+from proxyhash.hashing.devices import check_device
 from proxyhash.networks.base import Network, network_from
 from proxyhash.networks.tensors import read_tensors, write_tensors
 from proxyhash.proxies.proxies import Proxies
@@ -195,8 +196,10 @@ def read_model(folder: Path, *, device: str) -> SavedModel:
 
     Raises:
         ModelError: a part is missing, damaged or from another version; names the file.
+        UsageError: torch cannot compute on the device.
     """
     header = _read_header(folder / "model.json")
+    check_device(device)
     networks = _read_networks(folder / "networks.safetensors", header)
     proxies = Proxies.load(folder / "proxies.safetensors") if header.has_proxies else None
     encoders: dict[Modality, Encoder | SavedEncoder] = {

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from proxyhash.codes.kernels import limit_threads
-from proxyhash.errors import UsageError
 from proxyhash.networks.linear import rounding
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from proxyhash.training.config import Precision
 
 __all__ = [
-    "check_device",
     "derive_seed",
     "fast_precision",
     "hardware_name",
@@ -34,24 +32,6 @@ __all__ = [
     "use_precision",
     "use_threads",
 ]
-
-
-def check_device(name: str) -> None:
-    """Check that torch can compute on the device.
-
-    Raises:
-        UsageError: "device 'cuda' cannot be used: ..."; names what is there.
-    """
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        present = ["cpu"]
-        present += ["cuda"] if torch.cuda.is_available() else []
-        present += ["mps"] if torch.backends.mps.is_available() else []
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"device {name!r} cannot be used: {reason}. This machine has {', '.join(present)}"
-        ) from error
 
 
 def hardware_name(device: str) -> str:

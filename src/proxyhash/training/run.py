@@ -20,8 +20,9 @@ from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.encoders import FeatureCache
 from proxyhash.errors import InterruptedRunError, ProxyhashError
 from proxyhash.files import write_json
+from proxyhash.hashing.devices import check_device
 from proxyhash.progress import Track, silent
-from proxyhash.training.devices import check_device, use_threads
+from proxyhash.training.devices import use_threads
 from proxyhash.training.final import (
     final_config,
     final_sentence,

@@ -187,6 +187,21 @@ def test_an_index_in_a_folder_saves_it(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
+def test_a_small_index_needs_a_gpu_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = str(tmp_path / "photos.index")
+    with create_index(uri, bits=64, modalities=["image"]) as index:
+        index.add(["a", "b"], {"image": draw_codes(2, 64, 0)})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with (
+        pytest.raises(UsageError, match="engine cuda needs a GPU"),
+        open_index(uri, engine="cuda") as index,
+    ):
+        index.search(draw_codes(1, 64, 0), k=1, modality="image")
+    with open_index(uri) as index:
+        assert index.search(draw_codes(1, 64, 0), k=1, modality="image")[0]
+
+
 def test_segments_of_it_grow() -> None:
     codes = draw_codes(300, 64, 0, kind="equal")
     order = np.random.default_rng(0).permutation(300).astype(np.uint64)

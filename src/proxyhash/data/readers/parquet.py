@@ -52,7 +52,7 @@ __all__ = [
 BATCH_ROWS = 1024
 """Rows that are converted to Python objects at a time."""
 
-_TEXTS = ("id", "image", "text")  # as bytes, which some writers store strings as
+_TEXTS = ("id", "image", "text", "labels")  # as bytes, which some writers store strings as
 _LONGEST_PATH = 4096
 
 
@@ -123,9 +123,16 @@ def read_parquet_table(path: Path, *, rename: bool = True, inner: str | None = N
             keys = check_keys(path, schema.names, rename=rename, empty=empty)
             image = _image_column(file, schema, keys, pyarrow)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise ManifestError(f"{path} cannot be read as Parquet: {error}") from error
+        raise ManifestError(_damaged(path, error)) from error
     rows = _rows(path, keys, image, inner or path.name)
     return Table(rows, layout_of(schema, keys, rename=rename, pyarrow=pyarrow))
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return (
+        f"{path} cannot be read as Parquet: {error}; copy it again from the original, or write it "
+        "again"
+    )
 
 
 def _libraries() -> tuple[Any, Any]:
@@ -163,6 +170,11 @@ def layout_of(schema: Any, keys: Sequence[str], *, rename: bool, pyarrow: Any) -
         classes=_class_names(schema.metadata, schema.names[keys.index("labels")])
         if "labels" in keys
         else (),
+        notes=tuple(
+            f"column {field.name} holds bytes, which are not read; call it image if they are images"
+            for key, field in zip(keys, schema, strict=True)
+            if key not in {"image", *_TEXTS} and may_hold_images(field.type, pyarrow)
+        ),
     )
 
 
@@ -171,7 +183,10 @@ def may_hold_images(kind: Any, pyarrow: Any) -> bool:
     if pyarrow.types.is_struct(kind):
         places = [place for place in range(kind.num_fields) if kind.field(place).name == "bytes"]
         return bool(places) and may_hold_images(kind.field(places[0]).type, pyarrow)
-    return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        return may_hold_images(kind.value_type, pyarrow)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
 def is_content(cell: Any) -> bool:
@@ -291,7 +306,7 @@ def _rows(path: Path, keys: Sequence[str], image: str | None, inner: str) -> Rec
                     message = f"rows {row + 1:,} to {ends[group + 1]:,} cannot be read ({error})"
                     yield Problem(row + 1, message)
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise ManifestError(f"{path} cannot be read as Parquet: {error}") from error
+        raise ManifestError(_damaged(path, error)) from error
 
 
 def _path_field(schema: Any, image: str | None) -> list[str]:

@@ -46,10 +46,11 @@ def read_webdataset(path: Path) -> Table:
     Members next to each other whose names are the same up to the first point are a sample: an
     image, a text (`.txt`, `.text`, `.caption`), class numbers or names (`.cls`, `.labels`), and
     `.json` with keys of an item or other names of these, as in tables. The id is that of the JSON,
-    else the name; where shards repeat names, with that of the shard before it. Everything else,
-    such as arrays and pickled objects, is counted and never opened. A text or JSON of more than
-    1 MiB is a problem of its row. Folders `train` and `test`, or files that begin so, name the
-    split.
+    else the name; where shards repeat names, with that of the shard before it. Of several images
+    of a sample, that with the shortest ending counts: `.jpg` before `.depth.png`. Everything else,
+    such as arrays, pickled objects, links and hidden names, is counted and never opened. A text or
+    JSON of more than 1 MiB is a problem of its row, and so is an image whose name is in the shard
+    twice. Folders `train` and `test`, or files that begin so, name the split.
 
     Raises:
         ManifestError: a file is not an uncompressed tar file; there is none.
@@ -66,6 +67,7 @@ class _Sample:
     key: str
     image: str | None = None
     parts: dict[str, Member] = field(default_factory=dict)
+    twice: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ class _Shard:
     def record(self, sample: _Sample, row: int) -> Record | Problem:
         """Return the record of a sample."""
         values: dict[str, object] = {}
+        if sample.twice:
+            reason = "is there twice, and images are found by their names; rename one of them"
+            return Problem(row, f"{self.inner}/{sample.image} {reason}")
         for kind, member in sample.parts.items():
             place = f"{self.inner}/{member.name}"
             if member.size > MAX_LINE_BYTES:
@@ -140,32 +145,46 @@ def _records(path: Path, files: list[tuple[Path, str | None]], notes: list[str])
         except OSError as error:
             raise ManifestError(f"{file} cannot be read: {error.strerror or error}") from error
     if others:
-        named = ", ".join(f".{suffix}" for suffix, _ in others.most_common(_SHOWN))
-        notes.append(f"{others.total():,} members of other kinds not read ({named})")
+        named = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(_SHOWN))
+        notes.append(f"{others.total():,} members not read ({named})")
 
 
 def _samples(file: Path, others: Counter[str]) -> Iterator[_Sample]:
-    sample = None
-    for member in tar_members(file):
+    sample, images = None, set[str]()
+    for member in tar_members(file, others=others):
         place = PurePosixPath(member.name)
-        if place.name.startswith(".") or ".." in place.parts:
+        if any(part.startswith(".") for part in place.parts):  # hidden, or outside
+            others["hidden or outside names"] += 1
             continue
         stem, _, suffix = place.name.partition(".")
         key = str(place.with_name(stem))
-        if sample is not None and (sample.key != key or suffix in sample.parts):
+        if sample is not None and (sample.key != key or _is_next(sample, suffix, member.name)):
             yield sample
             sample = None
         sample = sample or _Sample(key)
         kind = suffix.lower().rpartition(".")[2]
-        if is_image_name(member.name):
-            if sample.image is None:
+        if is_image_name(place.name):
+            if sample.image is not None:
+                others["more images of a sample"] += 1
+            if sample.image is None or _points(place.name) < _points(sample.image):
                 sample.image = member.name
+                sample.twice = member.name in images
+            images.add(member.name)
         elif kind in _TEXTS | _LABELS | {"json"}:
             sample.parts[kind] = member
         else:
-            others[kind] += 1
+            others[f".{kind}" if kind else "without suffix"] += 1
     if sample is not None:
         yield sample
+
+
+def _is_next(sample: _Sample, suffix: str, name: str) -> bool:
+    """Return whether a member belongs to a second sample of the same name."""
+    return suffix in sample.parts or sample.image == name
+
+
+def _points(name: str) -> int:
+    return PurePosixPath(name).name.count(".")
 
 
 def _labels(text: str) -> object:

@@ -32,6 +32,7 @@ __all__ = [
     "HEADER",
     "Engine",
     "Matches",
+    "check_usable",
     "join_queries",
     "read_header",
     "register_engine",
@@ -208,6 +209,21 @@ An index searches with it where it is named, as in `create_index(..., engine=)`.
 folder searches with `auto` otherwise, which measures those in `CANDIDATES` of its module, and the
 one for GPUs where there is one.
 """
+
+
+def check_usable(name: str) -> None:
+    """Check that an engine can be built here, whatever the codes.
+
+    An engine that needs more than the processor says so by a class method `check_usable`.
+
+    Raises:
+        MissingExtraError: a library is not installed.
+        UsageError: a device is not there.
+    """
+    check = getattr(ENGINES[name], "check_usable", None)
+    if check is not None:
+        check()
+
 
 E = TypeVar("E", bound=type[Engine])
 

@@ -80,6 +80,11 @@ class CudaEngine:
         return self._rows.nbytes + sum(shard.nbytes for _, shard in self._shards)
 
     @classmethod
+    def check_usable(cls) -> None:
+        """Check that there is a GPU, or the interpreter, see `choose_devices`."""
+        choose_devices()
+
+    @classmethod
     def build(
         cls,
         codes: Codes,

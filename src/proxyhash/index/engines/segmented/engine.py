@@ -15,6 +15,7 @@ from proxyhash.index.engines.base import (
     ENGINES,
     HEADER,
     Matches,
+    check_usable,
     read_header,
     register_engine,
     write_header,
@@ -128,6 +129,7 @@ class SegmentedEngine:
         check_known(cls.name, options)
         state = State.of(CodeRows(codes, bits=bits, order=order), ())
         kind = ENGINES[engine].name
+        check_usable(kind)
         self = cls(
             state, engine=kind, tail_rows=tail_rows, background=background, settings=settings or {}
         )

@@ -21,7 +21,7 @@ def check_device(name: str) -> None:
         present = ["cpu"]
         present += ["cuda"] if torch.cuda.is_available() else []
         present += ["mps"] if torch.backends.mps.is_available() else []
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
         raise UsageError(
             f"device {name!r} cannot be used: {reason}. This machine has {', '.join(present)}"
         ) from error

@@ -149,10 +149,9 @@ def _json_hint(folder: Path) -> str:
 
 def _compressed_hint(folder: Path) -> str:
     """Return the end of a sentence about a folder without a manifest, where it holds archives."""
-    found = [file.name for file in _tables(folder, _COMPRESSED) if ".t" in file.name.lower()]
-    if not found:
-        return ""
-    return f"; {found[0]} is compressed: unpack it to a plain .tar, such as with gunzip"
+    names = [file.name for file in _tables(folder, _COMPRESSED)]
+    found = [name for name in names if ".tar." in name.lower() or name.lower().endswith(".tgz")]
+    return f"; {found[0]} is compressed: unpack it to a plain .tar first" if found else ""
 
 
 def _tables(folder: Path, suffixes: Iterable[str]) -> list[Path]:

@@ -114,7 +114,7 @@ class Idgh(Objective):
         return found
 
     def _with_drawn(self, batch: Batch, modality: Modality) -> tuple[Tensor, Tensor]:
-        """Return the supervised outputs and labels, and after them those of the drawn items."""
+        """Return the supervised outputs, after them those of the drawn items, and their labels."""
         rows = batch.supervised(modality)
         outputs, labels = batch.outputs[modality][rows], batch.labels[rows]
         copies = self.settings.copies
@@ -126,7 +126,7 @@ class Idgh(Objective):
         deviations = (self.settings.spread * variances).sqrt()
         around, noise = outputs.repeat(copies, 1), deviations.repeat(copies, 1)
         drawn = around + noise * torch.randn_like(around)
-        return torch.cat([outputs, drawn]), labels.repeat(1 + copies, 1)
+        return torch.cat([outputs, drawn]), labels
 
     @torch.no_grad()
     def _measure(self, memory: Memory) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from proxyhash.data.contained import read_contained
 from proxyhash.errors import UsageError
 from proxyhash.index import open_index
 from proxyhash.service.originals import Originals, image_type
@@ -166,6 +171,45 @@ def test_a_link_put_in_place_of_a_folder_meanwhile_leads_nowhere(
 
     monkeypatch.setattr("proxyhash.service.originals.os.path.realpath", swap)
     assert originals.open("deep/b.png") is None
+
+
+def test_images_inside_tar_and_parquet_files_are_shown_and_nothing_else_in_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    png = (folder / "a.png").read_bytes()
+    Image.effect_noise((200, 200), 90).save(folder / "large.png")
+    with tarfile.open(folder / "deep" / "1.tar", "w") as tar:
+        for name in ("a.png", "large.png"):
+            tar.add(folder / name, f"./some/{name}")
+        tar.add(Path(__file__), "some/code.png")
+    bytes_ = pa.array([{"bytes": png}, {"bytes": b"<svg/>"}])
+    pq.write_table(pa.table({"image": bytes_}), folder / "2.parquet")
+    shutil.copy(folder / "deep" / "1.tar", folder.parent / "secret.tar")
+    (folder / "out.tar").symlink_to(folder.parent / "secret.tar")
+    originals = Originals(folder, most_bytes=10_000)
+    shown = ["deep/1.tar/some/a.png", "2.parquet/image/1"]
+    for name in shown:
+        found = originals.open(name)
+        assert found is not None, name
+        assert (found.type, b"".join(found.chunks())) == ("image/png", png)
+        assert found.file.closed
+        assert originals.open(name).tag == found.tag
+    refused = (
+        "deep/1.tar/some/large.png", "deep/1.tar/some/code.png", "deep/1.tar/some/none.png",
+        "deep/1.tar/some", "deep/1.tar", "2.parquet/image/2", "2.parquet/image/3", "2.parquet/x/1",
+        "a.png/image/1", "out.tar/some/a.png", "../secret.tar/some/a.png",
+    )  # fmt: skip
+    for name in refused:
+        assert originals.open(name) is None, name
+    assert len({originals.open(name).tag for name in shown}) == 2
+
+    def swap(path: Path, *, most: int) -> bytes | None:
+        (folder / "deep" / "1.tar").unlink()
+        (folder / "deep" / "1.tar").symlink_to(folder.parent / "secret.tar")
+        return read_contained(path, most=most)
+
+    monkeypatch.setattr("proxyhash.service.originals.read_contained", swap)
+    assert originals.open(shown[0]) is None
 
 
 @pytest.mark.parametrize(

@@ -17,32 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxyhash.catalog.item_keys import ItemKeys
-    from proxyhash.catalog.reencode import Reencoder
+    from proxyhash.catalog.reencode import Lacking, Reencoder
     from proxyhash.index import IndexItem
     from proxyhash.index.store import Store
     from proxyhash.progress import Track
 
-__all__ = ["AT_ONCE", "CatchUp", "Lacking"]
+__all__ = ["AT_ONCE", "CatchUp"]
 
 AT_ONCE = 512
 """Items that are read, encoded and stored together; a kill loses at most as many."""
 
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class Lacking:
-    """An item that lacks a code of the new model.
-
-    Attributes:
-        digest: of the old item; where that changes, it is tried again.
-        kept: whether it has another code.
-        reason: a clause.
-    """
-
-    digest: bytes
-    kept: bool
-    reason: str
 
 
 @dataclass
@@ -56,6 +41,7 @@ class CatchUp:
         encoded: how many were, also those that changed meanwhile.
         resumed: how many an earlier process had encoded.
         lacking: by id, the items that lack a code.
+        tried: digests of those; where one changes, the item is tried again.
         seen: `changes` of the old index when all of it was last looked at.
     """
 
@@ -65,6 +51,7 @@ class CatchUp:
     encoded: int = 0
     resumed: int = 0
     lacking: dict[str, Lacking] = field(default_factory=dict)
+    tried: dict[str, bytes] = field(default_factory=dict)
     seen: object = None
 
     def run(self, old: Store, new: Store) -> int:
@@ -76,9 +63,8 @@ class CatchUp:
         def steps() -> Iterator[IndexItem]:
             nonlocal count, expected
             for item, digest, is_done in self.read(old):
-                known = self.lacking.get(item.id)
-                if known is not None and known.digest == digest:
-                    expected += known.kept
+                if self.tried.get(item.id) == digest:
+                    expected += self.lacking[item.id].kept
                 elif is_done:
                     self.resumed += first
                     expected += 1
@@ -98,6 +84,7 @@ class CatchUp:
             if len(new) < expected and old.changes == changes:  # of another index than this one
                 self.done.path.unlink(missing_ok=True)
                 self.lacking.clear()
+                self.tried.clear()
                 self.seen = ()
         return count
 
@@ -108,8 +95,7 @@ class CatchUp:
         todo = (
             item
             for item, digest, is_done in self.read(old)
-            if not is_done
-            and ((known := self.lacking.get(item.id)) is None or known.digest != digest)
+            if not is_done and self.tried.get(item.id) != digest
         )
         return sum(1 for _ in islice(todo, most))
 
@@ -161,7 +147,7 @@ class CatchUp:
         count, found = len(todo), self.encoder.find_lacking([item for item, _ in todo])
         for item, digest in todo:
             if (missing := found.get(item.id)) is not None:
-                self.lacking[item.id] = Lacking(digest, kept=missing.kept, reason=missing.reason)
+                self.lacking[item.id], self.tried[item.id] = missing, digest
         todo.clear()
         return count
 
@@ -183,10 +169,10 @@ class CatchUp:
                 payloads=[item.payload for item in items],
                 weights=stacked_weights(items) if new.vectors else None,
             )
-        for id_ in digests:
-            self.lacking.pop(id_, None)
-        for id_, missing in found.lacking.items():
-            self.lacking[id_] = Lacking(digests[id_], kept=missing.kept, reason=missing.reason)
+        for id_, digest in digests.items():
+            self._forget(id_)
+            if (missing := found.lacking.get(id_)) is not None:
+                self.lacking[id_], self.tried[id_] = missing, digest
         self.done.put(
             {
                 id_: (digests[id_], key_of_stored(item))
@@ -208,4 +194,8 @@ class CatchUp:
                 new.delete(gone)
                 self.done.delete(gone)
         for id_ in [id_ for id_ in self.lacking if id_ not in old]:
-            del self.lacking[id_]
+            self._forget(id_)
+
+    def _forget(self, id_: str) -> None:
+        self.lacking.pop(id_, None)
+        self.tried.pop(id_, None)

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from proxyhash.encoders import FeatureCache
     from proxyhash.hashing import HashModel
 
-__all__ = ["Missing", "Reencoded", "Reencoder", "recorded_sources"]
+__all__ = ["Lacking", "Reencoded", "Reencoder", "recorded_sources"]
 
 _NOT_THERE = "no manifest has it"
 _NOTHING = "it has nothing that the model encodes"
 
 
 @dataclass(frozen=True)
-class Missing:
+class Lacking:
     """An item that lacks a code of the new model which it had of the old one, or any.
 
     Attributes:
@@ -55,7 +55,7 @@ class Reencoded:
     """
 
     items: list[IndexItem] = field(default_factory=list)
-    lacking: dict[str, Missing] = field(default_factory=dict)
+    lacking: dict[str, Lacking] = field(default_factory=dict)
 
 
 class Reencoder:
@@ -107,7 +107,7 @@ class Reencoder:
                 self._take(done, item, codes, row, root)
         return done
 
-    def find_lacking(self, items: Sequence[IndexItem]) -> dict[str, Missing]:
+    def find_lacking(self, items: Sequence[IndexItem]) -> dict[str, Lacking]:
         """Return the items that will lack a code, by id, because a file is missing.
 
         Nothing is encoded for that, unless the model has features of whole manifests only.
@@ -117,16 +117,16 @@ class Reencoder:
         for item in items:
             if self._whole:
                 if self._found(item.id)[0] is None:
-                    found[item.id] = Missing(kept=False, reason=_NOT_THERE)
+                    found[item.id] = Lacking(kept=False, reason=_NOT_THERE)
                 continue
             root, sources = places.get(item.id), self._sources(item)
             there = {name for name in sources if self._is_there(root, name, sources)}
             lacking = [name for name in self._needed(item) if name not in there]
             if lacking:
                 reason = self._reason(lacking[0], sources, root)
-                found[item.id] = Missing(kept=bool(there), reason=reason)
+                found[item.id] = Lacking(kept=bool(there), reason=reason)
             elif not there:
-                found[item.id] = Missing(kept=False, reason=_NOTHING)
+                found[item.id] = Lacking(kept=False, reason=_NOTHING)
         return found
 
     def _take(
@@ -146,12 +146,12 @@ class Reencoder:
         sources = self._sources(item)
         lacking = [name for name in self._needed(item) if name not in new]
         if codes is None:
-            done.lacking[item.id] = Missing(kept=False, reason=_NOT_THERE)
+            done.lacking[item.id] = Lacking(kept=False, reason=_NOT_THERE)
         elif lacking:
             reason = self._reason(lacking[0], sources, root)
-            done.lacking[item.id] = Missing(kept=bool(new), reason=reason)
+            done.lacking[item.id] = Lacking(kept=bool(new), reason=reason)
         elif not new:
-            done.lacking[item.id] = Missing(kept=False, reason=_NOTHING)
+            done.lacking[item.id] = Lacking(kept=False, reason=_NOTHING)
 
     def _codes(self, root: Path | None, items: Sequence[IndexItem]) -> CodeFile:
         """Return the codes of items whose files lie in one folder."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from proxyhash.errors import UsageError
+from proxyhash.data.contained import read_contained
+from proxyhash.errors import ProxyhashError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from io import FileIO
 
 __all__ = ["Original", "Originals", "image_type"]
 
@@ -41,7 +43,7 @@ def image_type(head: bytes) -> str | None:
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """An image file that is open.
+    """An image file that is open, or one out of another file in memory.
 
     Attributes:
         file: at its start.
@@ -50,7 +52,7 @@ class Original:
         tag: changes with the file.
     """
 
-    file: FileIO
+    file: BinaryIO
     type: str
     size: int
     tag: str
@@ -96,6 +98,8 @@ class Originals:
         try:
             inside = Path(os.path.realpath(Path(self.root) / name)).relative_to(self.root)
             descriptor = _descend(self.root, inside.parts)
+        except NotADirectoryError:
+            return self._open_contained(inside)
         except (OSError, ValueError):  # not there, not ours, or a path that no system takes
             return None
         about, type_ = os.fstat(descriptor), None
@@ -107,8 +111,38 @@ class Originals:
         if type_ is None:
             os.close(descriptor)
             return None
-        tag = f'"{about.st_ino:x}-{about.st_size:x}-{about.st_mtime_ns:x}"'
-        return Original(os.fdopen(descriptor, "rb", buffering=0), type_, about.st_size, tag)
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        return Original(file, type_, about.st_size, f'"{_version(about)}"')
+
+    def _open_contained(self, inside: Path) -> Original | None:
+        """Return the image inside the file that a path goes through, or None."""
+        for outer in inside.parents[:-1]:
+            try:
+                descriptor = _descend(self.root, outer.parts)
+            except NotADirectoryError:
+                continue
+            except OSError:
+                return None
+            try:
+                about = os.fstat(descriptor)
+                if not stat.S_ISREG(about.st_mode):
+                    return None
+                content = read_contained(Path(self.root, inside), most=self.most_bytes)
+                read = Path(self.root, outer).stat()  # of the file that was read
+            except (ProxyhashError, OSError):
+                return None
+            finally:
+                os.close(descriptor)
+            type_ = image_type((content or b"")[:_HEAD])
+            if content is None or type_ is None or not os.path.samestat(read, about):
+                return None
+            tag = f'"{_version(about)}-{zlib.crc32(os.fsencode(inside)):x}"'
+            return Original(io.BytesIO(content), type_, len(content), tag)
+        return None
+
+
+def _version(about: os.stat_result) -> str:
+    return f"{about.st_ino:x}-{about.st_size:x}-{about.st_mtime_ns:x}"
 
 
 def _descend(root: str, parts: tuple[str, ...]) -> int:

@@ -26,6 +26,8 @@ DOCS = Path(__file__).parent
 TARGETS = (DOCS.parent / "README.md", DOCS / "results.md")
 DIRECTIONS = {"image_to_text": "I→T", "text_to_image": "T→I"}
 GALLERIES = ("strict", "literature")
+SHOWN = 8
+"""Methods in the README's tables: the best by the mean of their figures."""
 
 Row: TypeAlias = dict[str, str]
 Cells: TypeAlias = dict[tuple[str, str, int], list[Row]]
@@ -63,18 +65,29 @@ def mean(rows: list[Row], gallery: str, direction: str) -> float:
     return spread(float(row[f"{gallery}_{direction}_map"]) for row in rows).mean
 
 
-def compared(cells: Cells, corner: str, columns: dict[str, Column]) -> str:
+def compared(
+    cells: Cells, corner: str, columns: dict[str, Column], *, shown: int | None = None
+) -> str:
     """Return a table of means alone, one line per method, the best of each column in bold.
 
     Args:
         cells: the suite's cells.
         corner: the heading of the methods.
         columns: heading -> which figures stand below it.
+        shown: how many methods there are, the best ones by the mean of all columns, best first;
+            None: all of them, in the suite's order.
     """
     methods = list(dict.fromkeys(method for _, method, _ in cells))
 
     def value(method: str, column: Column, direction: str) -> float:
         return mean(cells[column.data, method, column.bits], column.gallery, direction)
+
+    def total(method: str) -> float:
+        ways = [(column, way) for column in columns.values() for way in DIRECTIONS]
+        return round(sum(value(method, *each) for each in ways), 9)
+
+    if shown is not None:
+        methods = sorted(methods, key=total, reverse=True)[:shown]
 
     lines = []
     for method in methods:
@@ -181,15 +194,16 @@ def tuned_half(suite: Path, cells: Cells) -> dict[str, str]:
         for bits in lengths
     }
     first = next(iter(words.values())).partition(". ")[0].removesuffix(".")
-    seeds = len(next(iter(cells.values())))
-    caption = f"{first}. Mean over {seeds} seeds."
+    seeds, count = len(next(iter(cells.values()))), len({method for _, method, _ in cells})
+    which = f"The {SHOWN} best of {count} methods, mean" if count > SHOWN else "Mean"
+    caption = f"{first}. {which} over {seeds} seeds."
     sections = [
         f"### {data}\n\n{(suite / 'report' / data / 'table.md').read_text('utf-8').strip()}"
         for data in data_sets
     ]
-    heading = "## Encoders that learn"
+    heading, corner = "## Encoders that learn", "mAP@all, strict, tuned"
     return {
-        "tuned-half": f"{caption}\n\n{compared(cells, 'mAP@all, strict, tuned', columns)}",
+        "tuned-half": f"{caption}\n\n{compared(cells, corner, columns, shown=SHOWN)}",
         "tuned-section": "\n\n".join([heading, *sections]),
     }
 
@@ -220,7 +234,9 @@ def tables(suite: Path) -> dict[str, str]:
             for data in data_sets
             for gallery in galleries
         }
-        made[f"{suite.name}-{bits}-bits"] = compared(cells, f"mAP@all, {bits} bits", columns)
+        made[f"{suite.name}-{bits}-bits"] = compared(
+            cells, f"mAP@all, {bits} bits", columns, shown=SHOWN
+        )
     return made
 
 

@@ -32,6 +32,11 @@ def test_features_and_weights_count():
     assert share(features=GIB // 4, parameters=GIB // 8).processes == 2
 
 
+def test_encoders_that_learn_take_more():
+    assert share(tuned=True).processes == 2  # of 0.75 + 1.5 GiB in 6 GiB
+    assert share(tuned=True, memory=20.0).processes == 8
+
+
 def test_too_little_memory_is_told():
     with pytest.raises(UsageError, match="give more with --memory"):
         share(memory=0.5)

@@ -142,12 +142,15 @@ def _fill(
     if not todo:
         return []
     sizes = [_warm(data, out, todo, note, track) for data in suite.data]
-    tuned = any(cell.config.tune for cell in todo)  # each of them fills the machine
+    tuned = [cell for cell in todo if cell.config.tune]
+    if processes is None and any(cell.config.device != "cpu" for cell in tuned):
+        processes = 1  # each of them fills the GPU
     share = share_machine(
-        processes=1 if tuned and processes is None else processes,
+        processes=processes,
         memory=memory,
         features=max(size[0] for size in sizes),
         parameters=max(size[1] for size in sizes),
+        tuned=bool(tuned),
         taken=peak_memory(),
     )
     note(f"{len(todo):,} of {len(every):,} {what} to fill, in {share.reason}")

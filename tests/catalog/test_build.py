@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from proxyhash.catalog.build import warn_of_unlearned
+import pytest
+
+from proxyhash.catalog.build import build_index, warn_of_unlearned
 from proxyhash.data import Collection
 from proxyhash.data.item import item_from_record
+from proxyhash.errors import DataError
+from tests.catalog.conftest import contents, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,3 +35,15 @@ def test_labels_that_the_model_never_learned_are_named(tmp_path: Path, caplog: A
     many = [[f"label{row}"] for row in range(50)]
     warn_of_unlearned(classes, collection(tmp_path, *many))
     assert "and 45 more are only filters" in caplog.records[-1].getMessage()
+
+
+def test_an_image_that_stops_a_build_before_anything_is_stored_leaves_no_index(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    manifest, folder = write(tmp_path, items), tmp_path / "new.index"
+    (tmp_path / "data" / "images" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(DataError, match=r"3\.png"):
+        build_index(small_run, manifest, folder)
+    assert not folder.exists()
+    build_index(small_run, manifest, folder, on_bad_item="skip")
+    assert list(contents(folder)["i3"][0]) == ["text"]

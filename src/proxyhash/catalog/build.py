@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from proxyhash.data.images import ImageLimits, image_limits
 from proxyhash.data.run_data import read_run_config
 from proxyhash.encoders import FeatureCache
 from proxyhash.encoders.precomputed import PrecomputedFeatures
-from proxyhash.errors import ModelError, UsageError, closest
+from proxyhash.errors import DataError, ModelError, UsageError, closest
 from proxyhash.hashing import model_folder
 from proxyhash.index.open import open_index, scheme_of
 from proxyhash.index.store import Store
@@ -79,6 +80,8 @@ def build_index(
         UsageError: the folder is taken.
         ModelError: there is no model.
         FeatureError: precomputed features do not belong to the manifest.
+        DataError: an item cannot be read; where that is before any is stored, the folder is
+            removed again.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
     if (folder / "header.json").exists():
@@ -97,13 +100,16 @@ def build_index(
     model.check_features(collection)
     if thumbnails is None:
         thumbnails = bool(collection.has("image").any())
-    with Store.create(
-        folder,
-        bits=model.bits,
-        model=model.fingerprint,
-        modalities=model.modalities,
-        keep_vectors=keep_vectors,
-    ) as store:
+    with (
+        _removed_if_empty(folder),
+        Store.create(
+            folder,
+            bits=model.bits,
+            model=model.fingerprint,
+            modalities=model.modalities,
+            keep_vectors=keep_vectors,
+        ) as store,
+    ):
         extras = Catalog(folder)
         if words:
             store.fill_words()  # it takes in what is stored
@@ -121,6 +127,19 @@ def build_index(
                 on_bad_item=on_bad_item,
                 track=track,
             )
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a new index that an item stops before any is stored: a build can start anew."""
+    try:
+        yield
+    except DataError:
+        with Store.open(folder) as store:
+            empty = not len(store)
+        if empty:
+            shutil.rmtree(folder)
+        raise
 
 
 def add_to_index(

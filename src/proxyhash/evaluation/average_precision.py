@@ -111,13 +111,16 @@ def _expected_sums(counts: Tally, worth: npt.NDArray[np.int64], cutoff: int | No
     places of a group, the expected worth of the earlier where the later is relevant is, over all
     orders, worth * (r - 1) / (n (n-1)).
     """
-    items, before = _groups(counts)
+    there = worth != 0  # the others add nothing, and are most where hardly any items tie
+    sums = np.zeros(worth.shape)
+    worth_before = (np.cumsum(worth, axis=1) - worth)[there]
+    items, before = (each[there] for each in _groups(counts))
+    worth, relevant = worth[there], counts.relevant[there]
     taken = items if cutoff is None else np.clip(cutoff - before, 0, items)
-    share = _ratio(counts.relevant, items)
-    worth_before = np.cumsum(worth, axis=1) - worth
-    first = share * worth_before + _ratio(worth, items)
-    step = _ratio(worth * (counts.relevant - 1.0), items * (items - 1))
-    return _linear_over_place(first, step, before, taken)
+    first = _ratio(relevant * worth_before + worth, items)
+    step = _ratio(worth * (relevant - 1.0), items * (items - 1))
+    sums[there] = _linear_over_place(first, step, before, taken)
+    return sums
 
 
 def _extreme_sums(

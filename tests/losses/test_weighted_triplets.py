@@ -84,6 +84,8 @@ def test_without_triplets_it_is_zero_with_a_gradient() -> None:
         assert (gradient == 0).all()
 
 
-def test_outputs_are_whole_times_the_labels() -> None:
+def test_outputs_are_whole_times_the_labels_and_margins_not_below_zero() -> None:
+    with pytest.raises(ValueError, match=r"margin -0.1 is below 0"):
+        weighted_triplets(_outputs(6, 1), _outputs(5, 2), LABELS, OTHERS, margin=-0.1)
     with pytest.raises(ValueError, match="7 outputs are not a whole number of times 6 labels"):
         weighted_triplets(_outputs(7, 1), _outputs(5, 2), LABELS, OTHERS, margin=0.2)

@@ -47,17 +47,19 @@ def weighted_triplets(
         others: g of s times m items, of the same or another modality.
         labels: of the n items, in [0, 1].
         other_labels: of the m items.
-        margin: m, by which relevant items must be nearer.
+        margin: m >= 0, by which relevant items must be nearer.
 
     0, with a graph behind it, without such triplets.
 
     Raises:
-        ValueError: the outputs are not a whole number of times the labels.
+        ValueError: the outputs are not a whole number of times the labels; the margin is below 0.
 
     Source: IDGH, "Intra-class Distribution-guided Generative Hashing with Neighbor Refinement for
     Cross-modal Retrieval", CVPR 2026, as in its authors' release (QinLab-WFU/IDGH,
     utils/Losses_s.py); the weights are those of the normalized discounted cumulative gain.
     """
+    if margin < 0:
+        raise ValueError(f"margin {margin} is below 0")
     if not len(outputs) or not len(others):
         return outputs.sum() * 0
     dtype = outputs.dtype

@@ -110,6 +110,30 @@ def test_damaged_and_hostile_tar_files(tmp_path):
         list(tar_members(path))
 
 
+def test_sizes_below_zero_lead_nowhere(tmp_path):
+    whole = write_tar(tmp_path / "x.tar", [("1.jpg", b"a" * 600)]).read_bytes()
+    first = whole[:1536]  # header and content
+    for size in (-512, -1536, -(1 << 40)):
+        for kind in (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+            entry = tarfile.TarInfo("2.jpg")
+            entry.type, entry.size = kind, size
+            (tmp_path / "x.tar").write_bytes(first + entry.tobuf(tarfile.GNU_FORMAT) + whole)
+            with pytest.raises(SourceError, match="cannot be read to its end as a tar file"):
+                list(tar_members(tmp_path / "x.tar"))
+            assert read(tmp_path / "x.tar" / "1.jpg") == b"a" * 600
+    (tmp_path / "x.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + whole)
+    with pytest.raises(SourceError):
+        read(tmp_path / "x.tar" / "2.jpg")
+    records = b"".join(_pax(f"{n}") for n in range(3000))
+    (tmp_path / "x.tar").write_bytes(first + records + whole)
+    with pytest.raises(SourceError):
+        list(tar_members(tmp_path / "x.tar"))
+
+
+def _pax(value: str) -> bytes:
+    return tarfile.TarInfo._create_pax_generic_header({"comment": value}, tarfile.XHDTYPE, "utf-8")
+
+
 CELLS = [b"one", None, b"three", b"", b"five"]
 
 

@@ -75,6 +75,21 @@ def test_items_as_near_as_others_cost_nothing_without_a_margin(dtype: torch.dtyp
     assert found.item() == pytest.approx(0.1 * 0.6 / ideal)
 
 
+def test_pairs_that_only_probably_share_a_label_are_in_no_triplet() -> None:
+    labels = torch.tensor([[0.9, 0.45, 0.45, 0.0]])
+    others = torch.tensor([[0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0], [0.4, 0.6, 0.6, 0.0]])
+    outputs, gallery = _outputs(1, 1), _outputs(3, 2)
+    both = weighted_triplets(outputs, gallery[:2], labels, others[:2], margin=2.0)
+    assert both.item() > 0
+    ideal = 2**0.9 - 1
+    distances = 1 - torch.cosine_similarity(outputs, gallery)
+    hinge = distances[0] - distances[1] + 2
+    assert both.item() == pytest.approx(0.1 * hinge.item() * (2**0.9 - 1) / ideal)
+    assert weighted_triplets(outputs, gallery, labels, others, margin=2.0).item() == (
+        pytest.approx(both.item())
+    )
+
+
 def test_without_triplets_it_is_zero_with_a_gradient() -> None:
     outputs = _outputs(6, 1)
     for others, marks in ((outputs[:0], LABELS[:0]), (outputs, torch.ones(6, 4).bool())):

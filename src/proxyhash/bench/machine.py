@@ -88,8 +88,8 @@ def share_machine(
         source = f"{memory:g} GiB less what this process has"
     if fitting < 1:
         raise UsageError(
-            f"one process needs about {each / GIB:.1f} GiB, and {budget / GIB:.1f} GiB ({source}) "
-            "may be used; give more with --memory"
+            f"one process needs about {each / GIB:.1f} GiB, and {max(budget, 0) / GIB:.1f} GiB "
+            f"({source}) may be used; give more with --memory"
         )
     wanted = processes or cores()
     count = max(1, min(wanted, fitting))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
@@ -192,15 +193,23 @@ class Outcome:
 def work(connection: Connection, threads: int, keep_models: bool) -> None:
     """Fill the cells that come through the connection until None comes, answering each.
 
-    Ctrl-C is left to the parent, which ends its workers with SIGTERM.
+    Ctrl-C is left to the parent, which ends its workers with SIGTERM. Where it is killed, so that
+    it cannot, they end by themselves: whoever runs the suite again fills their cells.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     filler = Filler(threads=threads, keep_models=keep_models)
     try:
         while (cell := connection.recv()) is not None:
             connection.send(filler.try_to_fill(cell))
     except (EOFError, BrokenPipeError, InterruptedRunError):  # the parent is gone, or asks to stop
         return
+
+
+def _end_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 class Filler:

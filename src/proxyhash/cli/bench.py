@@ -131,7 +131,8 @@ def bench(
             "--list-methods",
             callback=_list_methods,
             is_eager=True,
-            help="List the methods that a suite may name, and exit.",
+            help="List the methods that a suite may name, and exit; those of a plug-in, too, after "
+            "`proxyhash --plugin FILE`.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -59,6 +59,12 @@ _COMPRESSED = {
 _lock = threading.RLock()
 
 
+_TAR_ERRORS = (
+    tarfile.TarError, UnicodeError, ValueError, OverflowError, EOFError,
+    RecursionError,  # headers about headers about headers
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A regular file in a tar file.
@@ -114,6 +120,8 @@ def tar_members(path: Path, *, others: Counter[str] | None = None) -> Iterator[M
             with tarfile.open(fileobj=_Headers(file), mode="r:") as tar:  # type: ignore[call-overload]
                 while (entry := tar.next()) is not None:
                     tar.members.clear()  # else it keeps them all
+                    if entry.size < 0:  # which leads back to an earlier header, for ever
+                        raise tarfile.ReadError(f"a file has {entry.size:,} bytes")
                     if entry.isreg() and not entry.issparse():
                         name = PurePosixPath(entry.name).as_posix().lstrip("/")
                         yield Member(name, entry.offset_data, entry.size)
@@ -122,7 +130,7 @@ def tar_members(path: Path, *, others: Counter[str] | None = None) -> Iterator[M
                 file.seek(tar.offset)  # where tarfile stops without a word, also at damage
                 if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError("it ends too early, or is damaged")
-        except (tarfile.TarError, UnicodeError, ValueError, OverflowError, EOFError) as error:
+        except _TAR_ERRORS as error:
             raise SourceError(f"{path} cannot be read to its end as a tar file: {error}") from error
 
 

@@ -42,6 +42,9 @@ def weighted_triplets(
     Distances are sorted once per item, so n x m x m triplets need no such array, and neither do n x
     m distances.
 
+    Where labels are probabilities, two items may probably share one, although there is none that
+    both have; such a pair is neither relevant nor without a common label.
+
     Args:
         outputs: h of r times n items: all n, then all of them again, and so on.
         others: g of s times m items, of the same or another modality.
@@ -135,7 +138,7 @@ def _along_order(
     order, other = _ascending(reached, apart)
     values, weight = reached.gather(1, order), weights.gather(1, order)
     before, sums = other.cumsum(dim=1), (other * values).cumsum(dim=1)
-    above = (before * (1 - other)).sum()
+    above = (before * (weight > 0)).sum()
     costs, left = weight * before, weight.sum(dim=1, keepdim=True) - weight.cumsum(dim=1)
     cost = (costs * values - weight * sums).sum()
     slope = costs - left * other

@@ -69,10 +69,10 @@ class Kdph(LearnedProxyObjective):
 
     Source: KDPH, "Absorbing Gradient Conflicts: Modeling Semantic Variance via Kent Distributions
     for Cross-Modal Hashing", 2026, as in the authors' release (Senmo996/KDPH-official-code,
-    models/KDPH and configs/KDPH); the paper's text was not read. As there, the axes are a learned
-    matrix times the Cayley transform of a skew one, scaled to unit length: at right angles at
-    first, and later as they learn. The release's threshold of the pairs comes from a table; here it
-    is that of `hyp2`.
+    models/KDPH and configs/KDPH); of the paper, only the figures of its table 1 were read. As
+    there, the axes are a learned matrix times the Cayley transform of a skew one, scaled to unit
+    length: at right angles at first, and later as they learn. The release's threshold of the pairs
+    comes from a table; here it is that of `hyp2`.
     """
 
     settings_type = KdphSettings

@@ -109,6 +109,14 @@ def test_the_suites_of_the_repository_can_be_read(path: Path):
     assert cells_of(suite, Path("out"))
 
 
+@pytest.mark.parametrize(
+    "change", [("bits = [", "bits = [true, "), ("seeds = [", "seeds = [true, ")]
+)
+def test_true_is_not_a_number(tmp_path, change):
+    with pytest.raises(UsageError, match=r"setting (bits|seeds) of suite .*integer"):
+        suite_of(tmp_path, LEAST.replace(*change))
+
+
 SHARED = """
 bits = [16, 32]
 seeds = [0, 1]
@@ -152,7 +160,7 @@ def test_shared_encoders_are_one_training_per_data_set_and_seed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('tune = ["image"]\n', ""), "data set 'a', .*: for encoders that learn, and none does"),
+        (('tune = ["image"]\n', ""), r"\[shared_encoders\] has no tune; .* tune = \[.image.\]"),
         (('"psldh"', '{ name = "psldh", tune = ["image"] }'), "method 'psldh' has tune"),
         (("bits = 48", "bitts = 48"), "did you mean 'bits'|bitts"),
         (("bits = 48", "seed = 4"), "which the suite itself decides"),
@@ -166,7 +174,7 @@ def test_mistakes_in_shared_encoders_are_named(tmp_path, change, message):
 
 
 def test_shared_encoders_that_do_not_learn_are_refused(tmp_path):
-    suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\n")
+    suite = suite_of(tmp_path, f"{LEAST}[shared_encoders]\nbits = 16\ntune = []\n")
     with pytest.raises(UsageError, match=r"data set 'a': .* names no encoder that learns"):
         cells_of(suite, tmp_path / "out")
 

@@ -92,6 +92,8 @@ def test_damaged_and_hostile_tar_files(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:2100])  # the content of the second ends too early
     assert read(path / "1.jpg") == b"a" * 600
+    with pytest.raises(SourceError, match=r"x.tar ends before the file does"):
+        read(path / "2.jpg")
     with pytest.raises(SourceError, match="cannot be read to its end as a tar file"):
         list(tar_members(path))
     path.write_bytes(gzip.compress(whole))

@@ -190,8 +190,8 @@ class _YardsticksTable(Settings):
 class _SuiteFile(Settings):
     name: str = ""
     plugins: list[str] = Field(default_factory=list)
-    bits: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    bits: Annotated[list[Annotated[int, Field(ge=1, le=4096, strict=True)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
     methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
     ours: list[str] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -255,6 +255,11 @@ def _variant(given: str | dict[str, Any]) -> Variant:
 def _shared(file: _SuiteFile, variants: Sequence[Variant], folder: Path) -> SharedEncoders:
     own, options = _parted(file.shared_encoders, _SharedTable)
     read = read_settings(_SharedTable, own, owner="[shared_encoders]")
+    if not any("tune" in each for each in (options, file.options, *file.data)):
+        raise UsageError(
+            "[shared_encoders] has no tune; name the modalities whose encoders learn there, for "
+            'example tune = ["image"]'
+        )
     get_method(read.method)
     for each in variants:
         if own_keys := sorted(each.options.keys() & TuneOptions.model_fields.keys()):

@@ -153,7 +153,7 @@ def read_contained(path: Path, *, most: int) -> bytes | None:
         if suffix == TAR_SUFFIX:
             return _read_member(container, name, most)
         column, _, row = name.rpartition("/")
-        if not column or not row.isdecimal():
+        if not column or not (row.isascii() and row.isdecimal()):
             raise SourceError(f"no such file in {container.name}")
         read = _arrow_cell if suffix == ARROW_SUFFIX else _parquet_cell
         content = read(container, column, int(row) - 1)
@@ -258,7 +258,10 @@ def _read_member(path: Path, name: str, most: int) -> bytes:
         raise SourceError(_too_large(size, most))
     with path.open("rb") as file:
         file.seek(start)
-        return file.read(size)
+        content = file.read(size)
+    if len(content) < size:
+        raise SourceError(f"{path.name} ends before the file does")
+    return content
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:

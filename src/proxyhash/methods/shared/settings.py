@@ -52,7 +52,7 @@ def _sentence(kind: type[BaseModel], problem: Any, whose: str) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         known = sorted(kind.model_fields)
-        close = get_close_matches(name, known, n=1)
+        close = get_close_matches(name, known, n=1, cutoff=0.7)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
         return f"unknown setting {name!r}{whose}; {hint}"
     if problem["type"] == "missing":

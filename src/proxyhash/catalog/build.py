@@ -131,7 +131,7 @@ def build_index(
 
 @contextmanager
 def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Remove a new index that an item stops before any is stored: a build can start anew."""
+    """Remove a new index that an item stops before any is stored, so that a build can run again."""
     try:
         yield
     except DataError:

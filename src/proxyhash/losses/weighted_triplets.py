@@ -75,7 +75,7 @@ def weighted_triplets(
 
 
 class _Pairs(NamedTuple):
-    """What labels say about pairs of items, each of which is there some times."""
+    """The weights of pairs of items, which pairs are relevant, and how often each item is there."""
 
     weights: Float[Tensor, "n m"]
     similar: Bool[Tensor, "n m"]

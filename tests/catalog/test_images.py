@@ -39,9 +39,12 @@ def test_what_was_taken_is_remembered_and_can_ask(
     index = tmp_path / "index"
     with pytest.raises(ImageError, match=r"large.png: 100x80 has more than 5,000 pixels"):
         build_index(small_run, items, index, max_megapixels=0.005)
-    assert images_taken(index).max_pixels == 5000
+    report = build_index(small_run, items, index, max_megapixels=0.005, on_bad_item="skip")
+    assert (report.stored, images_taken(index).max_pixels) == (2, 5000)  # one by its text
+    with pytest.raises(ImageError, match=r"large.png: 100x80 has more than 5,000 pixels"):
+        add_to_index(str(index), items)
     report = add_to_index(str(index), items, max_megapixels=0.008)
-    assert report.stored == 2
+    assert (report.replaced, report.unchanged, report.incomplete) == (1, 1, 0)
     largest = (items / "large.png").stat().st_size
     assert images_taken(index) == ImagesTaken(8000, largest)
     assert current_limits() == ImageLimits()

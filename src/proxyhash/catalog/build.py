@@ -100,16 +100,7 @@ def build_index(
     model.check_features(collection)
     if thumbnails is None:
         thumbnails = bool(collection.has("image").any())
-    with (
-        _removed_if_empty(folder),
-        Store.create(
-            folder,
-            bits=model.bits,
-            model=model.fingerprint,
-            modalities=model.modalities,
-            keep_vectors=keep_vectors,
-        ) as store,
-    ):
+    with _new_store(folder, model, keep_vectors=keep_vectors) as store:
         extras = Catalog(folder)
         if words:
             store.fill_words()  # it takes in what is stored
@@ -130,16 +121,27 @@ def build_index(
 
 
 @contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Remove a new index that an item stops before any is stored, so that a build can run again."""
+def _new_store(
+    folder: Path, model: HashModel, *, keep_vectors: VectorKind | None
+) -> Iterator[Store]:
+    """Yield a new store, which is removed where an item stops the block before any is stored."""
+    empty = False
     try:
-        yield
-    except DataError:
-        with Store.open(folder) as store:
-            empty = not len(store)
+        with Store.create(
+            folder,
+            bits=model.bits,
+            model=model.fingerprint,
+            modalities=model.modalities,
+            keep_vectors=keep_vectors,
+        ) as store:
+            try:
+                yield store
+            except DataError:
+                empty = not len(store)
+                raise
+    finally:
         if empty:
-            shutil.rmtree(folder)
-        raise
+            shutil.rmtree(folder, ignore_errors=True)  # such as a link, whose target stays
 
 
 def add_to_index(

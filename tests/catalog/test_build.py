@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from proxyhash.catalog.build import build_index, warn_of_unlearned
+from proxyhash.catalog.catalog import Catalog
 from proxyhash.data import Collection
 from proxyhash.data.item import item_from_record
 from proxyhash.errors import DataError
@@ -47,3 +50,15 @@ def test_an_image_that_stops_a_build_before_anything_is_stored_leaves_no_index(
     assert not folder.exists()
     build_index(small_run, manifest, folder, on_bad_item="skip")
     assert list(contents(folder)["i3"][0]) == ["text"]
+
+
+def test_a_disk_that_is_full_before_anything_is_stored_leaves_no_index(
+    small_run: Path, items: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, folder = write(tmp_path, items), tmp_path / "new.index"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Catalog, "put_model", Mock(side_effect=full))
+        build_index(small_run, manifest, folder)
+    assert not folder.exists()
+    assert build_index(small_run, manifest, folder).added == 6

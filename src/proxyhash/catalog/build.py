@@ -80,8 +80,8 @@ def build_index(
         UsageError: the folder is taken.
         ModelError: there is no model.
         FeatureError: precomputed features do not belong to the manifest.
-        DataError: an item cannot be read; where that is before any is stored, the folder is
-            removed again.
+        DataError: an item cannot be read. Where that is before any is stored, the folder is removed
+            again, as it is where the disk is full.
         InterruptedRunError: Ctrl-C; says how to continue.
     """
     if (folder / "header.json").exists():
@@ -124,7 +124,7 @@ def build_index(
 def _new_store(
     folder: Path, model: HashModel, *, keep_vectors: VectorKind | None
 ) -> Iterator[Store]:
-    """Yield a new store, which is removed where an item stops the block before any is stored."""
+    """Yield a new store; one that an item or a full disk leaves without items is removed."""
     empty = False
     try:
         with Store.create(
@@ -136,7 +136,7 @@ def _new_store(
         ) as store:
             try:
                 yield store
-            except DataError:
+            except (DataError, OSError):
                 empty = not len(store)
                 raise
     finally:

@@ -152,7 +152,7 @@ class HashingNetwork(Network):
         logits: Tensor = self.layers(self.standardized(features))
         return logits
 
-    def standardized(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def standardized(self, features: Float[Tensor, "*m n d"]) -> Float[Tensor, "*m n d"]:
         """Return the input of the first layer: features, standardized or centered if enabled."""
         return (features - self.mean) * self.scale if self._shifts else features
 

@@ -279,8 +279,10 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     config = read_settings(TrainConfig, merged)
     options = {modality: config.network_options(modality) for modality in config.networks}
     _check_closed_form(config, options)
+    tuning = get_method(config.method).tuning_settings if config.tune else {}
     return config.model_copy(
         update={
+            "settings": {**tuning, **config.settings},
             "data": _absolute(config.data),
             "out": _absolute(config.out),
             "split_file": config.split_file and _absolute(config.split_file),

@@ -37,9 +37,12 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
             values[key] = getattr(usual, key)
     method = get_method(config.method)
     own = method_settings(config.method, {}).model_dump(mode="json")
+    while_tuning = own | dict(method.tuning_settings)
     given = method_settings(config.method, config.settings).model_dump(mode="json")
-    differing = method.final_settings.items()
-    values["settings"] = given | {key: v for key, v in differing if given[key] == own[key]}
+    values["settings"] = {
+        key: value if value != while_tuning[key] else method.final_settings.get(key, own[key])
+        for key, value in given.items()
+    }
     for key in TuneOptions.model_fields:
         del values[key]
     if not config.views:  # then no image is changed in this stage

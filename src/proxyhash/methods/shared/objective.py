@@ -92,6 +92,8 @@ class Objective(nn.Module, ABC):
     """Named training configurations, for example "reference": the optimizer of the paper."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Keys of the training configuration that the method sets unless the user does."""
+    tuning_settings: ClassVar[Mapping[str, Any]] = {}
+    """Settings that are others, unless the user gives them, while encoders learn."""
     final_settings: ClassVar[Mapping[str, Any]] = {}
     """Settings that are others, unless the user gives them, where the networks learn from encoders
     that have learned from the same items before: the last stage of runs that tune encoders."""

@@ -19,9 +19,10 @@ __all__ = ["final_config", "final_sentence", "keeps_last_tuned", "tuning_facts"]
 def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     """Return the configuration of the last stage: that of a run on frozen encoders.
 
-    Where the run has a default for tuning (`TUNED_DEFAULTS`), this stage has the method's own;
-    and where the method has settings for it (`Objective.final_settings`), those. Whatever was given
-    otherwise holds for both stages, but for the number of epochs.
+    Where the run has a default for tuning (`TUNED_DEFAULTS`, `Objective.tuning_settings`), this
+    stage has the method's own; and where the method has settings for it
+    (`Objective.final_settings`), those. Whatever was given otherwise holds for both stages, but for
+    the number of epochs.
 
     Args:
         config: The run's configuration, with `final_epochs` above 0.

@@ -19,7 +19,7 @@ from proxyhash.evaluation.run import evaluate_run
 from proxyhash.hashing import HashModel
 from proxyhash.methods import method_settings
 from proxyhash.training import read_config, train
-from proxyhash.training.final import final_config
+from proxyhash.training.final import final_config, tuning_config
 from proxyhash.training.folder import RunFolder
 from proxyhash.training.history import read_history
 from proxyhash.training.tuning import TuneOptions, ViewOptions
@@ -184,8 +184,9 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
     least = {"data": "photos", "out": "run", "method": "dchml-plus", "image_encoder": "some/model"}
     config = read_config({**least, "tune": "image", "epochs": 7, "hidden": [64], "clip": 1.0})
     assert config.final_epochs == read_config(least).epochs
-    each = [read_config({**least, **given}).settings for given in ({}, {"tune": "image"})]
-    assert [method_settings("dchml-plus", settings).members for settings in each] == [3, 1]
+    kept = read_config({**least, "tune": "image", "final_epochs": 0})
+    for tuned, members in ((tuning_config(config), 1), (kept, 1), (config, 3)):
+        assert method_settings("dchml-plus", tuned.settings).members == members
     found = final_config(config, encoders=tmp_path)
     expected = {
         **least,
@@ -195,12 +196,13 @@ def test_the_last_stage_has_the_defaults_of_frozen_encoders_and_what_was_given(t
     }
     expected["settings"] = method_settings("dchml-plus", {"image_mix": 1.0}).model_dump()
     assert found == read_config(expected)
-    given = {"batch_size": 16, "precision": "float16", "settings": {"image_mix": 0.6}}
+    given = {"batch_size": 16, "precision": "float16", "settings": {"image_mix": 0.6, "members": 1}}
     given |= {"views": 2, "crop_min": 0.6}
     given = read_config({**least, "tune": "image", **given})
     found = final_config(given, encoders=tmp_path)
     assert (found.batch_size, found.precision) == (16, "float32")
     assert (found.tune, found.settings["image_mix"]) == ((), 0.6)
+    assert (found.settings["members"], tuning_config(given).settings["members"]) == (1, 1)
     assert (found.views, found.crop_min) == (2, 0.6)
 
 

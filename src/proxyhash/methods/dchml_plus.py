@@ -45,11 +45,11 @@ class DchmlPlusSettings(PosteriorSettings):
 
     members: int = Field(default=3, ge=1, le=16)
     """Number of stacks of layers that predict the classes of each modality; the mean of their
-    logits counts. One takes two thirds of the time, and .001 to .009 of mAP; it is the default
-    while encoders learn (docs/lab-notes.md)."""
+    logits counts. While encoders learn it is 1 by default; where they do not, 1 costs .001 to .009
+    of mAP and saves a third of the time (docs/lab-notes.md)."""
     image_mix: float = Field(default=0.0, ge=0)
-    """Images are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never. On
-    encoders that have learned from these images it is 1 by default."""
+    """Images are mixed in pairs, with shares drawn from Beta(image_mix, image_mix); 0: never. The
+    last stage of runs that tune encoders has 1 by default."""
     relative: float = Field(default=1.0, ge=0, le=1)
     """Share of the relevance, as PHNet learns it, that is divided by that of the item which fits
     best, so that codes order items for queries, too, that are sure of nothing."""
@@ -100,7 +100,8 @@ class DchmlPlus(PosteriorObjective):
     from the topics of both halves (see `Topics`). As in Reed et al., "Training Deep Neural Networks
     on Noisy Labels with Bootstrapping", arXiv 1412.6596 (2014), where the model itself predicts.
 
-    The common budget of epochs holds; `defaults` says what else differs.
+    The common budget of epochs holds, and that of layers for each stack; `defaults` says what else
+    differs.
 
     Source: our own; its development and an ablation of its parts are in docs/lab-notes.md.
     """
@@ -119,8 +120,8 @@ class DchmlPlus(PosteriorObjective):
         differs=(
             "three stacks of layers per network, images centered and scaled, up to half of their "
             "features dropped, texts mixed in pairs, learning rate 1.5e-3, batch size a 48th of "
-            "the training items (32 to 96), PHNet fitted again at the end; images mixed in pairs, "
-            "too, on encoders that were tuned"
+            "the training items (32 to 96), PHNet fitted again at the end; while encoders learn "
+            "one stack, and after that images mixed in pairs, too"
         ),
     )
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -131,9 +132,9 @@ class DchmlPlus(PosteriorObjective):
         "center": True,
         "networks": {"text": {"input_dropout": 0.0, "center": False}},
     }
+    tuning_settings: ClassVar[Mapping[str, Any]] = {"members": 1}
     # An encoder that was tuned on these images tells them apart too well: their classes are learned
     # by heart (cross-entropy .02 of the training images of flickr8k, .20 of others).
-    tuning_settings: ClassVar[Mapping[str, Any]] = {"members": 1}
     final_settings: ClassVar[Mapping[str, Any]] = {"image_mix": 1.0}
     settings: DchmlPlusSettings
     targets: Tensor

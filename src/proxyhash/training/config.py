@@ -256,7 +256,8 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
 
     A key that is not given has the default of `TUNED_DEFAULTS` where encoders learn, else the
     method's if there is one, else that of `TrainConfig`; keys that hold one value per modality are
-    filled up modality by modality. Short forms and former keys are read, see `current_keys`.
+    filled up modality by modality, and settings, where encoders learn to the end, from
+    `Objective.tuning_settings`. Short forms and former keys are read, see `current_keys`.
 
     Raises:
         UsageError: a key is unknown ("unknown setting 'learning_rat'; did you mean
@@ -279,7 +280,8 @@ def read_config(values: Mapping[str, Any]) -> TrainConfig:
     config = read_settings(TrainConfig, merged)
     options = {modality: config.network_options(modality) for modality in config.networks}
     _check_closed_form(config, options)
-    tuning = get_method(config.method).tuning_settings if config.tune else {}
+    alone = config.tune and not config.final_epochs  # else `tuning_config` knows
+    tuning = get_method(config.method).tuning_settings if alone else {}
     return config.model_copy(
         update={
             "settings": {**tuning, **config.settings},

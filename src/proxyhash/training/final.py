@@ -11,18 +11,27 @@ from proxyhash.training.config import TrainConfig, read_config
 from proxyhash.training.tuning import TUNED_DEFAULTS, TuneOptions, ViewOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["final_config", "final_sentence", "keeps_last_tuned", "tuning_facts"]
+__all__ = ["final_config", "final_sentence", "keeps_last_tuned", "tuning_config", "tuning_facts"]
+
+
+def tuning_config(config: TrainConfig) -> TrainConfig:
+    """Return the configuration of the stage before the last one, in which encoders learn.
+
+    Settings that are the method's defaults are those of `Objective.tuning_settings`.
+    """
+    settings = _settings(config, get_method(config.method).tuning_settings)
+    return config.model_copy(update={"final_epochs": 0, "views": 0, "settings": settings})
 
 
 def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     """Return the configuration of the last stage: that of a run on frozen encoders.
 
-    Where the run has a default for tuning (`TUNED_DEFAULTS`, `Objective.tuning_settings`), this
-    stage has the method's own; and where the method has settings for it
-    (`Objective.final_settings`), those. Whatever was given otherwise holds for both stages, but for
-    the number of epochs.
+    Where the run has a default for tuning (`TUNED_DEFAULTS`), this stage has the method's own;
+    and where the method has settings for it (`Objective.final_settings`), those. Whatever was given
+    otherwise holds for both stages, but for the number of epochs.
 
     Args:
         config: The run's configuration, with `final_epochs` above 0.
@@ -37,13 +46,7 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
         if getattr(config, key) == value:
             values[key] = getattr(usual, key)
     method = get_method(config.method)
-    own = method_settings(config.method, {}).model_dump(mode="json")
-    while_tuning = own | dict(method.tuning_settings)
-    given = method_settings(config.method, config.settings).model_dump(mode="json")
-    values["settings"] = {
-        key: value if value != while_tuning[key] else method.final_settings.get(key, own[key])
-        for key, value in given.items()
-    }
+    values["settings"] = _settings(config, method.final_settings)
     for key in TuneOptions.model_fields:
         del values[key]
     if not config.views:  # then no image is changed in this stage
@@ -54,6 +57,13 @@ def final_config(config: TrainConfig, *, encoders: Path) -> TrainConfig:
     if config.precision == "float16":
         values["precision"] = "float32"
     return read_config(values)
+
+
+def _settings(config: TrainConfig, differing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every setting; those that are the method's defaults are others where they differ."""
+    own = method_settings(config.method, {}).model_dump(mode="json")
+    given = method_settings(config.method, config.settings).model_dump(mode="json")
+    return given | {key: value for key, value in differing.items() if given[key] == own[key]}
 
 
 def keeps_last_tuned(config: TrainConfig) -> bool:

@@ -27,6 +27,7 @@ from proxyhash.training.final import (
     final_config,
     final_sentence,
     keeps_last_tuned,
+    tuning_config,
     tuning_facts,
 )
 from proxyhash.training.folder import RunFolder
@@ -145,7 +146,7 @@ def _run_both(
     final = final_config(config, encoders=first.model)
     if prepared is not None:
         collection = prepared.collection
-    tuning = config.model_copy(update={"final_epochs": 0, "views": 0})
+    tuning = tuning_config(config)
     given = tuning.model_copy(update={"out": str(first.path)})
     finished = processes.from_main(lambda: resume and first.metrics.exists())
     started = processes.from_main(lambda: resume and first.config.exists())

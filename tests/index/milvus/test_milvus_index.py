@@ -174,7 +174,7 @@ def test_what_does_not_pass_is_raised_at_once(index, monkeypatch) -> None:
 
 
 def test_patience_ends(index, monkeypatch) -> None:
-    index._connection.patience = 0.05
+    monkeypatch.setattr(index._connection, "patience", 0.05)  # until the index is dropped
     waits = failing(index._connection, monkeypatch, [milvus_error(8)] * 4)
     with pytest.raises(ProxyhashError, match="says: busy"):
         index.add(["a"], {"image": codes_of(1)})
